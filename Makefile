@@ -1,0 +1,33 @@
+# Everything below needs Python 3.10 or newer (3.11 recommended) and nothing else; it makes its own environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint install clean
+
+demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
+	$(BIN)/resunet-ds demo -o demo_output
+
+test: $(VENV)/installed-dev lint  ## Style, types, then the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no venv in this Python; on Debian: apt install python3-venv"; exit 2; }
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) demo_output build dist

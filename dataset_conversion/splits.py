@@ -1,0 +1,142 @@
+"""Folds for nnU-Net in which a patient is on one side only, with enhancing tumour spread evenly."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
+from dataset_conversion.parallel import for_each
+from dataset_conversion.write import LABELS_TRAINING, MANIFEST
+from nnunet_resunet_ds.checks import check_whole_number
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.images import read_labels
+from nnunet_resunet_ds.nnunet_folders import dataset_folder, datasets_with_id
+from nnunet_resunet_ds.regions import ET
+
+SPLITS = "splits_final.json"
+"""nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
+_HOLDOUT_TOLERANCE = 0.005
+MAX_SEED = 2**32 - 1
+"""Of numpy's generator."""
+SEED = 12345
+"""nnU-Net's own."""
+
+
+@dataclass(frozen=True)
+class SplitCase:
+    """What matters of a training case here."""
+
+    case_id: str
+    patient: str
+    enhancing: bool
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One entry of splits_final.json."""
+
+    train: tuple[SplitCase, ...]
+    val: tuple[SplitCase, ...]
+
+
+def write_splits(
+    dataset_id: int,
+    *,
+    folds: int = 5,
+    holdout: float | None = None,
+    seed: int = SEED,
+    overwrite: bool = False,
+    n_threads: int | None = None,
+) -> tuple[list[Path], list[Fold]]:
+    """Write ``splits_final.json`` for a converted dataset, where nnU-Net reads it.
+
+    Args:
+        dataset_id: of a dataset in ``$nnUNet_raw``.
+        folds: of the cross-validation.
+        holdout: share of cases to hold out in a single split instead; 0.2 is one of five folds, as are its neighbours.
+        seed: of the shuffle.
+        overwrite: replace an existing file.
+        n_threads: label maps read at a time; None is the number of cores.
+
+    Returns:
+        The files written, in the raw dataset and, where it is there, in the preprocessed one; and the folds.
+
+    Raises:
+        InputError: no such dataset, too few patients, a split is there already, or settings out of range.
+    """
+    check_whole_number("the seed", seed, at_least=0, at_most=MAX_SEED)
+    raw = dataset_folder("nnUNet_raw", dataset_id)
+    files = [folder / SPLITS for folder in (raw, *datasets_with_id("nnUNet_preprocessed", dataset_id))]
+    existing = [file for file in files if file.exists()]
+    if existing and not overwrite:
+        msg = f"{existing[0]}: is there already, and models may be trained on it; replace it with --overwrite"
+        raise InputError(msg)
+    made = make_folds(_cases(raw, n_threads), _n_folds(folds, holdout), seed=seed)
+    if holdout is not None:
+        made = made[:1]
+    content = [{side: [case.case_id for case in getattr(fold, side)] for side in ("train", "val")} for fold in made]
+    for file in files:
+        write_json(content, file)
+    return files, made
+
+
+def make_folds(cases: Sequence[SplitCase], n_folds: int, *, seed: int = SEED) -> list[Fold]:
+    """Deal cases onto folds: all of a patient in one, cases with enhancing tumour spread evenly.
+
+    Raises:
+        InputError: there are fewer patients than folds.
+    """
+    cases = sorted(cases, key=lambda case: case.case_id)
+    patients = {case.patient for case in cases}
+    if len(patients) < n_folds:
+        msg = (
+            f"{len(patients)} patients are too few for {n_folds} folds; give fewer with --folds, or train with fold all"
+        )
+        raise InputError(msg)
+    enhancing = [case.enhancing for case in cases]
+    if max(Counter(enhancing).values()) < n_folds:  # too few of either kind to spread
+        enhancing = [False] * len(cases)
+    groups = [case.patient for case in cases]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a kind has fewer cases than there are folds
+        indices = list(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(cases, enhancing, groups))
+    if any(len(val) == 0 for _, val in indices):  # where patients have very different numbers of time points
+        indices = list(GroupKFold(n_folds).split(cases, groups=groups))
+    return [Fold(tuple(cases[i] for i in train), tuple(cases[i] for i in val)) for train, val in indices]
+
+
+def _n_folds(folds: int, holdout: float | None) -> int:
+    if holdout is None:
+        check_whole_number("the number of folds", folds, at_least=2)
+        return folds
+    if not (0 < holdout <= 0.5 and abs(1 / round(1 / holdout) - holdout) < _HOLDOUT_TOLERANCE):
+        msg = f"the share to hold out must be one n-th of the cases, such as 0.2, 0.25 or 0.33; got {holdout}"
+        raise InputError(msg)
+    return round(1 / holdout)
+
+
+def _cases(raw: Path, n_threads: int | None) -> list[SplitCase]:
+    files = sorted(file for file in (raw / LABELS_TRAINING).glob(f"*{FILE_ENDING}") if not file.name.startswith("."))
+    if not files:
+        msg = f"{raw / 'labelsTr'}: no label maps; convert a training set first"
+        raise InputError(msg)
+    edition = _edition(raw)
+    return for_each(files, lambda file: _case(file, edition), "read labels", n_threads)
+
+
+def _case(file: Path, edition: Edition | None) -> SplitCase:
+    case_id = file.name.removesuffix(FILE_ENDING)
+    editions = [edition] if edition else [known for known in EDITIONS.values() if known.case_id.fullmatch(case_id)]
+    patient = editions[0].patient(case_id) if editions else case_id
+    return SplitCase(case_id, patient, bool(ET.mask(read_labels(file)[1]).any()))
+
+
+def _edition(raw: Path) -> Edition | None:
+    """Return what the dataset was converted from; None where it was not us who did."""
+    manifest = raw / MANIFEST
+    return EDITIONS.get(read_json(manifest).get("edition")) if manifest.is_file() else None

@@ -1,0 +1,86 @@
+"""The way back out: label maps in nnU-Net's values to those of a BraTS edition, ready to hand in."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.detect import edition_by_case_ids
+from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.parallel import for_each
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.images import read_labels, write_labels
+from nnunet_resunet_ds.regions import Tissue
+
+
+def write_submission(
+    input_folder: Path, output_folder: Path, edition: str = "auto", *, n_threads: int | None = None
+) -> tuple[Edition, list[Path]]:
+    """Translate every ``CASE.nii.gz`` of a folder; names and geometry stay, values become the edition's, as uint8.
+
+    A case that fails does not stop the others.
+
+    Args:
+        input_folder: label maps in nnU-Net's values, for example what ``resunet-ds postprocess`` wrote.
+        output_folder: for the same file names.
+        edition: a key of `EDITIONS`, a year, or ``"auto"`` to tell it from the file names.
+        n_threads: cases at a time; None is the number of cores.
+
+    Returns:
+        The edition, and the files written.
+
+    Raises:
+        InputError: no label maps, an edition that cannot be told, the output is the input, or cases failed; then the
+            message has a line a case, and the others are written.
+    """
+    files = _label_maps(input_folder)
+    chosen = edition_by_case_ids(edition, [file.name.removesuffix(FILE_ENDING) for file in files])
+    if output_folder.resolve() == input_folder.resolve():
+        msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
+        raise InputError(msg)
+    output_folder.mkdir(parents=True, exist_ok=True)
+    outcomes = for_each(files, lambda file: _translate(file, output_folder, chosen), "translate", n_threads)
+    problems = [outcome for outcome in outcomes if outcome]
+    if problems:
+        raise InputError(
+            "\n".join([*problems, f"{len(problems)} cases failed, {len(files) - len(problems)} are written"])
+        )
+    return chosen, [output_folder / file.name for file in files]
+
+
+def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
+    """Translate nnU-Net's label values (any shape) to an edition's: the inverse of `nnunet_labels`."""
+    table = np.zeros(max(tissues.values()) + 1, dtype=np.uint8)
+    for raw, tissue in tissues.items():
+        table[tissue] = raw
+    translated: NDArray[np.uint8] = table[labels]
+    return translated
+
+
+def _translate(file: Path, output_folder: Path, edition: Edition) -> str | None:
+    """Write one file; return what is wrong with it instead, where something is."""
+    try:
+        geometry, labels = read_labels(file)
+    except InputError as error:
+        return str(error)
+    known = set(map(int, edition.tissues.values()))
+    unknown = sorted(set(np.unique(labels).tolist()) - known)
+    if unknown:
+        return (
+            f"{file}: label values {', '.join(map(str, unknown))} are not among nnU-Net's "
+            f"{', '.join(map(str, sorted(known)))} for {edition.title}; is it a label map of another dataset?"
+        )
+    write_labels(raw_labels(labels, edition.tissues), geometry, output_folder / file.name)
+    return None
+
+
+def _label_maps(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder"
+        raise InputError(msg)
+    files = sorted(path for path in folder.glob(f"*{FILE_ENDING}") if not path.name.startswith("."))
+    if not files:
+        msg = f"{folder}: no label maps ({FILE_ENDING}) here; give the output folder of resunet-ds postprocess"
+        raise InputError(msg)
+    return files

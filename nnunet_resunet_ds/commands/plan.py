@@ -1,0 +1,87 @@
+"""Write plans with a patch, network size or recipe of your own, beside the stock plans.
+
+Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
+paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
+
+example, a small network for a quick look:
+  resunet-ds plan -d 137 --patch-size 64 64 64 --features 16 32 64 128 --epochs 20
+  nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p nnUNetResUNetDSPlans
+"""
+
+import argparse
+
+from nnunet_resunet_ds.planning import DEFAULT_NAME, plan
+from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
+from nnunet_resunet_ds.recipe import Recipe
+
+SUMMARY = "plans with your own patch, network size or recipe (optional)"
+
+_RECIPE_FLAGS = {
+    "--epochs": ("epochs", int, "at most this many"),
+    "--iterations": ("iterations_per_epoch", int, "training steps an epoch"),
+    "--val-iterations": ("val_iterations_per_epoch", int, "validation batches an epoch"),
+    "--lr": ("initial_lr", float, "initial learning rate"),
+    "--weight-decay": ("weight_decay", float, "of Adam"),
+    "--dice-weight": ("dice_weight", float, "share of Dice in the loss, 0 to 1"),
+    "--gamma": ("gamma", float, "focusing exponent of the focal loss"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
+    parser.add_argument("-p", dest="stock_name", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="of the new plans (default: %(default)s)")
+    network = parser.add_argument_group("network (defaults: the paper's)")
+    network.add_argument(
+        "--patch-size",
+        type=int,
+        nargs=3,
+        metavar=("Z", "Y", "X"),
+        help="voxels (default: 128 128 128, or the stock patch for small images)",
+    )
+    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    network.add_argument(
+        "--features",
+        type=int,
+        nargs="+",
+        default=PAPER_FEATURES,
+        metavar="N",
+        help=f"channels a stage (default: {' '.join(map(str, PAPER_FEATURES))})",
+    )
+    network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="(default: %(default)s)")
+    network.add_argument("--no-salient-channel", action="store_true", help="do not give the network the brain mask")
+    network.add_argument("--no-residual", action="store_true", help="plain blocks instead of residual ones")
+    recipe = parser.add_argument_group("recipe (defaults: the paper's)")
+    for flag, (name, convert, text) in _RECIPE_FLAGS.items():
+        default = getattr(Recipe, name)
+        recipe.add_argument(
+            flag, dest=name, type=convert, default=default, metavar="N", help=f"{text} (default: {default:g})"
+        )
+    recipe.add_argument("--region-weights", type=float, nargs="+", metavar="W", help="one a region (default: equal)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the plans and say what was chosen."""
+    recipe = Recipe(
+        **{name: getattr(options, name) for name, _, _ in _RECIPE_FLAGS.values()},
+        region_weights=tuple(options.region_weights) if options.region_weights else None,
+    )
+    path, adapted = plan(
+        options.dataset_id,
+        name=options.name,
+        stock_name=options.stock_name,
+        configuration=options.configuration,
+        patch_size=options.patch_size,
+        batch_size=options.batch_size,
+        features_per_stage=options.features,
+        n_heads=options.heads,
+        salient_channel=not options.no_salient_channel,
+        residual=not options.no_residual,
+        recipe=recipe,
+    )
+    for note in adapted.notes:
+        print(note)
+    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr ResUNetDSTrainer -p {options.name}"
+    print(f"wrote {path}\nnext: {train}")

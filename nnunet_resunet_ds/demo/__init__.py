@@ -1,0 +1,1 @@
+"""The whole way on a phantom cohort made on the spot."""

@@ -1,0 +1,1 @@
+"""Comparing label maps with a reference."""

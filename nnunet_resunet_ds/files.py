@@ -1,0 +1,47 @@
+"""Writing that is never seen half done: a temporary name in the same folder, then ``os.replace``."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it there on success; remove it on failure.
+
+    The temporary name keeps the suffixes, because image writers choose the format by them.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)  # noqa: PTH105 (the name everyone greps for)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(content: Any, path: Path) -> None:  # noqa: ANN401 (whatever json can write)
+    """Write ``content`` as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise InputError(msg) from error
+    except ValueError as error:
+        msg = f"{path}: not valid JSON ({error}); restore the file or make it anew"
+        raise InputError(msg) from error

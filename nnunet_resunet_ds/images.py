@@ -1,0 +1,159 @@
+"""Reading and writing NIfTI images with SimpleITK, and comparing where they lie in space."""
+
+import errno
+import gzip
+import math
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import replacing
+
+GEOMETRY_TOLERANCE = 1e-3
+"""Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
+_GZIP_MAGIC = b"\x1f\x8b"
+_NIFTI1_HEADER_BYTES = 348
+_FLOAT_DATATYPES = {16: "f4", 64: "f8"}
+"""NIfTI-1's codes of the types that can hold NaN."""
+
+
+def read_image(path: Path) -> sitk.Image:
+    """Read a NIfTI file whole, gzipped or not, whatever its ending says.
+
+    SimpleITK fills what a truncated file lacks with zeros, and turns NaN into 0, without a word: so the bytes are
+    checked first.
+
+    Raises:
+        InputError: the file is missing, truncated, not an image, holds NaN, or has several values a voxel.
+    """
+    _check_bytes(path)
+    try:
+        image = _read_alone(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        msg = f"{path}: not a readable NIfTI image ({reason}); get the file again"
+        raise InputError(msg) from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        msg = f"{path}: has {image.GetNumberOfComponentsPerPixel()} values a voxel; give one file a modality"
+        raise InputError(msg)
+    return image
+
+
+def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
+    """Read a label map and its values (Z, Y, X) as whole numbers.
+
+    Raises:
+        InputError: the file cannot be read, or a value is not a whole number.
+    """
+    image = read_image(path)
+    values = sitk.GetArrayFromImage(image)
+    if not np.issubdtype(values.dtype, np.integer):
+        rounded = np.rint(values)
+        if not np.array_equal(rounded, values):
+            msg = f"{path}: label values are not whole numbers; is this an image instead of a label map?"
+            raise InputError(msg)
+        values = rounded.astype(np.int64)
+    return image, values
+
+
+def write_labels(labels: NDArray[np.uint8], geometry: sitk.Image, path: Path) -> None:
+    """Write labels (Z, Y, X) with the geometry of another image of the same size, atomically.
+
+    Raises:
+        OSError: the file could not be written whole; SimpleITK would not say so on a full disk.
+    """
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(geometry)
+    with replacing(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary))
+            _check_bytes(temporary)
+        except (RuntimeError, InputError) as error:
+            raise OSError(
+                errno.EIO, "could not be written whole; is the disk full or the folder read-only?", str(path)
+            ) from error
+
+
+def geometry_difference(first: sitk.Image, second: sitk.Image) -> str | None:
+    """Say in which way two images do not lie on the same voxel grid; None where they do."""
+    if first.GetSize() != second.GetSize():
+        return f"size {first.GetSize()} instead of {second.GetSize()}"
+    for name in ("Spacing", "Origin", "Direction"):
+        a, b = (getattr(image, f"Get{name}")() for image in (first, second))
+        if not np.allclose(a, b, rtol=0, atol=GEOMETRY_TOLERANCE):
+            return f"{name.lower()} {_short(a)} instead of {_short(b)}"
+    return None
+
+
+def _short(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell by the first two bytes."""
+    with path.open("rb") as stream:
+        return stream.read(2) == _GZIP_MAGIC
+
+
+def _read_alone(path: Path) -> sitk.Image:
+    """Read a file by what it is.
+
+    SimpleITK goes by the ending, and takes the voxels of ``X.nii.gz`` from an ``X.nii`` that lies beside it: out of the
+    ordinary case, the file is therefore read through a link of the right name in a folder of its own.
+    """
+    ending = ".nii.gz" if is_gzip(path) else ".nii"
+    if path.name.endswith(ending) and not path.with_suffix("").exists():
+        return sitk.ReadImage(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"image{ending}"
+        link.symlink_to(path.resolve())
+        return sitk.ReadImage(str(link))
+
+
+def _check_bytes(path: Path) -> None:
+    """Refuse a file whose name SimpleITK cannot take, that is damaged or cut short, or that holds NaN or infinity."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{path!r}: the name is not UTF-8; rename it"
+        raise InputError(msg) from error
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == _GZIP_MAGIC else content
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise InputError(msg) from error
+    except (OSError, EOFError, zlib.error) as error:
+        msg = f"{path}: damaged ({error}); get the file again"
+        raise InputError(msg) from error
+    problem = _nifti1_problem(content)
+    if problem:
+        msg = f"{path}: {problem}; get the file again"
+        raise InputError(msg)
+
+
+def _nifti1_problem(content: bytes) -> str | None:
+    """Say what is wrong with the bytes of a NIfTI-1 file; None for any other kind, which is SimpleITK's to judge."""
+    orders = [order for order in "<>" if content[:4] == struct.pack(f"{order}i", _NIFTI1_HEADER_BYTES)]
+    if not orders or len(content) < _NIFTI1_HEADER_BYTES:
+        return None
+    n_axes, *axes = struct.unpack_from(f"{orders[0]}8h", content, 40)
+    datatype, bits_per_voxel = struct.unpack_from(f"{orders[0]}2h", content, 70)
+    (offset,) = struct.unpack_from(f"{orders[0]}f", content, 108)
+    n_voxels = int(math.prod(axes[:n_axes]))
+    if not math.isfinite(offset):
+        return "its header is damaged"
+    expected = int(offset) + n_voxels * int(bits_per_voxel) // 8
+    if len(content) < expected:
+        return f"{len(content)} of {expected} bytes are there"
+    if datatype in _FLOAT_DATATYPES:
+        voxels = np.frombuffer(content, f"{orders[0]}{_FLOAT_DATATYPES[datatype]}", n_voxels, int(offset))
+        if not np.isfinite(voxels).all():
+            return "it holds NaN or infinite values"
+    return None

@@ -1,0 +1,42 @@
+"""nnU-Net's three folders, found through its environment variables."""
+
+import os
+from pathlib import Path
+
+from nnunet_resunet_ds.errors import InputError
+
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+def nnunet_folder(variable: str) -> Path:
+    """Return the folder named by one of `NNUNET_FOLDERS`.
+
+    Raises:
+        InputError: the variable is not set.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        msg = f"the variable {variable} is not set; set it to a folder, for example: export {variable}=/data/{variable}"
+        raise InputError(msg)
+    return Path(value)
+
+
+def datasets_with_id(variable: str, dataset_id: int) -> list[Path]:
+    """Return the ``DatasetXXX_NAME`` folders with this ID; none where the variable is not set."""
+    value = os.environ.get(variable)
+    return sorted(Path(value).glob(f"Dataset{dataset_id:03d}_*")) if value else []
+
+
+def dataset_folder(variable: str, dataset_id: int) -> Path:
+    """Return the one ``DatasetXXX_NAME`` folder with this ID below an nnU-Net folder.
+
+    Raises:
+        InputError: none or several are there.
+    """
+    parent = nnunet_folder(variable)
+    found = datasets_with_id(variable, dataset_id)
+    if len(found) != 1:
+        what = "no dataset" if not found else f"{len(found)} datasets ({', '.join(path.name for path in found)})"
+        msg = f"{parent}: {what} with ID {dataset_id}; expected exactly one folder Dataset{dataset_id:03d}_NAME"
+        raise InputError(msg)
+    return found[0]

@@ -1,0 +1,90 @@
+"""Writing our plans file beside the stock one, for the same preprocessed data."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.checks import check_name, check_whole_number
+from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.nnunet_folders import dataset_folder
+from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES, AdaptedPlans, with_res_unet_ds
+from nnunet_resunet_ds.recipe import Recipe
+
+DEFAULT_NAME = "nnUNetResUNetDSPlans"
+
+
+def plan(
+    dataset_id: int,
+    *,
+    name: str = DEFAULT_NAME,
+    stock_name: str = "nnUNetPlans",
+    configuration: str = "3d_fullres",
+    patch_size: Sequence[int] | None = None,
+    batch_size: int = PAPER_BATCH_SIZE,
+    features_per_stage: Sequence[int] = PAPER_FEATURES,
+    n_heads: int = MAX_HEADS,
+    salient_channel: bool = True,
+    residual: bool = True,
+    recipe: Recipe | None = None,
+) -> tuple[Path, AdaptedPlans]:
+    """Write ``$nnUNet_preprocessed/DatasetXXX_NAME/<name>.json``, from stock plans.
+
+    Args:
+        dataset_id: of a dataset that nnUNetv2_plan_and_preprocess has seen.
+        name: of the new plans, as ``-p`` takes it.
+        stock_name: of the plans to start from; their preprocessed data is used.
+        configuration: which configuration trains our network.
+        patch_size: see `with_res_unet_ds`, as for all that follows.
+        batch_size: patches a step, at least 1.
+        features_per_stage: channels of each encoder stage.
+        n_heads: deep-supervision heads, the output included.
+        salient_channel: whether the network reads the brain mask.
+        residual: whether its blocks are residual.
+        recipe: what to train differently from the paper.
+
+    Returns:
+        The file, and the plans with notes on what was chosen.
+
+    Raises:
+        InputError: no such dataset or plans, or settings that cannot be.
+    """
+    check_name("the name of the plans", name)
+    check_whole_number("the batch size", batch_size, at_least=1)
+    if name == stock_name:
+        msg = f"the new plans would overwrite {stock_name}; choose another --name"
+        raise InputError(msg)
+    folder = dataset_folder("nnUNet_preprocessed", dataset_id)
+    stock_file = folder / f"{stock_name}.json"
+    if not stock_file.is_file():
+        command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
+        msg = f"{stock_file}: no such plans; make them with: {command}"
+        raise InputError(msg)
+    recipe = recipe or Recipe()
+    dataset_json = read_json(folder / "dataset.json")
+    check_regions(dataset_json)
+    check_region_weights(recipe.region_weights, dataset_json)
+    adapted = with_res_unet_ds(
+        _stock_plans(stock_file),
+        configuration,
+        patch_size=patch_size,
+        batch_size=batch_size,
+        features_per_stage=features_per_stage,
+        n_heads=n_heads,
+        salient_channel=salient_channel,
+        residual=residual,
+        recipe=recipe,
+    )
+    adapted.plans["plans_name"] = name
+    path = folder / f"{name}.json"
+    write_json(adapted.plans, path)
+    return path, adapted
+
+
+def _stock_plans(path: Path) -> Mapping[str, Any]:
+    plans = read_json(path)
+    if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
+        msg = f"{path}: not nnU-Net plans; make them anew with nnUNetv2_plan_and_preprocess"
+        raise InputError(msg)
+    return plans

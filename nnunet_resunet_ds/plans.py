@@ -1,0 +1,217 @@
+"""Pure functions from patch size and features to nnU-Net plans that train the paper's network."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from nnunet_resunet_ds.checks import check_whole_number
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.recipe import SECTION, Recipe
+
+PAPER_FEATURES = (64, 96, 128, 192, 256, 384, 512)
+"""Channels of the seven stages (decision D1; paper section 5 gives depth and ends, Futrega et al. 2021 the rest)."""
+PAPER_PATCH_SIZE = (128, 128, 128)
+PAPER_BATCH_SIZE = 2
+"""Paper section 5 (decision D7)."""
+MAX_HEADS = 3
+"""The output and two deep-supervision heads (paper section 4, decision D3)."""
+MAX_STAGES = len(PAPER_FEATURES)
+"""So an axis is halved at most six times."""
+MIN_MEDIAN_AXIS = 96
+"""Where a median image axis is shorter, 128³ would be mostly padding and the stock patch size stays."""
+
+NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
+
+
+class AdaptedPlans(NamedTuple):
+    """Plans that train our network, and what to tell the user of how they came about."""
+
+    plans: dict[str, Any]
+    notes: list[str]
+
+
+def fitted_strides(patch_size: Sequence[int], max_stages: int = MAX_STAGES) -> list[list[int]]:
+    """Return the stride of each stage: an axis is halved while it is even and at least 4.
+
+    So no axis falls below 2 voxels, and instance norm always has more than one voxel to normalise.
+
+    Args:
+        patch_size: voxels of the training patch, per axis.
+        max_stages: stages at most, the first one (stride 1) included.
+    """
+    axes = list(patch_size)
+    strides = [[1] * len(axes)]
+    while len(strides) < min(max_stages, MAX_STAGES):
+        stride = [2 if axis % 2 == 0 and axis >= 4 else 1 for axis in axes]
+        if all(step == 1 for step in stride):
+            break
+        strides.append(stride)
+        axes = [axis // step for axis, step in zip(axes, stride, strict=True)]
+    return strides
+
+
+def res_unet_ds_architecture(
+    patch_size: Sequence[int],
+    features_per_stage: Sequence[int] = PAPER_FEATURES,
+    *,
+    n_heads: int = MAX_HEADS,
+    salient_channel: bool = True,
+    residual: bool = True,
+) -> dict[str, Any]:
+    """Return the ``architecture`` entry of a plans configuration, as nnU-Net's ``get_network_from_plans`` takes it.
+
+    Args:
+        patch_size: voxels of the training patch (Z, Y, X).
+        features_per_stage: channels of each stage; the patch may fit fewer stages, then the first of these are used.
+        n_heads: finest decoder levels with a segmentation head (decision D3), fewer where there are fewer levels.
+        salient_channel: give the network the brain mask as an input channel (decision D4).
+        residual: residual blocks in encoder and decoder (decision D2).
+
+    Raises:
+        InputError: the patch is not 3-D, has an axis below 2 voxels, or fits fewer than two stages.
+    """
+    if len(patch_size) != 3:
+        msg = f"ResUNetDS is a 3-D network; got the {len(patch_size)}-D patch size {list(patch_size)}"
+        raise InputError(msg)
+    for axis in patch_size:
+        check_whole_number("each axis of the patch size", axis, at_least=2)
+    for features in features_per_stage:
+        check_whole_number("each of the features per stage", features, at_least=1)
+    check_whole_number("the number of heads", n_heads, at_least=1)
+    strides = fitted_strides(patch_size, max_stages=len(features_per_stage))
+    if len(strides) < 2:
+        msg = (
+            f"patch size {list(patch_size)} with {len(features_per_stage)} features fits one stage, a U-Net needs two: "
+            "give at least two features and an axis that is even and at least 4"
+        )
+        raise InputError(msg)
+    return {
+        "network_class_name": NETWORK_CLASS_NAME,
+        "arch_kwargs": {
+            "features_per_stage": list(features_per_stage[: len(strides)]),
+            "strides": strides,
+            "n_heads": min(n_heads, len(strides) - 1),
+            "salient_channel": salient_channel,
+            "residual": residual,
+        },
+        "_kw_requires_import": [],
+    }
+
+
+def resolved_configuration(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """Return one configuration with what it inherits filled in.
+
+    Raises:
+        InputError: there is no such configuration, or it inherits in a circle.
+    """
+    chain: list[Mapping[str, Any]] = []
+    name: str | None = configuration
+    while name is not None:
+        entry = plans["configurations"].get(name)
+        if entry is None or entry in chain:
+            msg = f"the plans have no usable configuration {name!r}; they have {', '.join(plans['configurations'])}"
+            raise InputError(msg)
+        chain.append(entry)
+        name = entry.get("inherits_from")
+    merged: dict[str, Any] = {}
+    for entry in reversed(chain):
+        merged.update(deepcopy(dict(entry)))
+    return merged
+
+
+def with_res_unet_ds(
+    plans: Mapping[str, Any],
+    configuration: str,
+    *,
+    patch_size: Sequence[int] | None = None,
+    batch_size: int = PAPER_BATCH_SIZE,
+    features_per_stage: Sequence[int] = PAPER_FEATURES,
+    n_heads: int = MAX_HEADS,
+    salient_channel: bool = True,
+    residual: bool = True,
+    recipe: Recipe | None = None,
+) -> AdaptedPlans:
+    """Return a copy of nnU-Net plans in which one configuration trains our network.
+
+    Args:
+        plans: stock plans.
+        configuration: the one to change, for example ``"3d_fullres"``.
+        patch_size: voxels (Z, Y, X); None is the paper's 128³, or the stock one for small images.
+        batch_size: patches a step.
+        features_per_stage: see `res_unet_ds_architecture`, as for the next three.
+        n_heads: deep-supervision heads, the output included.
+        salient_channel: whether the network reads the brain mask.
+        residual: whether its blocks are residual.
+        recipe: what to train differently from the paper.
+
+    Raises:
+        InputError: no such configuration, one that is 2-D, or a network that cannot be.
+    """
+    stock = resolved_configuration(plans, configuration)
+    _check_three_dimensional(configuration, stock)
+    notes: list[str] = []
+    if patch_size is None:
+        patch_size = _paper_or_stock_patch_size(stock, notes)
+    architecture = res_unet_ds_architecture(
+        patch_size, features_per_stage, n_heads=n_heads, salient_channel=salient_channel, residual=residual
+    )
+    adapted = deepcopy(dict(plans))
+    adapted["configurations"][configuration] |= {
+        "patch_size": list(patch_size),
+        "batch_size": batch_size,
+        "batch_dice": True,
+        "architecture": architecture,
+    }
+    adapted[SECTION] = (recipe or Recipe()).section()
+    fitted = len(architecture["arch_kwargs"]["features_per_stage"])
+    notes.append(f"{fitted} of the {len(features_per_stage)} stages asked for fit the patch.")
+    notes.append(_description(resolved_configuration(adapted, configuration)))
+    return AdaptedPlans(adapted, notes)
+
+
+def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
+    """Return plans that have our own section, or our network, as they are, and stock plans adapted.
+
+    Raises:
+        InputError: the configuration is 2-D, or plans with our section have another network in it.
+    """
+    settings = resolved_configuration(plans, configuration)
+    _check_three_dimensional(configuration, settings)
+    found = settings["architecture"]["network_class_name"]
+    if found == NETWORK_CLASS_NAME:
+        return AdaptedPlans(deepcopy(dict(plans)), ["The plans are ours and used as written.", _description(settings)])
+    if SECTION in plans:
+        msg = (
+            f'the plans have a "{SECTION}" section, but {configuration} has the network {found}; '
+            f"write it with: resunet-ds plan -d ID -c {configuration}"
+        )
+        raise InputError(msg)
+    return with_res_unet_ds(plans, configuration)
+
+
+def _check_three_dimensional(configuration: str, settings: Mapping[str, Any]) -> None:
+    dimensions = min(len(settings["patch_size"]), len(settings["spacing"]))
+    if dimensions != 3:
+        msg = f"configuration {configuration} is {dimensions}-D and ResUNetDS is a 3-D network: use 3d_fullres"
+        raise InputError(msg)
+
+
+def _paper_or_stock_patch_size(stock: Mapping[str, Any], notes: list[str]) -> Sequence[int]:
+    median: Sequence[float] = stock["median_image_size_in_voxels"]
+    if min(median) >= MIN_MEDIAN_AXIS:
+        return PAPER_PATCH_SIZE
+    stock_patch_size: Sequence[int] = stock["patch_size"]
+    notes.append(
+        f"The median image {[round(axis) for axis in median]} has an axis below {MIN_MEDIAN_AXIS} voxels: "
+        f"the stock patch size {list(stock_patch_size)} stays instead of {list(PAPER_PATCH_SIZE)}."
+    )
+    return stock_patch_size
+
+
+def _description(settings: Mapping[str, Any]) -> str:
+    arch_kwargs = settings["architecture"]["arch_kwargs"]
+    features = arch_kwargs["features_per_stage"]
+    return (
+        f"ResUNetDS: patch {list(settings['patch_size'])}, batch {settings['batch_size']}, {len(features)} stages of "
+        f"{features} features, {arch_kwargs['n_heads']} heads."
+    )

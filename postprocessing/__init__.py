@@ -1,0 +1,6 @@
+"""From region probabilities to a label map: nested thresholds, then the enhancing-tumour rules."""
+
+from postprocessing.case import postprocess
+from postprocessing.config import FurtherRegion, PostprocessingConfig
+
+__all__ = ["FurtherRegion", "PostprocessingConfig", "postprocess"]

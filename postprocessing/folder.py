@@ -1,0 +1,119 @@
+"""Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` wrote."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.images import read_image, write_labels
+from postprocessing.case import postprocess
+from postprocessing.config import PostprocessingConfig
+
+PROBABILITIES_KEY = "probabilities"
+"""Of nnU-Net's .npz files; axes (R, Z, Y, X) as SimpleITK reads the image."""
+LABEL_SUFFIX = ".nii.gz"
+SETTINGS = "postprocessing.json"
+"""Written beside the label maps: what they were made with."""
+
+
+def postprocess_folder(input_folder: Path, output_folder: Path, config: PostprocessingConfig) -> list[Path]:
+    """Write a label map for every ``.npz`` of a prediction folder, with the geometry of the stock label map beside it.
+
+    A case that fails does not stop the others.
+
+    Returns:
+        The label maps written, by case name.
+
+    Raises:
+        InputError: there are no probabilities, they are of other regions, the output is the input, or cases failed;
+            then the message has a line a case, and the others are written.
+    """
+    probability_files = _probability_files(input_folder)
+    _check_dataset(input_folder)
+    if output_folder.resolve() == input_folder.resolve():
+        msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
+        raise InputError(msg)
+    output_folder.mkdir(parents=True, exist_ok=True)
+    config.to_json(output_folder / SETTINGS)
+    written: list[Path] = []
+    failures = _without_probabilities(input_folder)
+    for path in tqdm(probability_files, desc="postprocess", unit="case"):
+        try:
+            written.append(_postprocess_file(path, output_folder, config))
+        except InputError as error:
+            failures.append(str(error))
+    if failures:
+        raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
+    return written
+
+
+def read_probabilities(path: Path) -> NDArray[np.floating]:
+    """Read the region probabilities (R, Z, Y, X) that nnU-Net saved.
+
+    Raises:
+        InputError: the file is damaged, or holds no floating-point array under ``probabilities``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{PROBABILITIES_KEY}.npy") as stream:
+            probabilities: NDArray[np.floating] = np.lib.format.read_array(stream, allow_pickle=False)
+    except KeyError as error:
+        msg = f"{path}: has no array {PROBABILITIES_KEY!r}; predict with nnUNetv2_predict --save_probabilities"
+        raise InputError(msg) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        msg = f"{path}: damaged ({error}); predict this case again"
+        raise InputError(msg) from error
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        msg = f"{path}: probabilities must be floating-point; got {probabilities.dtype}"
+        raise InputError(msg)
+    return probabilities
+
+
+def _probability_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder"
+        raise InputError(msg)
+    files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+    if not files:
+        msg = f"{folder}: no .npz probabilities; predict with nnUNetv2_predict … --save_probabilities"
+        raise InputError(msg)
+    return files
+
+
+def _check_dataset(folder: Path) -> None:
+    """Refuse predictions of other regions, or of plain labels, by the dataset.json that nnU-Net copies beside them."""
+    dataset_json = folder / "dataset.json"
+    if dataset_json.is_file():
+        check_regions(read_json(dataset_json))
+
+
+def _without_probabilities(folder: Path) -> list[str]:
+    """Name the label maps that have no probabilities beside them."""
+    return [
+        f"{path}: has no probabilities beside it; predict this case again with --save_probabilities"
+        for path in sorted(folder.glob(f"*{LABEL_SUFFIX}"))
+        if not path.name.startswith(".") and not (folder / f"{path.name.removesuffix(LABEL_SUFFIX)}.npz").is_file()
+    ]
+
+
+def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig) -> Path:
+    stock = path.with_name(path.name.removesuffix(".npz") + LABEL_SUFFIX)
+    geometry = read_image(stock)
+    probabilities = read_probabilities(path)
+    shape = geometry.GetSize()[::-1]
+    if probabilities.shape[1:] != shape:
+        msg = f"{path}: probabilities of shape {probabilities.shape[1:]} do not fit {stock.name} of shape {shape}"
+        raise InputError(msg)
+    try:
+        labels = postprocess(probabilities, config)
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
+    output = output_folder / stock.name
+    write_labels(labels, geometry, output)
+    return output

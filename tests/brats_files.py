@@ -1,0 +1,35 @@
+"""Small made-up files in the BraTS 2021 layout, for the tests of conversion."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+SHAPE = (6, 7, 8)
+MODALITIES = ("t1", "t1ce", "t2", "flair")
+
+
+def write(path, values, origin=(0.0, -239.0, 0.0), spacing=(1.0, 1.0, 1.0)):
+    image = values if isinstance(values, sitk.Image) else sitk.GetImageFromArray(values, isVector=False)
+    image.SetOrigin((*origin, *[0.0] * (image.GetDimension() - 3)))
+    image.SetSpacing((*spacing, *[1.0] * (image.GetDimension() - 3)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def make_case(folder: Path, case: str, labelled=True, seed=0):
+    random = np.random.default_rng(seed)
+    for modality in MODALITIES:
+        write(folder / case / f"{case}_{modality}.nii.gz", random.integers(0, 900, SHAPE, dtype=np.int16))
+    if labelled:
+        write(folder / case / f"{case}_seg.nii.gz", random.choice(np.array([0, 1, 2, 4], dtype=np.uint8), SHAPE))
+    return folder / case
+
+
+def values_of(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def replace_one(case, file, values=None, **geometry):
+    path = case / f"{case.name}_{file}.nii.gz"
+    write(path, values_of(path) if values is None else values, **geometry)

@@ -1,0 +1,67 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.cli import COMMANDS, main
+
+COMMAND = Path(sys.executable).parent / "resunet-ds"
+
+
+def test_help_and_version_load_nothing_heavy(tmp_path):
+    """Counted, not timed: none of what takes seconds behind --help and --version."""
+    for flag in ("--help", "--version"):
+        code = f"""
+import sys
+from nnunet_resunet_ds.cli import main
+try:
+    main([{flag!r}])
+finally:
+    print(sorted({{"torch", "SimpleITK", "nnunetv2", "matplotlib"}} & set(sys.modules)), file=sys.stderr)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert done.stderr.strip() == "[]"
+
+
+def test_the_installed_command_answers(tmp_path):
+    done = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == f"resunet-ds {__version__}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_subcommand_has_help_with_a_summary(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert COMMANDS[command].__doc__.strip().splitlines()[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["convert"], ["plan", "-d", "x"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_bad_input_exits_with_2_without_traceback(tmp_path):
+    done = subprocess.run(
+        [COMMAND, "postprocess", "-i", str(tmp_path / "nowhere"), "-o", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("resunet-ds postprocess: error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupting_is_no_traceback(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["env"], "run", interrupt)
+    assert main(["env"]) == 130
+    assert capsys.readouterr().err.strip() == "resunet-ds env: interrupted"

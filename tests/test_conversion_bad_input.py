@@ -1,0 +1,188 @@
+import gzip
+import json
+import os
+import resource
+import shutil
+import signal
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from brats_files import SHAPE, make_case, replace_one
+
+from dataset_conversion import convert
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.images import write_labels
+
+
+def unlink(case, file):
+    (case / f"{case.name}_{file}.nii.gz").unlink()
+
+
+def truncate(case, file):
+    path = case / f"{case.name}_{file}.nii.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def with_one_voxel(value):
+    values = np.ones(SHAPE, np.float32)
+    values[2, 3, 4] = value
+    return values
+
+
+def patch_header(case, file, offset, content):
+    path = case / f"{case.name}_{file}.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    header[offset : offset + len(content)] = content
+    path.write_bytes(gzip.compress(header))
+
+
+def rezip_half(case, file):
+    path = case / f"{case.name}_{file}.nii.gz"
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[: len(content) // 2]))
+
+
+def overwrite(case, file, content):
+    (case / f"{case.name}_{file}.nii.gz").write_bytes(content)
+
+
+BAD_CASES = {
+    "missing modality": (lambda c: unlink(c, "t2"), "_t2.nii.gz: missing"),
+    "missing segmentation": (lambda c: unlink(c, "seg"), "_seg.nii.gz: missing"),
+    "unknown label": (lambda c: replace_one(c, "seg", np.full(SHAPE, 3, np.uint8)), "_seg.nii.gz: label values 3 are not"),
+    "fractional label": (lambda c: replace_one(c, "seg", np.full(SHAPE, 0.5, np.float32)), "_seg.nii.gz: label values are not whole"),
+    "other shape": (lambda c: replace_one(c, "t1ce", np.ones((6, 7, 9), np.int16)), "_t1ce.nii.gz: size (9, 7, 6) instead of (8, 7, 6)"),
+    "other origin": (lambda c: replace_one(c, "flair", origin=(0, -239, 0.5)), "_flair.nii.gz: origin"),
+    "other spacing": (lambda c: replace_one(c, "seg", spacing=(1, 1, 1.2)), "_seg.nii.gz: spacing"),
+    "four dimensions": (lambda c: replace_one(c, "t1", np.ones((2, *SHAPE), np.int16)), "_t1.nii.gz: has 4 dimensions"),
+    "truncated gzip": (lambda c: truncate(c, "t1"), "_t1.nii.gz: damaged"),
+    "truncated label map": (lambda c: truncate(c, "seg"), "_seg.nii.gz: damaged"),
+    "not gzip": (lambda c: overwrite(c, "t1", b"hello"), "_t1.nii.gz: not a readable NIfTI"),
+    "empty file": (lambda c: overwrite(c, "t1", b""), "_t1.nii.gz: not a readable NIfTI"),
+    "gzip of something else": (lambda c: overwrite(c, "t1", gzip.compress(b"hello")), "_t1.nii.gz: not a readable NIfTI"),
+    "cut short and zipped again": (lambda c: rezip_half(c, "t1"), "bytes are there"),
+    "one voxel not a number": (lambda c: replace_one(c, "t1", with_one_voxel(np.nan)), "_t1.nii.gz: it holds NaN"),
+    "infinite labels": (lambda c: replace_one(c, "seg", np.full(SHAPE, np.inf, np.float32)), "_seg.nii.gz: it holds NaN or infinite"),
+    "damaged header": (lambda c: patch_header(c, "t1", 108, struct.pack("<f", np.nan)), "_t1.nii.gz: its header is damaged"),
+    "three values a voxel": (lambda c: replace_one(c, "t1", sitk.Compose([sitk.Image(8, 7, 6, sitk.sitkInt16)] * 3)), "_t1.nii.gz: has 3 values a voxel"),
+    "zero everywhere": (lambda c: replace_one(c, "t1", np.zeros(SHAPE, np.int16)), "_t1.nii.gz: is zero everywhere"),
+    "found twice": (lambda c: shutil.copytree(c, c.parent / "copy" / c.name), "is also in"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_CASES)
+def test_a_bad_case_ends_in_one_line_and_nothing_written(cohort, raw, capsys, kind):
+    spoil, message = BAD_CASES[kind]
+    spoil(cohort / "BraTS2021_00003")
+    assert main(["convert", str(cohort), "-d", "137"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1 and message in lines[0] and "BraTS2021_00003" in lines[0]
+    assert list(raw.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", BAD_CASES)
+def test_the_others_convert_on_request(cohort, raw, kind):
+    BAD_CASES[kind][0](cohort / "BraTS2021_00003")
+    dataset = convert([cohort], 137, skip_invalid=True)
+    assert [p.name for p in (dataset / "labelsTr").iterdir()] == ["BraTS2021_00000.nii.gz"]
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+def test_every_problem_is_listed_in_one_run(cohort, raw, capsys):
+    unlink(cohort / "BraTS2021_00000", "t2")
+    truncate(cohort / "BraTS2021_00003", "t1")
+    replace_one(cohort / "BraTS2021_00003", "seg", np.full(SHAPE, 3, np.uint8))
+    assert main(["convert", str(cohort), "-d", "137"]) == 2
+    assert capsys.readouterr().err.count("error:") == 3
+
+
+def test_bad_requests_are_named(cohort, raw, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    make_case(tmp_path / "val", "BraTS2021_00007", labelled=False)
+    requests = [
+        ([empty], 137, {}, "empty: no BraTS case here"),
+        ([cohort, empty], 137, {"edition": "2021"}, "empty: no BraTS 2021 case here"),
+        ([tmp_path / "nowhere"], 137, {}, "nowhere: no such folder"),
+        ([tmp_path / "val"], 137, {}, "nothing to train on"),
+        ([], 137, {}, "no input folder"),
+        ([cohort], 0, {}, "ID must be 1 to 999"),
+        ([cohort], 137, {"n_threads": 0}, "cases at a time"),
+        ([cohort], 137, {"name": "x" * 300}, "name may have letters"),
+        ([cohort], 137, {"name": "a/b"}, "name may have letters"),
+        ([cohort], 137, {"edition": "1999"}, "no edition '1999'"),
+    ]
+    for inputs, dataset_id, options, message in requests:
+        with pytest.raises(InputError, match=message):
+            convert(inputs, dataset_id, **options)
+    assert list(raw.iterdir()) == []
+    monkeypatch.delenv("nnUNet_raw")
+    with pytest.raises(InputError, match="export nnUNet_raw="):
+        convert([cohort], 137)
+
+
+def test_an_existing_dataset_is_left_alone(cohort, raw):
+    convert([cohort], 137)
+    before = {p: p.stat().st_mtime_ns for p in raw.rglob("*")}
+    with pytest.raises(InputError, match="there already"):
+        convert([cohort], 137, "Other")
+    assert {p: p.stat().st_mtime_ns for p in raw.rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", ["preprocessed", "results"])
+def test_the_id_must_be_free_in_all_of_nnunet_s_folders(cohort, raw, kind):
+    """nnU-Net stops at an ID that has two names."""
+    (raw.parent / f"nnUNet_{kind}" / "Dataset137_Other").mkdir()
+    with pytest.raises(InputError, match="Dataset137_Other: dataset 137 is there already"):
+        convert([cohort], 137)
+    convert([cohort], 137, "Other")
+
+
+def test_the_file_that_differs_is_blamed_whichever_it_is(cohort, raw, capsys):
+    replace_one(cohort / "BraTS2021_00003", "t1", origin=(0, -239, 0.5))  # the first file of all
+    assert main(["convert", str(cohort), "-d", "137"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1 and "_t1.nii.gz: origin" in lines[0]
+
+
+def test_a_disk_that_refuses_is_no_traceback(cohort, raw, monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_raw", str(cohort / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz"))
+    assert main(["convert", str(cohort), "-d", "137"]) == 2
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_seen_although_simpleitk_does_not_say_so(tmp_path):
+    image = sitk.Image(40, 40, 40, sitk.sitkUInt8)
+    labels = np.random.default_rng(0).integers(0, 4, (40, 40, 40), dtype=np.uint8)
+    child = os.fork()
+    if child == 0:  # the limit stays in a process of its own
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+        try:
+            write_labels(labels, image, tmp_path / "labels.nii.gz")
+        except OSError as error:
+            os._exit(3 if "written whole" in str(error) else 4)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_not_utf8_is_named(cohort, raw):
+    os.rename(os.fsencode(cohort), os.fsencode(cohort.parent) + b"/in\xe9")  # noqa: PTH104 (a name that Path cannot show)
+    with pytest.raises(InputError, match="not UTF-8"):
+        convert([Path(os.fsdecode(os.fsencode(cohort.parent) + b"/in\xe9"))], 137)
+
+
+def test_a_failing_write_leaves_no_dataset(cohort, raw, monkeypatch):
+    def full(*_, **__):
+        msg = "No space left on device"
+        raise OSError(28, msg)
+
+    monkeypatch.setattr("dataset_conversion.conversion.write_dataset_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        convert([cohort], 137)
+    assert list(raw.glob("Dataset*")) == []  # what is finished waits under a hidden name

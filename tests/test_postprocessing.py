@@ -1,0 +1,311 @@
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.errors import InputError
+from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
+from postprocessing.enhancing_tumor import apply_et_rules
+from postprocessing.folder import postprocess_folder
+from postprocessing.thresholds import apply_thresholds
+
+PAPER = PostprocessingConfig.paper()
+BACKGROUND, ED, NCR, ET, RC = range(5)
+
+
+def test_the_defaults_are_the_paper_s():
+    assert (PAPER.wt, PAPER.tc, PAPER.et) == (0.45, 0.40, 0.45)  # D9
+    assert (PAPER.et_component_voxels, PAPER.et_component_probability) == (16, 0.9)  # D10
+    assert (PAPER.et_total_voxels, PAPER.et_total_probability) == (73, 0.9)
+    assert PAPER.connectivity == 6
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("wt", "tc", "et", "label"),
+    [
+        (0.44, 1, 1, BACKGROUND), (0.45, 0, 0, ED), (1, 0.39, 1, ED), (1, 0.40, 0, NCR),
+        (1, 1, 0.44, NCR), (1, 1, 0.45, ET), (0, 1, 1, BACKGROUND), (0.45, 0.40, 0.45, ET),
+    ],
+)  # fmt: skip
+def test_thresholds_are_nested_and_include_the_limit(wt, tc, et, label, dtype):
+    voxel = np.array([wt, tc, et], dtype=dtype).reshape(3, 1, 1, 1)
+    assert apply_thresholds(voxel, PAPER).item() == label  # D9
+
+
+probabilities = hnp.arrays(np.float32, (3, 4, 4, 4), elements=st.floats(0, 1, width=32))
+
+
+@settings(deadline=None)
+@given(probabilities, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_thresholds_equal_the_rule_voxel_by_voxel(values, wt, tc, et):
+    config = PostprocessingConfig(wt=wt, tc=tc, et=et)
+    limits = np.array([wt, tc, et], dtype=np.float32)
+    labels = apply_thresholds(values, config)
+    assert labels.dtype == np.uint8
+    for index in np.ndindex(4, 4, 4):
+        p_wt, p_tc, p_et = values[(slice(None), *index)]
+        expected = BACKGROUND if p_wt < limits[0] else ED if p_tc < limits[1] else NCR if p_et < limits[2] else ET
+        assert labels[index] == expected
+
+
+def test_a_resection_cavity_is_painted_last():
+    values = np.zeros((4, 1, 1, 3), dtype=np.float32)
+    values[:3, ..., 0] = 1
+    values[3] = [0.5, 0.5, 0.49]
+    assert apply_thresholds(values, PAPER).ravel().tolist() == [RC, RC, BACKGROUND]
+
+
+def test_further_regions_are_painted_in_order():
+    config = PostprocessingConfig(further=(FurtherRegion(name="A", label=4), FurtherRegion(name="B", label=5)))
+    values = np.zeros((5, 1, 1, 2), dtype=np.float32)
+    values[3:] = [[[[0.9, 0.9]]], [[[0.6, 0.1]]]]
+    assert apply_thresholds(values, config).ravel().tolist() == [5, 4]
+
+
+def line_of_et(n, probability, dtype=np.float32):
+    """A component of n voxels in tumour core, and its probabilities."""
+    labels = np.full((5, 5, 100), NCR, dtype=np.uint8)
+    labels[2, 2, :n] = ET
+    return labels, np.where(labels == ET, probability, 0).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("n", "probability", "kept"),
+    [(15, 0.89, False), (15, 0.9, True), (15, 0.95, True), (16, 0.89, False), (72, 0.89, False), (73, 0.1, True)],
+)
+def test_small_uncertain_et_becomes_ncr(n, probability, kept, dtype):
+    labels, et = line_of_et(n, probability, dtype)
+    before = labels.copy()
+    result = apply_et_rules(labels, et, PAPER)
+    assert ((result == ET).sum() == n) == kept  # D10
+    assert not kept or (result == labels).all()
+    assert (labels == before).all()
+
+
+def test_components_go_first_and_the_total_is_what_remains():
+    """A certain component of 60 voxels and an uncertain one of 15: 75 together, 60 once the small one is gone."""
+    labels, et = line_of_et(60, 0.95)
+    labels[0, 0, :15], et[0, 0, :15] = ET, 0.5
+    assert (apply_et_rules(labels, et, PAPER) == ET).sum() == 60
+    et[2, 2, :60] = 0.8  # now the remaining 60 are uncertain, too: without the component rule they would be 75, kept
+    assert (apply_et_rules(labels, et, PAPER) == ET).sum() == 0
+    without = PostprocessingConfig(et_component_voxels=0)
+    assert (apply_et_rules(labels, et, without) == ET).sum() == 75
+
+
+def test_components_meet_at_faces_only():
+    labels = np.full((4, 4, 30), NCR, dtype=np.uint8)
+    labels[0, 0, :10], labels[1, 1, 10:20] = ET, ET  # touching at an edge: two components of 10
+    labels[3, 3, :] = ET
+    et = np.where(labels == ET, 0.5, 0).astype(np.float32)
+    et[3, 3] = 1
+    rules = {"et_total_voxels": 0}
+    assert (apply_et_rules(labels, et, PostprocessingConfig(**rules)) == ET).sum() == 30
+    assert (apply_et_rules(labels, et, PostprocessingConfig(**rules, connectivity=26)) == ET).sum() == 50
+
+
+def brute_force_rules(labels, et, config):
+    """The rules of D10, with scipy's components and no cropping."""
+    labels = labels.copy()
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[config.connectivity])
+    components, n = ndimage.label(labels == ET, structure)
+    for component in range(1, n + 1):
+        where = components == component
+        if where.sum() < config.et_component_voxels and et[where].mean() < config.et_component_probability:
+            labels[where] = NCR
+    where = labels == ET
+    if 0 < where.sum() < config.et_total_voxels and et[where].mean() < config.et_total_probability:
+        labels[where] = NCR
+    return labels
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.arrays(np.uint8, (5, 6, 7), elements=st.sampled_from([0, 1, 2, 3, 3])),
+    hnp.arrays(np.float64, (5, 6, 7), elements=st.floats(0, 1)),
+    st.integers(0, 8),
+    st.integers(0, 100),
+    st.sampled_from([6, 18, 26]),
+)
+def test_the_rules_equal_brute_force(labels, et, component_voxels, total_voxels, connectivity):
+    config = PostprocessingConfig(
+        et_component_voxels=component_voxels, et_total_voxels=total_voxels, connectivity=connectivity,
+        et_component_probability=0.6, et_total_probability=0.5,
+    )  # fmt: skip
+    np.testing.assert_array_equal(apply_et_rules(labels, et, config), brute_force_rules(labels, et, config))
+
+
+@settings(deadline=None, max_examples=30)
+@given(probabilities)
+def test_postprocessing_moves_enhancing_tumour_to_necrosis_and_nothing_else(values):
+    before, after = apply_thresholds(values, PAPER), postprocess(values, PAPER)
+    changed = before != after
+    assert (before[changed] == ET).all() and (after[changed] == NCR).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 4), (5, 4, 4, 4), (3, 4, 4)])
+def test_wrong_shapes_are_named(shape):
+    with pytest.raises(InputError, match=r"\(R, Z, Y, X\)"):
+        postprocess(np.zeros(shape, dtype=np.float32), PAPER)
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.1, np.inf])
+def test_values_that_are_no_probabilities_are_refused(value):
+    values = np.full((3, 2, 2, 2), 0.5, dtype=np.float32)
+    values[1, 0, 1, 0] = value
+    with pytest.raises(InputError, match="finite and from 0 to 1"):
+        postprocess(values, PAPER)
+
+
+configs = st.builds(
+    PostprocessingConfig,
+    wt=st.floats(0, 1),
+    et_component_voxels=st.integers(0, 1000),
+    connectivity=st.sampled_from([6, 18, 26]),
+    further=st.lists(
+        st.builds(FurtherRegion, name=st.text(), label=st.integers(4, 255)), max_size=2, unique_by=lambda r: r.label
+    ).map(tuple),
+)
+
+
+@given(configs)
+def test_configurations_travel_through_json(config):
+    assert PostprocessingConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"wt": 1.5}', '{"wt": "0.4"}', '{"wt": NaN}', '{"et_total_voxels": 2.5}', '{"connectivity": 8}', '{"WT": 0.4}',
+     '{"further": [{"label": 4}]}', '{"further": [{"name": "X", "label": 300}]}',
+     '{"further": [{"name": "X", "label": 3}]}',
+     '{"further": [{"name": "X", "label": 4}, {"name": "Y", "label": 4}]}', '{"further": 3}', '[]', '{', 'null'],
+)  # fmt: skip
+def test_bad_configuration_files_are_named(tmp_path, content):
+    file = tmp_path / "postprocessing.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=r"postprocessing\.json"):
+        PostprocessingConfig.from_json(file)
+
+
+SHAPE = (6, 7, 8)
+
+
+@pytest.fixture
+def prediction(tmp_path):
+    """A folder as nnUNetv2_predict --save_probabilities leaves it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for case in ("a", "b"):
+        values = np.random.default_rng(ord(case)).random((3, *SHAPE), dtype=np.float32)
+        np.savez_compressed(folder / f"{case}.npz", probabilities=values)
+        (folder / f"{case}.pkl").write_bytes(pickle.dumps({}))
+        image = sitk.GetImageFromArray(np.zeros(SHAPE, dtype=np.uint8))
+        image.SetSpacing((1.0, 1.5, 2.0))
+        image.SetOrigin((3.0, -239.0, 7.0))
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+        sitk.WriteImage(image, str(folder / f"{case}.nii.gz"))
+    return folder
+
+
+def test_a_folder_becomes_label_maps_with_the_stock_geometry(prediction, tmp_path, capsys):
+    output = tmp_path / "labels"
+    assert main(["postprocess", "-i", str(prediction), "-o", str(output), "--wt", "0.3"]) == 0
+    config = PostprocessingConfig.from_json(output / "postprocessing.json")
+    assert config == PostprocessingConfig(wt=0.3)
+    for case in ("a", "b"):
+        written, stock = (sitk.ReadImage(str(folder / f"{case}.nii.gz")) for folder in (output, prediction))
+        for name in ("Size", "Spacing", "Origin", "Direction"):
+            assert getattr(written, f"Get{name}")() == getattr(stock, f"Get{name}")()
+        values = np.load(prediction / f"{case}.npz")["probabilities"]
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(written), postprocess(values, config))
+    assert "wrote 2 label maps" in capsys.readouterr().out
+    assert sorted(p.name for p in output.iterdir()) == ["a.nii.gz", "b.nii.gz", "postprocessing.json"]
+
+
+def test_a_folder_without_probabilities_says_what_is_needed(prediction, tmp_path, capsys):
+    for file in prediction.glob("*.npz"):
+        file.unlink()
+    assert main(["postprocess", "-i", str(prediction), "-o", str(tmp_path / "labels")]) == 2
+    error = capsys.readouterr().err
+    assert "--save_probabilities" in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "labels").exists()
+
+
+def broken(folder, how):
+    file = folder / "a.npz"
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif how == "not a zip":
+        file.write_bytes(b"hello")
+    elif how == "npy instead of npz":
+        with file.open("wb") as stream:
+            np.save(stream, np.zeros((3, *SHAPE)))
+    elif how == "other key":
+        np.savez(file, softmax=np.zeros((3, *SHAPE)))
+    elif how == "integers":
+        np.savez(file, probabilities=np.zeros((3, *SHAPE), dtype=int))
+    elif how == "pickled":
+        np.savez(file, probabilities=np.array([{}], dtype=object))
+    elif how == "other shape":
+        np.savez(file, probabilities=np.zeros((3, 5, 5, 5), dtype=np.float32))
+    elif how == "nan":
+        np.savez(file, probabilities=np.full((3, *SHAPE), np.nan, dtype=np.float32))
+    elif how == "no label map":
+        (folder / "a.nii.gz").unlink()
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["truncated", "not a zip", "npy instead of npz", "other key", "integers", "pickled", "other shape", "nan",
+     "no label map"],
+)  # fmt: skip
+def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_path, how):
+    broken(prediction, how)
+    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written"):
+        postprocess_folder(prediction, tmp_path / "labels", PAPER)
+    assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == ["b.nii.gz", "postprocessing.json"]
+
+
+def test_label_maps_without_probabilities_are_named(prediction, tmp_path):
+    (prediction / "a.npz").unlink()
+    with pytest.raises(InputError, match=r"a\.nii\.gz: has no probabilities"):
+        postprocess_folder(prediction, tmp_path / "labels", PAPER)
+
+
+def test_predictions_of_plain_labels_are_refused(prediction, tmp_path):
+    """Of a softmax model, whose first channel is the background."""
+    (prediction / "dataset.json").write_text('{"labels": {"background": 0, "ED": 1, "NCR": 2, "ET": 3}}')
+    with pytest.raises(InputError, match="plain labels"):
+        postprocess_folder(prediction, tmp_path / "labels", PAPER)
+
+
+def test_thresholds_of_numpy_compare_like_python_s():
+    voxel = np.array([0.45, 0.4, 0.45], dtype=np.float32).reshape(3, 1, 1, 1)
+    config = PostprocessingConfig(wt=np.float64(0.45), tc=np.float64(0.4), et=np.float64(0.45))
+    assert apply_thresholds(voxel, config).item() == ET
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 4, 4), (3, 4, 4, 0)])
+def test_an_empty_volume_stays_empty(shape):
+    assert postprocess(np.zeros(shape, dtype=np.float32), PAPER).shape == shape[1:]
+
+
+def test_the_output_must_not_overwrite_the_input(prediction):
+    with pytest.raises(InputError, match="overwrite"):
+        postprocess_folder(prediction, prediction, PAPER)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    shutil.rmtree(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        postprocess_folder(tmp_path, tmp_path / "labels", PAPER)

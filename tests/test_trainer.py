@@ -1,0 +1,246 @@
+"""The trainer's decisions, on plans made up here; the stock commands run it for real in test_demo."""
+
+import inspect
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.plans import with_res_unet_ds
+from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def dataset(nnunet_folders):
+    """What the trainer reads of a preprocessed BraTS dataset, in nnU-Net's formats: (plans, dataset_json, folder)."""
+    folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset137_BraTS2021"
+    folder.mkdir()
+    write_dataset_json(folder, EDITIONS["2021"], n_training=5)
+    fingerprint = {"spacings": [[1.0, 1.0, 1.0]] * 2, "shapes_after_crop": [[135, 163, 137], [140, 170, 138]]}
+    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    plans = {
+        "continue_training": False,
+        "dataset_name": folder.name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {},
+        "configurations": {
+            "2d": {"patch_size": [192, 160], "spacing": [1.0, 1.0], "median_image_size_in_voxels": [163.0, 137.0]},
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "preprocessor_name": "DefaultPreprocessor",
+                "patch_size": [128, 160, 112],
+                "batch_size": 2,
+                "batch_dice": False,
+                "median_image_size_in_voxels": [135.0, 163.0, 137.0],
+                "spacing": [1.0, 1.0, 1.0],
+                "normalization_schemes": ["ZScoreNormalization"] * 4,
+                "use_mask_for_norm": [True] * 4,
+                "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
+            },
+        },
+    }
+    return plans, json.loads((folder / "dataset.json").read_text()), folder
+
+
+def small(plans, **settings):
+    return with_res_unet_ds(
+        plans, "3d_fullres", patch_size=(16, 16, 16), features_per_stage=(4, 8, 12), **settings
+    ).plans
+
+
+def trainer(dataset, plans=None, configuration="3d_fullres", dataset_json=None):
+    return ResUNetDSTrainer(plans or dataset[0], configuration, 0, dataset_json or dataset[1], CPU)
+
+
+def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
+    made = trainer(dataset)
+    configuration = made.plans_manager.get_configuration("3d_fullres")
+    assert configuration.patch_size == [128, 128, 128]
+    assert configuration.batch_dice is True
+    assert configuration.network_arch_class_name == "nnunet_resunet_ds.network.ResUNetDS"
+    assert (made.initial_lr, made.weight_decay, made.num_epochs, made.num_iterations_per_epoch) == (
+        1e-4,
+        1e-5,
+        300,
+        250,
+    )
+    assert made.plans_manager.plans["resunet_ds"] == {}  # what is saved as plans.json
+    assert dataset[0]["configurations"]["3d_fullres"]["patch_size"] == [128, 160, 112]
+
+
+def test_the_choices_are_in_the_log(dataset):
+    text = Path(trainer(dataset, small(dataset[0], recipe=Recipe(epochs=3))).log_file).read_text()
+    assert "The plans are ours and used as written." in text and "epochs=3" in text
+    assert "7 of the 7 stages asked for fit" in Path(trainer(dataset).log_file).read_text()
+
+
+def test_the_recipe_of_the_plans_is_obeyed(dataset):
+    recipe = Recipe(epochs=3, iterations_per_epoch=4, val_iterations_per_epoch=2, initial_lr=0.01, weight_decay=0.1)
+    made = trainer(dataset, small(dataset[0], recipe=recipe))
+    assert (made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch) == (3, 4, 2)
+    assert (made.initial_lr, made.weight_decay) == (0.01, 0.1)
+
+
+def test_the_optimiser_is_adam_over_all_parameters(dataset):
+    made = trainer(dataset, small(dataset[0]))
+    made.network = torch.nn.Linear(2, 2)
+    optimizer, _ = made.configure_optimizers()
+    assert type(optimizer) is torch.optim.Adam  # D7
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], len(group["params"])) == (1e-4, 1e-5, 2)
+
+
+def test_targets_fit_the_heads_and_are_nearest_neighbours(dataset):
+    made = trainer(dataset, small(dataset[0]))
+    manager = made.configuration_manager
+    network = made.build_network_architecture(made.plans_manager, manager, 4, 3, enable_deep_supervision=True)
+    heads = network(torch.zeros(2, 4, 16, 16, 16))
+    labels = torch.randint(0, 2, (3, 16, 16, 16), dtype=torch.uint8).bool()
+    targets = DownsampleSegForDSTransform(made._get_deep_supervision_scales())(segmentation=labels)["segmentation"]
+    assert [t.shape for t in targets] == [h.shape[1:] for h in heads]
+    assert all(t.dtype == torch.bool for t in targets)  # D3: nearest neighbour, no averages
+    loss = made._build_loss()(heads, [t.expand(2, *t.shape) for t in targets])
+    assert loss.item() > 0
+
+
+def test_the_loss_is_the_recipe_s_over_three_weighted_heads(dataset):
+    plans = with_res_unet_ds(
+        dataset[0], "3d_fullres", recipe=Recipe(dice_weight=0.6, gamma=1.5, region_weights=(1, 1, 2))
+    )
+    loss = trainer(dataset, plans.plans)._build_loss()
+    assert loss.weight_factors == pytest.approx((4 / 7, 2 / 7, 1 / 7))  # D3
+    assert (loss.loss.dice_weight, loss.loss.gamma, loss.loss.batch_dice) == (0.6, 1.5, True)  # D6
+    assert loss.loss.region_weights.tolist() == [0.25, 0.25, 0.5]  # D13
+
+
+def test_an_ignore_label_reaches_the_loss(dataset):
+    ignoring = deepcopy(dataset[1])
+    ignoring["labels"]["ignore"] = 4
+    assert trainer(dataset, dataset_json=ignoring)._build_loss().loss.use_ignore_label
+    assert not trainer(dataset)._build_loss().loss.use_ignore_label
+
+
+def test_without_deep_supervision_there_is_one_loss_and_no_scales(dataset):
+    made = trainer(dataset)
+    made.enable_deep_supervision = False
+    assert made._get_deep_supervision_scales() is None
+    assert type(made._build_loss()).__name__ == "RegionDiceFocalLoss"
+
+
+def spoil(dataset, **settings):
+    plans = deepcopy(dataset[0])
+    plans["configurations"]["3d_fullres"].update(settings)
+    return plans
+
+
+def test_a_two_dimensional_configuration_is_refused(dataset):
+    with pytest.raises(InputError, match=r"2d is 2-D .* use 3d_fullres"):
+        trainer(dataset, configuration="2d")
+    with pytest.raises(InputError, match="2-D"):
+        with_res_unet_ds(dataset[0], "2d")
+
+
+def test_labels_without_regions_are_refused(dataset):
+    plain = {**dataset[1], "labels": {"background": 0, "ED": 1, "NCR": 2, "ET": 3}}
+    with pytest.raises(InputError, match="resunet-ds convert"):
+        trainer(dataset, dataset_json=plain)
+    with pytest.raises(InputError, match="regions_class_order"):
+        trainer(dataset, dataset_json={k: v for k, v in dataset[1].items() if k != "regions_class_order"})
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [[[3], [2, 3], [1, 2, 3]], [[1, 2, 3], [2, 3]], [[1, 2, 3], [3], [2]]],
+    ids=["ET first", "two", "not nested"],
+)
+def test_other_regions_are_refused(dataset, regions):
+    labels = {"background": 0} | {f"region {number}": region for number, region in enumerate(regions)}
+    other = {**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3][: len(regions)]}
+    with pytest.raises(InputError, match="not WT, TC and ET"):
+        trainer(dataset, dataset_json=other)
+    with pytest.raises(InputError, match="not WT, TC and ET"):
+        trainer(dataset, dataset_json={**dataset[1], "regions_class_order": [2, 1, 3]})
+
+
+def test_the_dataset_of_nnunet_s_own_script_is_accepted(dataset):
+    """As written by nnunetv2.dataset_conversion.Dataset137_BraTS21."""
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
+    trainer(dataset, dataset_json={**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3]})
+
+
+def test_a_resection_cavity_may_follow(dataset):
+    labels = dataset[1]["labels"] | {"resection cavity": 4}
+    trainer(dataset, dataset_json={**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3, 4]})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_mask_for_norm": [True, True, False, True]}, {"normalization_schemes": ["CTNormalization"] * 4},
+     {"normalization_schemes": ["ZScoreNormalization"] * 3 + ["NoNormalization"]}],
+)  # fmt: skip
+def test_a_normalisation_that_moves_the_background_is_refused(dataset, settings):
+    with pytest.raises(InputError, match=r"skull-stripped.*--no-salient-channel"):
+        trainer(dataset, spoil(dataset, **settings))
+    without = with_res_unet_ds(spoil(dataset, **settings), "3d_fullres", salient_channel=False).plans
+    assert trainer(dataset, without).configuration_manager.network_arch_init_kwargs["salient_channel"] is False
+
+
+def test_cases_that_would_be_resampled_are_refused(dataset):
+    """D4, at the 1.02 mm on one axis at which cubic resampling was seen to ring into the background."""
+    fingerprint = {"spacings": [[1.0, 1.0, 1.0], [1.02, 1.0, 1.0]], "shapes_after_crop": [[135, 163, 137]] * 2}
+    (dataset[2] / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    with pytest.raises(InputError, match=r"1 of 2 cases would be resampled .*1\.02.*--no-salient-channel"):
+        trainer(dataset)
+    trainer(dataset, with_res_unet_ds(dataset[0], "3d_fullres", salient_channel=False).plans)
+
+
+def test_the_transposed_axis_is_the_one_compared(dataset):
+    """Spacing in the plans is in nnU-Net's transposed order, in the fingerprint it is not."""
+    fingerprint = {"spacings": [[1.0, 1.0, 2.0]], "shapes_after_crop": [[135, 163, 40]]}
+    (dataset[2] / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    plans = spoil(dataset, spacing=[2.0, 1.0, 1.0])
+    plans.update(transpose_forward=[2, 0, 1], transpose_backward=[1, 2, 0])
+    trainer(dataset, plans)
+    with pytest.raises(InputError, match="resampled"):
+        trainer(dataset, spoil(dataset, spacing=[2.0, 1.0, 1.0]))
+
+
+def test_region_weights_must_match_the_regions(dataset):
+    plans = with_res_unet_ds(dataset[0], "3d_fullres", recipe=Recipe(region_weights=(1, 2))).plans
+    with pytest.raises(InputError, match=r"2 region_weights.*3 regions"):
+        trainer(dataset, plans)
+
+
+def test_a_bad_recipe_in_the_plans_stops_the_trainer(dataset):
+    plans = small(dataset[0])
+    plans["resunet_ds"]["epochs"] = 0
+    with pytest.raises(InputError, match="epochs must be a whole number of at least 1"):
+        trainer(dataset, plans)
+
+
+def test_refusing_leaves_no_model_folder(dataset, nnunet_folders):
+    with pytest.raises(InputError):
+        trainer(dataset, configuration="2d")
+    assert list((nnunet_folders / "nnUNet_results").iterdir()) == []
+
+
+def test_nnunet_still_has_what_we_override():
+    """A canary: these are nnU-Net's internals, and a release that renames them must fail here, not in training."""
+    stock = inspect.signature(nnUNetTrainer.__init__).parameters
+    assert list(stock) == ["self", "plans", "configuration", "fold", "dataset_json", "device"]
+    for name in ("_get_deep_supervision_scales", "_build_loss", "configure_optimizers"):
+        assert list(inspect.signature(getattr(nnUNetTrainer, name)).parameters) == ["self"]
