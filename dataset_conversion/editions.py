@@ -2,53 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from dataset_conversion.edition import CHANNEL_NAMES, Edition
 from nnunet_resunet_ds.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Tissue
-
-CHANNEL_NAMES = ("T1", "T1ce", "T2", "FLAIR")
-"""Input channels in nnU-Net's BraTS order; nnU-Net chooses the normalisation by name, z-score for these."""
-
-FILE_ENDING = ".nii.gz"
-"""Of the nnU-Net dataset."""
-RAW_ENDINGS = (FILE_ENDING, ".nii")
-"""Of raw files; some copies of the releases are unpacked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edition:
-    """How one release names and labels its cases."""
-
-    key: str
-    """What ``--edition`` takes."""
-    title: str
-    image_suffixes: Mapping[str, str]
-    """Channel name → what stands between case id and file ending."""
-    segmentation_suffix: str
-    tissues: Mapping[int, Tissue]
-    """Raw label value → tissue, one to one."""
-    case_id: re.Pattern[str]
-    """What a whole case id looks like; the time points of a patient share the group ``patient``."""
-    regions: tuple[Region, ...] = REGIONS
-    """What to train on, in the order of the network's outputs."""
-    odd_segmentations: Mapping[str, str] = field(default_factory=dict)
-    """Case id → file name, where copies of the release break its own rule."""
-
-    @property
-    def conventions(self) -> tuple[object, ...]:
-        """What two editions must share for a conversion by either to be the same."""
-        return (self.image_suffixes, self.segmentation_suffix, self.tissues, self.regions)
-
-    @property
-    def dataset_name(self) -> str:
-        """The default name of the nnU-Net dataset, after ``DatasetXXX_``."""
-        return self.title.replace(" ", "")
-
-    def patient(self, case_id: str) -> str:
-        """Return what the time points of a patient share; the case id itself where it is not of this edition."""
-        match = self.case_id.fullmatch(case_id)
-        return match["patient"] if match else case_id
-
 
 def _by_channel(*suffixes: str) -> dict[str, str]:
     return dict(zip(CHANNEL_NAMES, suffixes, strict=True))
@@ -59,6 +15,8 @@ _MODERN = {0: Tissue.BACKGROUND, 1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET}
 _MODERN_RC = {**_MODERN, 4: Tissue.FURTHER}
 _PED_2024 = {0: Tissue.BACKGROUND, 1: Tissue.ET, 2: Tissue.NCR, 3: Tissue.FURTHER, 4: Tissue.ED}
 """The meanings of 1, 3 and 4 turned round between PED 2023 and PED 2024."""
+_MSD = {0: Tissue.BACKGROUND, 1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET}
+"""The values of BraTS 2023, with 1 and 2 exchanged."""
 
 
 def _until_2021(year: int, case_id: str, odd_segmentations: Mapping[str, str] | None = None) -> Edition:
@@ -114,5 +72,15 @@ EDITIONS: Mapping[str, Edition] = {
         _since_2023(2024, "SSA", _MODERN),
         _since_2023(2024, "PED", _PED_2024, regions=REGIONS_WITH_CC),
         _since_2023(2024, "MET", _MODERN),
+        Edition(
+            key="msd",
+            title="MSD Task01",
+            image_suffixes=_by_channel("", "", "", ""),
+            segmentation_suffix="",
+            tissues=_MSD,
+            case_id=re.compile(r"(?P<patient>BRATS_\d{3})"),
+            folders={"imagesTr": "labelsTr", "imagesTs": None},
+            volumes={"FLAIR": 0, "T1": 1, "T1ce": 2, "T2": 3},
+        ),
     )
 }
