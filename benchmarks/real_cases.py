@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
+from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
 from nnunet_resunet_ds.demo.cohort import EDITION
 from nnunet_resunet_ds.demo.scores import held_out_cases, score_held_out
 from nnunet_resunet_ds.demo.workflow import Workflow
@@ -25,12 +25,9 @@ PLAN_FLAGS = (
 
 def link_case(case: Path, folder: Path, *, labelled: bool) -> None:
     """Link a case's images, and its segmentation where ``labelled``, into a cohort folder of ours."""
-    suffixes = [EDITION.image_suffixes[channel] for channel in CHANNEL_NAMES]
-    if labelled:
-        suffixes.append(EDITION.segmentation_suffix)
     (folder / case.name).mkdir(parents=True)
-    for suffix in suffixes:
-        name = f"{case.name}{suffix}{FILE_ENDING}"
+    for role in (*CHANNEL_NAMES, *([SEGMENTATION] if labelled else [])):
+        name = EDITION.file_name(case.name, role)
         (folder / case.name / name).symlink_to(case / name)
 
 

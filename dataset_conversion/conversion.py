@@ -1,22 +1,36 @@
 """The whole conversion: find the cases, check them all, then write the dataset."""
 
-import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from dataset_conversion.detect import AUTO, detect_edition
-from dataset_conversion.editions import Edition
+from dataset_conversion.check import Cohort, CohortReport, find_cohort, inspect_cohort
+from dataset_conversion.detect import AUTO
+from dataset_conversion.manifest import made_with, read_manifest, unchanged_cases, write_manifest
 from dataset_conversion.parallel import for_each
-from dataset_conversion.records import RECORDS, finished_cases, keep_record, made_from
-from dataset_conversion.scan import RawCase, find_cases
-from dataset_conversion.validate import cohort_problems, file_problems
-from dataset_conversion.write import FOLDERS, case_files, write_case, write_dataset_json, write_manifest
+from dataset_conversion.placement import Placement, check_placement
+from dataset_conversion.records import finished_cases, keep_record
+from dataset_conversion.scan import RawCase
+from dataset_conversion.staging import carry_over, partial_name, publish, staging_folder
+from dataset_conversion.write import case_files, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, datasets_with_id, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
+
+MAX_DATASET_ID = 999
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert."""
+
+    placement: Placement
+    validate: bool
+    skip_invalid: bool
+    n_threads: int | None
 
 
 def convert(
@@ -25,126 +39,147 @@ def convert(
     name: str | None = None,
     edition: str = AUTO,
     *,
-    copy: bool = False,
+    edition_file: Path | None = None,
+    placement: Placement = "hardlink",
+    validate: bool = True,
     skip_invalid: bool = False,
+    overwrite: bool = False,
     n_threads: int | None = None,
 ) -> Path:
     """Make the nnU-Net raw dataset ``$nnUNet_raw/DatasetXXX_NAME`` from BraTS folders.
 
     Everything is checked before anything is written, and the dataset folder appears only when it is complete. Stopped
-    at any moment and run again, it goes on after the last finished case.
+    at any moment and run again, it goes on after the last finished case. Where the dataset is there and was made by
+    this function, it is brought up to date.
 
     Args:
         inputs: folders to search for cases; cases of a folder without any segmentation become test cases.
         dataset_id: 1 to 999.
         name: after ``DatasetXXX_``; None is the edition's own name.
-        edition: a key of `EDITIONS`, a year, or ``"auto"``: see `detect_edition`.
-        copy: copy the images instead of hard-linking them.
+        edition: a key of `EDITIONS`, a year, ``"auto"`` or ``"custom"``: see `detect_edition`.
+        edition_file: the description of a custom edition.
+        placement: hard-link, symlink or copy the images; those that must be repaired are rewritten in any case.
+        validate: open every image before writing; label maps are checked in any case.
         skip_invalid: leave invalid cases out instead of stopping.
+        overwrite: replace a dataset of this name that something else has made.
         n_threads: cases read and written at a time; None is the number of cores.
 
     Returns:
         The dataset folder.
 
     Raises:
-        InputError: bad input; the message lists every problem found, and nothing was written.
+        InputError: bad input; the message lists every problem found, and no dataset was made or changed.
     """
-    folders = [Path(folder) for folder in inputs]
-    if not folders:
-        msg = "no input folder given"
-        raise InputError(msg)
-    if n_threads is not None:
-        check_whole_number("the number of cases at a time", n_threads, at_least=1)
-    chosen = detect_edition(edition, folders)
-    dataset = _new_dataset_folder(dataset_id, name or chosen.dataset_name)
-    staging = dataset.with_name(f".{dataset.name}.partial")
-    cases = find_cases(folders, chosen)
-    finished = finished_cases(staging, cases, chosen, copy=copy)
-    cases = _valid_cases(cases, chosen, n_threads, known_valid=finished, skip_invalid=skip_invalid)
-    entries = _write_all(cases, chosen, staging, finished, n_threads, copy=copy)
-    write_dataset_json(staging, chosen, n_training=sum(case.segmentation is not None for case in cases))
-    write_manifest(staging, chosen, entries, copy=copy)
-    _remove_all_but(staging, cases)
-    staging.rename(dataset)
+    check_placement(placement)
+    cohort = find_cohort(inputs, edition, edition_file, n_threads)
+    dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
+    with staging_folder(dataset) as staging:
+        _check_replaceable(dataset, overwrite=overwrite)
+        replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, n_threads))
+    _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
 
 
-def _new_dataset_folder(dataset_id: int, name: str) -> Path:
-    """Return where the dataset will be, or refuse what nnU-Net cannot take or what is there."""
-    if not 1 <= dataset_id <= 999:
-        msg = f"the dataset ID must be 1 to 999; got {dataset_id}"
-        raise InputError(msg)
+def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> bool:
+    """Make what is missing of a dataset, and let it take its place; tell whether an earlier one had to give way."""
+    edition = cohort.decision.edition
+    made = made_with(edition, options.placement, validate=options.validate)
+    unchanged = _unchanged(dataset, cohort.cases, made)
+    finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
+    report = inspect_cohort(cohort, options.n_threads, known_valid=finished, open_files=options.validate)
+    _leave_out(report.problems, options)
+    if _is_up_to_date(dataset, report, unchanged):
+        tqdm.write(f"{dataset} is up to date: its cases were made from these very files")
+        return False
+    _check_trainable(report.valid, cohort.cases)
+    for case in report.valid:
+        if case.case_id in unchanged:
+            carry_over(case_files(case).values(), dataset, staging)
+    entries, failed = _write_all(report, staging, finished, made, options)
+    _leave_out(failed, options)
+    cases = [case for case in report.valid if case.case_id in entries]
+    _check_trainable(cases, cohort.cases)
+    write_dataset_json(staging, edition, sum(case.segmentation is not None for case in cases))
+    write_manifest(staging, made, entries, {**report.problems, **failed})
+    return publish(staging, dataset, [file for case in cases for file in case_files(case).values()])
+
+
+def _dataset_folder(dataset_id: int, name: str) -> Path:
+    """Return where the dataset will be, or refuse what nnU-Net cannot take."""
+    check_whole_number("the dataset ID", dataset_id, at_least=1, at_most=MAX_DATASET_ID)
     check_name("the dataset name", name)
     dataset = nnunet_folder("nnUNet_raw") / f"Dataset{dataset_id:03d}_{name}"
     for variable in NNUNET_FOLDERS:
-        # nnU-Net wants one name for an ID in all of its folders
         for existing in datasets_with_id(variable, dataset_id):
-            if existing.name != dataset.name or variable == "nnUNet_raw":
+            if existing.name != dataset.name:  # nnU-Net wants one name for an ID in all of its folders
                 msg = f"{existing}: dataset {dataset_id} is there already; remove it or choose another ID with -d"
                 raise InputError(msg)
     return dataset
 
 
-def _valid_cases(
-    cases: Sequence[RawCase],
-    edition: Edition,
-    n_threads: int | None,
-    *,
-    known_valid: Container[str],
-    skip_invalid: bool,
-) -> list[RawCase]:
-    problems = cohort_problems(cases, edition)
-    unknown = [case for case in cases if case.case_id not in known_valid]
-    checked = for_each(unknown, lambda case: file_problems(case, edition), "check", n_threads)
-    for case, found in zip(unknown, checked, strict=True):
-        if found:
-            problems.setdefault(case.case_id, []).extend(found)
-    if problems:
-        lines = [line for case_id in sorted(problems) for line in problems[case_id]]
-        if not skip_invalid:
-            raise InputError("\n".join(lines))
-        for line in lines:
-            tqdm.write(f"skipped: {line}")
-    valid = [case for case in cases if case.case_id not in problems]
-    if not any(case.segmentation for case in valid):
-        sources = ", ".join(sorted({str(case.source) for case in cases}))
+def _check_replaceable(dataset: Path, *, overwrite: bool) -> None:
+    if dataset.exists() and not overwrite and read_manifest(dataset) is None:
+        msg = f"{dataset}: is there already and was not made by resunet-ds convert; replace it with --overwrite"
+        raise InputError(msg)
+
+
+def _unchanged(dataset: Path, cases: Sequence[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
+    manifest = read_manifest(dataset)
+    unchanged = unchanged_cases(manifest, cases, made) if manifest else {}
+    whole = {case.case_id for case in cases if all((dataset / file).is_file() for file in case_files(case).values())}
+    return {case_id: entry for case_id, entry in unchanged.items() if case_id in whole}
+
+
+def _is_up_to_date(dataset: Path, report: CohortReport, unchanged: Mapping[str, Any]) -> bool:
+    manifest = read_manifest(dataset)
+    valid = {case.case_id for case in report.valid}
+    return manifest is not None and unchanged.keys() == valid == manifest["cases"].keys()
+
+
+def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
+    """Stop at invalid cases, or say that they are left out."""
+    lines = [line for case_id in sorted(problems) for line in problems[case_id]]
+    if lines and not options.skip_invalid:
+        raise InputError("\n".join(lines))
+    for line in lines:
+        tqdm.write(f"skipped: {line}")
+
+
+def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
+    """Say what was made from the dataset as it was before, and what a conversion under another name has left."""
+    if replaced and (dataset / SPLITS).exists():
+        tqdm.write(f"{dataset / SPLITS} is of the earlier cases: make it anew with resunet-ds splits --overwrite")
+    for folder in datasets_with_id("nnUNet_preprocessed", dataset_id) if replaced else []:
+        tqdm.write(f"{folder} is of the earlier cases: run nnUNetv2_plan_and_preprocess again")
+    for folder in dataset.parent.glob(partial_name(f"Dataset{dataset_id:03d}_*")):
+        tqdm.write(f"{folder} is left of a conversion that did not finish: run it again, or remove the folder")
+
+
+def _check_trainable(cases: Iterable[RawCase], found: Iterable[RawCase]) -> None:
+    if not any(case.segmentation for case in cases):
+        sources = ", ".join(sorted({str(case.source) for case in found}))
         msg = f"{sources}: no valid case with a segmentation, so nothing to train on; give the training folder, too"
         raise InputError(msg)
-    return valid
 
 
 def _write_all(
-    cases: Sequence[RawCase],
-    edition: Edition,
-    staging: Path,
-    finished: Mapping[str, Any],
-    n_threads: int | None,
-    *,
-    copy: bool,
-) -> dict[str, Any]:
-    """Write what is not finished, and return the manifest entries of all cases."""
-    for folder in (*FOLDERS, RECORDS):
-        (staging / folder).mkdir(parents=True, exist_ok=True)
+    report: CohortReport, staging: Path, finished: Mapping[str, Any], made: Mapping[str, Any], options: Options
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Write what is not finished; return the manifest entries of the cases written, and why others could not be."""
+    edition = report.cohort.decision.edition
 
-    def entry_of(case: RawCase) -> Any:  # noqa: ANN401 (JSON)
+    def entry_of(case: RawCase) -> dict[str, Any] | list[str]:
         if case.case_id in finished:
-            return finished[case.case_id]
-        origin = made_from(case, edition, copy=copy)
-        entry = write_case(case, edition, staging, copy=copy)
-        keep_record(staging, case.case_id, origin, entry)
+            return finished[case.case_id]  # type: ignore[no-any-return]
+        try:
+            entry = write_case(case, edition, staging, options.placement, report.reports.get(case.case_id))
+        except InputError as error:
+            return [str(error)]
+        keep_record(staging, case.case_id, made, entry)
         return entry
 
-    entries = for_each(cases, entry_of, "write", n_threads)
-    return {case.case_id: entry for case, entry in zip(cases, entries, strict=True)}
-
-
-def _remove_all_but(staging: Path, cases: Sequence[RawCase]) -> None:
-    """Remove what an earlier run left: cases that are not wanted, or not in this place, half files, the records."""
-    wanted = {staging / file for case in cases for file in (*case_files(case)[0], case_files(case)[1]) if file}
-    for folder in FOLDERS:
-        for file in (staging / folder).iterdir():
-            if file not in wanted:
-                file.unlink()
-    for file in staging.glob(".*.json"):
-        file.unlink()
-    shutil.rmtree(staging / RECORDS)
+    written = for_each(report.valid, entry_of, "write", options.n_threads)
+    outcomes = {case.case_id: outcome for case, outcome in zip(report.valid, written, strict=True)}
+    failed = {case_id: outcome for case_id, outcome in outcomes.items() if isinstance(outcome, list)}
+    return {case_id: entry for case_id, entry in outcomes.items() if isinstance(entry, dict)}, failed

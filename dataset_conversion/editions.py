@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataset_conversion.edition import CHANNEL_NAMES, Edition
 from nnunet_resunet_ds.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Tissue
 
+
 def _by_channel(*suffixes: str) -> dict[str, str]:
     return dict(zip(CHANNEL_NAMES, suffixes, strict=True))
 

@@ -5,10 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_conversion.editions import FILE_ENDING, RAW_ENDINGS, Edition
+from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
 from nnunet_resunet_ds.errors import InputError
-
-SEGMENTATION = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -17,15 +15,23 @@ class RawCase:
 
     case_id: str
     folder: Path
+    """Where its images lie."""
     source: Path
-    """Which of the input folders it was found in."""
+    """The input folder it was found in, or the image folder of an edition that names it: a training or a test set."""
     images: dict[str, Path] = field(default_factory=dict)
-    """Channel name → file, in channel order."""
+    """Channel name → file, in channel order; one file may hold all."""
     segmentation: Path | None = None
+    ignored: tuple[Path, ...] = ()
+    """Unpacked copies (``.nii``) beside files that are used."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the case once, the images first."""
+        return list(dict.fromkeys([*self.images.values(), *([self.segmentation] if self.segmentation else [])]))
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
-    """Return every group of files in one folder that share a case id, sorted by it.
+    """Return every group of files that share a case id and a place, sorted by case id.
 
     Args:
         inputs: folders to search, at any depth; hidden files and folders are skipped.
@@ -38,11 +44,9 @@ def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
     for source in sorted(inputs, key=lambda path: len(path.resolve().parts), reverse=True):  # the innermost counts
         found = list(cases_below(source, edition))
         if not found:
-            msg = (
-                f"{source}: no {edition.title} case here; expected files such as "
-                f"CASE{edition.image_suffixes['T1ce']}{FILE_ENDING}"
-            )
-            raise InputError(msg)
+            where = "".join(f"{folder}/" for folder in list(edition.folders)[:1])
+            msg = f"{source}: no {edition.title} case here; expected files such as {where}"
+            raise InputError(msg + edition.file_name("CASE", "T1ce"))
         for case in found:
             cases.setdefault((case.folder.resolve(), case.case_id), case)  # inputs may overlap
     return sorted(cases.values(), key=lambda case: (case.case_id, case.folder))
@@ -57,13 +61,31 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
     if not source.is_dir():
         msg = f"{source}: no such folder"
         raise InputError(msg)
+    found: dict[tuple[Path, str], dict[str, list[Path]]] = {}
+    for folder, names in _walk(source):
+        image_folder, roles = _roles_in(folder, edition)
+        for case_id, role, path in _recognised(folder, names, roles, edition):
+            found.setdefault((image_folder, case_id), {}).setdefault(role, []).append(path)
+    for (folder, case_id), files in found.items():
+        yield RawCase(
+            case_id,
+            folder,
+            source=folder if edition.folders else source,
+            images={channel: files[channel][0] for channel in edition.image_suffixes if channel in files},
+            segmentation=files[SEGMENTATION][0] if SEGMENTATION in files else None,
+            ignored=tuple(dict.fromkeys(path for paths in files.values() for path in paths[1:])),
+        )
+
+
+def _walk(source: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder once with the names of its files, sorted, the compressed ones first."""
     seen: set[Path] = set()
     for parent, folders, files in os.walk(source, followlinks=True, onerror=_unreadable):
         real = Path(parent).resolve()
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         if real not in seen:
             seen.add(real)  # links may lead back
-            yield from _cases_in(Path(parent), source, sorted(files), edition)
+            yield Path(parent), sorted(files, key=lambda name: (not name.lower().endswith(RAW_ENDINGS[0]), name))
 
 
 def _unreadable(error: OSError) -> None:
@@ -71,26 +93,31 @@ def _unreadable(error: OSError) -> None:
     raise InputError(msg)
 
 
-def _cases_in(folder: Path, source: Path, files: Sequence[str], edition: Edition) -> Iterator[RawCase]:
-    """Group the files of one folder by case id."""
-    groups: dict[str, dict[str, Path]] = {}
-    for name in sorted(files, key=lambda name: name.lower().endswith(FILE_ENDING)):  # of two, the compressed one stays
-        for case_id, role in _roles(name, edition):
-            groups.setdefault(case_id, {})[role] = folder / name
-    for case_id, group in groups.items():
-        odd = edition.odd_segmentations.get(case_id)
-        if odd and odd in files:
-            group.setdefault(SEGMENTATION, folder / odd)
-        images = {channel: group[channel] for channel in edition.image_suffixes if channel in group}
-        yield RawCase(case_id, folder, source, images, group.get(SEGMENTATION))
+def _roles_in(folder: Path, edition: Edition) -> tuple[Path, tuple[str, ...]]:
+    """Return the image folder that a folder belongs to, and which roles its files can have."""
+    if not edition.folders:
+        return folder, tuple(edition.suffixes)
+    if folder.name in edition.folders:
+        return folder, tuple(edition.image_suffixes)
+    for images, label_maps in edition.folders.items():
+        if folder.name == label_maps:
+            return folder.with_name(images), (SEGMENTATION,)
+    return folder, ()
 
 
-def _roles(name: str, edition: Edition) -> Iterator[tuple[str, str]]:
-    """Yield the case id and role that a file name has in an edition, with its suffix in upper or lower case."""
-    ending = next((ending for ending in RAW_ENDINGS if name.lower().endswith(ending)), None)
-    if ending is None or name.startswith("."):
-        return
-    stem = name[: -len(ending)]
-    for role, suffix in (*edition.image_suffixes.items(), (SEGMENTATION, edition.segmentation_suffix)):
-        if stem.lower().endswith(suffix) and len(stem) > len(suffix):
-            yield stem[: -len(suffix)], role
+def _recognised(
+    folder: Path, names: Sequence[str], roles: Sequence[str], edition: Edition
+) -> Iterator[tuple[str, str, Path]]:
+    """Yield case id, role and path of each file that the edition's names fit, in upper or lower case."""
+    for name in names:
+        ending = next((ending for ending in RAW_ENDINGS if name.lower().endswith(ending)), None)
+        if ending is None or name.startswith("."):
+            continue
+        stem = name[: -len(ending)]
+        for role in roles:
+            suffix = edition.suffixes[role]
+            if stem.lower().endswith(suffix.lower()) and len(stem) > len(suffix):
+                yield stem[: len(stem) - len(suffix)], role, folder / name
+        for case_id, odd_name in edition.odd_segmentations.items():
+            if name == odd_name:
+                yield case_id, SEGMENTATION, folder / name

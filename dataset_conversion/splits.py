@@ -8,18 +8,18 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
+from dataset_conversion.edition import FILE_ENDING, Edition
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.manifest import edition_of, read_manifest
 from dataset_conversion.parallel import for_each
-from dataset_conversion.write import LABELS_TRAINING, MANIFEST
+from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.files import write_json
 from nnunet_resunet_ds.images import read_labels
-from nnunet_resunet_ds.nnunet_folders import dataset_folder, datasets_with_id
+from nnunet_resunet_ds.nnunet_folders import SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.regions import ET
 
-SPLITS = "splits_final.json"
-"""nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
 _HOLDOUT_TOLERANCE = 0.005
 MAX_SEED = 2**32 - 1
 """Of numpy's generator."""
@@ -125,7 +125,8 @@ def _cases(raw: Path, n_threads: int | None) -> list[SplitCase]:
     if not files:
         msg = f"{raw / 'labelsTr'}: no label maps; convert a training set first"
         raise InputError(msg)
-    edition = _edition(raw)
+    manifest = read_manifest(raw)
+    edition = edition_of(manifest) if manifest else None
     return for_each(files, lambda file: _case(file, edition), "read labels", n_threads)
 
 
@@ -134,9 +135,3 @@ def _case(file: Path, edition: Edition | None) -> SplitCase:
     editions = [edition] if edition else [known for known in EDITIONS.values() if known.case_id.fullmatch(case_id)]
     patient = editions[0].patient(case_id) if editions else case_id
     return SplitCase(case_id, patient, bool(ET.mask(read_labels(file)[1]).any()))
-
-
-def _edition(raw: Path) -> Edition | None:
-    """Return what the dataset was converted from; None where it was not us who did."""
-    manifest = raw / MANIFEST
-    return EDITIONS.get(read_json(manifest).get("edition")) if manifest.is_file() else None

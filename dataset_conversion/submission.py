@@ -1,21 +1,24 @@
 """The way back out: label maps in nnU-Net's values to those of a BraTS edition, ready to hand in."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dataset_conversion.detect import edition_by_case_ids
-from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.detect import AUTO, edition_by_case_ids
+from dataset_conversion.edition import FILE_ENDING, Edition
+from dataset_conversion.labels import raw_labels
 from dataset_conversion.parallel import for_each
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.images import read_labels, write_labels
-from nnunet_resunet_ds.regions import Tissue
 
 
 def write_submission(
-    input_folder: Path, output_folder: Path, edition: str = "auto", *, n_threads: int | None = None
+    input_folder: Path,
+    output_folder: Path,
+    edition: str = AUTO,
+    *,
+    edition_file: Path | None = None,
+    n_threads: int | None = None,
 ) -> tuple[Edition, list[Path]]:
     """Translate every ``CASE.nii.gz`` of a folder; names and geometry stay, values become the edition's, as uint8.
 
@@ -24,7 +27,8 @@ def write_submission(
     Args:
         input_folder: label maps in nnU-Net's values, for example what ``resunet-ds postprocess`` wrote.
         output_folder: for the same file names.
-        edition: a key of `EDITIONS`, a year, or ``"auto"`` to tell it from the file names.
+        edition: a key of `EDITIONS`, a year, ``"auto"`` to tell it from the file names, or ``"custom"``.
+        edition_file: the description of a custom edition.
         n_threads: cases at a time; None is the number of cores.
 
     Returns:
@@ -35,7 +39,7 @@ def write_submission(
             message has a line a case, and the others are written.
     """
     files = _label_maps(input_folder)
-    chosen = edition_by_case_ids(edition, [file.name.removesuffix(FILE_ENDING) for file in files])
+    chosen = edition_by_case_ids(edition, [file.name.removesuffix(FILE_ENDING) for file in files], edition_file).edition
     if output_folder.resolve() == input_folder.resolve():
         msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
         raise InputError(msg)
@@ -47,15 +51,6 @@ def write_submission(
             "\n".join([*problems, f"{len(problems)} cases failed, {len(files) - len(problems)} are written"])
         )
     return chosen, [output_folder / file.name for file in files]
-
-
-def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
-    """Translate nnU-Net's label values (any shape) to an edition's: the inverse of `nnunet_labels`."""
-    table = np.zeros(max(tissues.values()) + 1, dtype=np.uint8)
-    for raw, tissue in tissues.items():
-        table[tissue] = raw
-    translated: NDArray[np.uint8] = table[labels]
-    return translated
 
 
 def _translate(file: Path, output_folder: Path, edition: Edition) -> str | None:

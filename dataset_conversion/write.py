@@ -1,72 +1,85 @@
-"""Writing one case, and the files that describe the dataset, in nnU-Net's raw format."""
+"""Writing one case, and ``dataset.json``, in nnU-Net's raw format."""
 
-import gzip
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, Edition
-from dataset_conversion.scan import SEGMENTATION, RawCase
+from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.inspection import CaseReport, Fixes
+from dataset_conversion.labels import count_voxels, nnunet_labels, unknown_labels
+from dataset_conversion.placement import Placement, place_images, read_geometry
+from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.files import replacing, write_json
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import write_json
 from nnunet_resunet_ds.images import is_gzip, read_labels, write_labels
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
 
-MANIFEST = "conversion.json"
 IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 """nnU-Net's names."""
 
 
-def write_case(case: RawCase, edition: Edition, dataset: Path, *, copy: bool) -> dict[str, Any]:
+def write_case(
+    case: RawCase, edition: Edition, dataset: Path, placement: Placement, report: CaseReport | None = None
+) -> dict[str, Any]:
     """Place the images of a case and write its labels; a case without segmentation goes to ``imagesTs``.
 
     Args:
-        case: complete and valid.
+        case: complete and, as far as it was inspected, valid.
         edition: of its labels.
         dataset: the dataset folder; ``imagesTr``, ``labelsTr`` and ``imagesTs`` are there.
-        copy: copy the images instead of hard-linking them.
+        placement: of images that nnU-Net can take as they are.
+        report: of the inspection; None where there was none: then nothing is known to be mended.
 
     Returns:
-        What the manifest holds of the case: its source files with size and SHA-256, voxels of each tissue, and what was
-            repaired.
+        What the manifest holds of the case: its source files with size and SHA-256, voxels of each tissue, what was
+            repaired and what is odd.
+
+    Raises:
+        InputError: the label map, or an image that must be rewritten, cannot be read or has values of another edition.
     """
-    census: dict[str, int] = {}
-    images, label_file = case_files(case)
-    for name, destination in zip(CHANNEL_NAMES, images, strict=True):
-        _place(case.images[name], dataset / destination, copy=copy)
-    if case.segmentation and label_file:
-        geometry, values = read_labels(case.segmentation)
-        labels = nnunet_labels(values, edition.tissues)
-        write_labels(labels, geometry, dataset / label_file)
-        census = {tissue.name: int((labels == tissue).sum()) for tissue in edition.tissues.values() if tissue}
+    report = report or CaseReport()
+    sources = {path: _source(path) for path in case.files}  # before anything else, so that a later change is noticed
+    destinations = {role: dataset / file for role, file in case_files(case).items()}
+    repairs = _repairs(case, edition, report.fixes)
+    voxels: dict[str, int] = {}
+    if case.segmentation:
+        label_file = destinations.pop(SEGMENTATION)
+        voxels, notes = _write_labels(case, case.segmentation, edition, report.fixes, label_file)
+        repairs += notes
+    place_images(case, edition, report.fixes, destinations, placement)
     return {
-        "images": {channel: _source(path) for channel, path in case.images.items()},
-        "segmentation": _source(case.segmentation) if case.segmentation else None,
-        "voxels": census,
-        "repairs": _repairs(case, edition),
+        "images": {channel: sources[path] for channel, path in case.images.items()},
+        "segmentation": sources[case.segmentation] if case.segmentation else None,
+        "voxels": voxels,
+        "repairs": repairs,
+        "warnings": report.warnings,
     }
 
 
-def case_files(case: RawCase) -> tuple[list[Path], Path | None]:
-    """Return where the images of a case go, in channel order, and its labels, relative to the dataset."""
+def _write_labels(
+    case: RawCase, path: Path, edition: Edition, fixes: Fixes, destination: Path
+) -> tuple[dict[str, int], list[str]]:
+    """Translate a label map; return its census and what was repaired."""
+    image, values = read_labels(path)
+    unknown = unknown_labels(path, values, edition)
+    if unknown:
+        raise InputError(*unknown)
+    geometry = read_geometry(case, edition, fixes) if path in fixes.placeless else image
+    write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
+    stored_type = image.GetPixelIDTypeAsString()
+    repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
+    return count_voxels(values, edition), repairs
+
+
+def case_files(case: RawCase) -> dict[str, Path]:
+    """Return where the channels of a case go and its segmentation, if any, relative to the dataset."""
     folder = Path(IMAGES_TRAINING if case.segmentation else IMAGES_TEST)
-    images = [folder / f"{case.case_id}_{channel:04d}{FILE_ENDING}" for channel in range(len(CHANNEL_NAMES))]
-    return images, Path(LABELS_TRAINING, f"{case.case_id}{FILE_ENDING}") if case.segmentation else None
-
-
-def nnunet_labels(values: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
-    """Translate raw label values (any shape) to nnU-Net's; every value must be a key of ``tissues``."""
-    table = np.zeros(max(tissues) + 1, dtype=np.uint8)
-    for raw, tissue in tissues.items():
-        table[raw] = tissue
-    labels: NDArray[np.uint8] = table[values]
-    return labels
+    files = {name: folder / f"{case.case_id}_{index:04d}{FILE_ENDING}" for index, name in enumerate(CHANNEL_NAMES)}
+    if case.segmentation:
+        files[SEGMENTATION] = Path(LABELS_TRAINING, f"{case.case_id}{FILE_ENDING}")
+    return files
 
 
 def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None:
@@ -84,47 +97,31 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None
     write_json(content, dataset / "dataset.json")
 
 
-def write_manifest(dataset: Path, edition: Edition, cases: Mapping[str, Any], *, copy: bool) -> None:
-    """Write ``conversion.json``: which files each case was made of.
-
-    Args:
-        dataset: the dataset folder.
-        edition: what the files were read as.
-        cases: case id → what `write_case` returned.
-        copy: whether images were copied.
-    """
-    options = {"edition": edition.key, "copy": copy}
-    write_json({"version": __version__, **options, "cases": cases}, dataset / MANIFEST)
-
-
-def _repairs(case: RawCase, edition: Edition) -> list[str]:
-    """Say what is not as the edition has it, and was put right on the way."""
-    repairs = []
-    suffixes = {**edition.image_suffixes, SEGMENTATION: edition.segmentation_suffix}
-    for role, path in {**case.images, SEGMENTATION: case.segmentation}.items():
-        expected = f"{case.case_id}{suffixes[role]}{FILE_ENDING}"
-        if path and path.name != expected:
-            repairs.append(f"{path.name} was taken for {expected}")
-        if path and not is_gzip(path):
+def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
+    """Say what is not as nnU-Net or the edition has it, and was put right on the way."""
+    roles: Mapping[str, Path | None] = {**case.images, SEGMENTATION: case.segmentation}
+    repairs = [f"{path.name} was ignored, a compressed copy is there" for path in case.ignored]
+    for role, path in roles.items():
+        if path and path.name != edition.file_name(case.case_id, role):
+            repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
+    for path in case.files:
+        if not is_gzip(path):
             repairs.append(f"{path.name} was not compressed")
+        if path in fixes.placeless:
+            repairs.append(f"{path.name} has neither qform nor sform; it got the geometry of the other files")
+    repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]
     return repairs
 
 
 def _source(path: Path) -> dict[str, str | int]:
-    content = path.read_bytes()
-    return {"file": str(path.resolve()), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _place(source: Path, destination: Path, *, copy: bool) -> None:
-    """Hard-link a file; copy it where asked or where linking is impossible (another disk); compress a plain one."""
-    with replacing(destination) as temporary:
-        if not is_gzip(source):
-            temporary.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
-            return
-        if not copy:
-            try:
-                os.link(source.resolve(), temporary)
-            except OSError:
-                copy = True
-        if copy:
-            shutil.copyfile(source, temporary)
+    stat = path.stat()
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return {
+        "file": str(path.resolve()),
+        "bytes": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+        "sha256": digest.hexdigest(),
+    }

@@ -51,6 +51,17 @@ def check_name(what: str, name: str) -> None:
         raise InputError(msg)
 
 
+def check_choice(what: str, value: object, valid: Sequence[str]) -> None:
+    """Refuse a value that is not among the valid ones.
+
+    Raises:
+        InputError: with what was got and what is valid.
+    """
+    if value not in valid:
+        msg = f"{what} must be one of {', '.join(valid)}; got {value!r}"
+        raise InputError(msg)
+
+
 def check_entries(lead: str, found: Iterable[str], known: Sequence[str]) -> None:
     """Refuse entries of a JSON object that are not known.
 

@@ -63,13 +63,18 @@ def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
 
 
 def write_labels(labels: NDArray[np.uint8], geometry: sitk.Image, path: Path) -> None:
-    """Write labels (Z, Y, X) with the geometry of another image of the same size, atomically.
+    """Write labels (Z, Y, X) with the geometry of another image of the same size, as `write_image` does."""
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(geometry)
+    write_image(image, path)
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write an image, atomically.
 
     Raises:
         OSError: the file could not be written whole; SimpleITK would not say so on a full disk.
     """
-    image = sitk.GetImageFromArray(labels)
-    image.CopyInformation(geometry)
     with replacing(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary))
@@ -80,11 +85,23 @@ def write_labels(labels: NDArray[np.uint8], geometry: sitk.Image, path: Path) ->
             ) from error
 
 
-def geometry_difference(first: sitk.Image, second: sitk.Image) -> str | None:
-    """Say in which way two images do not lie on the same voxel grid; None where they do."""
+def has_place(image: sitk.Image) -> bool:
+    """Tell whether a NIfTI header says where the image lies, by a qform or an sform; other formats always do."""
+    codes = [image.GetMetaData(key) for key in ("qform_code", "sform_code") if image.HasMetaDataKey(key)]
+    return not codes or any(int(code) for code in codes)
+
+
+def geometry_difference(first: sitk.Image, second: sitk.Image, *, voxels_only: bool = False) -> str | None:
+    """Say in which way two images do not lie on the same voxel grid; None where they do.
+
+    Args:
+        first: of the two.
+        second: to compare with.
+        voxels_only: compare size and spacing alone, for images that do not say where they lie.
+    """
     if first.GetSize() != second.GetSize():
         return f"size {first.GetSize()} instead of {second.GetSize()}"
-    for name in ("Spacing", "Origin", "Direction"):
+    for name in ("Spacing",) if voxels_only else ("Spacing", "Origin", "Direction"):
         a, b = (getattr(image, f"Get{name}")() for image in (first, second))
         if not np.allclose(a, b, rtol=0, atol=GEOMETRY_TOLERANCE):
             return f"{name.lower()} {_short(a)} instead of {_short(b)}"
@@ -126,11 +143,11 @@ def _check_bytes(path: Path) -> None:
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == _GZIP_MAGIC else content
-    except FileNotFoundError as error:
-        msg = f"{path}: no such file"
-        raise InputError(msg) from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         msg = f"{path}: damaged ({error}); get the file again"
+        raise InputError(msg) from error
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); look at the file, what it links to, and its permissions"
         raise InputError(msg) from error
     problem = _nifti1_problem(content)
     if problem:

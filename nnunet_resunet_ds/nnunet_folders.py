@@ -7,6 +7,9 @@ from nnunet_resunet_ds.errors import InputError
 
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
+SPLITS = "splits_final.json"
+"""nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
+
 
 def nnunet_folder(variable: str) -> Path:
     """Return the folder named by one of `NNUNET_FOLDERS`.

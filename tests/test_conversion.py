@@ -18,7 +18,7 @@ from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from dataset_conversion import EDITIONS, convert
-from dataset_conversion.write import nnunet_labels
+from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.regions import REGIONS, Region
@@ -96,14 +96,19 @@ def test_the_manifest_names_the_sources(cohort, raw):
     file = cohort / "BraTS2021_00003" / "BraTS2021_00003_t2.nii.gz"
     content_of_file = file.read_bytes()
     digest = hashlib.sha256(content_of_file).hexdigest()
-    assert source == {"file": str(file), "bytes": len(content_of_file), "sha256": digest}
+    assert source == {
+        "file": str(file),
+        "bytes": len(content_of_file),
+        "modified_ns": file.stat().st_mtime_ns,
+        "sha256": digest,
+    }
     raw_values = values_of(cohort / "BraTS2021_00003" / "BraTS2021_00003_seg.nii.gz")
     expected = {"NCR": (raw_values == 1).sum(), "ED": (raw_values == 2).sum(), "ET": (raw_values == 4).sum()}
     assert content["cases"]["BraTS2021_00003"]["voxels"] == expected
 
 
 def test_copies_on_request(cohort, raw):
-    dataset = convert([cohort], 137, copy=True)
+    dataset = convert([cohort], 137, placement="copy")
     source = cohort / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz"
     converted = dataset / "imagesTr" / "BraTS2021_00000_0000.nii.gz"
     assert not converted.samefile(source) and converted.read_bytes() == source.read_bytes()

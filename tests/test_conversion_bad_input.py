@@ -69,7 +69,7 @@ BAD_CASES = {
     "infinite labels": (lambda c: replace_one(c, "seg", np.full(SHAPE, np.inf, np.float32)), "_seg.nii.gz: it holds NaN or infinite"),
     "damaged header": (lambda c: patch_header(c, "t1", 108, struct.pack("<f", np.nan)), "_t1.nii.gz: its header is damaged"),
     "three values a voxel": (lambda c: replace_one(c, "t1", sitk.Compose([sitk.Image(8, 7, 6, sitk.sitkInt16)] * 3)), "_t1.nii.gz: has 3 values a voxel"),
-    "zero everywhere": (lambda c: replace_one(c, "t1", np.zeros(SHAPE, np.int16)), "_t1.nii.gz: is zero everywhere"),
+    "zero everywhere": (lambda c: replace_one(c, "t1", np.zeros(SHAPE, np.int16)), "_t1.nii.gz: T1 is zero everywhere"),
     "found twice": (lambda c: shutil.copytree(c, c.parent / "copy" / c.name), "is also in"),
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ def test_bad_requests_are_named(cohort, raw, tmp_path, monkeypatch):
         ([tmp_path / "nowhere"], 137, {}, "nowhere: no such folder"),
         ([tmp_path / "val"], 137, {}, "nothing to train on"),
         ([], 137, {}, "no input folder"),
-        ([cohort], 0, {}, "ID must be 1 to 999"),
+        ([cohort], 0, {}, "dataset ID must be a whole number from 1 to 999"),
         ([cohort], 137, {"n_threads": 0}, "cases at a time"),
         ([cohort], 137, {"name": "x" * 300}, "name may have letters"),
         ([cohort], 137, {"name": "a/b"}, "name may have letters"),

@@ -9,7 +9,8 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from dataset_conversion.detect import detect_edition
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.write import nnunet_labels, write_dataset_json
+from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.write import write_dataset_json
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
@@ -23,6 +24,7 @@ OFFICIAL_REGIONS = {
     **dict.fromkeys(["2023-gli", "2023-ssa", "2023-ped", "2023-men", "2023-met", "2024-ssa", "2024-met"], MODERN),
     "2024-gli": {**MODERN, "RC": {4}},
     "2024-ped": {"WT": {1, 2, 3, 4}, "TC": {1, 2, 3}, "ET": {1}, "CC": {3}},
+    "msd": {"WT": {1, 2, 3}, "TC": {2, 3}, "ET": {3}},  # its dataset.json: 1 oedema, 2 non-enhancing, 3 enhancing
 }
 
 
@@ -87,17 +89,17 @@ def touch(folder, case, key):
 def test_the_edition_and_the_patient_are_told_from_the_case_id(key, tmp_path):
     case, patient = CASES[key]
     touch(tmp_path, case, key)
-    assert detect_edition("auto", [tmp_path]).key == key
+    assert detect_edition("auto", [tmp_path]).edition.key == key
     assert EDITIONS[key].patient(case) == patient
     assert EDITIONS[key].patient("something else") == "something else"
 
 
 def test_a_year_takes_the_task_from_the_case_ids(tmp_path):
     touch(tmp_path / "ped", "BraTS-PED-00001-000", "2024-ped")
-    assert detect_edition("2024", [tmp_path / "ped"]).key == "2024-ped"
-    assert detect_edition("2023", [tmp_path / "ped"]).key == "2023-ped"
+    assert detect_edition("2024", [tmp_path / "ped"]).edition.key == "2024-ped"
+    assert detect_edition("2023", [tmp_path / "ped"]).edition.key == "2023-ped"
     touch(tmp_path / "ssa", "BraTS-SSA-00002-000", "2024-ssa")
-    assert detect_edition("2024", [tmp_path / "ssa"]).key == "2024-ssa"
+    assert detect_edition("2024", [tmp_path / "ssa"]).edition.key == "2024-ssa"
 
 
 def test_where_label_values_would_differ_nothing_is_guessed(tmp_path):
@@ -140,11 +142,14 @@ def test_random_label_maps_come_back_by_the_inverse_table(key, data):
 
 def test_the_table_in_the_docs_is_this_one():
     table = (Path(__file__).parents[1] / "docs" / "editions.md").read_text().splitlines()
-    rows = {line.split("|")[1].strip(): line for line in table if line.startswith("| 20")}
+    rows = {line.split("|")[1].strip(): line for line in table if line.startswith(("| 20", "| msd"))}
     assert list(rows) == list(EDITIONS)
     for key, edition in EDITIONS.items():
         _, _, files, labels, regions, _ = rows[key].split("|")
-        assert re.findall("`(.*?)`", files) == [*edition.image_suffixes.values(), edition.segmentation_suffix]
+        if edition.volumes:
+            assert re.findall(r"[A-Z]+\w+", files.split("with")[1]) == list(edition.volumes)
+        else:
+            assert re.findall("`(.*?)`", files) == [*edition.image_suffixes.values(), edition.segmentation_suffix]
         assert [int(value) for value in re.findall(r"\d", labels)] == sorted(edition.tissues)[1:]
         shown = {name: values for name, *values in (re.findall(r"\w+", region) for region in regions.split(";"))}
         assert shown == {region.name: [str(int(tissue)) for tissue in region.tissues] for region in edition.regions}

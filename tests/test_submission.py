@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dataset_conversion import EDITIONS, convert
-from dataset_conversion.submission import raw_labels, write_submission
-from dataset_conversion.write import nnunet_labels
+from dataset_conversion.labels import nnunet_labels, raw_labels
+from dataset_conversion.submission import write_submission
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 
@@ -30,14 +30,18 @@ def test_every_original_label_map_comes_back(example):
 def test_convert_then_submission_gives_the_files_back(key, nnunet_folders):
     edition, case, raw = EDITIONS[key], "case-1", nnunet_folders / "download"
     random = np.random.default_rng(0)
-    for suffix in edition.image_suffixes.values():
-        write(raw / case / f"{case}{suffix}.nii.gz", random.integers(1, 900, SHAPE, dtype=np.int16), spacing=SPACING)
+    folder, shape, label_folder = raw / case, SHAPE, raw / case
+    if edition.volumes:
+        folder, shape, label_folder = raw / "imagesTr", (len(edition.volumes), *SHAPE), raw / "labelsTr"
+    for suffix in set(edition.image_suffixes.values()):
+        write(folder / f"{case}{suffix}.nii.gz", random.integers(1, 900, shape, dtype=np.int16), spacing=SPACING)
     original = random.choice(np.array(sorted(edition.tissues), dtype=np.uint8), SHAPE)
-    write(raw / case / f"{case}{edition.segmentation_suffix}.nii.gz", original, spacing=SPACING)
+    segmentation = label_folder / f"{case}{edition.segmentation_suffix}.nii.gz"
+    write(segmentation, original, spacing=SPACING)
     dataset = convert([raw], 137, edition=key)
     _, (written,) = write_submission(dataset / "labelsTr", nnunet_folders / "out", key)
     assert written.name == f"{case}.nii.gz"
-    source = sitk.ReadImage(str(raw / case / f"{case}{edition.segmentation_suffix}.nii.gz"))
+    source = sitk.ReadImage(str(segmentation))
     image = sitk.ReadImage(str(written))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), original)
     assert image.GetPixelID() == sitk.sitkUInt8

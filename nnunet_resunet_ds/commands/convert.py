@@ -1,14 +1,18 @@
 """Make an nnU-Net raw dataset from BraTS folders.
 
-Finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since 2023), checks
-all of them, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT in which no case has a segmentation becomes imagesTs.
+Finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since 2023, 4-D files
+in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT in which no case has a segmentation
+becomes imagesTs. Stopped and run again, it goes on; run again on more cases, it adds them.
 
-Example:
+Examples:
+  resunet-ds convert --check /data/BraTS2021_train
   resunet-ds convert /data/BraTS2021_train /data/BraTS2021_val -d 137
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
 
@@ -16,20 +20,58 @@ SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="folder to search, at any depth")
-    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID, 1 to 999")
+    aim = parser.add_mutually_exclusive_group(required=True)
+    aim.add_argument("-d", dest="dataset_id", type=int, metavar="ID", help="dataset ID, 1 to 999")
+    aim.add_argument("--check", action="store_true", help="only check the files and count the labels; write nothing")
     parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the edition's)")
-    parser.add_argument(
-        "--edition", default="auto", help="auto, a year, or one such as 2021 or 2024-gli (default: auto)"
-    )
-    parser.add_argument("--copy", action="store_true", help="copy the images instead of hard-linking them")
+    add_edition_arguments(parser)
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--copy", action="store_true", help="copy the images instead of hard-linking them")
+    images.add_argument("--symlink", action="store_true", help="link the images symbolically, across disks too")
     parser.add_argument("--skip-invalid", action="store_true", help="leave invalid cases out instead of stopping")
+    parser.add_argument("--no-validate", action="store_true", help="do not open the images; label maps are checked")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that something else has made")
     parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
 
 
+def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the edition."""
+    parser.add_argument(
+        "--edition",
+        default="auto",
+        help="auto, a year, or one such as 2021, 2024-gli, msd or custom (default: auto, from the case ids)",
+    )
+    parser.add_argument(
+        "--edition-file", type=Path, metavar="FILE", help="TOML or JSON that describes a custom edition"
+    )
+
+
 def run(options: argparse.Namespace) -> None:
-    """Convert, and say what comes next."""
-    from dataset_conversion import EDITIONS, convert
-    from dataset_conversion.write import MANIFEST
+    """Convert, and say what came of it and what comes next; or only check."""
+    if options.check:
+        _check(options)
+    else:
+        _convert(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from dataset_conversion import check
+    from nnunet_resunet_ds.errors import InputError
+
+    result = check(options.inputs, options.edition, edition_file=options.edition_file, n_threads=options.n_threads)
+    decision, cases = result.cohort.decision, result.cohort.cases
+    labelled = sum(case.segmentation is not None for case in cases)
+    print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
+    _print_findings({case_id: vars(report) for case_id, report in result.reports.items()})
+    if result.problems:
+        lines = [line for case_id in sorted(result.problems) for line in result.problems[case_id]]
+        raise InputError("\n".join([*lines, f"{len(result.problems)} of {len(cases)} cases are invalid"]))
+    print("no case is invalid")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from dataset_conversion import convert
+    from dataset_conversion.manifest import MANIFEST
     from nnunet_resunet_ds.files import read_json
 
     dataset = convert(
@@ -37,13 +79,26 @@ def run(options: argparse.Namespace) -> None:
         options.dataset_id,
         options.name,
         options.edition,
-        copy=options.copy,
+        edition_file=options.edition_file,
+        placement="copy" if options.copy else "symlink" if options.symlink else "hardlink",
+        validate=not options.no_validate,
         skip_invalid=options.skip_invalid,
+        overwrite=options.overwrite,
         n_threads=options.n_threads,
     )
-    manifest = read_json(dataset / MANIFEST)
-    training = sum(entry["segmentation"] is not None for entry in manifest["cases"].values())
-    print(f"wrote {dataset}: {training} training and {len(manifest['cases']) - training} test cases")
-    told = " (told from the case names)" if options.edition != manifest["edition"] else ""
-    print(f"read as {EDITIONS[manifest['edition']].title}{told}")
+    cases = read_json(dataset / MANIFEST)["cases"]
+    training = sum(entry["segmentation"] is not None for entry in cases.values())
+    _print_findings(cases)
+    print(f"{dataset}: {training} training and {len(cases) - training} test cases; what was found is in {MANIFEST}")
     print(f"next: nnUNetv2_plan_and_preprocess -d {options.dataset_id} -c 3d_fullres")
+
+
+def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the label census and the warnings of reports or manifest entries."""
+    from dataset_conversion.summary import census_table, warning_lines
+
+    for line in (
+        *census_table({case_id: case["voxels"] for case_id, case in cases.items()}),
+        *warning_lines({case_id: case["warnings"] for case_id, case in cases.items()}),
+    ):
+        print(line)

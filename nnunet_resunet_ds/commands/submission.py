@@ -9,6 +9,8 @@ Example:
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.commands.convert import add_edition_arguments
+
 SUMMARY = "label maps → an edition's label values"
 
 
@@ -16,13 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of CASE.nii.gz")
     parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="another folder")
-    parser.add_argument("--edition", default="auto", help="as in convert (default: auto, from the file names)")
+    add_edition_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Translate, and say to which edition."""
     from dataset_conversion.submission import write_submission
 
-    edition, written = write_submission(options.input_folder, options.output_folder, options.edition)
-    values = ", ".join(f"{raw} {tissue.name}" for raw, tissue in edition.tissues.items() if tissue)
+    edition, written = write_submission(
+        options.input_folder, options.output_folder, options.edition, edition_file=options.edition_file
+    )
+    values = ", ".join(f"{raw} {edition.tissue_name(tissue)}" for raw, tissue in edition.tissues.items() if tissue)
     print(f"wrote {len(written)} label maps of {edition.title} ({values}) to {options.output_folder}")

@@ -7,8 +7,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, FILE_ENDING
-from dataset_conversion.submission import raw_labels
+from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.labels import raw_labels
 from nnunet_resunet_ds.demo.phantom import Phantom, make_phantom
 
 EDITION = EDITIONS["2021"]
@@ -39,11 +40,11 @@ def make_cohort(folder: Path, n_training: int, n_held_out: int) -> tuple[Path, P
 
 def _write_images(phantom: Phantom, folder: Path, case_id: str) -> None:
     for channel, image in zip(CHANNEL_NAMES, phantom.images, strict=True):
-        _write(image, folder / f"{case_id}{EDITION.image_suffixes[channel]}{FILE_ENDING}")
+        _write(image, folder / EDITION.file_name(case_id, channel))
 
 
 def _write_segmentation(phantom: Phantom, folder: Path, case_id: str) -> None:
-    _write(raw_labels(phantom.labels, EDITION.tissues), folder / f"{case_id}{EDITION.segmentation_suffix}{FILE_ENDING}")
+    _write(raw_labels(phantom.labels, EDITION.tissues), folder / EDITION.file_name(case_id, SEGMENTATION))
 
 
 def _write(values: NDArray[np.integer], path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
-from dataset_conversion.write import nnunet_labels
+from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING
+from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.demo.cohort import EDITION
 from nnunet_resunet_ds.demo.figure import Row, save_figure
 from nnunet_resunet_ds.demo.workflow import Workflow
@@ -46,10 +46,7 @@ def held_out_cases(images: Path, truth: Path) -> list[HeldOutCase]:
     cases = []
     for file in sorted(truth.rglob(f"*{_TRUTH_ENDING}")):
         case = file.name.removesuffix(_TRUTH_ENDING)
-        paths = {
-            channel: images / case / f"{case}{EDITION.image_suffixes[channel]}{FILE_ENDING}"
-            for channel in CHANNEL_NAMES
-        }
+        paths = {channel: images / case / EDITION.file_name(case, channel) for channel in CHANNEL_NAMES}
         cases.append(HeldOutCase(case, paths, nnunet_labels(read_labels(file)[1], EDITION.tissues)))
     return cases
 

@@ -1,0 +1,86 @@
+"""Finding and checking a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_conversion.detect import AUTO, Decision, detect_edition
+from dataset_conversion.inspection import CaseReport, inspect_case
+from dataset_conversion.parallel import for_each
+from dataset_conversion.scan import RawCase, find_cases
+from dataset_conversion.validate import cohort_problems, name_problems
+from nnunet_resunet_ds.checks import check_whole_number
+from nnunet_resunet_ds.errors import InputError
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What was found below the input folders."""
+
+    decision: Decision
+    cases: list[RawCase]
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """What came out of checking a cohort."""
+
+    cohort: Cohort
+    reports: dict[str, CaseReport]
+    """Case id → what its files say, of the cases that were inspected."""
+    problems: dict[str, list[str]]
+    """Case id → why it cannot be converted."""
+
+    @property
+    def valid(self) -> list[RawCase]:
+        """The cases without a problem."""
+        return [case for case in self.cohort.cases if case.case_id not in self.problems]
+
+
+def check(
+    inputs: Sequence[Path | str], edition: str = AUTO, *, edition_file: Path | None = None, n_threads: int | None = None
+) -> CohortReport:
+    """Check every file of a cohort and write nothing.
+
+    Args:
+        inputs: folders to search for cases.
+        edition: see `detect_edition`.
+        edition_file: the description of a custom edition.
+        n_threads: cases at a time; None is the number of cores.
+
+    Raises:
+        InputError: no cohort can be found.
+    """
+    return inspect_cohort(find_cohort(inputs, edition, edition_file, n_threads), n_threads)
+
+
+def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path | None, n_threads: int | None) -> Cohort:
+    """Decide on the edition and find the cases.
+
+    Raises:
+        InputError: no input, no edition, no case, or a number of threads that is none.
+    """
+    folders = [Path(folder) for folder in inputs]
+    if not folders:
+        msg = "no input folder given"
+        raise InputError(msg)
+    if n_threads is not None:
+        check_whole_number("the number of cases at a time", n_threads, at_least=1)
+    decision = detect_edition(edition, folders, edition_file)
+    return Cohort(decision, find_cases(folders, decision.edition))
+
+
+def inspect_cohort(
+    cohort: Cohort, n_threads: int | None, *, known_valid: Container[str] = (), open_files: bool = True
+) -> CohortReport:
+    """Check how the cases fit together and, unless told otherwise, every file of those not known to be valid."""
+    edition = cohort.decision.edition
+    problems = cohort_problems(cohort.cases, edition)
+    unknown = [case for case in cohort.cases if case.case_id not in known_valid and not name_problems(case)]
+    to_open = unknown if open_files else []
+    found = for_each(to_open, lambda case: inspect_case(case, edition), "check", n_threads) if to_open else []
+    reports = {case.case_id: report for case, report in zip(to_open, found, strict=True)}
+    for case, report in zip(to_open, found, strict=True):
+        if report.problems:
+            problems.setdefault(case.case_id, []).extend(report.problems)
+    return CohortReport(cohort, reports, problems)

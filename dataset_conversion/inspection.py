@@ -1,0 +1,147 @@
+"""Opening every file of a case: what is wrong with it, what is odd, and what must be mended on the way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.channels import read_channels
+from dataset_conversion.edition import Edition
+from dataset_conversion.intensity import (
+    MAX_NON_ZERO,
+    MAX_SATURATED,
+    MIN_COVERAGE,
+    Values,
+    background_fill,
+    brain_mask,
+    coverage,
+    saturated_share,
+    without_fill,
+)
+from dataset_conversion.labels import count_voxels, unknown_labels
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
+from nnunet_resunet_ds.regions import ET
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """What the voxels and headers of a case need before nnU-Net can take them."""
+
+    fills: Mapping[str, float] = field(default_factory=dict)
+    """Channel name → value of its background, which becomes 0."""
+    placeless: frozenset[Path] = frozenset()
+    """Files whose header does not say where they lie; they get the geometry of the others."""
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What came out of opening a case."""
+
+    problems: list[str] = field(default_factory=list)
+    """Each names the file, what is wrong and what to do; with any, the case cannot be converted."""
+    warnings: list[str] = field(default_factory=list)
+    """``KIND: detail`` of what is odd and may be right all the same."""
+    fixes: Fixes = field(default_factory=Fixes)
+    voxels: dict[str, int] = field(default_factory=dict)
+    """Of each tissue; empty without a segmentation."""
+
+
+def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
+    """Open every file of a case, complete or not, and report on it."""
+    opened = _open(case, edition)
+    values: dict[str, Values] = {channel: sitk.GetArrayViewFromImage(image) for channel, image in opened.images.items()}
+    fills = {channel: fill for channel in values if (fill := background_fill(values[channel])) is not None}
+    values |= {channel: without_fill(values[channel], fill) for channel, fill in fills.items()}
+    placeless = frozenset(path for path, grid in opened.grids.items() if not has_place(grid))
+    if placeless == set(opened.grids):
+        placeless = frozenset()  # then they all lie in the same nowhere
+    problems = [*opened.problems, *_empty_images(case, values), *_geometry_problems(opened.grids, placeless)]
+    if problems:
+        return CaseReport(problems)
+    warnings = _intensity_warnings(values)
+    if opened.labels is None:
+        return CaseReport([], warnings, Fixes(fills, placeless))
+    warnings += _label_warnings(opened.labels, values, edition)
+    return CaseReport([], warnings, Fixes(fills, placeless), count_voxels(opened.labels, edition))
+
+
+@dataclass
+class _Opened:
+    images: dict[str, sitk.Image] = field(default_factory=dict)
+    """Channel name → 3-D image."""
+    labels: NDArray[np.integer] | None = None
+    grids: dict[Path, sitk.Image] = field(default_factory=dict)
+    """One 3-D image a file."""
+    problems: list[str] = field(default_factory=list)
+
+
+def _open(case: RawCase, edition: Edition) -> _Opened:
+    opened = _Opened()
+    for path in case.files:
+        try:
+            if path == case.segmentation:
+                opened.grids[path], opened.labels = read_labels(path)
+                opened.problems += unknown_labels(path, opened.labels, edition)
+            else:
+                channels = read_channels(path, case, edition)
+                opened.images |= channels
+                opened.grids[path] = next(iter(channels.values()))
+        except InputError as error:
+            opened.problems.append(str(error))
+    return opened
+
+
+def _empty_images(case: RawCase, values: Mapping[str, Values]) -> list[str]:
+    return [
+        f"{case.images[channel]}: {channel} is zero everywhere; get the file again"
+        for channel in values
+        if not values[channel].any()
+    ]
+
+
+def _geometry_problems(grids: Mapping[Path, sitk.Image], placeless: frozenset[Path]) -> list[str]:
+    """Name the files whose voxel grid is not that of most others in the case."""
+    if not grids:
+        return []
+
+    def difference(path: Path, other: Path) -> str | None:
+        return geometry_difference(grids[path], grids[other], voxels_only=bool({path, other} & placeless))
+
+    placed = [path for path in grids if path not in placeless]
+    reference = max(placed, key=lambda path: sum(not difference(other, path) for other in grids))
+    return [
+        f"{path}: {found} as in {reference.name}; co-register all images of the case on one grid"
+        for path in grids
+        if (found := difference(path, reference))
+    ]
+
+
+def _intensity_warnings(values: Mapping[str, Values]) -> list[str]:
+    brain = brain_mask(values)
+    shares = coverage(values, brain)
+    warnings = []
+    if brain.mean() > MAX_NON_ZERO:
+        warnings.append(f"not skull-stripped?: {brain.mean():.0%} of the voxels are not zero")
+    if min(shares.values()) < MIN_COVERAGE:
+        covered = ", ".join(f"{channel} {share:.0%}" for channel, share in shares.items())
+        warnings.append(f"modalities cover different volumes: of the brain in any, {covered}")
+    for channel, channel_values in values.items():
+        share = saturated_share(channel_values)
+        if share > MAX_SATURATED:
+            warnings.append(f"saturated: {share:.1%} of {channel} is at its largest value {channel_values.max():g}")
+        if channel_values.min() < 0:
+            warnings.append(f"negative intensities: {channel} down to {channel_values.min():g}")
+    return warnings
+
+
+def _label_warnings(labels: NDArray[np.integer], values: Mapping[str, Values], edition: Edition) -> list[str]:
+    outside = int(np.count_nonzero((labels != 0) & ~brain_mask(values)))
+    warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
+    if not any(np.any(labels == raw) for raw, tissue in edition.tissues.items() if tissue in ET.tissues):
+        warnings.append("no enhancing tumour: none is labelled")
+    return warnings

@@ -1,0 +1,49 @@
+"""What the voxels of a case's images tell: where the brain is, and what is odd about them. Arrays are (Z, Y, X)."""
+
+from collections.abc import Mapping
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.number]
+Mask = NDArray[np.bool_]
+
+MAX_SATURATED = 0.01
+"""Share of the non-zero voxels that may have the largest value."""
+MIN_COVERAGE = 0.9
+"""Share of the brain (any modality non-zero) that each modality must cover."""
+MAX_NON_ZERO = 0.95
+"""Share of all voxels that may be non-zero; a brain fills about a sixth of a BraTS volume."""
+
+
+def background_fill(values: Values) -> float | None:
+    """Return the negative value that fills the background, such as -32768: that of most corners; None where it is 0."""
+    corners = [values[corner].item() for corner in product((0, -1), repeat=3)]
+    fill = max(corners, key=corners.count)
+    return float(fill) if fill < 0 and corners.count(fill) > len(corners) // 2 else None
+
+
+def without_fill(values: Values, fill: float) -> Values:
+    """Return a copy with the background set to 0."""
+    cleared: Values = np.where(values == fill, values.dtype.type(0), values)
+    return cleared
+
+
+def saturated_share(values: Values) -> float:
+    """Return the share of non-zero voxels that have the largest value; 0 where all voxels are 0 or alike."""
+    n_non_zero = int(np.count_nonzero(values))
+    n_largest = int(np.count_nonzero(values == values.max()))
+    return n_largest / n_non_zero if 0 < n_largest < n_non_zero else 0.0
+
+
+def brain_mask(channels: Mapping[str, Values]) -> Mask:
+    """Return where any modality is non-zero (decision D4)."""
+    brain: Mask = np.logical_or.reduce([values != 0 for values in channels.values()])
+    return brain
+
+
+def coverage(channels: Mapping[str, Values], brain: Mask) -> dict[str, float]:
+    """Return the share of the brain in which each modality is non-zero."""
+    n_brain = max(int(np.count_nonzero(brain)), 1)
+    return {channel: int(np.count_nonzero(values)) / n_brain for channel, values in channels.items()}

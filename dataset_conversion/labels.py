@@ -1,0 +1,53 @@
+"""Translating label values between an edition and nnU-Net, and counting them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.edition import Edition
+from nnunet_resunet_ds.regions import Tissue
+
+MAX_VALUES_SHOWN = 8
+"""Of unknown labels; an image taken for a label map has hundreds."""
+
+
+def nnunet_labels(values: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
+    """Translate raw label values (any shape) to nnU-Net's; every value must be a key of ``tissues``."""
+    table = np.zeros(max(tissues) + 1, dtype=np.uint8)
+    for raw, tissue in tissues.items():
+        table[raw] = tissue
+    labels: NDArray[np.uint8] = table[values]
+    return labels
+
+
+def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
+    """Translate nnU-Net's label values (any shape) to an edition's: the inverse of `nnunet_labels`."""
+    table = np.zeros(max(tissues.values()) + 1, dtype=np.uint8)
+    for raw, tissue in tissues.items():
+        table[tissue] = raw
+    translated: NDArray[np.uint8] = table[labels]
+    return translated
+
+
+def unknown_labels(path: Path, values: NDArray[np.integer], edition: Edition) -> list[str]:
+    """Return a line about the raw values of a file that the edition does not have; none where it has them all."""
+    unknown = sorted(set(np.unique(values).tolist()) - set(edition.tissues))
+    if not unknown:
+        return []
+    known = ", ".join(map(str, sorted(edition.tissues)))
+    shown = ", ".join(map(str, unknown[:MAX_VALUES_SHOWN])) + (" …" if len(unknown) > MAX_VALUES_SHOWN else "")
+    return [
+        f"{path}: label values {shown} are not among {edition.title}'s {known}; "
+        "name the right edition with --edition, or mend the label map"
+    ]
+
+
+def count_voxels(values: NDArray[np.integer], edition: Edition) -> dict[str, int]:
+    """Count the voxels of each tissue in raw label values, background left out."""
+    return {
+        edition.tissue_name(tissue): int(np.count_nonzero(values == raw))
+        for raw, tissue in edition.tissues.items()
+        if tissue
+    }

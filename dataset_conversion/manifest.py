@@ -1,0 +1,83 @@
+"""``conversion.json``: what a dataset was made from, and how."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset_conversion.custom import custom_edition
+from dataset_conversion.edition import Edition
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.placement import Placement
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json, write_json
+
+MANIFEST = "conversion.json"
+_CASES = "cases"
+
+
+def made_with(edition: Edition, placement: Placement, *, validate: bool) -> dict[str, Any]:
+    """Return what the manifest says of the whole dataset: a case made otherwise must be made again."""
+    return {
+        "version": __version__,
+        "edition": edition.key,
+        "custom_edition": edition.description,
+        "images": placement,
+        "validated": validate,
+    }
+
+
+def write_manifest(
+    dataset: Path, made: Mapping[str, Any], cases: Mapping[str, Any], skipped: Mapping[str, Sequence[str]]
+) -> None:
+    """Write ``conversion.json``.
+
+    Args:
+        dataset: the dataset folder.
+        made: what `made_with` returned.
+        cases: case id → what `write_case` returned.
+        skipped: case id → why it was left out.
+    """
+    write_json({**made, _CASES: cases, "skipped": skipped}, dataset / MANIFEST)
+
+
+def read_manifest(dataset: Path) -> dict[str, Any] | None:
+    """Return the manifest of a dataset; None where it was not us who made it."""
+    try:
+        content = read_json(dataset / MANIFEST)
+    except (InputError, OSError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get(_CASES), dict) else None
+
+
+def edition_of(manifest: Mapping[str, Any]) -> Edition | None:
+    """Return what a dataset was converted from; None where this version does not know the edition."""
+    custom = manifest.get("custom_edition")
+    return custom_edition(custom) if custom else EDITIONS.get(str(manifest.get("edition")))
+
+
+def unchanged_cases(manifest: Mapping[str, Any], cases: Sequence[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of those cases that were made in the same way from the same files."""
+    if any(manifest.get(key) != value for key, value in made.items()):
+        return {}
+    entries = manifest[_CASES]
+    return {case.case_id: entries[case.case_id] for case in cases if is_unchanged(entries.get(case.case_id), case)}
+
+
+def is_unchanged(entry: Any, case: RawCase) -> bool:  # noqa: ANN401 (JSON)
+    """Tell whether an entry was made from the files that the case has now, by path, size and time of change."""
+    try:
+        sources = {**entry["images"], "": entry["segmentation"]}
+        files = {**case.images, "": case.segmentation}
+        return sources.keys() == files.keys() and all(_same(sources[role], files[role]) for role in files)
+    except (OSError, LookupError, TypeError, RuntimeError):
+        return False  # a damaged entry, or files that are gone or link in a circle
+
+
+def _same(source: Mapping[str, Any] | None, file: Path | None) -> bool:
+    if source is None or file is None:
+        return source is None and file is None
+    stat = file.stat()
+    now = [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+    return now == [source["file"], source["bytes"], source["modified_ns"]]

@@ -1,0 +1,88 @@
+"""Bringing an image file into the dataset: linked or copied where it is fit for nnU-Net, rewritten where it is not."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import SimpleITK as sitk
+
+from dataset_conversion.channels import read_channels
+from dataset_conversion.edition import Edition
+from dataset_conversion.inspection import Fixes
+from dataset_conversion.intensity import without_fill
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.checks import check_choice
+from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.images import is_gzip, read_image, write_image
+
+Placement = Literal["hardlink", "symlink", "copy"]
+"""What is done with image files that nnU-Net can take as they are."""
+
+
+def check_placement(placement: str) -> None:
+    """Refuse anything but a `Placement`.
+
+    Raises:
+        InputError: with what was got and what is valid.
+    """
+    check_choice("the placement of images", placement, get_args(Placement))
+
+
+def place_images(
+    case: RawCase, edition: Edition, fixes: Fixes, destinations: Mapping[str, Path], placement: Placement
+) -> None:
+    """Bring the images of a complete case to their destinations.
+
+    Args:
+        case: whose images.
+        edition: of the case.
+        fixes: what must be mended.
+        destinations: channel name → file to be made.
+        placement: of files that are fit; a hard link that the file system refuses becomes a copy.
+    """
+    for path in dict.fromkeys(case.images.values()):
+        channels = [channel for channel in destinations if case.images[channel] == path]
+        if not edition.volumes and path not in fixes.placeless and not any(name in fixes.fills for name in channels):
+            for channel in channels:
+                _place(path, destinations[channel], placement)
+            continue
+        images = read_channels(path, case, edition)
+        geometry = read_geometry(case, edition, fixes) if path in fixes.placeless else images[channels[0]]
+        for channel in channels:
+            write_image(_mended(images[channel], geometry, fixes.fills.get(channel)), destinations[channel])
+
+
+def read_geometry(case: RawCase, edition: Edition, fixes: Fixes) -> sitk.Image:
+    """Read a 3-D image of the case that says where it lies."""
+    path = next(path for path in case.files if path not in fixes.placeless)
+    if path == case.segmentation:
+        return read_image(path)
+    return next(iter(read_channels(path, case, edition).values()))
+
+
+def _mended(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:
+    values = sitk.GetArrayViewFromImage(image)
+    mended = sitk.GetImageFromArray(values if fill is None else without_fill(values, fill))
+    mended.CopyInformation(geometry)
+    return mended
+
+
+def _place(source: Path, destination: Path, placement: Placement) -> None:
+    with replacing(destination) as temporary:
+        if not is_gzip(source):
+            temporary.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
+        elif placement == "symlink":
+            temporary.symlink_to(source.resolve())
+        elif placement == "copy" or not _hard_link(source, temporary):
+            shutil.copyfile(source, temporary)
+
+
+def _hard_link(source: Path, destination: Path) -> bool:
+    try:
+        os.link(source.resolve(), destination)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True

@@ -1,0 +1,112 @@
+"""The dataset in the making: a hidden folder, for one process at a time, that takes its place when it is complete."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dataset_conversion.manifest import MANIFEST
+from dataset_conversion.records import RECORDS
+from dataset_conversion.write import FOLDERS
+from nnunet_resunet_ds.errors import InputError
+
+_OURS = (*FOLDERS, MANIFEST, "dataset.json")
+
+
+@contextmanager
+def staging_folder(dataset: Path) -> Iterator[Path]:
+    """Yield the folder in which a dataset is made; it stays after a failure if any case in it is finished.
+
+    Raises:
+        InputError: another process is making the same dataset.
+    """
+    staging = dataset.with_name(partial_name(dataset.name))
+    staging.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(staging, os.O_RDONLY)
+    try:
+        _lock(descriptor, dataset)
+        for folder in (*FOLDERS, RECORDS):
+            (staging / folder).mkdir(exist_ok=True)
+        _finish_swap(dataset)
+        try:
+            yield staging
+        finally:
+            if staging.exists() and not any((staging / RECORDS).glob("*")):
+                shutil.rmtree(staging)
+    finally:
+        os.close(descriptor)
+
+
+def partial_name(name: str) -> str:
+    """Return the name of the folder in which the dataset of a name is made."""
+    return f".{name}.partial"
+
+
+def _lock(descriptor: int, dataset: Path) -> None:
+    """Lock the folder itself: the lock ends with the process, however that ends, and leaves no file behind."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        msg = f"{dataset}: another resunet-ds convert is making this dataset; wait for it, or stop it first"
+        raise InputError(msg) from error
+
+
+def carry_over(files: Iterable[Path], dataset: Path, staging: Path) -> None:
+    """Bring files of the dataset as it is, given relative to it, into the one in the making."""
+    for file in files:
+        source, destination = dataset / file, staging / file
+        destination.unlink(missing_ok=True)
+        if source.is_symlink():
+            destination.symlink_to(source.readlink())
+        else:
+            try:
+                os.link(source, destination)
+            except OSError:  # no hard links on this file system
+                shutil.copyfile(source, destination)
+
+
+def publish(staging: Path, dataset: Path, files: Iterable[Path]) -> bool:
+    """Let the finished dataset take its place; what else lay in an earlier one, such as a split, stays there.
+
+    Args:
+        staging: the dataset in the making, with its JSON files.
+        dataset: where it belongs.
+        files: of its images and label maps, relative to the folder; all others are leftovers and removed.
+
+    Returns:
+        Whether there was an earlier one.
+    """
+    wanted = {staging / file for file in files}
+    for folder in FOLDERS:
+        for file in (staging / folder).iterdir():
+            if file not in wanted:
+                file.unlink()
+    for file in staging.glob(".*.json"):  # half-written
+        file.unlink()
+    shutil.rmtree(staging / RECORDS)
+    replaces = dataset.exists()
+    if replaces:
+        dataset.rename(_replaced(dataset))
+    staging.rename(dataset)
+    _finish_swap(dataset)
+    return replaces
+
+
+def _replaced(dataset: Path) -> Path:
+    return dataset.with_name(f".{dataset.name}.replaced")
+
+
+def _finish_swap(dataset: Path) -> None:
+    """Complete the exchange of an old dataset for a new one, or take it back where the new one is not there."""
+    old = _replaced(dataset)
+    if not old.exists():
+        return
+    if not dataset.exists():
+        old.rename(dataset)
+        return
+    for entry in old.iterdir():
+        if entry.name not in _OURS and not (dataset / entry.name).exists():
+            entry.rename(dataset / entry.name)
+    shutil.rmtree(old)
