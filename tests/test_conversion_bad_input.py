@@ -50,6 +50,23 @@ def overwrite(case, file, content):
     (case / f"{case.name}_{file}.nii.gz").write_bytes(content)
 
 
+def nibabel_like(case, file, shape):
+    """Write a plain NIfTI-1 file of any shape, which SimpleITK would not."""
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, len(shape), *shape, *[1] * (7 - len(shape)))
+    struct.pack_into("<2h", header, 70, 4, 16)
+    struct.pack_into("<8f", header, 76, *[1.0] * 8)
+    struct.pack_into("<f", header, 108, 352)
+    header[344:348] = b"n+1\0"
+    overwrite(case, file, gzip.compress(bytes(header) + b"\1\0" * int(np.prod(shape))))
+
+
+def rename_case(case, case_id):
+    for path in list(case.iterdir()):
+        path.rename(case / path.name.replace(case.name, case_id))
+
+
 BAD_CASES = {
     "missing modality": (lambda c: unlink(c, "t2"), "_t2.nii.gz: missing"),
     "missing segmentation": (lambda c: unlink(c, "seg"), "_seg.nii.gz: missing"),
@@ -70,6 +87,14 @@ BAD_CASES = {
     "damaged header": (lambda c: patch_header(c, "t1", 108, struct.pack("<f", np.nan)), "_t1.nii.gz: its header is damaged"),
     "three values a voxel": (lambda c: replace_one(c, "t1", sitk.Compose([sitk.Image(8, 7, 6, sitk.sitkInt16)] * 3)), "_t1.nii.gz: has 3 values a voxel"),
     "zero everywhere": (lambda c: replace_one(c, "t1", np.zeros(SHAPE, np.int16)), "_t1.nii.gz: T1 is zero everywhere"),
+    "five dimensions": (lambda c: nibabel_like(c, "t1", (8, 7, 6, 2, 2)), "_t1.nii.gz: "),
+    "a folder named like an image": (lambda c: (unlink(c, "t1"), (c / f"{c.name}_t1.nii.gz").mkdir()), "_t1.nii.gz: is a folder"),
+    "a link in a circle": (lambda c: (unlink(c, "t1"), (c / f"{c.name}_t1.nii.gz").symlink_to(f"{c.name}_t1.nii.gz")), "_t1.nii.gz: cannot be read"),
+    "a link to nothing": (lambda c: (unlink(c, "t1"), (c / f"{c.name}_t1.nii.gz").symlink_to("gone")), "_t1.nii.gz: cannot be read"),
+    "id with a backslash": (lambda c: rename_case(c, f"{c.name}\\x"), "rename"),
+    "id with a line break": (lambda c: rename_case(c, f"{c.name}\nx"), "rename"),
+    "id with a leading dash": (lambda c: rename_case(c, f"-{c.name}"), "starts with -"),
+    "id too long": (lambda c: rename_case(c, c.name + "x" * 220), "bytes"),
     "found twice": (lambda c: shutil.copytree(c, c.parent / "copy" / c.name), "is also in"),
 }  # fmt: skip
 
@@ -78,7 +103,7 @@ BAD_CASES = {
 def test_a_bad_case_ends_in_one_line_and_nothing_written(cohort, raw, capsys, kind):
     spoil, message = BAD_CASES[kind]
     spoil(cohort / "BraTS2021_00003")
-    assert main(["convert", str(cohort), "-d", "137"]) == 2
+    assert main(["convert", str(cohort), "-d", "137", "--edition", "2021"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1 and message in lines[0] and "BraTS2021_00003" in lines[0]
     assert list(raw.iterdir()) == []
@@ -87,7 +112,9 @@ def test_a_bad_case_ends_in_one_line_and_nothing_written(cohort, raw, capsys, ki
 @pytest.mark.parametrize("kind", BAD_CASES)
 def test_the_others_convert_on_request(cohort, raw, kind):
     BAD_CASES[kind][0](cohort / "BraTS2021_00003")
-    dataset = convert([cohort], 137, skip_invalid=True)
+    dataset = convert([cohort], 137, edition="2021", skip_invalid=True)
+    (skipped,) = json.loads((dataset / "conversion.json").read_text())["skipped"].values()
+    assert BAD_CASES[kind][1] in "".join(skipped)
     assert [p.name for p in (dataset / "labelsTr").iterdir()] == ["BraTS2021_00000.nii.gz"]
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
 
@@ -125,7 +152,7 @@ def test_bad_requests_are_named(cohort, raw, tmp_path, monkeypatch):
         convert([cohort], 137)
 
 
-def test_an_existing_dataset_is_left_alone(cohort, raw):
+def test_an_id_that_is_taken_is_refused(cohort, raw):
     convert([cohort], 137)
     before = {p: p.stat().st_mtime_ns for p in raw.rglob("*")}
     with pytest.raises(InputError, match="there already"):
@@ -186,3 +213,73 @@ def test_a_failing_write_leaves_no_dataset(cohort, raw, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         convert([cohort], 137)
     assert list(raw.glob("Dataset*")) == []  # what is finished waits under a hidden name
+
+
+def test_odd_but_harmless_names_are_converted(tmp_path, raw):
+    for case in ("patient 7", "naïve-ß_日本"):
+        make_case(tmp_path / "a folder", case)
+    dataset = convert([tmp_path / "a folder"], 137, edition="2021")
+    assert sorted(p.name for p in (dataset / "labelsTr").iterdir()) == ["naïve-ß_日本.nii.gz", "patient 7.nii.gz"]
+
+
+def test_labels_are_checked_without_validation_too(cohort, raw, capsys):
+    overwrite(cohort / "BraTS2021_00000", "t1", b"hello")  # not opened
+    replace_one(cohort / "BraTS2021_00003", "seg", np.full(SHAPE, 3, np.uint8))
+    assert main(["convert", str(cohort), "-d", "137", "--no-validate"]) == 2
+    assert "_seg.nii.gz: label values 3 are not" in capsys.readouterr().err
+    assert list(raw.glob("Dataset*")) == []
+
+
+def test_a_foreign_dataset_is_replaced_only_on_request(cohort, raw):
+    foreign = raw / "Dataset137_BraTS2021"
+    (foreign / "imagesTr").mkdir(parents=True)
+    (foreign / "imagesTr" / "old_0000.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"was not made by resunet-ds convert.*--overwrite"):
+        convert([cohort], 137)
+    assert [path.name for path in foreign.rglob("*.gz")] == ["old_0000.nii.gz"]
+    convert([cohort], 137, overwrite=True)
+    assert len(list(foreign.rglob("*.gz"))) == 10
+    assert [path.name for path in raw.iterdir()] == [foreign.name]
+
+
+def as_nobody(work) -> int:
+    """Run something in a child without root's rights; return its exit code."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setresuid(65534, 65534, 65534)
+            os._exit(work())
+        except BaseException:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_target_that_cannot_be_written_is_no_traceback(cohort, raw):
+    for folder in (raw, *list(raw.parents)[:3]):
+        folder.chmod(0o555)
+    try:
+        assert as_nobody(lambda: main(["convert", str(cohort), "-d", "137"])) == 2
+    finally:
+        for folder in (raw, *list(raw.parents)[:3]):
+            folder.chmod(0o755)
+    assert list(raw.iterdir()) == []
+
+
+def test_a_full_disk_ends_without_a_dataset(tmp_path, raw):
+    case = make_case(tmp_path / "train", "BraTS2021_00003")
+    labels = np.random.default_rng(0).choice(np.array([0, 1, 2, 4], np.uint8), (40, 40, 40))
+    for modality in ("t1", "t1ce", "t2", "flair"):
+        replace_one(case, modality, np.ones((40, 40, 40), np.uint8))
+    replace_one(case, "seg", labels)
+
+    def convert_with_little_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+        return main(["convert", str(case), "-d", "137"])
+
+    child = os.fork()
+    if child == 0:
+        os._exit(convert_with_little_room())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert list(raw.glob("Dataset*")) == []

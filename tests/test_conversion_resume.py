@@ -1,4 +1,9 @@
+import fcntl
+import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +11,7 @@ from brats_files import SHAPE, make_case, replace_one, values_of
 
 from dataset_conversion import convert
 from dataset_conversion.write import write_case
+from nnunet_resunet_ds.errors import InputError
 
 
 def killed_at_second(function):
@@ -87,3 +93,89 @@ def test_a_finished_case_that_is_not_wanted_any_more_is_removed(cohort, raw, mon
     shutil.rmtree(cohort / "BraTS2021_00000")
     dataset = convert([cohort], 137)
     assert {file.name[:15] for file in dataset.rglob("*.nii.gz")} == {"BraTS2021_00003"}
+
+
+KILLED = """
+import os, signal, sys
+import dataset_conversion.conversion as conversion
+write_case = conversion.write_case
+def dying(case, *arguments):
+    if case.case_id.endswith("5"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_case(case, *arguments)
+conversion.write_case = dying
+conversion.convert([sys.argv[1]], 137, n_threads=1)
+"""
+
+
+def test_after_kill_9_a_rerun_ends_byte_identical_without_redoing_cases(cohort, raw, monkeypatch):
+    for number in (4, 5, 6):
+        make_case(cohort, f"BraTS2021_{number:05d}", seed=number)
+    whole = convert([cohort], 1)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(cohort)], check=False, capture_output=True)
+    assert done.returncode == -9
+    written = []
+    monkeypatch.setattr(
+        "dataset_conversion.conversion.write_case",
+        lambda case, *arguments: (written.append(case.case_id), write_case(case, *arguments))[1],
+    )
+    dataset = convert([cohort], 137)
+    assert sorted(written) == ["BraTS2021_00005", "BraTS2021_00006"]
+    for file in (whole / "labelsTr").iterdir():
+        assert (dataset / "labelsTr" / file.name).read_bytes() == file.read_bytes()
+    assert sorted(path.name for path in raw.iterdir()) == ["Dataset001_BraTS2021", "Dataset137_BraTS2021"]
+
+
+def test_two_at_a_time_are_refused(cohort, raw):
+    partial = raw / ".Dataset137_BraTS2021.partial"
+    partial.mkdir()
+    descriptor = os.open(partial, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match="another resunet-ds convert"):
+        convert([cohort], 137)
+    os.close(descriptor)
+    convert([cohort], 137)
+
+
+def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw, monkeypatch, capsys):
+    dataset = convert([cohort], 137)
+    (dataset / "splits_final.json").write_text("[]")
+    before = (dataset / "conversion.json").stat().st_mtime_ns
+    convert([cohort], 137)
+    assert (dataset / "conversion.json").stat().st_mtime_ns == before
+    assert "is up to date" in capsys.readouterr().out
+    make_case(cohort, "BraTS2021_00007", seed=7)
+    written = []
+    monkeypatch.setattr(
+        "dataset_conversion.conversion.write_case",
+        lambda case, *arguments: (written.append(case.case_id), write_case(case, *arguments))[1],
+    )
+    convert([cohort], 137)
+    assert written == ["BraTS2021_00007"]
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 3
+    assert len(list((dataset / "imagesTr").iterdir())) == 12
+    assert (dataset / "splits_final.json").read_text() == "[]"
+    assert "splits_final.json is of the earlier cases" in capsys.readouterr().out
+    assert [path.name for path in raw.iterdir()] == [dataset.name]
+
+
+def test_an_exchange_that_was_interrupted_is_completed_or_taken_back(cohort, raw):
+    dataset = convert([cohort], 137)
+    dataset.rename(raw / ".Dataset137_BraTS2021.replaced")  # killed between the two renames
+    convert([cohort], 137)
+    assert [path.name for path in raw.iterdir()] == [dataset.name]
+
+
+def test_symbolic_links_on_request(cohort, raw):
+    dataset = convert([cohort], 137, placement="symlink")
+    image = dataset / "imagesTr" / "BraTS2021_00000_0000.nii.gz"
+    assert image.is_symlink() and image.samefile(cohort / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz")
+    make_case(cohort, "BraTS2021_00007", seed=7)
+    convert([cohort], 137, placement="symlink")
+    assert image.is_symlink() and image.exists()
+
+
+def test_a_conversion_left_under_another_name_is_mentioned(cohort, raw, capsys):
+    (raw / ".Dataset137_Old.partial").mkdir()
+    convert([cohort], 137)
+    assert ".Dataset137_Old.partial is left of a conversion" in capsys.readouterr().out
