@@ -73,8 +73,11 @@ def convert(
     check_placement(placement)
     cohort = find_cohort(inputs, edition, edition_file, n_threads)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
+    tqdm.write(f"{len(cohort.cases)} cases, read as {cohort.decision.edition.title}: {cohort.decision.reason}")
     with staging_folder(dataset) as staging:
         _check_replaceable(dataset, overwrite=overwrite)
+        if placement == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
+            tqdm.write(f"{dataset.parent} is on another file system, so images are copied; --symlink saves the space")
         replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, n_threads))
     _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
@@ -100,7 +103,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     cases = [case for case in report.valid if case.case_id in entries]
     _check_trainable(cases, cohort.cases)
     write_dataset_json(staging, edition, sum(case.segmentation is not None for case in cases))
-    write_manifest(staging, made, entries, {**report.problems, **failed})
+    write_manifest(staging, {**made, "reason": cohort.decision.reason}, entries, {**report.problems, **failed})
     return publish(staging, dataset, [file for case in cases for file in case_files(case).values()])
 
 

@@ -35,7 +35,7 @@ def write_manifest(
 
     Args:
         dataset: the dataset folder.
-        made: what `made_with` returned.
+        made: what `made_with` returned, and what else is to be said of the whole.
         cases: case id → what `write_case` returned.
         skipped: case id → why it was left out.
     """
