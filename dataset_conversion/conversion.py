@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dataset_conversion.check import Cohort, CohortReport, find_cohort, inspect_cohort
+from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
 from dataset_conversion.manifest import made_with, read_manifest, unchanged_cases, write_manifest
 from dataset_conversion.parallel import for_each

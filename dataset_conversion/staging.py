@@ -51,6 +51,8 @@ def _lock(descriptor: int, dataset: Path) -> None:
     except BlockingIOError as error:
         msg = f"{dataset}: another resunet-ds convert is making this dataset; wait for it, or stop it first"
         raise InputError(msg) from error
+    except OSError:
+        return  # some network file systems do not lock folders; then nothing guards against a second process
 
 
 def carry_over(files: Iterable[Path], dataset: Path, staging: Path) -> None:

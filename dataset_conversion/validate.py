@@ -55,4 +55,4 @@ def _missing(case: RawCase, role: str, edition: Edition) -> str:
     folder = edition.folders.get(case.folder.name) if role == SEGMENTATION else None
     file = (case.folder.with_name(folder) if folder else case.folder) / edition.file_name(case.case_id, role)
     folders = [path for path in (file, file.with_suffix("")) if path.is_dir()]  # some copies unpack into such
-    return f"{folders[0]}: is a folder, not a file" if folders else f"{file}: missing"
+    return f"{folders[0]}: is a folder, not a file: move the file out of it" if folders else f"{file}: missing"

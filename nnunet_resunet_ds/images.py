@@ -36,7 +36,7 @@ def read_image(path: Path) -> sitk.Image:
     try:
         image = _read_alone(path)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest may name a link of ours
         msg = f"{path}: not a readable NIfTI image ({reason}); get the file again"
         raise InputError(msg) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
@@ -149,7 +149,7 @@ def _check_bytes(path: Path) -> None:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); look at the file, what it links to, and its permissions"
         raise InputError(msg) from error
-    problem = _nifti1_problem(content)
+    problem = _nifti1_problem(content) if content else "is empty"
     if problem:
         msg = f"{path}: {problem}; get the file again"
         raise InputError(msg)

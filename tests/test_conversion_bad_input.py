@@ -79,7 +79,7 @@ BAD_CASES = {
     "truncated gzip": (lambda c: truncate(c, "t1"), "_t1.nii.gz: damaged"),
     "truncated label map": (lambda c: truncate(c, "seg"), "_seg.nii.gz: damaged"),
     "not gzip": (lambda c: overwrite(c, "t1", b"hello"), "_t1.nii.gz: not a readable NIfTI"),
-    "empty file": (lambda c: overwrite(c, "t1", b""), "_t1.nii.gz: not a readable NIfTI"),
+    "empty file": (lambda c: overwrite(c, "t1", b""), "_t1.nii.gz: is empty; get the file again"),
     "gzip of something else": (lambda c: overwrite(c, "t1", gzip.compress(b"hello")), "_t1.nii.gz: not a readable NIfTI"),
     "cut short and zipped again": (lambda c: rezip_half(c, "t1"), "bytes are there"),
     "one voxel not a number": (lambda c: replace_one(c, "t1", with_one_voxel(np.nan)), "_t1.nii.gz: it holds NaN"),
