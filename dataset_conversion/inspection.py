@@ -21,7 +21,7 @@ from dataset_conversion.intensity import (
     saturated_share,
     without_fill,
 )
-from dataset_conversion.labels import count_voxels, unknown_labels
+from dataset_conversion.labels import label_counts, tissue_voxels, unknown_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
@@ -66,8 +66,10 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
     warnings = _intensity_warnings(values)
     if opened.labels is None:
         return CaseReport([], warnings, Fixes(fills, placeless))
-    warnings += _label_warnings(opened.labels, values, edition)
-    return CaseReport([], warnings, Fixes(fills, placeless), count_voxels(opened.labels, edition))
+    warnings += _label_warnings(opened.labels, values)
+    if not sum(opened.counts[raw] for raw, tissue in edition.tissues.items() if tissue in ET.tissues):
+        warnings.append("no enhancing tumour: none is labelled")
+    return CaseReport([], warnings, Fixes(fills, placeless), tissue_voxels(opened.counts, edition))
 
 
 @dataclass
@@ -75,6 +77,8 @@ class _Opened:
     images: dict[str, sitk.Image] = field(default_factory=dict)
     """Channel name → 3-D image."""
     labels: NDArray[np.integer] | None = None
+    counts: dict[int, int] = field(default_factory=dict)
+    """Voxels of each raw label value."""
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
     """One 3-D image a file."""
     problems: list[str] = field(default_factory=list)
@@ -86,7 +90,8 @@ def _open(case: RawCase, edition: Edition) -> _Opened:
         try:
             if path == case.segmentation:
                 opened.grids[path], opened.labels = read_labels(path)
-                opened.problems += unknown_labels(path, opened.labels, edition)
+                opened.counts = label_counts(opened.labels, edition)
+                opened.problems += unknown_labels(path, opened.labels, opened.counts, edition)
             else:
                 channels = read_channels(path, case, edition)
                 opened.images |= channels
@@ -139,9 +144,6 @@ def _intensity_warnings(values: Mapping[str, Values]) -> list[str]:
     return warnings
 
 
-def _label_warnings(labels: NDArray[np.integer], values: Mapping[str, Values], edition: Edition) -> list[str]:
+def _label_warnings(labels: NDArray[np.integer], values: Mapping[str, Values]) -> list[str]:
     outside = int(np.count_nonzero((labels != 0) & ~brain_mask(values)))
-    warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
-    if not any(np.any(labels == raw) for raw, tissue in edition.tissues.items() if tissue in ET.tissues):
-        warnings.append("no enhancing tumour: none is labelled")
-    return warnings
+    return [f"labels outside the brain: {outside} voxels"] if outside else []

@@ -31,11 +31,23 @@ def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> ND
     return translated
 
 
-def unknown_labels(path: Path, values: NDArray[np.integer], edition: Edition) -> list[str]:
-    """Return a line about the raw values of a file that the edition does not have; none where it has them all."""
-    unknown = sorted(set(np.unique(values).tolist()) - set(edition.tissues))
-    if not unknown:
+def label_counts(values: NDArray[np.integer], edition: Edition) -> dict[int, int]:
+    """Count the voxels of each raw value that the edition has (four passes are a third of `numpy.unique`'s time)."""
+    return {raw: int(np.count_nonzero(values == raw)) for raw in edition.tissues}
+
+
+def unknown_labels(path: Path, values: NDArray[np.integer], counts: Mapping[int, int], edition: Edition) -> list[str]:
+    """Return a line about the raw values of a file that the edition does not have; none where it has them all.
+
+    Args:
+        path: for the message.
+        values: raw label values, of any shape.
+        counts: what `label_counts` returned for them.
+        edition: of the file.
+    """
+    if sum(counts.values()) == values.size:
         return []
+    unknown = sorted(set(np.unique(values).tolist()) - set(edition.tissues))
     known = ", ".join(map(str, sorted(edition.tissues)))
     shown = ", ".join(map(str, unknown[:MAX_VALUES_SHOWN])) + (" …" if len(unknown) > MAX_VALUES_SHOWN else "")
     return [
@@ -44,10 +56,6 @@ def unknown_labels(path: Path, values: NDArray[np.integer], edition: Edition) ->
     ]
 
 
-def count_voxels(values: NDArray[np.integer], edition: Edition) -> dict[str, int]:
-    """Count the voxels of each tissue in raw label values, background left out."""
-    return {
-        edition.tissue_name(tissue): int(np.count_nonzero(values == raw))
-        for raw, tissue in edition.tissues.items()
-        if tissue
-    }
+def tissue_voxels(counts: Mapping[int, int], edition: Edition) -> dict[str, int]:
+    """Name the tissues of `label_counts`, background left out."""
+    return {edition.tissue_name(tissue): counts[raw] for raw, tissue in edition.tissues.items() if tissue}

@@ -7,7 +7,7 @@ from typing import Any
 
 from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
 from dataset_conversion.inspection import CaseReport, Fixes
-from dataset_conversion.labels import count_voxels, nnunet_labels, unknown_labels
+from dataset_conversion.labels import label_counts, nnunet_labels, tissue_voxels, unknown_labels
 from dataset_conversion.placement import Placement, place_images, read_geometry
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
@@ -63,14 +63,15 @@ def _write_labels(
 ) -> tuple[dict[str, int], list[str]]:
     """Translate a label map; return its census and what was repaired."""
     image, values = read_labels(path)
-    unknown = unknown_labels(path, values, edition)
+    counts = label_counts(values, edition)
+    unknown = unknown_labels(path, values, counts, edition)
     if unknown:
         raise InputError(*unknown)
     geometry = read_geometry(case, edition, fixes) if path in fixes.placeless else image
     write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
     stored_type = image.GetPixelIDTypeAsString()
     repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
-    return count_voxels(values, edition), repairs
+    return tissue_voxels(counts, edition), repairs
 
 
 def case_files(case: RawCase) -> dict[str, Path]:
