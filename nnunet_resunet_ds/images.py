@@ -7,6 +7,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,11 +79,47 @@ def write_image(image: sitk.Image, path: Path) -> None:
     with replacing(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary))
-            _check_bytes(temporary)
-        except (RuntimeError, InputError) as error:
-            raise OSError(
-                errno.EIO, "could not be written whole; is the disk full or the folder read-only?", str(path)
-            ) from error
+            if not _is_whole(temporary):
+                raise _not_written(path)
+        except RuntimeError as error:
+            raise _not_written(path) from error
+
+
+def _not_written(path: Path) -> OSError:
+    return OSError(errno.EIO, "could not be written whole; is the disk full or the folder read-only?", str(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a gzipped NIfTI-1 file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
+    try:
+        with gzip.open(path) as stream:
+            header = stream.read(_NIFTI1_HEADER_BYTES)
+        (unpacked,) = struct.unpack("<I", path.read_bytes()[-4:])
+        return bool(unpacked == _nifti1_layout(header, "<").end % 2**32)
+    except (OSError, EOFError, zlib.error, struct.error):
+        return False
+
+
+class _Layout(NamedTuple):
+    """Where the voxels of a NIfTI-1 file are."""
+
+    datatype: int
+    n_voxels: int
+    offset: float
+    bits_per_voxel: int
+
+    @property
+    def end(self) -> int:
+        """Bytes of the whole file."""
+        return int(self.offset) + self.n_voxels * self.bits_per_voxel // 8
+
+
+def _nifti1_layout(header: bytes, order: str) -> _Layout:
+    """Read it from the header, in byte order ``<`` or ``>``."""
+    n_axes, *axes = struct.unpack_from(f"{order}8h", header, 40)
+    datatype, bits_per_voxel = struct.unpack_from(f"{order}2h", header, 70)
+    (offset,) = struct.unpack_from(f"{order}f", header, 108)
+    return _Layout(datatype, int(math.prod(axes[:n_axes])), offset, bits_per_voxel)
 
 
 def has_place(image: sitk.Image) -> bool:
@@ -160,17 +197,14 @@ def _nifti1_problem(content: bytes) -> str | None:
     orders = [order for order in "<>" if content[:4] == struct.pack(f"{order}i", _NIFTI1_HEADER_BYTES)]
     if not orders or len(content) < _NIFTI1_HEADER_BYTES:
         return None
-    n_axes, *axes = struct.unpack_from(f"{orders[0]}8h", content, 40)
-    datatype, bits_per_voxel = struct.unpack_from(f"{orders[0]}2h", content, 70)
-    (offset,) = struct.unpack_from(f"{orders[0]}f", content, 108)
-    n_voxels = int(math.prod(axes[:n_axes]))
-    if not math.isfinite(offset):
+    layout = _nifti1_layout(content, orders[0])
+    if not math.isfinite(layout.offset):
         return "its header is damaged"
-    expected = int(offset) + n_voxels * int(bits_per_voxel) // 8
-    if len(content) < expected:
-        return f"{len(content)} of {expected} bytes are there"
-    if datatype in _FLOAT_DATATYPES:
-        voxels = np.frombuffer(content, f"{orders[0]}{_FLOAT_DATATYPES[datatype]}", n_voxels, int(offset))
+    if len(content) < layout.end:
+        return f"{len(content)} of {layout.end} bytes are there"
+    if layout.datatype in _FLOAT_DATATYPES:
+        dtype = f"{orders[0]}{_FLOAT_DATATYPES[layout.datatype]}"
+        voxels = np.frombuffer(content, dtype, layout.n_voxels, int(layout.offset))
         if not np.isfinite(voxels).all():
             return "it holds NaN or infinite values"
     return None
