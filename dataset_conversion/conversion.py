@@ -87,11 +87,12 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     """Make what is missing of a dataset, and let it take its place; tell whether an earlier one had to give way."""
     edition = cohort.decision.edition
     made = made_with(edition, options.placement, validate=options.validate)
-    unchanged = _unchanged(dataset, cohort.cases, made)
+    manifest = read_manifest(dataset)
+    unchanged = _unchanged(dataset, manifest, cohort.cases, made) if manifest else {}
     finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
     report = inspect_cohort(cohort, options.n_threads, known_valid=finished, open_files=options.validate)
     _leave_out(report.problems, options)
-    if _is_up_to_date(dataset, report, unchanged):
+    if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
         tqdm.write(f"{dataset} is up to date: its cases were made from these very files")
         return False
     _check_trainable(report.valid, cohort.cases)
@@ -126,18 +127,13 @@ def _check_replaceable(dataset: Path, *, overwrite: bool) -> None:
         raise InputError(msg)
 
 
-def _unchanged(dataset: Path, cases: Sequence[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+def _unchanged(
+    dataset: Path, manifest: Mapping[str, Any], cases: Sequence[RawCase], made: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
-    manifest = read_manifest(dataset)
-    unchanged = unchanged_cases(manifest, cases, made) if manifest else {}
+    unchanged = unchanged_cases(manifest, cases, made)
     whole = {case.case_id for case in cases if all((dataset / file).is_file() for file in case_files(case).values())}
     return {case_id: entry for case_id, entry in unchanged.items() if case_id in whole}
-
-
-def _is_up_to_date(dataset: Path, report: CohortReport, unchanged: Mapping[str, Any]) -> bool:
-    manifest = read_manifest(dataset)
-    valid = {case.case_id for case in report.valid}
-    return manifest is not None and unchanged.keys() == valid == manifest["cases"].keys()
 
 
 def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:

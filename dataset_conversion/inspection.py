@@ -14,6 +14,7 @@ from dataset_conversion.intensity import (
     MAX_NON_ZERO,
     MAX_SATURATED,
     MIN_COVERAGE,
+    Mask,
     Values,
     background_fill,
     brain_mask,
@@ -25,7 +26,7 @@ from dataset_conversion.labels import label_counts, tissue_voxels, unknown_label
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
-from nnunet_resunet_ds.regions import ET
+from nnunet_resunet_ds.regions import Tissue
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
     problems = [*opened.problems, *_empty_images(case, values), *_geometry_problems(opened.grids, placeless)]
     if problems:
         return CaseReport(problems)
-    warnings = _intensity_warnings(values)
+    brain = brain_mask(values)
+    warnings = _intensity_warnings(values, brain)
     if opened.labels is None:
         return CaseReport([], warnings, Fixes(fills, placeless))
-    warnings += _label_warnings(opened.labels, values)
-    if not sum(opened.counts[raw] for raw, tissue in edition.tissues.items() if tissue in ET.tissues):
-        warnings.append("no enhancing tumour: none is labelled")
-    return CaseReport([], warnings, Fixes(fills, placeless), tissue_voxels(opened.counts, edition))
+    voxels = tissue_voxels(opened.counts, edition)
+    warnings += _label_warnings(opened.labels, voxels, brain)
+    return CaseReport([], warnings, Fixes(fills, placeless), voxels)
 
 
 @dataclass
@@ -126,8 +127,7 @@ def _geometry_problems(grids: Mapping[Path, sitk.Image], placeless: frozenset[Pa
     ]
 
 
-def _intensity_warnings(values: Mapping[str, Values]) -> list[str]:
-    brain = brain_mask(values)
+def _intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:
     shares = coverage(values, brain)
     warnings = []
     if brain.mean() > MAX_NON_ZERO:
@@ -144,6 +144,7 @@ def _intensity_warnings(values: Mapping[str, Values]) -> list[str]:
     return warnings
 
 
-def _label_warnings(labels: NDArray[np.integer], values: Mapping[str, Values]) -> list[str]:
-    outside = int(np.count_nonzero((labels != 0) & ~brain_mask(values)))
-    return [f"labels outside the brain: {outside} voxels"] if outside else []
+def _label_warnings(labels: NDArray[np.integer], voxels: Mapping[str, int], brain: Mask) -> list[str]:
+    outside = int(np.count_nonzero((labels != 0) & ~brain))
+    warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
+    return warnings if voxels[Tissue.ET.name] else [*warnings, "no enhancing tumour: none is labelled"]

@@ -1,7 +1,6 @@
 """Bringing an image file into the dataset: linked or copied where it is fit for nnU-Net, rewritten where it is not."""
 
 import gzip
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from dataset_conversion.inspection import Fixes
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.checks import check_choice
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.files import link_or_copy, replacing
 from nnunet_resunet_ds.images import is_gzip, read_image, write_image
 
 Placement = Literal["hardlink", "symlink", "copy"]
@@ -76,13 +75,7 @@ def _place(source: Path, destination: Path, placement: Placement) -> None:
             temporary.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
         elif placement == "symlink":
             temporary.symlink_to(source.resolve())
-        elif placement == "copy" or not _hard_link(source, temporary):
+        elif placement == "copy":
             shutil.copyfile(source, temporary)
-
-
-def _hard_link(source: Path, destination: Path) -> bool:
-    try:
-        os.link(source.resolve(), destination)
-    except OSError:  # another file system, or one without hard links
-        return False
-    return True
+        else:
+            link_or_copy(source, temporary)

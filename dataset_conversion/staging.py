@@ -11,6 +11,7 @@ from dataset_conversion.manifest import MANIFEST
 from dataset_conversion.records import RECORDS
 from dataset_conversion.write import FOLDERS
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import link_or_copy
 
 _OURS = (*FOLDERS, MANIFEST, "dataset.json")
 
@@ -63,10 +64,7 @@ def carry_over(files: Iterable[Path], dataset: Path, staging: Path) -> None:
         if source.is_symlink():
             destination.symlink_to(source.readlink())
         else:
-            try:
-                os.link(source, destination)
-            except OSError:  # no hard links on this file system
-                shutil.copyfile(source, destination)
+            link_or_copy(source, destination)
 
 
 def publish(staging: Path, dataset: Path, files: Iterable[Path]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,14 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105 (the name everyone greps for)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Make a hard link, or a copy where there can be none: on another file system, or one without hard links."""
+    try:
+        os.link(source.resolve(), destination)
+    except OSError:
+        shutil.copyfile(source, destination)
 
 
 def write_json(content: Any, path: Path) -> None:  # noqa: ANN401 (whatever json can write)
