@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""What goes wrong by no fault of the code: its messages say what to do."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints it on one line without a traceback and exits with code 2.
     """
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the message names epoch, step and cases, and what to do."""

@@ -27,7 +27,7 @@ def plan(
     n_heads: int = MAX_HEADS,
     salient_channel: bool = True,
     residual: bool = True,
-    recipe: Recipe | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> tuple[Path, AdaptedPlans]:
     """Write ``$nnUNet_preprocessed/DatasetXXX_NAME/<name>.json``, from stock plans.
 
@@ -42,7 +42,7 @@ def plan(
         n_heads: deep-supervision heads, the output included.
         salient_channel: whether the network reads the brain mask.
         residual: whether its blocks are residual.
-        recipe: what to train differently from the paper.
+        recipe: fields of `Recipe` to train differently from the paper.
 
     Returns:
         The file, and the plans with notes on what was chosen.
@@ -61,10 +61,9 @@ def plan(
         command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
         msg = f"{stock_file}: no such plans; make them with: {command}"
         raise InputError(msg)
-    recipe = recipe or Recipe()
     dataset_json = read_json(folder / "dataset.json")
     check_regions(dataset_json)
-    check_region_weights(recipe.region_weights, dataset_json)
+    check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
     adapted = with_res_unet_ds(
         _stock_plans(stock_file),
         configuration,

@@ -129,7 +129,7 @@ def with_res_unet_ds(
     n_heads: int = MAX_HEADS,
     salient_channel: bool = True,
     residual: bool = True,
-    recipe: Recipe | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> AdaptedPlans:
     """Return a copy of nnU-Net plans in which one configuration trains our network.
 
@@ -142,11 +142,13 @@ def with_res_unet_ds(
         n_heads: deep-supervision heads, the output included.
         salient_channel: whether the network reads the brain mask.
         residual: whether its blocks are residual.
-        recipe: what to train differently from the paper.
+        recipe: fields of `Recipe` to train differently from the paper.
 
     Raises:
-        InputError: no such configuration, one that is 2-D, or a network that cannot be.
+        InputError: no such configuration, one that is 2-D, or a network or recipe that cannot be.
     """
+    section = dict(recipe or {})
+    Recipe.from_section(section)  # checks it
     stock = resolved_configuration(plans, configuration)
     _check_three_dimensional(configuration, stock)
     notes: list[str] = []
@@ -162,7 +164,7 @@ def with_res_unet_ds(
         "batch_dice": True,
         "architecture": architecture,
     }
-    adapted[SECTION] = (recipe or Recipe()).section()
+    adapted[SECTION] = section
     fitted = len(architecture["arch_kwargs"]["features_per_stage"])
     notes.append(f"{fitted} of the {len(features_per_stage)} stages asked for fit the patch.")
     notes.append(_description(resolved_configuration(adapted, configuration)))
@@ -187,6 +189,27 @@ def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPl
         )
         raise InputError(msg)
     return with_res_unet_ds(plans, configuration)
+
+
+def with_architecture_changes(adapted: AdaptedPlans, configuration: str, changes: Mapping[str, Any]) -> AdaptedPlans:
+    """Return plans of ours in which the network differs in the given arguments of `res_unet_ds_architecture` alone.
+
+    Raises:
+        InputError: the patch does not fit the features.
+    """
+    if not changes:
+        return adapted
+    plans = deepcopy(adapted.plans)
+    settings = resolved_configuration(plans, configuration)
+    arch_kwargs = settings["architecture"]["arch_kwargs"] | dict(changes)
+    if "features_per_stage" in changes:
+        fitted = res_unet_ds_architecture(settings["patch_size"], changes["features_per_stage"])["arch_kwargs"]
+        arch_kwargs |= {name: fitted[name] for name in ("features_per_stage", "strides")}
+        arch_kwargs["n_heads"] = min(arch_kwargs["n_heads"], fitted["n_heads"])
+    plans["configurations"][configuration]["architecture"] = settings["architecture"] | {"arch_kwargs": arch_kwargs}
+    settings = resolved_configuration(plans, configuration)
+    notes = [*adapted.notes, f"The trainer changes {', '.join(changes)}.", _description(settings)]
+    return AdaptedPlans(plans, notes)
 
 
 def _check_three_dimensional(configuration: str, settings: Mapping[str, Any]) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_entries, check_number, check_positive, check_whole_number
+from nnunet_resunet_ds.checks import check_choice, check_entries, check_number, check_positive, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 
 SECTION = "resunet_ds"
+
+AUTO, FP32, BF16, FP16 = PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MAX_PLATEAU_FACTOR = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +31,31 @@ class Recipe:
     val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-4
     weight_decay: float = 1e-5
+    plateau_factor: float = 0.5
+    """What the learning rate is multiplied with when the validation loss stays."""
+    plateau_patience: int = 5
+    """Epochs without improvement that are borne before."""
+    stopping_patience: int = 10
+    """Epochs without improvement after which training stops."""
     dice_weight: float = 0.7
     """Share of Dice in the loss; focal has the rest."""
     gamma: float = 2.0
     """Focusing exponent of the focal loss; 0 is binary cross-entropy."""
     region_weights: tuple[float, ...] | None = None
     """One weight a region, in the order of dataset.json; None is equal weights."""
+    precision: str = AUTO
+    """Of convolutions: see `nnunet_resunet_ds.precision`."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "val_iterations_per_epoch"):
             check_whole_number(f"{SECTION}: {name}", getattr(self, name), at_least=1)
         check_positive(f"{SECTION}: initial_lr", self.initial_lr)
         check_number(f"{SECTION}: weight_decay", self.weight_decay)
+        check_positive(f"{SECTION}: plateau_factor", self.plateau_factor)
+        check_number(f"{SECTION}: plateau_factor", self.plateau_factor, at_most=MAX_PLATEAU_FACTOR)
+        check_whole_number(f"{SECTION}: plateau_patience", self.plateau_patience, at_least=0)
+        check_whole_number(f"{SECTION}: stopping_patience", self.stopping_patience, at_least=1)
+        check_choice(f"{SECTION}: precision", self.precision, PRECISIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)
         check_number(f"{SECTION}: gamma", self.gamma)
         if self.region_weights is not None:
@@ -47,28 +63,37 @@ class Recipe:
                 check_positive(f"{SECTION}: each of region_weights", weight)
 
     @classmethod
-    def from_plans(cls, plans: Mapping[str, Any]) -> "Recipe":
-        """Read the section of a plans file; what it leaves out, or a missing section, means the defaults.
+    def from_plans(cls, plans: Mapping[str, Any], **defaults: Any) -> "Recipe":  # noqa: ANN401 (fields of any type)
+        """Read the section of a plans file, where there is one; see `from_section`."""
+        return cls.from_section(plans.get(SECTION, {}), **defaults)
+
+    @classmethod
+    def from_section(cls, section: Any, **defaults: Any) -> "Recipe":  # noqa: ANN401 (JSON may hold anything)
+        """Build from what the section of a plans file holds.
+
+        Args:
+            section: the section.
+            defaults: of what it leaves out, where they are not the paper's.
 
         Raises:
-            InputError: the section has an unknown entry or a value out of range.
+            InputError: it is no object, has an unknown entry or a value out of range.
         """
-        section = plans.get(SECTION, {})
         if not isinstance(section, Mapping):
             msg = f'"{SECTION}" in the plans must be an object such as {{"epochs": 100}}, not {section!r}'
             raise InputError(msg)
         known = [field.name for field in fields(cls)]
         check_entries(f'"{SECTION}" in the plans has unknown entries', section, known)
-        weights = section.get("region_weights")
-        if weights is None:
-            return cls(**section)
-        if not isinstance(weights, list):
-            msg = f'"{SECTION}" in the plans: region_weights must be a list, one number a region; got {weights!r}'
-            raise InputError(msg)
-        return cls(**{**section, "region_weights": tuple(weights)})
+        values = {**defaults, **section}
+        weights = values.get("region_weights")
+        if weights is not None:
+            if not isinstance(weights, list | tuple):
+                msg = f'"{SECTION}" in the plans: region_weights must be a list, one number a region; got {weights!r}'
+                raise InputError(msg)
+            values["region_weights"] = tuple(weights)
+        return cls(**values)
 
     def section(self) -> dict[str, Any]:
-        """Return what differs from the defaults, as the plans section to write."""
+        """Return what differs from the paper, as the plans section to write."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if self._differs(field.name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

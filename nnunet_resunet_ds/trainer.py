@@ -1,34 +1,53 @@
 """The trainer behind ``-tr ResUNetDSTrainer``."""
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
+from nnunetv2.utilities.collate_outputs import collate_outputs
+from torch import Tensor, distributed, nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_resunet_ds.background import check_background
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
+from nnunet_resunet_ds.instance_norm import lay_out_for
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration, with_architecture_changes
+from nnunet_resunet_ds.precision import autocast, autocast_dtype
+from nnunet_resunet_ds.progress_picture import add_heads_panel
+from nnunet_resunet_ds.recipe import SECTION, Recipe
+from nnunet_resunet_ds.resumable_training import Batch, Outputs, ResumableTrainer
+from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
+from nnunet_resunet_ds.training_data import check_dataset, check_fold
+
+MAX_GRADIENT_NORM = 12
+"""nnU-Net's."""
+COMPILE_VARIABLE = "nnUNet_compile"
+"""nnU-Net's; it never compiles on a CPU, we do where this is set."""
 
 
-class ResUNetDSTrainer(nnUNetTrainer):
+class ResUNetDSTrainer(ResumableTrainer):
     """Trains the paper's network with its recipe, on nnU-Net's data, augmentation and validation.
 
     Stock plans are adapted (the network, patch 128³, batch 2, batch Dice) before nnU-Net reads them, so that the
     ``plans.json`` saved with the model is the truth and prediction rebuilds the same network. Plans written by
-    ``resunet-ds plan`` are obeyed as they are.
+    ``resunet-ds plan`` are obeyed as they are. The learning rate falls and training stops by the validation loss, and
+    the weights of the best epoch become ``checkpoint_final.pth`` (decision D7).
 
     Raises:
-        InputError: the configuration is 2-D, the labels have no regions, or the background is not kept at zero.
+        InputError: plans, dataset, fold and recipe do not fit each other or the network.
     """
+
+    architecture_changes: ClassVar[Mapping[str, Any]] = {}
+    """Arguments of `res_unet_ds_architecture` that a variant sets, whatever the plans say."""
 
     # nnU-Net reads these parameter names off the signature: keep them.
     def __init__(
@@ -40,12 +59,17 @@ class ResUNetDSTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own default)
     ) -> None:
         check_regions(dataset_json)
-        plans, notes = obeyed_or_adapted(plans, configuration)
+        adapted = obeyed_or_adapted(plans, configuration)
+        plans, notes = with_architecture_changes(adapted, configuration, self.architecture_changes)
         settings = resolved_configuration(plans, configuration)
-        fingerprint_file = Path(nnUNet_preprocessed, plans["dataset_name"], "dataset_fingerprint.json")
-        check_background(settings, plans, read_json(fingerprint_file))
-        self.recipe = Recipe.from_plans(plans)
+        preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
+        check_dataset(plans["plans_name"], dataset_json, preprocessed)
+        check_fold(fold, preprocessed, dataset_json["numTraining"])
+        check_background(settings, plans, read_json(preprocessed / "dataset_fingerprint.json"))
+        self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
+        plans[SECTION] = self.recipe.section()
+        self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
 
         self.initial_lr = self.recipe.initial_lr
@@ -53,13 +77,47 @@ class ResUNetDSTrainer(nnUNetTrainer):
         self.num_epochs = self.recipe.epochs
         self.num_iterations_per_epoch = self.recipe.iterations_per_epoch
         self.num_val_iterations_per_epoch = self.recipe.val_iterations_per_epoch
-        for note in (*notes, f"Recipe: {self.recipe}"):
+        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"]["n_heads"] > 1
+        if self.dtype is not torch.float16:
+            self.grad_scaler = None  # only fp16 underflows
+        self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
+        for note in (*notes, f"Recipe: {self.recipe}", f"Convolutions in {self.dtype or torch.float32}."):
             self.print_to_log_file(note)
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        """Return Adam (decision D7) under nnU-Net's polynomial decay."""
-        optimizer = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+    @classmethod
+    def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a plans file, as this trainer reads it."""
+        return Recipe.from_plans(plans)
+
+    # ---- what nnU-Net asks for ----
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlateauSchedule | PolySchedule]:
+        """Return Adam and the plateau schedule (decision D7)."""
+        optimizer = torch.optim.Adam(
+            self.laid_out_network().parameters(),
+            self.initial_lr,
+            weight_decay=self.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        schedule = PlateauSchedule(
+            optimizer,
+            factor=self.recipe.plateau_factor,
+            patience=self.recipe.plateau_patience,
+            stopping_patience=self.recipe.stopping_patience,
+        )
+        return optimizer, schedule
+
+    def laid_out_network(self) -> nn.Module:
+        """Return the network in the form that is fastest here; nnU-Net asks for the optimiser before DDP wraps it."""
+        lay_out_for(self.network, self.device)
+        network: nn.Module = self.network
+        return network
+
+    def _do_i_compile(self) -> bool:
+        """Tell whether to use torch.compile: on a GPU as nnU-Net decides, on a CPU where ``nnUNet_compile`` is set."""
+        if self.device.type == "cpu":
+            return os.environ.get(COMPILE_VARIABLE, "").lower() in ("true", "1", "t")
+        return bool(super()._do_i_compile())
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         """Return the label scale of each head, finest first: nnU-Net assumes a head at every level, we have three."""
@@ -71,7 +129,7 @@ class ResUNetDSTrainer(nnUNetTrainer):
 
     def _build_loss(self) -> nn.Module:
         """Return the region loss over the heads, weighted 1, ½, ¼ and scaled to sum 1 (decision D3)."""
-        loss: nn.Module = RegionDiceFocalLoss(
+        self.region_loss = RegionDiceFocalLoss(
             self.recipe.dice_weight,
             self.recipe.gamma,
             self.configuration_manager.batch_dice,
@@ -80,12 +138,102 @@ class ResUNetDSTrainer(nnUNetTrainer):
         )
         scales = self._get_deep_supervision_scales()
         if scales is None:
-            return loss
-        supervised: nn.Module = DeepSupervisionWrapper(loss, head_weights(len(scales)))
+            return self.region_loss
+        supervised: nn.Module = DeepSupervisionWrapper(self.region_loss, head_weights(len(scales)))
         return supervised
+
+    # ---- steps ----
+
+    def train_step(self, batch: Batch) -> Outputs:
+        """Train on one batch as nnU-Net does, in the number format chosen."""
+        target = self._on_device(batch["target"])
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.dtype, self.device):
+            loss = self.loss(self._forward(batch["data"]), target)
+        scaled = loss if self.grad_scaler is None else self.grad_scaler.scale(loss)
+        scaled.backward()
+        if self.grad_scaler is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+        if self.grad_scaler is None:
+            self.optimizer.step()
+        else:
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
+        return {"loss": loss.detach().cpu().numpy()}
+
+    def validation_step(self, batch: Batch) -> Outputs:
+        """Return what nnU-Net wants to know of the finest head, and loss and counts of every head."""
+        targets = _as_list(self._on_device(batch["target"]))
+        with autocast(self.dtype, self.device):
+            outputs = _as_list(self._forward(batch["data"]))
+        heads = head_statistics(
+            outputs, targets, self.region_loss, has_ignore_label=self.label_manager.has_ignore_label
+        )
+        finest = {f"{name}_hard": heads[name][0] for name in ("tp", "fp", "fn")}
+        return {"loss": np.dot(heads[HEAD_LOSSES], head_weights(len(outputs))), **finest, **heads}
+
+    def _on_device(self, target: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        if isinstance(target, list):
+            return [head.to(self.device, non_blocking=True) for head in target]
+        return target.to(self.device, non_blocking=True)
+
+    def _forward(self, data: Tensor) -> Tensor | list[Tensor]:
+        """Run the network; where torch.compile fails, go on without it for good."""
+        data = data.to(self.device, memory_format=torch.channels_last_3d, non_blocking=True)
+        try:
+            return self.network(data)  # type: ignore[no-any-return]
+        except TorchDynamoException as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.print_to_log_file(f"torch.compile failed and is left out from here on: {reason}")
+        if isinstance(self.network, DistributedDataParallel):
+            self.network.module = self.plain_network
+        else:
+            self.network = self.plain_network
+        return self.network(data)  # type: ignore[no-any-return]
+
+    # ---- the heads in validation (paper Table 4) ----
+
+    def on_validation_epoch_end(self, val_outputs: list[Outputs]) -> None:
+        """Log each head beside what nnU-Net logs."""
+        super().on_validation_epoch_end(val_outputs)
+        collated = collate_outputs(
+            [{name: step[name] for name in (HEAD_LOSSES, "tp", "fp", "fn")} for step in val_outputs]
+        )
+        losses = np.mean(self._of_all_ranks(collated[HEAD_LOSSES]), axis=0)
+        dice = head_dice({name: self._of_all_ranks(collated[name]).sum(0) for name in ("tp", "fp", "fn")})
+        self.logger.log(HEAD_LOSSES, losses.tolist(), self.current_epoch)
+        self.logger.log(HEAD_DICE, dice, self.current_epoch)
+        self.print_to_log_file("Heads, the finest first: val_loss", _rounded(losses), "pseudo dice", _rounded(dice))
+
+    def _of_all_ranks(self, steps: np.ndarray) -> np.ndarray:
+        """Return what all ranks have of an array whose first axis is steps."""
+        if not self.is_ddp:
+            return steps
+        gathered: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(gathered, steps)
+        return np.concatenate(gathered)
+
+    def on_epoch_end(self) -> None:
+        """Write the heads' table and their panel of the progress picture."""
+        super().on_epoch_end()
+        if self.local_rank == 0:
+            losses, dice, total = (
+                self.logger.get_value(key, step=None) for key in (HEAD_LOSSES, HEAD_DICE, "val_losses")
+            )
+            write_table(Path(self.output_folder, TABLE), losses, dice, total)
+            add_heads_panel(Path(self.output_folder, "progress.png"), losses, dice)
 
 
 def head_weights(n_heads: int) -> list[float]:
     """Return the loss weight of each head, finest first: each half of the one before, summing to 1 (decision D3)."""
     weights = [0.5**head for head in range(n_heads)]
     return [weight / sum(weights) for weight in weights]
+
+
+def _as_list(values: Tensor | list[Tensor]) -> list[Tensor]:
+    return values if isinstance(values, list) else [values]
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(float(value), 4) for value in values]

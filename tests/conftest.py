@@ -1,9 +1,17 @@
 """Fixtures shared by the tests."""
 
+import json
 from pathlib import Path
 
 import pytest
 from brats_files import make_case
+from hypothesis import settings
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.write import write_dataset_json
+
+settings.register_profile("project", deadline=None)  # other work may run on the same cores
+settings.load_profile("project")
 
 REAL_CASES = Path(__file__).parents[2] / "shared" / "data" / "brats2021"
 
@@ -38,3 +46,39 @@ def cohort(tmp_path):
 @pytest.fixture
 def raw(nnunet_folders):
     return nnunet_folders / "nnUNet_raw"
+
+
+@pytest.fixture
+def dataset(nnunet_folders):
+    """What the trainer reads of a preprocessed BraTS dataset, in nnU-Net's formats: (plans, dataset_json, folder)."""
+    folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset137_BraTS2021"
+    folder.mkdir()
+    write_dataset_json(folder, EDITIONS["2021"], n_training=5)
+    fingerprint = {"spacings": [[1.0, 1.0, 1.0]] * 2, "shapes_after_crop": [[135, 163, 137], [140, 170, 138]]}
+    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    plans = {
+        "continue_training": False,
+        "dataset_name": folder.name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {},
+        "configurations": {
+            "2d": {"patch_size": [192, 160], "spacing": [1.0, 1.0], "median_image_size_in_voxels": [163.0, 137.0]},
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "preprocessor_name": "DefaultPreprocessor",
+                "patch_size": [128, 160, 112],
+                "batch_size": 2,
+                "batch_dice": False,
+                "median_image_size_in_voxels": [135.0, 163.0, 137.0],
+                "spacing": [1.0, 1.0, 1.0],
+                "normalization_schemes": ["ZScoreNormalization"] * 4,
+                "use_mask_for_norm": [True] * 4,
+                "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
+            },
+        },
+    }
+    return plans, json.loads((folder / "dataset.json").read_text()), folder

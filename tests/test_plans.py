@@ -111,7 +111,7 @@ def test_adapting_twice_changes_nothing():
 
 
 def test_plans_with_our_section_are_obeyed():
-    ours = with_res_unet_ds(STOCK, "3d_fullres", patch_size=(64, 96, 64), batch_size=3, recipe=Recipe(epochs=7)).plans
+    ours = with_res_unet_ds(STOCK, "3d_fullres", patch_size=(64, 96, 64), batch_size=3, recipe={"epochs": 7}).plans
     obeyed = obeyed_or_adapted(ours, "3d_fullres").plans
     assert obeyed == ours
     assert Recipe.from_plans(obeyed) == Recipe(epochs=7)
@@ -190,7 +190,7 @@ def test_plan_writes_beside_the_stock_plans(nnunet_folders):
     folder.mkdir()
     (folder / "nnUNetPlans.json").write_text(json.dumps(STOCK))
     write_dataset_json(folder, EDITIONS["2021"], n_training=5)
-    path, _ = plan(137, patch_size=(32, 32, 32), features_per_stage=(8, 16, 24), recipe=Recipe(epochs=4))
+    path, _ = plan(137, patch_size=(32, 32, 32), features_per_stage=(8, 16, 24), recipe={"epochs": 4})
     written = json.loads(path.read_text())
     assert path == folder / "nnUNetResUNetDSPlans.json"
     assert written["plans_name"] == "nnUNetResUNetDSPlans"
@@ -202,7 +202,7 @@ def test_plan_writes_beside_the_stock_plans(nnunet_folders):
         with pytest.raises(InputError, match="name of the plans"):
             plan(137, name=name)
     with pytest.raises(InputError, match="2 region_weights"):
-        plan(137, recipe=Recipe(region_weights=(1, 2)))
+        plan(137, recipe={"region_weights": (1, 2)})
     for content in ("[1]", "{}", '{"configurations": 3}'):
         (folder / "nnUNetPlans.json").write_text(content)
         with pytest.raises(InputError, match="not nnU-Net plans"):

@@ -9,61 +9,10 @@ import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from trainers import small, trainer
 
-from dataset_conversion.editions import EDITIONS
-from dataset_conversion.write import write_dataset_json
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.plans import with_res_unet_ds
-from nnunet_resunet_ds.recipe import Recipe
-from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def dataset(nnunet_folders):
-    """What the trainer reads of a preprocessed BraTS dataset, in nnU-Net's formats: (plans, dataset_json, folder)."""
-    folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset137_BraTS2021"
-    folder.mkdir()
-    write_dataset_json(folder, EDITIONS["2021"], n_training=5)
-    fingerprint = {"spacings": [[1.0, 1.0, 1.0]] * 2, "shapes_after_crop": [[135, 163, 137], [140, 170, 138]]}
-    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
-    plans = {
-        "continue_training": False,
-        "dataset_name": folder.name,
-        "plans_name": "nnUNetPlans",
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
-        "configurations": {
-            "2d": {"patch_size": [192, 160], "spacing": [1.0, 1.0], "median_image_size_in_voxels": [163.0, 137.0]},
-            "3d_fullres": {
-                "data_identifier": "nnUNetPlans_3d_fullres",
-                "preprocessor_name": "DefaultPreprocessor",
-                "patch_size": [128, 160, 112],
-                "batch_size": 2,
-                "batch_dice": False,
-                "median_image_size_in_voxels": [135.0, 163.0, 137.0],
-                "spacing": [1.0, 1.0, 1.0],
-                "normalization_schemes": ["ZScoreNormalization"] * 4,
-                "use_mask_for_norm": [True] * 4,
-                "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
-            },
-        },
-    }
-    return plans, json.loads((folder / "dataset.json").read_text()), folder
-
-
-def small(plans, **settings):
-    return with_res_unet_ds(
-        plans, "3d_fullres", patch_size=(16, 16, 16), features_per_stage=(4, 8, 12), **settings
-    ).plans
-
-
-def trainer(dataset, plans=None, configuration="3d_fullres", dataset_json=None):
-    return ResUNetDSTrainer(plans or dataset[0], configuration, 0, dataset_json or dataset[1], CPU)
 
 
 def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
@@ -83,13 +32,14 @@ def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
 
 
 def test_the_choices_are_in_the_log(dataset):
-    text = Path(trainer(dataset, small(dataset[0], recipe=Recipe(epochs=3))).log_file).read_text()
+    text = Path(trainer(dataset, small(dataset[0], recipe={"epochs": 3})).log_file).read_text()
     assert "The plans are ours and used as written." in text and "epochs=3" in text
     assert "7 of the 7 stages asked for fit" in Path(trainer(dataset).log_file).read_text()
 
 
 def test_the_recipe_of_the_plans_is_obeyed(dataset):
-    recipe = Recipe(epochs=3, iterations_per_epoch=4, val_iterations_per_epoch=2, initial_lr=0.01, weight_decay=0.1)
+    recipe = {"epochs": 3, "iterations_per_epoch": 4, "val_iterations_per_epoch": 2, "initial_lr": 0.01}
+    recipe["weight_decay"] = 0.1
     made = trainer(dataset, small(dataset[0], recipe=recipe))
     assert (made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch) == (3, 4, 2)
     assert (made.initial_lr, made.weight_decay) == (0.01, 0.1)
@@ -119,7 +69,7 @@ def test_targets_fit_the_heads_and_are_nearest_neighbours(dataset):
 
 def test_the_loss_is_the_recipe_s_over_three_weighted_heads(dataset):
     plans = with_res_unet_ds(
-        dataset[0], "3d_fullres", recipe=Recipe(dice_weight=0.6, gamma=1.5, region_weights=(1, 1, 2))
+        dataset[0], "3d_fullres", recipe={"dice_weight": 0.6, "gamma": 1.5, "region_weights": (1, 1, 2)}
     )
     loss = trainer(dataset, plans.plans)._build_loss()
     assert loss.weight_factors == pytest.approx((4 / 7, 2 / 7, 1 / 7))  # D3
@@ -220,7 +170,7 @@ def test_the_transposed_axis_is_the_one_compared(dataset):
 
 
 def test_region_weights_must_match_the_regions(dataset):
-    plans = with_res_unet_ds(dataset[0], "3d_fullres", recipe=Recipe(region_weights=(1, 2))).plans
+    plans = with_res_unet_ds(dataset[0], "3d_fullres", recipe={"region_weights": (1, 2)}).plans
     with pytest.raises(InputError, match=r"2 region_weights.*3 regions"):
         trainer(dataset, plans)
 

@@ -12,7 +12,7 @@ import argparse
 
 from nnunet_resunet_ds.planning import DEFAULT_NAME, plan
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.recipe import PRECISIONS, Recipe
 
 SUMMARY = "plans with your own patch, network size or recipe (optional)"
 
@@ -24,6 +24,9 @@ _RECIPE_FLAGS = {
     "--weight-decay": ("weight_decay", float, "of Adam"),
     "--dice-weight": ("dice_weight", float, "share of Dice in the loss, 0 to 1"),
     "--gamma": ("gamma", float, "focusing exponent of the focal loss"),
+    "--plateau-factor": ("plateau_factor", float, "factor on the learning rate when the validation loss stays"),
+    "--plateau-patience": ("plateau_patience", int, "epochs without improvement that are borne before"),
+    "--patience": ("stopping_patience", int, "epochs without improvement after which training stops"),
 }
 
 
@@ -56,18 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = parser.add_argument_group("recipe (defaults: the paper's)")
     for flag, (name, convert, text) in _RECIPE_FLAGS.items():
         default = getattr(Recipe, name)
-        recipe.add_argument(
-            flag, dest=name, type=convert, default=default, metavar="N", help=f"{text} (default: {default:g})"
-        )
+        recipe.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{text} (default: {default:g})")
     recipe.add_argument("--region-weights", type=float, nargs="+", metavar="W", help="one a region (default: equal)")
+    recipe.add_argument(
+        "--precision", choices=PRECISIONS, help="of convolutions (default: what the device is fastest in)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the plans and say what was chosen."""
-    recipe = Recipe(
-        **{name: getattr(options, name) for name, _, _ in _RECIPE_FLAGS.values()},
-        region_weights=tuple(options.region_weights) if options.region_weights else None,
-    )
+    settings = [*(name for name, _, _ in _RECIPE_FLAGS.values()), "region_weights", "precision"]
+    recipe = {name: getattr(options, name) for name in settings if getattr(options, name) is not None}
     path, adapted = plan(
         options.dataset_id,
         name=options.name,

@@ -5,10 +5,34 @@ break the discovery of every external trainer: import only what comes with nnU-N
 """
 
 try:
+    from nnunet_resunet_ds.benchmark_trainers import (
+        ResUNetDSTrainerBenchmark_5epochs,
+        ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
+    )
     from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+    from nnunet_resunet_ds.variants import (
+        ResUNetDSTrainerBCE,
+        ResUNetDSTrainerDepth6,
+        ResUNetDSTrainerDepth6Wide,
+        ResUNetDSTrainerNoDeepSupervision,
+        ResUNetDSTrainerNoResidual,
+        ResUNetDSTrainerNoSalientChannel,
+        ResUNetDSTrainerSGD,
+    )
 except ModuleNotFoundError as error:
     # The search path is inherited by processes of other environments, in which we may not be installed.
     if error.name != "nnunet_resunet_ds":
         raise
 else:
-    __all__ = ["ResUNetDSTrainer"]
+    __all__ = [
+        "ResUNetDSTrainer",
+        "ResUNetDSTrainerBCE",
+        "ResUNetDSTrainerBenchmark_5epochs",
+        "ResUNetDSTrainerBenchmark_5epochs_noDataLoading",
+        "ResUNetDSTrainerDepth6",
+        "ResUNetDSTrainerDepth6Wide",
+        "ResUNetDSTrainerNoDeepSupervision",
+        "ResUNetDSTrainerNoResidual",
+        "ResUNetDSTrainerNoSalientChannel",
+        "ResUNetDSTrainerSGD",
+    ]

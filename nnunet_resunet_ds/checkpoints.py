@@ -1,0 +1,143 @@
+"""Checkpoint files of a training: written whole or not at all, read without running what they may hold."""
+
+import errno
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import replacing
+
+LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
+"""nnU-Net's names, and ours for the epoch of the lowest validation loss (decision D7)."""
+
+Checkpoint = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """The checkpoint to go on from, and what is to be said of others."""
+
+    path: Path
+    checkpoint: Checkpoint
+    notes: list[str]
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint; the file of this name that was there stays until the new one is whole.
+
+    Raises:
+        OSError: it could not be written whole.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError on a full disk
+            reason = str(error).strip().splitlines()[0]
+            earlier = "the earlier checkpoint is intact" if path.exists() else "no earlier one is there"
+            msg = f"could not be written ({reason}); {earlier}. Make space on the disk and continue with --c"
+            raise OSError(errno.EIO, msg, str(path)) from error
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint on the CPU: weights, numbers and text, and nothing that could run code.
+
+    Raises:
+        InputError: the file is missing, damaged, holds other things, or is no nnU-Net checkpoint.
+    """
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise InputError(msg) from error
+    except Exception as error:  # damaged bytes make PyTorch raise whatever they come to
+        msg = f"{path}: {_refusal(error)}"
+        raise InputError(msg) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), dict):
+        msg = f"{path}: not a checkpoint of nnU-Net; it has no network_weights"
+        raise InputError(msg)
+    return checkpoint
+
+
+def furthest_checkpoint(folder: Path) -> Found:
+    """Return the checkpoint of an unfinished training that has seen the most epochs, among those that can be read.
+
+    ``checkpoint_latest`` is written every few epochs only, so one of the best epochs may be ahead of it.
+
+    Raises:
+        InputError: none can be read; the message has a line a file.
+    """
+    best: Found | None = None
+    notes: list[str] = []
+    for path in (folder / name for name in (LATEST, BEST_LOSS, BEST)):
+        if not path.exists():
+            continue
+        try:
+            checkpoint = read_checkpoint(path)
+        except InputError as error:
+            notes.append(str(error))
+            continue
+        if best is None or checkpoint["current_epoch"] > best.checkpoint["current_epoch"]:
+            best = Found(path, checkpoint, notes)
+    if best is None:
+        lines = notes or [f"{folder}: no checkpoint to continue from"]
+        raise InputError("\n".join(lines))
+    return best
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what a killed process left of a checkpoint that it was writing."""
+    for path in folder.glob(".*.checkpoint_*.pth"):
+        path.unlink()
+
+
+def check_weights_fit(path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> None:
+    """Refuse the weights of another network.
+
+    Args:
+        path: of the checkpoint, for the message.
+        weights: of the checkpoint.
+        network: the state dict to be filled.
+
+    Raises:
+        InputError: names or shapes differ; the message names the first difference.
+    """
+    for difference in _differences(weights, network):
+        msg = (
+            f"{path}: its weights are of another network ({difference}); continue with the trainer and plans that made "
+            "it, or train into another folder by giving the plans another --name"
+        )
+        raise InputError(msg)
+
+
+def _differences(weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> Iterable[str]:
+    for name, tensor in network.items():
+        if name not in weights:
+            yield f"it has no {name}"
+        elif weights[name].shape != tensor.shape:
+            yield f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+    for name in weights.keys() - network.keys():
+        yield f"it has {name} beside"
+
+
+def _refusal(error: Exception) -> str:
+    """Say in a line why a file was not read: PyTorch wraps the reason in a page of advice."""
+    forbidden = re.search(r"(GLOBAL|class) (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if forbidden:
+        name = forbidden[2].strip("<>'")
+        return f"refused, it refers to {name}, and could run code when read; get it again from a source you trust"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+    return f"damaged ({reason}); remove it, or restore it from a copy"
+
+
+def _numpy_scalars() -> list[Any]:
+    """Return what pickled numpy numbers are made of: nnU-Net logs its losses as such."""
+    scalar = np.float64(0).__reduce__()[0]  # its module was renamed in numpy 2
+    kinds = (np.float64, np.float32, np.int64, np.bool_)
+    return [scalar, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]

@@ -1,0 +1,67 @@
+"""In which number format a device trains and predicts: chosen by a measurement, never by the name of a processor."""
+
+import functools
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from nnunet_resunet_ds.checks import check_choice
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32, PRECISIONS
+
+MIN_GAIN = 1.2
+"""bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
+_DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
+_PROBE_FEATURES, _PROBE_SIZE, _PROBE_REPEATS = 64, 24, 5
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return what convolutions compute in under autocast; None is fp32, without autocast.
+
+    Args:
+        precision: one of `PRECISIONS`; ``"auto"`` is fp16 on a GPU, as in nnU-Net, and bf16 on a CPU that is
+            faster in it.
+        device: where the network is.
+
+    Raises:
+        InputError: not one of `PRECISIONS`, or fp16 on a CPU.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    if precision == AUTO:
+        precision = FP16 if device.type == "cuda" else BF16 if device.type == "cpu" and bf16_is_faster() else FP32
+    if precision == FP16 and device.type == "cpu":
+        msg = "precision fp16 needs a GPU; use auto, bf16 or fp32 on the CPU"
+        raise InputError(msg)
+    return _DTYPES[precision]
+
+
+def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which to run the network."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+@functools.cache
+def bf16_is_faster() -> bool:
+    """Tell whether this CPU convolves in bf16 at least `MIN_GAIN` times as fast as in fp32.
+
+    Processors without such units emulate bf16, and some that announce ``avx512_bf16`` are slower in it than in fp32;
+    with AMX it is several times faster. The measurement takes a tenth of a second, once a process.
+    """
+    return convolution_seconds(torch.float32) >= MIN_GAIN * convolution_seconds(torch.bfloat16)
+
+
+@torch.no_grad()
+def convolution_seconds(dtype: torch.dtype) -> float:
+    """Return the least time of a few runs of a 3³ convolution of 64 channels on this CPU."""
+    convolution = nn.Conv3d(_PROBE_FEATURES, _PROBE_FEATURES, 3, padding=1, dtype=dtype)
+    convolution.to(memory_format=torch.channels_last_3d)
+    shape = (1, _PROBE_FEATURES, *[_PROBE_SIZE] * 3)
+    x = torch.zeros(shape, dtype=dtype).to(memory_format=torch.channels_last_3d)
+    seconds = []
+    for _ in range(_PROBE_REPEATS):
+        start = time.perf_counter()
+        convolution(x)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

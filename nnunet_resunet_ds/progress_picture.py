@@ -1,0 +1,50 @@
+"""One more panel under nnU-Net's ``progress.png``: loss and Dice of each deep-supervision head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread, imsave
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.files import replacing
+
+_DPI = 100
+_HEIGHT = 1800
+"""Pixels, as each of nnU-Net's panels."""
+
+
+def add_heads_panel(picture: Path, losses: Sequence[Sequence[float]], dice: Sequence[Sequence[float]]) -> None:
+    """Extend the picture at the bottom.
+
+    Args:
+        picture: what nnU-Net has just drawn.
+        losses: of each epoch, one a head.
+        dice: as the losses.
+    """
+    stock = imread(picture)[..., :3]
+    panel = _draw(np.asarray(losses), np.asarray(dice), width=stock.shape[1])
+    with replacing(picture) as temporary:
+        imsave(temporary, np.concatenate([(stock * 255).astype(np.uint8), panel]))
+
+
+def _draw(losses: NDArray[np.floating], dice: NDArray[np.floating], width: int) -> NDArray[np.uint8]:
+    """Return the panel as (height, width, 3)."""
+    figure = Figure(figsize=(width / _DPI, _HEIGHT / _DPI), dpi=_DPI, layout="tight")
+    canvas = FigureCanvasAgg(figure)
+    left = figure.subplots()
+    right = left.twinx()
+    for head, (head_losses, values) in enumerate(zip(losses.T, dice.T, strict=True)):
+        colour = f"C{head}"
+        left.plot(head_losses, color=colour, linewidth=4, label=f"loss_val, head {head + 1}")
+        right.plot(values, color=colour, linewidth=4, linestyle="dotted", label=f"pseudo dice, head {head + 1}")
+    for axes, name in ((left, "loss"), (right, "pseudo dice")):
+        axes.set_ylabel(name, fontsize=25)
+        axes.tick_params(labelsize=25)
+    left.set_xlabel("epoch", fontsize=25)
+    left.legend(loc=(0, 1), fontsize=25)
+    right.legend(loc=(0.2, 1), fontsize=25)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

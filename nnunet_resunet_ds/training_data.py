@@ -1,0 +1,60 @@
+"""That plans, dataset and fold belong together, before a training makes its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import SPLITS
+
+N_STOCK_FOLDS = 5
+"""Of the split that nnU-Net makes where there is none."""
+
+
+def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed: Path) -> None:
+    """Refuse plans that were made for another dataset than the one to train on.
+
+    Args:
+        plans_name: for the message.
+        dataset_json: of the dataset to train on.
+        preprocessed: folder of the dataset that the plans name, below ``$nnUNet_preprocessed``.
+
+    Raises:
+        InputError: that folder is not there, or is of another dataset.
+    """
+    file = preprocessed / "dataset.json"
+    remedy = "plan this dataset itself: resunet-ds plan -d ID, or nnUNetv2_plan_and_preprocess"
+    if not file.is_file():
+        msg = f"the plans {plans_name} are for {preprocessed.name}, and {file} is not there: {remedy}"
+        raise InputError(msg)
+    if read_json(file) != dataset_json:
+        msg = f"the plans {plans_name} are for another dataset, {preprocessed.name}: {remedy}"
+        raise InputError(msg)
+
+
+def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
+    """Refuse a fold that the split does not have; nnU-Net would make up a random one.
+
+    Args:
+        fold: a number, or ``"all"``.
+        preprocessed: folder that holds ``splits_final.json``, where there is one.
+        n_training: cases of the dataset.
+
+    Raises:
+        InputError: no such fold, or too few cases for nnU-Net's own split.
+    """
+    if fold == "all":
+        return
+    file = preprocessed / SPLITS
+    if not file.is_file() and n_training < N_STOCK_FOLDS:
+        msg = (
+            f"{n_training} cases are too few for nnU-Net's {N_STOCK_FOLDS} folds: make a split with "
+            "resunet-ds splits -d ID --folds 2, or train with fold all"
+        )
+        raise InputError(msg)
+    n_folds = len(read_json(file)) if file.is_file() else N_STOCK_FOLDS
+    if not 0 <= int(fold) < n_folds:
+        where = f"{file} has" if file.is_file() else "nnU-Net makes"
+        msg = f"fold {fold} is not there: {where} folds 0 to {n_folds - 1}; name one of these, or all"
+        raise InputError(msg)

@@ -1,0 +1,131 @@
+"""Checkpoint files: whole or not there, and read without running anything."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nnunet_resunet_ds import checkpoints
+from nnunet_resunet_ds.errors import InputError
+
+GOOD = {
+    "network_weights": {"layer": torch.arange(6.0)},
+    "current_epoch": 3,
+    "logging": {"losses": [np.float64(0.5), np.float32(0.25), [np.float64(1)]], "dice": [float("nan")]},
+    "init_args": {"device": torch.device("cpu"), "fold": 0, "plans": {"a": [1, None, True]}},
+    "inference_allowed_mirroring_axes": (0, 1, 2),
+}
+
+
+class Intruder:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+def test_what_nnunet_keeps_comes_back(tmp_path):
+    checkpoints.write_checkpoint(GOOD, tmp_path / "c.pth")
+    found = checkpoints.read_checkpoint(tmp_path / "c.pth")
+    assert torch.equal(found["network_weights"].pop("layer"), torch.arange(6.0))
+    assert {**found, "logging": None} == {**GOOD, "network_weights": {}, "logging": None}
+    assert found["logging"]["losses"] == GOOD["logging"]["losses"]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pth"]
+
+
+def test_code_is_refused_and_not_run(tmp_path):
+    torch.save({**GOOD, "more": Intruder(tmp_path / "ran")}, tmp_path / "c.pth")
+    with pytest.raises(InputError, match=r"c\.pth: refused, it refers to (posix|nt)\.mkdir, and could run code"):
+        checkpoints.read_checkpoint(tmp_path / "c.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@given(st.data())
+def test_a_damaged_file_is_an_input_error(tmp_path, data):
+    path = tmp_path / "c.pth"
+    torch.save(GOOD, path)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        start = data.draw(st.integers(0, len(content) - 1))
+        content[start : start + 40] = data.draw(st.binary(min_size=40, max_size=40))
+    path.write_bytes(content)
+    try:
+        checkpoints.read_checkpoint(path)  # what was overwritten may have been padding
+    except InputError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02."], ids=["empty", "text", "pickle"])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "c.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"c\.pth: damaged"):
+        checkpoints.read_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_file_without_weights_is_no_checkpoint(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "c.pth")
+    with pytest.raises(InputError, match="not a checkpoint of nnU-Net"):
+        checkpoints.read_checkpoint(tmp_path / "c.pth")
+    with pytest.raises(InputError, match="no such file"):
+        checkpoints.read_checkpoint(tmp_path / "d.pth")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_leaves_the_earlier_one(tmp_path, monkeypatch):
+    path = tmp_path / "c.pth"
+    checkpoints.write_checkpoint(GOOD, path)
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda content, _file: save(content, "/dev/full"))
+    with pytest.raises(OSError, match=r"could not be written .* earlier checkpoint is intact.*--c") as raised:
+        checkpoints.write_checkpoint({**GOOD, "current_epoch": 4}, path)
+    assert raised.value.filename == str(path)
+    monkeypatch.undo()
+    assert checkpoints.read_checkpoint(path)["current_epoch"] == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["c.pth"]
+
+
+def test_the_furthest_that_can_be_read_is_taken(tmp_path):
+    for name, epoch in ((checkpoints.LATEST, 5), (checkpoints.BEST_LOSS, 7), (checkpoints.BEST, 6)):
+        torch.save({**GOOD, "current_epoch": epoch}, tmp_path / name)
+    assert checkpoints.furthest_checkpoint(tmp_path).path.name == checkpoints.BEST_LOSS
+    (tmp_path / checkpoints.BEST_LOSS).write_bytes(b"")
+    found = checkpoints.furthest_checkpoint(tmp_path)
+    assert found.path.name == checkpoints.BEST
+    assert len(found.notes) == 1 and checkpoints.BEST_LOSS in found.notes[0]
+    for name in (checkpoints.LATEST, checkpoints.BEST):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError) as raised:
+        checkpoints.furthest_checkpoint(tmp_path)
+    assert len(str(raised.value).splitlines()) == 3
+
+
+def test_half_written_ones_are_removed_and_nothing_else(tmp_path):
+    names = [".1234abcd.checkpoint_latest.pth", ".hidden", "checkpoint_latest.pth"]
+    for name in names:
+        (tmp_path / name).touch()
+    checkpoints.remove_half_written(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ({"a": torch.zeros(2)}, "it has no b"),
+        ({"a": torch.zeros(3), "b": torch.zeros(1)}, r"a is \(3,\) instead of \(2,\)"),
+        ({"a": torch.zeros(2), "b": torch.zeros(1), "c": torch.zeros(1)}, "it has c beside"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, weights, told):
+    network = {"a": torch.zeros(2), "b": torch.zeros(1)}
+    checkpoints.check_weights_fit(tmp_path, dict(network), network)
+    with pytest.raises(InputError, match=told):
+        checkpoints.check_weights_fit(tmp_path, weights, network)

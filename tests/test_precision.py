@@ -1,0 +1,146 @@
+"""The forms that compute faster, against the plain ones; the probe; what is chosen where."""
+
+import pytest
+import torch
+from torch import nn
+from trainers import small, trainer
+
+from nnunet_resunet_ds import precision
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.instance_norm import GroupedInstanceNorm3d, lay_out_for, use_grouped_instance_norm
+from nnunet_resunet_ds.network import ResUNetDS
+from nnunet_resunet_ds.plans import res_unet_ds_architecture
+
+CPU = torch.device("cpu")
+
+
+def test_grouped_instance_norm_is_instance_norm_in_value_and_gradient():
+    torch.manual_seed(0)
+    norm = nn.InstanceNorm3d(5, affine=True)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(2, 5, 4, 6, 7) * 3 + 1
+    results = []
+    for kind in (nn.InstanceNorm3d, GroupedInstanceNorm3d):
+        norm.__class__ = kind
+        norm.zero_grad()
+        leaf = x.clone().requires_grad_()
+        y = norm(leaf)
+        (y**3).sum().backward()
+        results.append([y, leaf.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
+    for plain, grouped in zip(*results, strict=True):
+        torch.testing.assert_close(grouped, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_one_voxel_is_refused_by_both():
+    for kind in (nn.InstanceNorm3d, GroupedInstanceNorm3d):
+        with pytest.raises(ValueError, match=r"[Ee]xpected more than"):
+            kind(3, affine=True)(torch.zeros(1, 3, 1, 1, 1))
+
+
+def network():
+    torch.manual_seed(0)
+    made = ResUNetDS(4, 3, **res_unet_ds_architecture((32, 32, 32), (8, 16, 24))["arch_kwargs"])
+    return made.apply(made.initialize)
+
+
+def test_a_network_laid_out_is_the_same_network():
+    plain, laid_out = network(), network()
+    lay_out_for(laid_out, CPU)
+    assert any(isinstance(module, GroupedInstanceNorm3d) for module in laid_out.modules())
+    assert list(laid_out.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 4, 32, 32, 32)
+    for a, b in zip(laid_out(x.to(memory_format=torch.channels_last_3d)), plain(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_with_running_statistics_are_left_alone():
+    norm = nn.Sequential(nn.InstanceNorm3d(3, track_running_stats=True))
+    use_grouped_instance_norm(norm)
+    assert type(norm[0]) is nn.InstanceNorm3d
+
+
+@pytest.mark.parametrize(("seconds", "faster"), [((1.0, 0.5), True), ((1.0, 0.9), False), ((1.0, 2.0), False)])
+def test_bf16_is_for_processors_that_are_faster_in_it(monkeypatch, seconds, faster):
+    measured = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(precision, "convolution_seconds", measured.__getitem__)
+    precision.bf16_is_faster.cache_clear()
+    assert precision.bf16_is_faster() is faster
+    assert precision.autocast_dtype("auto", CPU) == (torch.bfloat16 if faster else None)
+    precision.bf16_is_faster.cache_clear()
+
+
+def test_the_probe_measures_this_processor():
+    assert 0 < precision.convolution_seconds(torch.float32) < 10
+    assert precision.bf16_is_faster() in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "dtype"),
+    [("fp32", "cpu", None), ("bf16", "cpu", torch.bfloat16), ("auto", "cuda", torch.float16),
+     ("bf16", "cuda", torch.bfloat16), ("fp32", "cuda", None), ("auto", "mps", None)],
+)  # fmt: skip
+def test_the_format_asked_for_is_taken(asked, device, dtype):
+    assert precision.autocast_dtype(asked, torch.device(device)) == dtype
+
+
+def test_other_formats_are_refused():
+    with pytest.raises(InputError, match="fp16 needs a GPU"):
+        precision.autocast_dtype("fp16", CPU)
+    with pytest.raises(InputError, match="precision must be one of"):
+        precision.autocast_dtype("int8", CPU)
+
+
+def losses_of_20_steps(dataset, precision):
+    torch.manual_seed(0)
+    plans = small(dataset[0], recipe={"precision": precision, "initial_lr": 1e-2})
+    made = trainer(dataset, plans)
+    manager = made.configuration_manager
+    made.network = made.build_network_architecture(made.plans_manager, manager, 4, 3, enable_deep_supervision=True)
+    made.optimizer, _ = made.configure_optimizers()
+    made.loss = made._build_loss()
+    data = torch.randn(2, 4, 16, 16, 16)
+    tumour = data[:, :1] + data[:, 1:2] > 0.5
+    targets = [tumour.expand(2, 3, 16, 16, 16), tumour[..., ::2, ::2, ::2].expand(2, 3, 8, 8, 8)]
+    return [made.train_step({"data": data, "target": targets})["loss"].item() for _ in range(20)]
+
+
+def test_training_in_bf16_agrees_with_fp32(dataset):
+    """bf16 keeps 8 bits of a number, so each activation is off by up to 0.4 %; losses are sums over thousands of them,
+    in fp32, and steps add their differences up: 1 % of the loss over 20 steps holds, and one order more would not be
+    training."""
+    fp32, bf16 = (losses_of_20_steps(dataset, precision) for precision in ("fp32", "bf16"))
+    assert fp32[-1] < 0.8 * fp32[0]
+    assert bf16 == pytest.approx(fp32, rel=0.01)
+    assert bf16 != fp32
+
+
+class Broken(nn.Module):
+    """A network whose compilation fails."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = torch.compile(network, backend=self.fail)
+
+    def fail(self, *_):
+        msg = "no compiler here"
+        raise RuntimeError(msg)
+
+
+def test_a_compilation_that_fails_is_left_out_with_one_line(dataset, capsys):
+    made = trainer(dataset, small(dataset[0]))
+    plain = nn.Conv3d(4, 3, 1)
+    made.network = Broken(plain).network
+    x = torch.randn(1, 4, 8, 8, 8)
+    torch.testing.assert_close(made._forward(x), plain(x))
+    assert made.network is plain
+    made._forward(x)
+    assert capsys.readouterr().out.count("torch.compile failed and is left out") == 1
+
+
+@pytest.mark.parametrize(("variable", "compiled"), [(None, False), ("0", False), ("1", True), ("true", True)])
+def test_the_cpu_compiles_where_asked(dataset, monkeypatch, variable, compiled):
+    monkeypatch.delenv("nnUNet_compile", raising=False)
+    if variable:
+        monkeypatch.setenv("nnUNet_compile", variable)
+    assert trainer(dataset)._do_i_compile() is compiled

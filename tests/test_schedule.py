@@ -1,0 +1,87 @@
+"""The plateau and the early stop, against a plain retelling of decision D7."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
+
+
+def make(factor=0.5, patience=5, stopping_patience=10, lr=1.0):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr)
+    schedule = PlateauSchedule(optimizer, factor=factor, patience=patience, stopping_patience=stopping_patience)
+    return optimizer, schedule
+
+
+def lr_of(optimizer):
+    return optimizer.param_groups[0]["lr"]
+
+
+def retold(losses, factor, patience, stopping_patience):
+    """Yield learning rate, best epoch and whether to stop after each epoch, in so many words."""
+    best, best_epoch, lr, waited_for_lr, waited = float("inf"), None, 1.0, 0, 0
+    for epoch, loss in enumerate(losses):
+        if loss < best * (1 - 1e-4):
+            best, best_epoch, waited_for_lr, waited = loss, epoch, 0, 0
+        else:
+            waited_for_lr, waited = waited_for_lr + 1, waited + 1
+        if waited_for_lr > patience:
+            lr, waited_for_lr = lr * factor, 0
+        yield lr, best_epoch, waited >= stopping_patience
+
+
+losses = st.lists(st.floats(0.01, 1) | st.sampled_from([0.5, 0.5 * (1 - 1e-4), 0.5 * (1 - 2e-4)]), max_size=40)
+
+
+@given(losses, st.sampled_from([0.1, 0.5]), st.integers(0, 6), st.integers(1, 12))
+def test_it_does_what_d7_says(losses, factor, patience, stopping_patience):
+    optimizer, schedule = make(factor, patience, stopping_patience)
+    for epoch, expected in enumerate(retold(losses, factor, patience, stopping_patience)):
+        schedule.step(epoch)  # as nnU-Net does before each epoch
+        improved = schedule.observe(epoch, losses[epoch])
+        assert (pytest.approx(lr_of(optimizer), abs=2e-8), schedule.best_epoch, schedule.should_stop) == expected
+        assert improved == (schedule.best_epoch == epoch)
+
+
+def test_the_recipe_s_numbers():
+    """Six epochs without improvement halve the rate, ten stop the training."""
+    recipe = Recipe()
+    assert (recipe.plateau_factor, recipe.plateau_patience, recipe.stopping_patience) == (0.5, 5, 10)
+    optimizer, schedule = make(recipe.plateau_factor, recipe.plateau_patience, recipe.stopping_patience)
+    rates, stops = [], []
+    for epoch in range(11):
+        schedule.observe(epoch, 0.3)
+        rates.append(lr_of(optimizer))
+        stops.append(schedule.should_stop)
+    assert rates == [1.0] * 6 + [0.5] * 5
+    assert stops == [False] * 10 + [True]
+
+
+@given(losses, st.data())
+def test_it_goes_on_from_its_state(losses, data):
+    stop = data.draw(st.integers(0, len(losses)))
+    optimizer, whole = make()
+    resumed_optimizer, first = make()
+    for epoch, loss in enumerate(losses):
+        whole.observe(epoch, loss)
+        if epoch < stop:
+            first.observe(epoch, loss)
+    _, second = make()
+    second._plateau.optimizer = resumed_optimizer
+    second.load_state_dict(first.state_dict())
+    for epoch, loss in enumerate(losses[stop:], stop):
+        second.observe(epoch, loss)
+    assert second.state_dict() == whole.state_dict()
+    assert lr_of(resumed_optimizer) == lr_of(optimizer)
+
+
+def test_the_polynomial_decay_is_nnunet_s_and_never_stops():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.01)
+    schedule = PolySchedule(optimizer, 0.01, 1000)
+    for epoch in (0, 500, 999):
+        schedule.step(epoch)
+        assert lr_of(optimizer) == pytest.approx(0.01 * (1 - epoch / 1000) ** 0.9)
+        assert not schedule.observe(epoch, 1.0)
+    assert not schedule.should_stop and schedule.best_epoch is None

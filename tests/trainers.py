@@ -1,0 +1,25 @@
+"""Trainers on made-up plans, for the tests of training."""
+
+import json
+from copy import deepcopy
+
+import torch
+
+from nnunet_resunet_ds.plans import with_res_unet_ds
+from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+
+CPU = torch.device("cpu")
+
+
+def small(plans, **settings):
+    return with_res_unet_ds(
+        plans, "3d_fullres", patch_size=(16, 16, 16), features_per_stage=(4, 8, 12), **settings
+    ).plans
+
+
+def trainer(dataset, plans=None, configuration="3d_fullres", dataset_json=None, fold=0, kind=ResUNetDSTrainer):
+    """Make a trainer of a kind, on the plans and dataset.json of the fixture or on others."""
+    dataset_json = dataset_json or dataset[1]
+    (dataset[2] / "dataset.json").write_text(json.dumps(dataset_json))
+    plans = deepcopy(plans or dataset[0]) | {"continue_training": False}  # nnU-Net takes this entry out
+    return kind(plans, configuration, fold, dataset_json, CPU)
