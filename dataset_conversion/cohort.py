@@ -1,10 +1,10 @@
 """Finding and checking a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dataset_conversion.detect import AUTO, Decision, detect_edition
+from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
 from dataset_conversion.inspection import CaseReport, inspect_case
 from dataset_conversion.parallel import for_each
 from dataset_conversion.scan import RawCase, find_cases
@@ -17,6 +17,7 @@ from nnunet_resunet_ds.errors import InputError
 class Cohort:
     """What was found below the input folders."""
 
+    inputs: list[Path]
     decision: Decision
     cases: list[RawCase]
 
@@ -67,7 +68,11 @@ def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path |
     if n_threads is not None:
         check_whole_number("the number of cases at a time", n_threads, at_least=1)
     decision = detect_edition(edition, folders, edition_file)
-    return Cohort(decision, find_cases(folders, decision.edition))
+    cases = find_cases(folders, decision.edition)
+    doubt = doubts(decision.edition, [case.case_id for case in cases])
+    return Cohort(
+        folders, replace(decision, reason=f"{decision.reason}; warning: {doubt}") if doubt else decision, cases
+    )
 
 
 def inspect_cohort(

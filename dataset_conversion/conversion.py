@@ -1,5 +1,6 @@
 """The whole conversion: find the cases, check them all, then write the dataset."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from dataset_conversion.parallel import for_each
 from dataset_conversion.placement import Placement, check_placement
 from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
-from dataset_conversion.staging import carry_over, partial_name, publish, staging_folder
-from dataset_conversion.write import case_files, write_case, write_dataset_json
+from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
+from dataset_conversion.write import DATASET_JSON, case_files, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
@@ -75,7 +76,8 @@ def convert(
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
     tqdm.write(f"{len(cohort.cases)} cases, read as {cohort.decision.edition.title}: {cohort.decision.reason}")
     with staging_folder(dataset) as staging:
-        _check_replaceable(dataset, overwrite=overwrite)
+        if not overwrite:
+            _check_replaceable(dataset, cohort.cases)
         if placement == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
             tqdm.write(f"{dataset.parent} is on another file system, so images are copied; --symlink saves the space")
         replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, n_threads))
@@ -87,7 +89,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     """Make what is missing of a dataset, and let it take its place; tell whether an earlier one had to give way."""
     edition = cohort.decision.edition
     made = made_with(edition, options.placement, validate=options.validate)
-    manifest = read_manifest(dataset)
+    manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
     unchanged = _unchanged(dataset, manifest, cohort.cases, made) if manifest else {}
     finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
     report = inspect_cohort(cohort, options.n_threads, known_valid=finished, open_files=options.validate)
@@ -104,7 +106,13 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     cases = [case for case in report.valid if case.case_id in entries]
     _check_trainable(cases, cohort.cases)
     write_dataset_json(staging, edition, sum(case.segmentation is not None for case in cases))
-    write_manifest(staging, {**made, "reason": cohort.decision.reason}, entries, {**report.problems, **failed})
+    about = {
+        **made,
+        "reason": cohort.decision.reason,
+        "inputs": [str(folder.resolve()) for folder in cohort.inputs],
+        "skip_invalid": options.skip_invalid,
+    }
+    write_manifest(staging, about, entries, {**report.problems, **failed})
     return publish(staging, dataset, [file for case in cases for file in case_files(case).values()])
 
 
@@ -121,9 +129,24 @@ def _dataset_folder(dataset_id: int, name: str) -> Path:
     return dataset
 
 
-def _check_replaceable(dataset: Path, *, overwrite: bool) -> None:
-    if dataset.exists() and not overwrite and read_manifest(dataset) is None:
+def _check_replaceable(dataset: Path, cases: Sequence[RawCase]) -> None:
+    """Refuse to replace what something else has made, or to lose cases and files that these inputs do not give."""
+    if not dataset.exists():
+        return
+    manifest = read_manifest(dataset)
+    if manifest is None:
         msg = f"{dataset}: is there already and was not made by resunet-ds convert; replace it with --overwrite"
+        raise InputError(msg)
+    lost = sorted(manifest["cases"].keys() - {case.case_id for case in cases})
+    if lost:
+        msg = (
+            f"{dataset}: {len(lost)} of its cases are not in these inputs, for example {lost[0]}; give their folder, "
+            "too, or drop them with --overwrite"
+        )
+        raise InputError(msg)
+    foreign = foreign_files(dataset, manifest["cases"])
+    if foreign:
+        msg = f"{foreign[0]}: was not put there by resunet-ds convert; move it away, or drop it with --overwrite"
         raise InputError(msg)
 
 
@@ -142,7 +165,7 @@ def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
     if lines and not options.skip_invalid:
         raise InputError("\n".join(lines))
     for line in lines:
-        tqdm.write(f"skipped: {line}")
+        tqdm.write(f"skipped: {line}", file=sys.stderr)
 
 
 def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:

@@ -21,6 +21,8 @@ CUSTOM = "custom"
 _NEEDED = ("images", "segmentation", "labels")
 _ENTRIES = (*_NEEDED, "title", "regions", "case_id")
 _TISSUES = (Tissue.NCR, Tissue.ED, Tissue.ET)
+_RESERVED = {WT.name, TC.name, "background", "ignore", *(region.long_name for region in REGIONS)}
+"""Names that mean something else in ``dataset.json``."""
 _MAX_RAW_VALUE = 255
 """Submissions are uint8."""
 
@@ -56,6 +58,10 @@ def custom_edition(content: Mapping[str, Any]) -> Edition:
         msg = f"missing entries: {', '.join(missing)}"
         raise InputError(msg)
     tissues = _tissues(content["labels"])
+    suffixes = [*_suffixes(content["images"]).values(), _text("segmentation", content["segmentation"])]
+    if len({suffix.lower() for suffix in suffixes}) < len(suffixes):
+        msg = f"each channel and the segmentation need a suffix of their own; got {', '.join(suffixes)}"
+        raise InputError(msg)
     return Edition(
         key=CUSTOM,
         title=_text("title", content.get("title", "Custom")),
@@ -110,7 +116,7 @@ def _tissues(value: object) -> dict[str, tuple[Tissue, int]]:
     given = _table("labels", value)
     names = [tissue.name for tissue in _TISSUES]
     further = [name for name in given if name not in names]
-    if len(further) > 1 or not set(names) <= set(given) or {*further} & {WT.name, TC.name}:
+    if len(further) > 1 or not set(names) <= set(given) or {*further} & _RESERVED:
         msg = f"labels must have {', '.join(names)} and at most one tissue beside; got {', '.join(given) or 'none'}"
         raise InputError(msg)
     for name in further:

@@ -58,6 +58,20 @@ def _named(key: str, edition_file: Path | None) -> Decision | None:
     return Decision(EDITIONS[key], "as you said") if key in EDITIONS else None
 
 
+def doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
+    """Say why case ids do not look like those of an edition that was named; None where they do, or tell nothing."""
+    if not case_ids or any(edition.case_id.fullmatch(case_id) for case_id in case_ids):
+        return None
+    if edition.key == CUSTOM:
+        return f"no case id fits {edition.case_id.pattern!r} (such as {case_ids[0]}), so patients are not told apart"
+    others = [
+        other.title
+        for other in EDITIONS.values()
+        if other.conventions != edition.conventions and other.case_id.fullmatch(case_ids[0])
+    ]
+    return f"{case_ids[0]} looks like {' or '.join(others)}, which means other things by its labels" if others else None
+
+
 def _candidates(key: str) -> list[Edition]:
     found = [edition for name, edition in EDITIONS.items() if key == AUTO or name.startswith(f"{key}-")]
     if not found:

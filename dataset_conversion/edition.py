@@ -36,7 +36,7 @@ class Edition:
     regions: tuple[Region, ...] = REGIONS
     """What to train on, in the order of the network's outputs."""
     odd_segmentations: Mapping[str, str] = field(default_factory=dict)
-    """Case id → file name, where copies of the release break its own rule."""
+    """Case id → file name without ending, where copies of the release break its own rule."""
     folders: Mapping[str, str | None] = field(default_factory=dict)
     """Name of an image folder → that of its label maps, None for a test set; empty: the files of a case lie together,
     in folders of any name."""

@@ -60,7 +60,7 @@ EDITIONS: Mapping[str, Edition] = {
         _until_2021(
             2020,
             r"(?P<patient>BraTS20_(?:Training|Validation)_\d{3})",
-            odd_segmentations={"BraTS20_Training_355": "W39_1998.09.19_Segm.nii"},
+            odd_segmentations={"BraTS20_Training_355": "W39_1998.09.19_Segm"},
         ),
         _until_2021(2021, r"(?P<patient>BraTS2021_\d{5})"),
         # Pre-operative GLI has time points from 000, post-treatment GLI from 100.

@@ -25,7 +25,7 @@ from dataset_conversion.intensity import (
 from dataset_conversion.labels import label_counts, tissue_voxels, unknown_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
+from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels, shortened
 from nnunet_resunet_ds.regions import Tissue
 
 
@@ -35,8 +35,8 @@ class Fixes:
 
     fills: Mapping[str, float] = field(default_factory=dict)
     """Channel name → value of its background, which becomes 0."""
-    placeless: frozenset[Path] = frozenset()
-    """Files whose header does not say where they lie; they get the geometry of the others."""
+    misplaced: Mapping[Path, str] = field(default_factory=dict)
+    """File → what is amiss with the place that its header gives; it gets the geometry of the others."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,17 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
     values: dict[str, Values] = {channel: sitk.GetArrayViewFromImage(image) for channel, image in opened.images.items()}
     fills = {channel: fill for channel in values if (fill := background_fill(values[channel])) is not None}
     values |= {channel: without_fill(values[channel], fill) for channel, fill in fills.items()}
-    placeless = frozenset(path for path, grid in opened.grids.items() if not has_place(grid))
-    if placeless == set(opened.grids):
-        placeless = frozenset()  # then they all lie in the same nowhere
-    problems = [*opened.problems, *_empty_images(case, values), *_geometry_problems(opened.grids, placeless)]
-    if problems:
+    geometry_problems, misplaced = _compare_geometry(opened.grids)
+    problems = [*opened.problems, *_value_problems(case, values), *geometry_problems]
+    if problems or not values:
         return CaseReport(problems)
     brain = brain_mask(values)
     warnings = _intensity_warnings(values, brain)
     if opened.labels is None:
-        return CaseReport([], warnings, Fixes(fills, placeless))
+        return CaseReport([], warnings, Fixes(fills, misplaced))
     voxels = tissue_voxels(opened.counts, edition)
     warnings += _label_warnings(opened.labels, voxels, brain)
-    return CaseReport([], warnings, Fixes(fills, placeless), voxels)
+    return CaseReport([], warnings, Fixes(fills, misplaced), voxels)
 
 
 @dataclass
@@ -102,29 +100,47 @@ def _open(case: RawCase, edition: Edition) -> _Opened:
     return opened
 
 
-def _empty_images(case: RawCase, values: Mapping[str, Values]) -> list[str]:
+def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
+    """Name the images that hold nothing, or values that the header's scale makes infinite."""
+    empty = [channel for channel in values if not values[channel].any()]
+    infinite = [channel for channel in values if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
     return [
-        f"{case.images[channel]}: {channel} is zero everywhere; get the file again"
-        for channel in values
-        if not values[channel].any()
+        *(f"{case.images[channel]}: {channel} is zero everywhere; get the file again" for channel in empty),
+        *(f"{case.images[channel]}: {channel} has infinite values; get the file again" for channel in infinite),
     ]
 
 
-def _geometry_problems(grids: Mapping[Path, sitk.Image], placeless: frozenset[Path]) -> list[str]:
-    """Name the files whose voxel grid is not that of most others in the case."""
+def _compare_geometry(grids: Mapping[Path, sitk.Image]) -> tuple[list[str], dict[Path, str]]:
+    """Compare the voxel grids of a case's files with the one that most of them have.
+
+    Returns:
+        A line for each file that lies elsewhere, and what is to be mended: files whose header does not say where they
+        lie, or whose spacing is off by less than matters, which nnU-Net would refuse.
+    """
     if not grids:
-        return []
+        return [], {}
+    placeless = frozenset(path for path, grid in grids.items() if not has_place(grid))
+    if placeless == set(grids):
+        placeless = frozenset()  # then they all lie in the same nowhere
 
     def difference(path: Path, other: Path) -> str | None:
         return geometry_difference(grids[path], grids[other], voxels_only=bool({path, other} & placeless))
 
     placed = [path for path in grids if path not in placeless]
     reference = max(placed, key=lambda path: sum(not difference(other, path) for other in grids))
-    return [
+    problems = [
         f"{path}: {found} as in {reference.name}; co-register all images of the case on one grid"
         for path in grids
         if (found := difference(path, reference))
     ]
+    spacing = grids[reference].GetSpacing()
+    misplaced = {
+        path: f"spacing {shortened(grids[path].GetSpacing())}"
+        for path in grids
+        if not np.allclose(grids[path].GetSpacing(), spacing)
+    }
+    misplaced |= dict.fromkeys(placeless, "neither qform nor sform")
+    return problems, misplaced
 
 
 def _intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:

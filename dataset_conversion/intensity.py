@@ -17,8 +17,14 @@ MAX_NON_ZERO = 0.95
 """Share of all voxels that may be non-zero; a brain fills about a sixth of a BraTS volume."""
 
 
+SENTINEL = -32768
+"""Stands for background wherever it is: the smallest 16-bit number."""
+
+
 def background_fill(values: Values) -> float | None:
-    """Return the negative value that fills the background, such as -32768: that of most corners; None where it is 0."""
+    """Return the negative value that fills the background: `SENTINEL`, or that of most corners; None where it is 0."""
+    if values.min() == SENTINEL:
+        return float(SENTINEL)
     corners = [values[corner].item() for corner in product((0, -1), repeat=3)]
     fill = max(corners, key=corners.count)
     return float(fill) if fill < 0 and corners.count(fill) > len(corners) // 2 else None

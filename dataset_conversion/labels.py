@@ -51,7 +51,7 @@ def unknown_labels(path: Path, values: NDArray[np.integer], counts: Mapping[int,
     shown = ", ".join(map(str, unknown[:MAX_VALUES_SHOWN])) + (" …" if len(unknown) > MAX_VALUES_SHOWN else "")
     return [
         f"{path}: label values {shown} are not among {edition.title}'s {known}; "
-        "name the right edition with --edition, or mend the label map"
+        "name the right edition with --edition, describe it with --edition-file, or mend the label map"
     ]
 
 

@@ -44,19 +44,19 @@ def place_images(
     """
     for path in dict.fromkeys(case.images.values()):
         channels = [channel for channel in destinations if case.images[channel] == path]
-        if not edition.volumes and path not in fixes.placeless and not any(name in fixes.fills for name in channels):
+        if not edition.volumes and path not in fixes.misplaced and not any(name in fixes.fills for name in channels):
             for channel in channels:
                 _place(path, destinations[channel], placement)
             continue
         images = read_channels(path, case, edition)
-        geometry = read_geometry(case, edition, fixes) if path in fixes.placeless else images[channels[0]]
+        geometry = read_geometry(case, edition, fixes) if path in fixes.misplaced else images[channels[0]]
         for channel in channels:
             write_image(_mended(images[channel], geometry, fixes.fills.get(channel)), destinations[channel])
 
 
 def read_geometry(case: RawCase, edition: Edition, fixes: Fixes) -> sitk.Image:
     """Read a 3-D image of the case that says where it lies."""
-    path = next(path for path in case.files if path not in fixes.placeless)
+    path = next(path for path in case.files if path not in fixes.misplaced)
     if path == case.segmentation:
         return read_image(path)
     return next(iter(read_channels(path, case, edition).values()))

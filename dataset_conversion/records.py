@@ -6,6 +6,7 @@ from typing import Any
 
 from dataset_conversion.manifest import is_unchanged
 from dataset_conversion.scan import RawCase
+from dataset_conversion.write import case_files
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
 
@@ -26,12 +27,13 @@ def keep_record(staging: Path, case_id: str, made: Mapping[str, Any], entry: Map
 
 
 def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest entries of cases that were finished earlier, from the same files in the same way."""
+    """Return the manifest entries of cases that were finished earlier, from the same files, and are all there."""
     finished = {}
     for case in cases:
         try:
             record = read_json(_file(staging, case.case_id))
-            if record["made_with"] == made and is_unchanged(record["entry"], case):
+            whole = all((staging / file).exists() for file in case_files(case).values())
+            if whole and record["made_with"] == made and is_unchanged(record["entry"], case):
                 finished[case.case_id] = record["entry"]
         except (InputError, OSError, LookupError, TypeError):
             continue  # no record, or a damaged one: not finished

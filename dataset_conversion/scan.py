@@ -1,12 +1,15 @@
 """Finding the cases of a BraTS download by their file names, whatever the folders around them."""
 
+import filecmp
+import itertools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,15 @@ class RawCase:
     folder: Path
     """Where its images lie."""
     source: Path
-    """The input folder it was found in, or the image folder of an edition that names it: a training or a test set."""
+    """What it shares with the other cases of its training or test set: the input folder, or the folder right below it
+    (HGG, LGG, train, val) that the case lies in; the image folder of an edition that names it."""
     images: dict[str, Path] = field(default_factory=dict)
     """Channel name → file, in channel order; one file may hold all."""
     segmentation: Path | None = None
     ignored: tuple[Path, ...] = ()
-    """Unpacked copies (``.nii``) beside files that are used."""
+    """Copies of files that are used."""
+    rivals: tuple[Path, ...] = ()
+    """Files that could be meant as well as one that is used."""
 
     @property
     def files(self) -> list[Path]:
@@ -49,7 +55,27 @@ def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
             raise InputError(msg + edition.file_name("CASE", "T1ce"))
         for case in found:
             cases.setdefault((case.folder.resolve(), case.case_id), case)  # inputs may overlap
-    return sorted(cases.values(), key=lambda case: (case.case_id, case.folder))
+    return list(_without_copies(sorted(cases.values(), key=lambda case: (case.case_id, case.folder))))
+
+
+def _without_copies(cases: Iterable[RawCase]) -> Iterator[RawCase]:
+    """Yield the cases, a case that lies in two places with the very same files once: some downloads unpack so."""
+    for _, group in itertools.groupby(cases, key=lambda case: case.case_id):
+        first, *others = group
+        copies = [other for other in others if _same_files(first, other)]
+        copied = (file for other in copies for file in other.files)
+        yield replace(first, ignored=(*first.ignored, *copied))
+        yield from (other for other in others if other not in copies)
+
+
+def _same_files(first: RawCase, second: RawCase) -> bool:
+    if first.images.keys() != second.images.keys() or (first.segmentation is None) != (second.segmentation is None):
+        return False
+    pairs = list(zip(first.files, second.files, strict=True))
+    try:
+        return all(filecmp.cmp(one, other, shallow=False) for one, other in pairs)
+    except OSError:
+        return False  # the check of each file will say why
 
 
 def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
@@ -67,19 +93,38 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
         for case_id, role, path in _recognised(folder, names, roles, edition):
             found.setdefault((image_folder, case_id), {}).setdefault(role, []).append(path)
     for (folder, case_id), files in found.items():
+        used = {role: paths[0] for role, paths in files.items()}
+        others = [(used[role], path) for role, paths in files.items() for path in paths[1:]]
+        ignored = [path for chosen, path in others if _is_copy(path, chosen, edition)]
         yield RawCase(
             case_id,
             folder,
-            source=folder if edition.folders else source,
-            images={channel: files[channel][0] for channel in edition.image_suffixes if channel in files},
-            segmentation=files[SEGMENTATION][0] if SEGMENTATION in files else None,
-            ignored=tuple(dict.fromkeys(path for paths in files.values() for path in paths[1:])),
+            source=folder if edition.folders else _set_of(case_id, folder, source),
+            images={channel: used[channel] for channel in edition.image_suffixes if channel in used},
+            segmentation=used.get(SEGMENTATION),
+            ignored=tuple(dict.fromkeys(ignored)),
+            rivals=tuple(dict.fromkeys(path for _, path in others if path not in ignored)),
         )
 
 
+def _is_copy(path: Path, chosen: Path, edition: Edition) -> bool:
+    """Tell whether a second file of a role is the unpacked copy of the chosen one, or has the odd name of that."""
+    unpacked = path.name.lower() == chosen.name.lower().removesuffix(".gz")
+    return unpacked or _stem(path.name) in edition.odd_segmentations.values()
+
+
+def _set_of(case_id: str, folder: Path, source: Path) -> Path:
+    """Return the folder right below an input that a case lies in, unless that is its own; else the input."""
+    below = folder.relative_to(source).parts
+    return source / below[0] if len(below) > 1 and below[0] != case_id else source
+
+
 def _walk(source: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder once with the names of its files, sorted, the compressed ones first."""
-    seen: set[Path] = set()
+    """Yield every folder once with the names of its files, sorted, the compressed ones first.
+
+    nnU-Net's own folders are passed over where they lie below the source.
+    """
+    seen = {Path(os.environ[name]).resolve() for name in NNUNET_FOLDERS if os.environ.get(name)} - {source.resolve()}
     for parent, folders, files in os.walk(source, followlinks=True, onerror=_unreadable):
         real = Path(parent).resolve()
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
@@ -110,14 +155,24 @@ def _recognised(
 ) -> Iterator[tuple[str, str, Path]]:
     """Yield case id, role and path of each file that the edition's names fit, in upper or lower case."""
     for name in names:
-        ending = next((ending for ending in RAW_ENDINGS if name.lower().endswith(ending)), None)
-        if ending is None or name.startswith("."):
+        stem = _stem(name)
+        if stem is None or name.startswith("."):
             continue
-        stem = name[: -len(ending)]
-        for role in roles:
-            suffix = edition.suffixes[role]
-            if stem.lower().endswith(suffix.lower()) and len(stem) > len(suffix):
-                yield stem[: len(stem) - len(suffix)], role, folder / name
-        for case_id, odd_name in edition.odd_segmentations.items():
-            if name == odd_name:
+        suffixes = {role: edition.suffixes[role] for role in roles}
+        fitting = {role: len(suffix) for role, suffix in suffixes.items() if _has_suffix(stem, suffix)}
+        for role, length in fitting.items():
+            if length == max(fitting.values()):  # _T1 also ends what _post_T1 ends
+                yield stem[: len(stem) - length], role, folder / name
+        for case_id, odd_stem in edition.odd_segmentations.items():
+            if stem == odd_stem:
                 yield case_id, SEGMENTATION, folder / name
+
+
+def _stem(name: str) -> str | None:
+    """Return a file name without its ending; None for what is no image file."""
+    ending = next((ending for ending in RAW_ENDINGS if name.lower().endswith(ending)), None)
+    return None if ending is None else name[: -len(ending)]
+
+
+def _has_suffix(stem: str, suffix: str) -> bool:
+    return stem.lower().endswith(suffix.lower()) and len(stem) > len(suffix)

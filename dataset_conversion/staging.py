@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dataset_conversion.manifest import MANIFEST
 from dataset_conversion.records import RECORDS
-from dataset_conversion.write import FOLDERS
+from dataset_conversion.write import DATASET_JSON, FOLDERS, image_names, label_name
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import link_or_copy
 
-_OURS = (*FOLDERS, MANIFEST, "dataset.json")
+_OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
 
 
 @contextmanager
@@ -85,7 +85,6 @@ def publish(staging: Path, dataset: Path, files: Iterable[Path]) -> bool:
                 file.unlink()
     for file in staging.glob(".*.json"):  # half-written
         file.unlink()
-    shutil.rmtree(staging / RECORDS)
     replaces = dataset.exists()
     if replaces:
         dataset.rename(_replaced(dataset))
@@ -94,12 +93,20 @@ def publish(staging: Path, dataset: Path, files: Iterable[Path]) -> bool:
     return replaces
 
 
+def foreign_files(dataset: Path, cases: Iterable[str]) -> list[Path]:
+    """Return what lies in the folders of images and label maps, and is of none of these cases."""
+    known = {name for case_id in cases for name in (label_name(case_id), *image_names(case_id))}
+    folders = [dataset / name for name in FOLDERS if (dataset / name).is_dir()]
+    return [file for folder in folders for file in sorted(folder.iterdir()) if file.name not in known]
+
+
 def _replaced(dataset: Path) -> Path:
     return dataset.with_name(f".{dataset.name}.replaced")
 
 
 def _finish_swap(dataset: Path) -> None:
     """Complete the exchange of an old dataset for a new one, or take it back where the new one is not there."""
+    shutil.rmtree(dataset / RECORDS, ignore_errors=True)  # it came along with the new one
     old = _replaced(dataset)
     if not old.exists():
         return

@@ -14,7 +14,7 @@ MAX_ID_BYTES = 230
 def cohort_problems(cases: Sequence[RawCase], edition: Edition) -> dict[str, list[str]]:
     """Return what is wrong with how files and cases fit together, by case id, without opening a file.
 
-    An input folder in which no case has a segmentation is a test set. In any other, a missing segmentation is a
+    A folder of cases in which none has a segmentation is a test set. In any other, a missing segmentation is a
     problem: it is far more often a broken download than a wish.
     """
     problems: dict[str, list[str]] = defaultdict(list)
@@ -26,6 +26,7 @@ def cohort_problems(cases: Sequence[RawCase], edition: Edition) -> dict[str, lis
             found.append(f"{case.folder}: case {case.case_id} is also in {folders[case.case_id]}; remove one of them")
         folders[case.case_id] = case.folder
         found += name_problems(case)
+        found += [f"{path}: a second file that could be meant; remove it or the other" for path in case.rivals]
         found += [
             f"{_missing(case, channel, edition)}; all of {', '.join(edition.image_suffixes)} are needed"
             for channel in edition.image_suffixes

@@ -13,11 +13,12 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.images import is_gzip, read_labels, write_labels
+from nnunet_resunet_ds.images import is_gzip, read_labels, unreadable, write_labels
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
 
 IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 """nnU-Net's names."""
+DATASET_JSON = "dataset.json"
 
 
 def write_case(
@@ -67,7 +68,7 @@ def _write_labels(
     unknown = unknown_labels(path, values, counts, edition)
     if unknown:
         raise InputError(*unknown)
-    geometry = read_geometry(case, edition, fixes) if path in fixes.placeless else image
+    geometry = read_geometry(case, edition, fixes) if path in fixes.misplaced else image
     write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
     stored_type = image.GetPixelIDTypeAsString()
     repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
@@ -77,10 +78,20 @@ def _write_labels(
 def case_files(case: RawCase) -> dict[str, Path]:
     """Return where the channels of a case go and its segmentation, if any, relative to the dataset."""
     folder = Path(IMAGES_TRAINING if case.segmentation else IMAGES_TEST)
-    files = {name: folder / f"{case.case_id}_{index:04d}{FILE_ENDING}" for index, name in enumerate(CHANNEL_NAMES)}
+    files = {name: folder / file for name, file in zip(CHANNEL_NAMES, image_names(case.case_id), strict=True)}
     if case.segmentation:
-        files[SEGMENTATION] = Path(LABELS_TRAINING, f"{case.case_id}{FILE_ENDING}")
+        files[SEGMENTATION] = Path(LABELS_TRAINING, label_name(case.case_id))
     return files
+
+
+def image_names(case_id: str) -> list[str]:
+    """Return nnU-Net's file names of a case's channels, in their order."""
+    return [f"{case_id}_{index:04d}{FILE_ENDING}" for index in range(len(CHANNEL_NAMES))]
+
+
+def label_name(case_id: str) -> str:
+    """Return nnU-Net's file name of a case's label map."""
+    return f"{case_id}{FILE_ENDING}"
 
 
 def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None:
@@ -95,31 +106,34 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None
         "file_ending": FILE_ENDING,
         "description": f"{edition.title}, converted by nnunet-resunet-ds {__version__}",
     }
-    write_json(content, dataset / "dataset.json")
+    write_json(content, dataset / DATASET_JSON)
 
 
 def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
     """Say what is not as nnU-Net or the edition has it, and was put right on the way."""
     roles: Mapping[str, Path | None] = {**case.images, SEGMENTATION: case.segmentation}
-    repairs = [f"{path.name} was ignored, a compressed copy is there" for path in case.ignored]
+    repairs = [f"{path} was ignored, a copy is there" for path in case.ignored]
     for role, path in roles.items():
         if path and path.name != edition.file_name(case.case_id, role):
             repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
     for path in case.files:
         if not is_gzip(path):
             repairs.append(f"{path.name} was not compressed")
-        if path in fixes.placeless:
-            repairs.append(f"{path.name} has neither qform nor sform; it got the geometry of the other files")
+        if path in fixes.misplaced:
+            repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
     repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]
     return repairs
 
 
 def _source(path: Path) -> dict[str, str | int]:
-    stat = path.stat()
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    digest = hashlib.sha256()
+    try:
+        stat = path.stat()
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise unreadable(path, error) from error
     return {
         "file": str(path.resolve()),
         "bytes": stat.st_size,

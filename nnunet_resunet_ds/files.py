@@ -1,5 +1,6 @@
 """Writing that is never seen half done: a temporary name in the same folder, then ``os.replace``."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
+
+_REFUSED_WRITES = {
+    errno.ENOSPC: "make space on this disk",
+    errno.EDQUOT: "make space in your quota",
+    errno.EROFS: "choose a folder that can be written to",
+}
 
 
 @contextmanager
@@ -22,6 +29,10 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 (the name everyone greps for)
+    except OSError as error:
+        if error.errno in _REFUSED_WRITES:  # copying blames the source, and writing names no file
+            raise OSError(error.errno, f"{error.strerror}; {_REFUSED_WRITES[error.errno]}", str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

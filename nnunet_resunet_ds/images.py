@@ -22,6 +22,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI1_HEADER_BYTES = 348
 _FLOAT_DATATYPES = {16: "f4", 64: "f8"}
 """NIfTI-1's codes of the types that can hold NaN."""
+_FLOAT_BITS = {16: 32, 64: 64}
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -43,6 +44,9 @@ def read_image(path: Path) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1:
         msg = f"{path}: has {image.GetNumberOfComponentsPerPixel()} values a voxel; give one file a modality"
         raise InputError(msg)
+    if "complex" in image.GetPixelIDTypeAsString():
+        msg = f"{path}: its voxels are complex numbers; give magnitude images"
+        raise InputError(msg)
     return image
 
 
@@ -50,9 +54,12 @@ def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
     """Read a label map and its values (Z, Y, X) as whole numbers.
 
     Raises:
-        InputError: the file cannot be read, or a value is not a whole number.
+        InputError: the file cannot be read, is not 3-D, or a value is not a whole number.
     """
     image = read_image(path)
+    if image.GetDimension() != 3:
+        msg = f"{path}: has {image.GetDimension()} dimensions; a label map has 3"
+        raise InputError(msg)
     values = sitk.GetArrayFromImage(image)
     if not np.issubdtype(values.dtype, np.integer):
         rounded = np.rint(values)
@@ -141,11 +148,12 @@ def geometry_difference(first: sitk.Image, second: sitk.Image, *, voxels_only: b
     for name in ("Spacing",) if voxels_only else ("Spacing", "Origin", "Direction"):
         a, b = (getattr(image, f"Get{name}")() for image in (first, second))
         if not np.allclose(a, b, rtol=0, atol=GEOMETRY_TOLERANCE):
-            return f"{name.lower()} {_short(a)} instead of {_short(b)}"
+            return f"{name.lower()} {shortened(a)} instead of {shortened(b)}"
     return None
 
 
-def _short(values: tuple[float, ...]) -> str:
+def shortened(values: tuple[float, ...]) -> str:
+    """Return numbers as a person writes them."""
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
@@ -177,6 +185,9 @@ def _check_bytes(path: Path) -> None:
     except UnicodeEncodeError as error:
         msg = f"{path!r}: the name is not UTF-8; rename it"
         raise InputError(msg) from error
+    if path.exists() and not path.is_file():
+        msg = f"{path}: is not a file; remove it, or give another folder"
+        raise InputError(msg)
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == _GZIP_MAGIC else content
@@ -184,12 +195,18 @@ def _check_bytes(path: Path) -> None:
         msg = f"{path}: damaged ({error}); get the file again"
         raise InputError(msg) from error
     except OSError as error:
-        msg = f"{path}: cannot be read ({error.strerror}); look at the file, what it links to, and its permissions"
-        raise InputError(msg) from error
+        raise unreadable(path, error) from error
     problem = _nifti1_problem(content) if content else "is empty"
     if problem:
         msg = f"{path}: {problem}; get the file again"
         raise InputError(msg)
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return what to raise where the system does not let a file be read."""
+    return InputError(
+        f"{path}: cannot be read ({error.strerror}); look at the file, what it links to, and its permissions"
+    )
 
 
 def _nifti1_problem(content: bytes) -> str | None:
@@ -198,7 +215,9 @@ def _nifti1_problem(content: bytes) -> str | None:
     if not orders or len(content) < _NIFTI1_HEADER_BYTES:
         return None
     layout = _nifti1_layout(content, orders[0])
-    if not math.isfinite(layout.offset):
+    if not math.isfinite(layout.offset) or layout.bits_per_voxel != _FLOAT_BITS.get(
+        layout.datatype, layout.bits_per_voxel
+    ):
         return "its header is damaged"
     if len(content) < layout.end:
         return f"{len(content)} of {layout.end} bytes are there"

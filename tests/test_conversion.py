@@ -186,6 +186,22 @@ def test_compressed_files_under_plain_names_are_read(cohort, raw):
     assert len(list((convert([cohort], 137) / "labelsTr").iterdir())) == 2
 
 
+def test_a_folder_without_any_segmentation_is_a_test_set(tmp_path, raw):
+    for case in ("BraTS2021_00001", "BraTS2021_00002"):
+        make_case(tmp_path / "all" / "train", case)
+    make_case(tmp_path / "all" / "val", "BraTS2021_00003", labelled=False)
+    dataset = convert([tmp_path / "all"], 137)
+    assert len(list((dataset / "labelsTr").iterdir())) == 2
+    assert {file.name[:15] for file in (dataset / "imagesTs").iterdir()} == {"BraTS2021_00003"}
+
+
+def test_nnunet_s_own_folders_below_the_input_are_passed_over(tmp_path, raw):
+    make_case(tmp_path / "train", "BraTS2021_00001")
+    dataset = convert([tmp_path], 137)
+    assert convert([tmp_path], 137) == dataset
+    assert len(list((dataset / "labelsTr").iterdir())) == 1
+
+
 def test_hidden_files_of_other_systems_are_skipped(cohort, raw):
     junk = cohort / "__MACOSX" / "BraTS2021_00000"
     junk.mkdir(parents=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from brats_files import SHAPE, make_case, replace_one
+from brats_files import MODALITIES, SHAPE, make_case, replace_one
 
 from dataset_conversion import convert
 from nnunet_resunet_ds.cli import main
@@ -67,6 +67,16 @@ def rename_case(case, case_id):
         path.rename(case / path.name.replace(case.name, case_id))
 
 
+def copy_and_change(case):
+    copy = case.parent / "copy" / case.name
+    shutil.copytree(case, copy)
+    replace_one(copy, "t1", np.ones(SHAPE, np.int16))
+
+
+def capital_twin(case, file):
+    shutil.copyfile(case / f"{case.name}_{file}.nii.gz", case / f"{case.name}_{file.upper()}.nii.gz")
+
+
 BAD_CASES = {
     "missing modality": (lambda c: unlink(c, "t2"), "_t2.nii.gz: missing"),
     "missing segmentation": (lambda c: unlink(c, "seg"), "_seg.nii.gz: missing"),
@@ -95,7 +105,14 @@ BAD_CASES = {
     "id with a line break": (lambda c: rename_case(c, f"{c.name}\nx"), "rename"),
     "id with a leading dash": (lambda c: rename_case(c, f"-{c.name}"), "starts with -"),
     "id too long": (lambda c: rename_case(c, c.name + "x" * 220), "bytes"),
-    "found twice": (lambda c: shutil.copytree(c, c.parent / "copy" / c.name), "is also in"),
+    "found twice": (copy_and_change, "is also in"),
+    "a second segmentation": (lambda c: capital_twin(c, "seg"), "a second file that could be meant"),
+    "four-dimensional label map": (lambda c: replace_one(c, "seg", np.ones((2, *SHAPE), np.uint8)), "_seg.nii.gz: has 4 dimensions"),
+    "a pipe named like an image": (lambda c: (unlink(c, "t1"), os.mkfifo(c / f"{c.name}_t1.nii.gz")), "_t1.nii.gz: is not a file"),
+    "complex image": (lambda c: replace_one(c, "t1", np.ones(SHAPE, np.complex64)), "_t1.nii.gz: its voxels are complex"),
+    "complex label map": (lambda c: replace_one(c, "seg", np.ones(SHAPE, np.complex64)), "_seg.nii.gz: its voxels are complex"),
+    "bits that do not fit the type": (lambda c: (replace_one(c, "t1", np.ones(SHAPE, np.float32)), patch_header(c, "t1", 72, struct.pack("<h", 16))), "_t1.nii.gz: its header is damaged"),
+    "a scale that makes infinite": (lambda c: (replace_one(c, "t1", np.full(SHAPE, 1e30, np.float32)), patch_header(c, "t1", 112, struct.pack("<f", 1e38))), "_t1.nii.gz: T1 has infinite values"),
 }  # fmt: skip
 
 
@@ -117,6 +134,36 @@ def test_the_others_convert_on_request(cohort, raw, kind):
     assert BAD_CASES[kind][1] in "".join(skipped)
     assert [p.name for p in (dataset / "labelsTr").iterdir()] == ["BraTS2021_00000.nii.gz"]
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
+
+
+def test_a_segmentation_without_images_is_a_line_an_image(cohort, raw, capsys):
+    for modality in MODALITIES:
+        unlink(cohort / "BraTS2021_00003", modality)
+    for arguments in (["-d", "137"], ["--check"]):
+        assert main(["convert", str(cohort), *arguments]) == 2
+        assert capsys.readouterr().err.count(".nii.gz: missing") == 4
+    convert([cohort], 137, skip_invalid=True)
+
+
+def test_with_skip_invalid_an_unreadable_file_costs_its_case_alone(cohort, raw):
+    path = cohort / "BraTS2021_00003" / "BraTS2021_00003_t1.nii.gz"
+    path.unlink()
+    path.symlink_to(path.name)
+    dataset = convert([cohort], 137, skip_invalid=True, validate=False)
+    assert [file.name for file in (dataset / "labelsTr").iterdir()] == ["BraTS2021_00000.nii.gz"]
+
+
+def test_an_edition_that_the_ids_contradict_is_doubted(cohort, raw, capsys, tmp_path):
+    """Its labels mean other things, so a wrong --edition exchanges tissues without a trace."""
+    replace_one(cohort / "BraTS2021_00000", "seg", np.zeros(SHAPE, np.uint8))
+    replace_one(cohort / "BraTS2021_00003", "seg", np.full(SHAPE, 2, np.uint8))
+    for case in list(cohort.iterdir()):
+        for file, suffix in zip((*MODALITIES, "seg"), ("-t1n", "-t1c", "-t2w", "-t2f", "-seg"), strict=True):
+            (case / f"{case.name}_{file}.nii.gz").rename(case / f"BraTS-GLI-{case.name[-5:]}-000{suffix}.nii.gz")
+    convert([cohort], 137, edition="2024-ped")
+    assert "warning: BraTS-GLI-00000-000 looks like BraTS 2023 GLI" in capsys.readouterr().out
+    convert([cohort], 138, edition="2023-gli")
+    assert "warning" not in capsys.readouterr().out.splitlines()[0]
 
 
 def test_every_problem_is_listed_in_one_run(cohort, raw, capsys):

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import shutil
 import struct
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from brats_files import SHAPE, make_case, replace_one, values_of, write
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import check, convert
 from dataset_conversion.intensity import background_fill, coverage, saturated_share
@@ -71,9 +73,46 @@ def test_a_file_that_does_not_say_where_it_lies_gets_the_geometry_of_the_others(
     assert any("neither qform nor sform" in note for note in entry_of(dataset)["repairs"])
 
 
+def test_a_spacing_that_is_off_by_a_hair_is_mended(cohort, raw):
+    """nnU-Net refuses a case whose files differ by more than 1e-5."""
+    replace_one(cohort / CASE, "t2", spacing=(1, 1, 1.0005))
+    dataset = convert([cohort], 137)
+    (note,) = entry_of(dataset)["repairs"]
+    assert note == f"{CASE}_t2.nii.gz had spacing (1, 1, 1.0005); it got the geometry of the other files"
+    files = [str(dataset / "imagesTr" / f"{CASE}_{channel:04d}.nii.gz") for channel in range(4)]
+    SimpleITKIO().read_images(files)  # raises where spacings differ
+    np.testing.assert_array_equal(values_of(files[2]), values_of(cohort / CASE / f"{CASE}_t2.nii.gz"))
+
+
+def test_the_sentinel_is_background_wherever_it_is(cohort, raw):
+    values = np.ones(SHAPE, np.int16)
+    values[2, 3, 4] = -32768
+    replace_one(cohort / CASE, "t1", values)
+    written = values_of(convert([cohort], 137) / "imagesTr" / f"{CASE}_0000.nii.gz")
+    assert written[2, 3, 4] == 0 and written.sum() == written.size - 1
+
+
+def test_a_case_that_was_unpacked_twice_is_taken_once(cohort, raw):
+    """The tar files of the Kaggle copy of BraTS 2021."""
+    for file in list((cohort / CASE).iterdir()):
+        shutil.copyfile(file, cohort / file.name)
+    dataset = convert([cohort], 137)
+    assert len(list((dataset / "labelsTr").iterdir())) == 2
+    assert sum("was ignored, a copy is there" in note for note in entry_of(dataset)["repairs"]) == 5
+
+
+def test_the_regular_name_goes_before_the_odd_one(tmp_path, raw):
+    case = make_case(tmp_path / "train", "BraTS20_Training_355")
+    shutil.copyfile(case / f"{case.name}_t1.nii.gz", case / "W39_1998.09.19_Segm.nii.gz")
+    dataset = convert([tmp_path / "train"], 137)
+    (entry,) = json.loads((dataset / "conversion.json").read_text())["cases"].values()
+    assert entry["repairs"] == [f"{case / 'W39_1998.09.19_Segm.nii.gz'} was ignored, a copy is there"]
+
+
 def test_an_unpacked_copy_is_noted(cohort, raw):
     (cohort / CASE / f"{CASE}_t1.nii").write_bytes(b"an older copy")
-    assert entry_of(convert([cohort], 137))["repairs"] == [f"{CASE}_t1.nii was ignored, a compressed copy is there"]
+    (note,) = entry_of(convert([cohort], 137))["repairs"]
+    assert note == f"{cohort / CASE / CASE}_t1.nii was ignored, a copy is there"
 
 
 def spoil_labels(case):

@@ -1,15 +1,18 @@
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from brats_files import SHAPE, make_case, replace_one, values_of
 
-from dataset_conversion import convert
+from dataset_conversion import convert, staging
 from dataset_conversion.write import write_case
 from nnunet_resunet_ds.errors import InputError
 
@@ -124,6 +127,75 @@ def test_after_kill_9_a_rerun_ends_byte_identical_without_redoing_cases(cohort, 
     for file in (whole / "labelsTr").iterdir():
         assert (dataset / "labelsTr" / file.name).read_bytes() == file.read_bytes()
     assert sorted(path.name for path in raw.iterdir()) == ["Dataset001_BraTS2021", "Dataset137_BraTS2021"]
+
+
+def test_a_finished_case_whose_file_is_gone_is_made_again(cohort, raw, monkeypatch):
+    dying, calls = killed_at_second(write_case)
+    monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
+    with pytest.raises(KeyboardInterrupt):
+        convert([cohort], 137, n_threads=1)
+    (raw / ".Dataset137_BraTS2021.partial" / "labelsTr" / "BraTS2021_00000.nii.gz").unlink()
+    dataset = convert([cohort], 137, n_threads=1)
+    assert calls[2:] == ["BraTS2021_00000", "BraTS2021_00003"]
+    assert len(list((dataset / "labelsTr").iterdir())) == 2
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_killed_while_it_takes_its_place_nothing_is_redone(cohort, raw, monkeypatch, number):
+    """The steps are: rename the dataset that is complete, remove the records that came along."""
+    count = itertools.count()
+
+    def dying(function):
+        def wrapped(*arguments, **more):
+            if next(count) == number:
+                raise KeyboardInterrupt
+            return function(*arguments, **more)
+
+        return wrapped
+
+    def publish_and_die(*arguments):
+        patch.setattr(Path, "rename", dying(Path.rename))
+        patch.setattr(staging.shutil, "rmtree", dying(shutil.rmtree))
+        return staging.publish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_conversion.conversion.publish", publish_and_die)
+        with contextlib.suppress(KeyboardInterrupt):
+            convert([cohort], 137)
+    assert next(count) > number
+    with monkeypatch.context() as patch:
+        patch.setattr("dataset_conversion.conversion.write_case", None)
+        dataset = convert([cohort], 137)
+    assert len(list((dataset / "labelsTr").iterdir())) == 2 and not (dataset / ".finished").exists()
+    assert [path.name for path in raw.iterdir()] == [dataset.name]
+
+
+def test_other_inputs_do_not_drop_the_cases_that_are_there(cohort, raw, tmp_path):
+    convert([cohort], 137)
+    make_case(tmp_path / "more", "BraTS2021_00009")
+    with pytest.raises(InputError, match=r"2 of its cases are not in these inputs, for example BraTS2021_00000"):
+        convert([tmp_path / "more"], 137)
+    assert len(list((raw / "Dataset137_BraTS2021" / "labelsTr").iterdir())) == 2
+    convert([cohort, tmp_path / "more"], 137)
+    convert([tmp_path / "more"], 137, overwrite=True)
+    assert [file.name for file in (raw / "Dataset137_BraTS2021" / "labelsTr").iterdir()] == ["BraTS2021_00009.nii.gz"]
+
+
+def test_files_of_the_user_s_own_are_not_dropped(cohort, raw, tmp_path):
+    own = convert([cohort], 137) / "imagesTs" / "mine_0000.nii.gz"
+    own.write_bytes(b"mine")
+    make_case(cohort, "BraTS2021_00009")
+    with pytest.raises(InputError, match=r"mine_0000\.nii\.gz: was not put there"):
+        convert([cohort], 137)
+    assert own.read_bytes() == b"mine"
+
+
+def test_a_missing_dataset_json_is_made_again(cohort, raw):
+    dataset = convert([cohort], 137)
+    content = (dataset / "dataset.json").read_text()
+    (dataset / "dataset.json").unlink()
+    convert([cohort], 137)
+    assert (dataset / "dataset.json").read_text() == content
 
 
 def test_two_at_a_time_are_refused(cohort, raw):

@@ -1,8 +1,8 @@
 """Make an nnU-Net raw dataset from BraTS folders.
 
 Finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since 2023, 4-D files
-in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT in which no case has a segmentation
-becomes imagesTs. Stopped and run again, it goes on; run again on more cases, it adds them.
+in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT, or a folder right below it, in which
+no case has a segmentation becomes imagesTs. Stopped and run again, it goes on; run again with more cases, it adds them.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train
@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--symlink", action="store_true", help="link the images symbolically, across disks too")
     parser.add_argument("--skip-invalid", action="store_true", help="leave invalid cases out instead of stopping")
     parser.add_argument("--no-validate", action="store_true", help="do not open the images; label maps are checked")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that something else has made")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a dataset that something else has made, or drop its cases that are not in INPUT",
+    )
     parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
 
 
