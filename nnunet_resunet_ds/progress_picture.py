@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imread, imsave
 from numpy.typing import NDArray
+from PIL import Image
 
 from nnunet_resunet_ds.files import replacing
 
@@ -24,10 +24,11 @@ def add_heads_panel(picture: Path, losses: Sequence[Sequence[float]], dice: Sequ
         losses: of each epoch, one a head.
         dice: as the losses.
     """
-    stock = imread(picture)[..., :3]
+    with Image.open(picture) as image:
+        stock = np.asarray(image.convert("RGB"))
     panel = _draw(np.asarray(losses), np.asarray(dice), width=stock.shape[1])
     with replacing(picture) as temporary:
-        imsave(temporary, np.concatenate([(stock * 255).astype(np.uint8), panel]))
+        Image.fromarray(np.concatenate([stock, panel])).save(temporary, compress_level=1)  # of 0 to 9, for speed
 
 
 def _draw(losses: NDArray[np.floating], dice: NDArray[np.floating], width: int) -> NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """Make an nnU-Net raw dataset from BraTS folders.
 
 Finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since 2023, 4-D files
-in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT, or a folder right below it, in which
-no case has a segmentation becomes imagesTs. Stopped and run again, it goes on; run again with more cases, it adds them.
+in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT, or a folder right below it, in
+which no case has a segmentation becomes imagesTs. Stopped and run again, it goes on; run again with more cases, it adds
+them.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train

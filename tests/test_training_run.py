@@ -1,0 +1,190 @@
+"""Trainings by the stock commands, on a dataset of nnU-Net's own BraTS 2021 script: stopped, killed, continued."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+from brats_files import write
+from matplotlib.image import imread
+from nnunetv2.dataset_conversion.Dataset137_BraTS21 import copy_BraTS_segmentation_and_convert_labels_to_nnUNet
+from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+
+from nnunet_resunet_ds import checkpoints
+from nnunet_resunet_ds.demo.phantom import make_phantom
+from nnunet_resunet_ds.files import read_json
+
+pytestmark = pytest.mark.end_to_end
+
+N_EPOCHS = 9
+TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", "-p", "Small", "-device", "cpu"]
+
+
+def as_nnunet_s_script_does(raw: Path, sources: Path) -> None:
+    """Do what the main block of nnunetv2.dataset_conversion.Dataset137_BraTS21 does, with its own functions."""
+    dataset = raw / "Dataset137_BraTS2021"
+    for folder in ("imagesTr", "labelsTr"):
+        (dataset / folder).mkdir(parents=True)
+    for number in range(5):
+        case, phantom = f"BraTS2021_{number:05d}", make_phantom(number)
+        for channel, image in enumerate(phantom.images):
+            write(dataset / "imagesTr" / f"{case}_{channel:04d}.nii.gz", image[::2, ::2, ::2])
+        brats = (phantom.labels == 1) * 2 + (phantom.labels == 2) * 1 + (phantom.labels == 3) * 4
+        write(sources / f"{case}_seg.nii.gz", brats[::2, ::2, ::2].astype("uint8"))
+        copy_BraTS_segmentation_and_convert_labels_to_nnUNet(
+            str(sources / f"{case}_seg.nii.gz"), str(dataset / "labelsTr" / f"{case}.nii.gz")
+        )
+    generate_dataset_json(
+        str(dataset),
+        channel_names={0: "T1", 1: "T1ce", 2: "T2", 3: "Flair"},
+        labels={"background": 0, "whole tumor": (1, 2, 3), "tumor core": (2, 3), "enhancing tumor": (3,)},
+        num_training_cases=5,
+        file_ending=".nii.gz",
+        regions_class_order=(1, 2, 3),
+        dataset_release="1.0",
+    )
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """nnU-Net's folders with the dataset, preprocessed and planned small: environment variables."""
+    folder = tmp_path_factory.mktemp("training")
+    variables = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
+    settings = {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **variables, **settings}
+    as_nnunet_s_script_does(folder / "raw", folder / "sources")
+    run(environment, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+    run(
+        environment, "resunet-ds", "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
+        "--features", "4", "8", "12", "16", "--epochs", str(N_EPOCHS), "--iterations", "4", "--val-iterations", "2",
+        "--lr", "1e-3", "--patience", str(N_EPOCHS),
+    )  # fmt: skip
+    return environment
+
+
+def command(*words):
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+def run(environment, *words, code=0):
+    done = subprocess.run(
+        command(*words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout[-3000:]
+    return done.stdout
+
+
+def fold_of(environment):
+    return Path(environment["nnUNet_results"], "Dataset137_BraTS2021", "ResUNetDSTrainer__Small__3d_fullres", "fold_0")
+
+
+def signal_in_epoch(environment, epoch, number, *more):
+    """Start a training, send it a signal once it is in an epoch, and return its exit code and what it printed."""
+    process = subprocess.Popen(
+        command(*TRAIN, *more), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.rstrip().endswith(f": Epoch {epoch}"):
+            time.sleep(0.1)
+            (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+            break
+    printed.append(process.stdout.read())
+    return process.wait(), "".join(printed)
+
+
+@pytest.fixture(scope="module")
+def trained(environment):
+    """Stopped by SIGTERM in epoch 2, killed in epoch 7, continued to the end: what each run printed."""
+    code, stopped = signal_in_epoch(environment, 2, signal.SIGTERM)
+    assert code == 143, stopped[-3000:]
+    latest = checkpoints.read_checkpoint(fold_of(environment) / checkpoints.LATEST)
+    code, killed = signal_in_epoch(environment, 7, signal.SIGKILL, "--c")
+    assert code == -signal.SIGKILL, killed[-3000:]
+    continued = run(environment, *TRAIN, "--c")
+    return stopped, latest, killed, continued
+
+
+def test_sigterm_saves_complete_epochs_and_exits_without_a_traceback(trained):
+    stopped, latest, *_ = trained
+    assert latest["current_epoch"] == 2
+    assert {len(values) for values in latest["logging"].values()} == {2}
+    assert "SIGTERM: saved in epoch 2; continue with --c." in stopped and "Traceback" not in stopped
+
+
+def epochs_of(printed):
+    return [int(line.split()[-1]) for line in printed.splitlines() if line.rstrip().partition("Epoch ")[2].isdigit()]
+
+
+def test_continued_trainings_go_on_where_the_last_complete_epoch_ended(trained):
+    _, _, killed, continued = trained
+    assert epochs_of(killed) == [2, 3, 4, 5, 6, 7]
+    assert epochs_of(continued)[0] in (5, 6, 7) and epochs_of(continued)[-1] == N_EPOCHS - 1
+
+
+def test_what_is_left_is_that_of_one_training(environment, trained):
+    fold = fold_of(environment)
+    final = checkpoints.read_checkpoint(fold / checkpoints.FINAL)
+    best = checkpoints.read_checkpoint(fold / checkpoints.BEST_LOSS)
+    losses = final["logging"]["val_losses"]
+    assert len(losses) == final["current_epoch"] == N_EPOCHS and final["resunet_ds"]["finished"]
+    assert final["resunet_ds"]["schedule"]["best_epoch"] + 1 == best["current_epoch"]
+    assert all((final["network_weights"][name] == values).all() for name, values in best["network_weights"].items())
+    assert not (fold / checkpoints.LATEST).exists() and not list(fold.glob(".*"))
+    rows = list(csv.DictReader((fold / "heads.csv").open()))
+    assert len(rows) == N_EPOCHS
+    for row, loss in zip(rows, losses, strict=True):
+        heads = [float(row[f"loss_{head}"]) for head in (1, 2, 3)]
+        assert float(row["loss_total"]) == pytest.approx((4 * heads[0] + 2 * heads[1] + heads[2]) / 7, abs=1e-4)
+        assert float(row["loss_total"]) == pytest.approx(float(loss), abs=1e-4)
+    height, width, _ = imread(fold / "progress.png").shape
+    assert height / width > 54 / 30 + 0.5  # nnU-Net's three panels and ours
+    assert read_json(fold / "validation" / "summary.json")["foreground_mean"]["Dice"] >= 0
+
+
+def test_continuing_a_finished_training_only_validates(environment, trained):
+    before = (fold_of(environment) / checkpoints.FINAL).stat().st_mtime_ns
+    printed = run(environment, *TRAIN, "--c")
+    assert "only validation" in printed and "Mean Validation Dice" in printed and epochs_of(printed) == []
+    assert (fold_of(environment) / checkpoints.FINAL).stat().st_mtime_ns == before
+
+
+def test_stock_prediction_takes_our_checkpoint(environment, trained, tmp_path):
+    images = Path(environment["nnUNet_raw"], "Dataset137_BraTS2021", "imagesTr")
+    (tmp_path / "in").mkdir()
+    for file in images.glob("BraTS2021_00000*"):
+        (tmp_path / "in" / file.name).symlink_to(file)
+    run(
+        environment, "nnUNetv2_predict", "-d", "137", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"),
+        "-c", "3d_fullres", "-f", "0", "-tr", "ResUNetDSTrainer", "-p", "Small", "-device", "cpu", "-npp", "1",
+        "-nps", "1", "-chk", checkpoints.BEST_LOSS, "--disable_tta",
+    )  # fmt: skip
+    assert sitk.ReadImage(str(tmp_path / "out" / "BraTS2021_00000.nii.gz")).GetSize() == (36, 40, 34)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-p", "Small", "5"], "InputError: fold 5 is not there: .*splits_final.json has folds 0 to 4"),
+        (["-p", "Foreign", "0"], "InputError: the plans Foreign are for another dataset, Dataset138_Other"),
+    ],
+)
+def test_the_last_line_says_what_is_wrong(environment, trained, words, message):
+    """In the stock commands a traceback cannot be avoided."""
+    other = Path(environment["nnUNet_preprocessed"], "Dataset138_Other")
+    other.mkdir(exist_ok=True)
+    (other / "dataset.json").write_text("{}")
+    folder = Path(environment["nnUNet_preprocessed"], "Dataset137_BraTS2021")
+    foreign = (folder / "Small.json").read_text().replace("Dataset137_BraTS2021", other.name)
+    (folder / "Foreign.json").write_text(foreign.replace('"Small"', '"Foreign"'))
+    *plans, fold = words
+    train = ["nnUNetv2_train", "137", "3d_fullres", fold, "-tr", "ResUNetDSTrainer", *plans, "-device", "cpu"]
+    assert re.search(message, run(environment, *train, code=1).strip().splitlines()[-1])
