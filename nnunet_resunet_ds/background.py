@@ -8,7 +8,10 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 
 from nnunet_resunet_ds.errors import InputError
 
-_WITHOUT_CHANNEL = "or train without the salient channel (resunet-ds plan -d ID --no-salient-channel)"
+_WITHOUT_CHANNEL = (
+    "or train without the salient channel (-tr ResUNetDSTrainerNoSalientChannel, or resunet-ds plan -d ID "
+    "--no-salient-channel)"
+)
 
 
 def check_background(settings: Mapping[str, Any], plans: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:

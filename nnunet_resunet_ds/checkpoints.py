@@ -83,12 +83,16 @@ def furthest_checkpoint(folder: Path) -> Found:
         except InputError as error:
             notes.append(str(error))
             continue
-        if best is None or checkpoint["current_epoch"] > best.checkpoint["current_epoch"]:
+        if best is None or _epochs(checkpoint) > _epochs(best.checkpoint):
             best = Found(path, checkpoint, notes)
     if best is None:
         lines = notes or [f"{folder}: no checkpoint to continue from"]
         raise InputError("\n".join(lines))
     return best
+
+
+def _epochs(checkpoint: Checkpoint) -> int:
+    return int(checkpoint.get("current_epoch", 0))
 
 
 def remove_half_written(folder: Path) -> None:

@@ -14,11 +14,13 @@ import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed
 from trainers import small, trainer
 
 from nnunet_resunet_ds import checkpoints, resumable_training
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.schedule import PlateauSchedule
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6, ResUNetDSTrainerSGD
 
@@ -332,3 +334,50 @@ def test_our_checkpoints_have_all_that_nnunet_s_have(start, monkeypatch):
     monkeypatch.setattr(torch, "save", lambda content, _: stock.update(content))
     nnUNetTrainer.save_checkpoint(made, "nowhere")
     assert ours.keys() == stock.keys() | {"resunet_ds"}
+
+
+class Recorder:
+    """Stands for nnU-Net's W&B logger."""
+
+    def __init__(self):
+        self.logged = {}
+
+    def log(self, key, value, step):
+        self.logged.setdefault(key, []).append((step, value))
+
+    def update_config(self, config):
+        """Take no note of the configuration."""
+
+
+def test_other_loggers_of_nnunet_hear_of_the_heads(start):
+    made = start()
+    recorder = Recorder()
+    made.logger.loggers.append(recorder)
+    made.run_training()
+    assert recorder.logged["head_losses/class_1"] == list(enumerate(LOSSES[:STOPPED_AFTER]))
+    assert recorder.logged["val_losses"] == list(enumerate(LOSSES[:STOPPED_AFTER]))
+    assert {"head_losses/class_2", "head_dice/class_1", "head_dice/class_2"} <= recorder.logged.keys()
+
+
+def one_rank(rank, dataset, folder):
+    """Let each of two ranks have another loss, and only one of them get SIGTERM."""
+    made = trainer(dataset, small(dataset[0]), kind=Scripted)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    made.is_ddp, made.local_rank = True, rank
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    made.lr_scheduler = PlateauSchedule(optimizer, factor=0.5, patience=0, stopping_patience=2)
+    decisions = []
+    for epoch, losses in enumerate([(0.5, 0.7), (0.1, 1.2), (0.9, 0.2), (0.6, 0.6)]):
+        made.current_epoch, made.losses = epoch, {epoch: losses[rank]}
+        made.on_validation_epoch_end([made.validation_step({})])
+        decisions.append([made._loss_improved, made.lr_scheduler.should_stop, optimizer.param_groups[0]["lr"]])
+    assert decisions == [[True, False, 1.0], [False, False, 0.5], [True, False, 0.5], [False, False, 0.25]]
+    assert made.logger.get_value("head_losses", step=0) == [0.6] * N_HEADS
+    assert made._on_any_rank(rank == 1) and not made._on_any_rank(False)
+    distributed.destroy_process_group()
+    (folder / f"done_{rank}").touch()
+
+
+def test_ranks_decide_alike(dataset, tmp_path):
+    torch.multiprocessing.spawn(one_rank, (dataset, tmp_path), nprocs=2)
+    assert len(list(tmp_path.glob("done_*"))) == 2
