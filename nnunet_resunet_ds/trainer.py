@@ -62,27 +62,26 @@ class ResUNetDSTrainer(ResumableTrainer):
         adapted = obeyed_or_adapted(plans, configuration)
         plans, notes = with_architecture_changes(adapted, configuration, self.architecture_changes)
         settings = resolved_configuration(plans, configuration)
-        preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
-        check_dataset(plans["plans_name"], dataset_json, preprocessed)
-        check_fold(fold, preprocessed, dataset_json["numTraining"])
-        check_background(settings, plans, read_json(preprocessed / "dataset_fingerprint.json"))
+        _check_data(plans, settings, fold, dataset_json)
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         plans[SECTION] = self.recipe.section()
         self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        self._follow_recipe()
+        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"]["n_heads"] > 1
+        self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
+        for note in (*notes, f"Recipe: {self.recipe}", f"Convolutions in {self.dtype or torch.float32}."):
+            self.print_to_log_file(note)
 
+    def _follow_recipe(self) -> None:
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
         self.num_epochs = self.recipe.epochs
         self.num_iterations_per_epoch = self.recipe.iterations_per_epoch
         self.num_val_iterations_per_epoch = self.recipe.val_iterations_per_epoch
-        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"]["n_heads"] > 1
         if self.dtype is not torch.float16:
             self.grad_scaler = None  # only fp16 underflows
-        self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
-        for note in (*notes, f"Recipe: {self.recipe}", f"Convolutions in {self.dtype or torch.float32}."):
-            self.print_to_log_file(note)
 
     @classmethod
     def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
@@ -223,6 +222,16 @@ class ResUNetDSTrainer(ResumableTrainer):
             )
             write_table(Path(self.output_folder, TABLE), losses, dice, total)
             add_heads_panel(Path(self.output_folder, "progress.png"), losses, dice)
+
+
+def _check_data(
+    plans: Mapping[str, Any], settings: Mapping[str, Any], fold: int | str, dataset_json: Mapping[str, Any]
+) -> None:
+    """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder."""
+    preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
+    check_dataset(plans["plans_name"], dataset_json, preprocessed)
+    check_fold(fold, preprocessed, dataset_json["numTraining"])
+    check_background(settings, plans, read_json(preprocessed / "dataset_fingerprint.json"))
 
 
 def head_weights(n_heads: int) -> list[float]:
