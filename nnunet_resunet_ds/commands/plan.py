@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         recipe.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{text} (default: {default:g})")
     recipe.add_argument("--region-weights", type=float, nargs="+", metavar="W", help="one a region (default: equal)")
     recipe.add_argument(
-        "--precision", choices=PRECISIONS, help="of convolutions (default: what the device is fastest in)"
+        "--precision",
+        choices=PRECISIONS,
+        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
     )
 
 
