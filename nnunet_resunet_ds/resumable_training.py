@@ -145,6 +145,8 @@ class ResumableTrainer(nnUNetTrainer):
 
     def _save_and_exit(self) -> None:
         self._save(checkpoints.LATEST)
+        if self.is_ddp:
+            distributed.barrier()  # the first rank that exits takes the others with it
         self.close_loaders()
         self.print_to_log_file(f"SIGTERM: saved in epoch {self.current_epoch}; continue with --c.")
         raise SystemExit(EXIT_CODE)

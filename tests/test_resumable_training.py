@@ -374,6 +374,7 @@ def one_rank(rank, dataset, folder):
     assert decisions == [[True, False, 1.0], [False, False, 0.5], [True, False, 0.5], [False, False, 0.25]]
     assert made.logger.get_value("head_losses", step=0) == [0.6] * N_HEADS
     assert made._on_any_rank(rank == 1) and not made._on_any_rank(False)
+    distributed.barrier()
     distributed.destroy_process_group()
     (folder / f"done_{rank}").touch()
 

@@ -134,6 +134,7 @@ def one_rank(rank, dataset, folder):
         both = [torch.zeros_like(gradients[0]) for _ in range(2)]
         distributed.all_gather(both, gradients[0])
         assert torch.equal(*both)
+    distributed.barrier()
     distributed.destroy_process_group()
     (folder / f"done_{rank}").touch()
 
