@@ -27,7 +27,8 @@ class ResUNetDSTrainerBenchmark_5epochs(ResUNetDSTrainer):  # noqa: N801 (nnU-Ne
     @classmethod
     def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
         """Return the recipe of the plans with five epochs."""
-        return replace(super().recipe_from(plans), epochs=N_EPOCHS)
+        recipe = super().recipe_from(plans)
+        return replace(recipe, epochs=N_EPOCHS, stopping_patience=max(recipe.stopping_patience, N_EPOCHS))
 
     def run_training(self) -> None:
         """Train without checkpoints."""

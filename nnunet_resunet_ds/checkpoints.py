@@ -91,6 +91,15 @@ def furthest_checkpoint(folder: Path) -> Found:
     return best
 
 
+def set_aside(folder: Path) -> list[Path]:
+    """Rename the checkpoints of a training, the final one included, and return their new paths."""
+    renamed = []
+    for path in (folder / name for name in (LATEST, BEST, BEST_LOSS, FINAL)):
+        if path.exists():
+            renamed.append(path.replace(path.with_name(f"earlier_{path.name}")))
+    return renamed
+
+
 def _epochs(checkpoint: Checkpoint) -> int:
     return int(checkpoint.get("current_epoch", 0))
 

@@ -92,10 +92,6 @@ class Recipe:
             values["region_weights"] = tuple(weights)
         return cls(**values)
 
-    def section(self) -> dict[str, Any]:
-        """Return what differs from the paper, as the plans section to write."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if self._differs(field.name)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-    def _differs(self, name: str) -> bool:
-        return bool(getattr(self, name) != getattr(Recipe, name))
+    def to_mapping(self) -> dict[str, Any]:
+        """Return every setting, as the plans section that is saved with a model."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}

@@ -45,6 +45,8 @@ class ResumableTrainer(nnUNetTrainer):
     finished = False
     """Whether the final weights are chosen; such a training is only validated."""
     _loss_improved = False
+    _restored = False
+    """Whether this goes on from a checkpoint of its own folder."""
 
     @property
     def plain_network(self) -> nn.Module:
@@ -66,14 +68,26 @@ class ResumableTrainer(nnUNetTrainer):
                 Path(self.output_folder, checkpoints.LATEST).unlink(missing_ok=True)
             return
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
+        self._set_earlier_checkpoints_aside()
         self.on_train_start()
-        with sigterm_noted() as terminated:  # the workers are running by now, and keep their own way to end
+        # the workers are running by now, and keep their own way to end
+        with sigterm_noted(also_interrupts=self.is_ddp) as terminated:
             try:
                 while self.current_epoch < self.num_epochs and not self.lr_scheduler.should_stop:
                     self._run_epoch(terminated)
             except _Terminated:
                 self._save_and_exit()
-        self.on_train_end()
+            self.on_train_end()
+            if self._on_any_rank(terminated()):
+                self.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
+                raise SystemExit(EXIT_CODE)
+
+    def _set_earlier_checkpoints_aside(self) -> None:
+        """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
+        if self.local_rank != 0 or self._restored or self.disable_checkpointing:
+            return
+        for path in checkpoints.set_aside(Path(self.output_folder)):
+            self.print_to_log_file(f"A training was here before: its checkpoint is now {path.name}.")
 
     def on_train_start(self) -> None:
         """Prepare as nnU-Net does, and remove half-written checkpoints of a killed run."""
@@ -113,14 +127,9 @@ class ResumableTrainer(nnUNetTrainer):
         outputs = []
         title = f"epoch {self.current_epoch}, {name}"
         for number in tqdm(range(n_steps), title, leave=False, disable=True if self.local_rank else None):
-            if self._on_any_rank(terminated()):
+            batch = _next_batch(loader, terminated)
+            if self._on_any_rank(batch is None) or batch is None:
                 raise _Terminated
-            try:
-                batch = next(loader)
-            except RuntimeError:
-                if terminated():  # batch systems send SIGTERM to the loaders, too
-                    raise _Terminated from None
-                raise
             outputs.append(step(batch))
             self._check_loss(outputs[-1]["loss"], batch, f"{title}: step {number}")
         return outputs
@@ -148,7 +157,8 @@ class ResumableTrainer(nnUNetTrainer):
         if self.is_ddp:
             distributed.barrier()  # the first rank that exits takes the others with it
         self.close_loaders()
-        self.print_to_log_file(f"SIGTERM: saved in epoch {self.current_epoch}; continue with --c.")
+        if not self.disable_checkpointing:
+            self.print_to_log_file(f"SIGTERM: saved in epoch {self.current_epoch}; continue with --c.")
         raise SystemExit(EXIT_CODE)
 
     def close_loaders(self) -> None:
@@ -180,6 +190,8 @@ class ResumableTrainer(nnUNetTrainer):
         self._load_best_weights()
         self.finished = True
         super().on_train_end()
+        if self.is_ddp:
+            distributed.barrier()  # nobody looks for the final checkpoint before it is there
 
     def _say_why_training_stops(self) -> None:
         if self.lr_scheduler.should_stop:
@@ -195,13 +207,14 @@ class ResumableTrainer(nnUNetTrainer):
         if self.is_ddp:
             distributed.barrier()  # the first rank has written it
         try:
-            self.plain_network.load_state_dict(checkpoints.read_checkpoint(path)["network_weights"])
+            best = checkpoints.read_checkpoint(path)
         except InputError as error:
             self.print_to_log_file(f"{error}. The last epoch's weights are final.")
             return
+        self.plain_network.load_state_dict(best["network_weights"])
         self.print_to_log_file(
-            f"Epoch {best_epoch} had the lowest validation loss, {self.lr_scheduler.best_loss:.4f}: its weights are "
-            f"{checkpoints.FINAL}."
+            f"Epoch {best['current_epoch'] - 1} had the lowest validation loss, {self.lr_scheduler.best_loss:.4f}: "
+            f"its weights are {checkpoints.FINAL}."
         )
 
     def _save(self, name: str) -> None:
@@ -251,9 +264,12 @@ class ResumableTrainer(nnUNetTrainer):
         checkpoints.check_weights_fit(path, weights, self.plain_network.state_dict())
         self.plain_network.load_state_dict(weights)
         if SECTION not in checkpoint:
-            self.print_to_log_file(f"{path} was made by {checkpoint['trainer_name']}: only its weights are taken.")
+            made_by = checkpoint.get("trainer_name", "another trainer")
+            self.print_to_log_file(f"{path} was made by {made_by}: only its weights are taken.")
             return
         self._restore(checkpoint)
+        if path.name == checkpoints.BEST and self.lr_scheduler.best_epoch == self.current_epoch - 1:
+            self._save(checkpoints.BEST_LOSS)  # it was killed after the one was written and before the other
         self.print_to_log_file(f"Continuing from {path.name}, {self.current_epoch} epochs are done.")
 
     def _checkpoint_for(self, path: Path) -> checkpoints.Found:
@@ -278,3 +294,16 @@ class ResumableTrainer(nnUNetTrainer):
             self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
         self.lr_scheduler.load_state_dict(checkpoint[SECTION]["schedule"])
         self.finished = checkpoint[SECTION]["finished"]
+        self._restored = True
+
+
+def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batch | None:
+    """Return the next batch, None under SIGTERM: batch systems send it to the loading processes, too."""
+    if terminated():
+        return None
+    try:
+        return next(loader)
+    except RuntimeError:
+        if terminated():
+            return None
+        raise

@@ -11,10 +11,14 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 @contextmanager
-def sigterm_noted() -> Iterator[Callable[[], bool]]:
+def sigterm_noted(*, also_interrupts: bool = False) -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM has come; until the block ends it does nothing else.
 
     Only the main thread can take signals: elsewhere the function always says no.
+
+    Args:
+        also_interrupts: take SIGINT for the same. PyTorch lets each rank get it when the process that started the ranks
+            dies, as that does under SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -25,8 +29,10 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
         nonlocal came
         came = True
 
-    previous = signal.signal(signal.SIGTERM, note)
+    signals = (signal.SIGTERM, signal.SIGINT) if also_interrupts else (signal.SIGTERM,)
+    previous = {number: signal.signal(number, note) for number in signals}
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

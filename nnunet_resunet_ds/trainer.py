@@ -12,7 +12,6 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_resunet_ds.background import check_background
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
@@ -65,7 +64,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         _check_data(plans, settings, fold, dataset_json)
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
-        plans[SECTION] = self.recipe.section()
+        plans[SECTION] = self.recipe.to_mapping()
         self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._follow_recipe()
@@ -178,17 +177,14 @@ class ResUNetDSTrainer(ResumableTrainer):
         return target.to(self.device, non_blocking=True)
 
     def _forward(self, data: Tensor) -> Tensor | list[Tensor]:
-        """Run the network; where torch.compile fails, go on without it for good."""
+        """Run the network; where torch.compile fails, go on without it for good, in nnU-Net's validation, too."""
         data = data.to(self.device, memory_format=torch.channels_last_3d, non_blocking=True)
         try:
             return self.network(data)  # type: ignore[no-any-return]
         except TorchDynamoException as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.print_to_log_file(f"torch.compile failed and is left out from here on: {reason}")
-        if isinstance(self.network, DistributedDataParallel):
-            self.network.module = self.plain_network
-        else:
-            self.network = self.plain_network
+        torch.compiler.set_stance("force_eager")
         return self.network(data)  # type: ignore[no-any-return]
 
     # ---- the heads in validation (paper Table 4) ----

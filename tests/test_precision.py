@@ -133,8 +133,9 @@ def test_a_compilation_that_fails_is_left_out_with_one_line(dataset, capsys):
     made.network = Broken(plain).network
     x = torch.randn(1, 4, 8, 8, 8)
     torch.testing.assert_close(made._forward(x), plain(x))
-    assert made.network is plain
     made._forward(x)
+    torch.testing.assert_close(made.network(x), plain(x))  # as nnU-Net's validation calls it
+    torch.compiler.set_stance("default")
     assert capsys.readouterr().out.count("torch.compile failed and is left out") == 1
 
 

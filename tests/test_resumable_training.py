@@ -21,6 +21,7 @@ from nnunet_resunet_ds import checkpoints, resumable_training
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.errors import InputError, TrainingError
 from nnunet_resunet_ds.schedule import PlateauSchedule
+from nnunet_resunet_ds.termination import sigterm_noted
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6, ResUNetDSTrainerSGD
 
@@ -58,7 +59,8 @@ class Scripted(ResUNetDSTrainer):
 
     def validation_step(self, batch):
         loss = self.losses[self.current_epoch]
-        counts = {name: np.ones((N_HEADS, 3)) for name in ("tp", "fp", "fn")}
+        counts = {name: np.ones((N_HEADS, 3)) for name in ("fp", "fn")}
+        counts["tp"] = np.full((N_HEADS, 3), 2.0 - loss)  # so that checkpoint_best is written in many epochs
         finest = {f"{name}_hard": values[0] for name, values in counts.items()}
         return {"loss": np.array(loss), "head_losses": np.full(N_HEADS, loss), **counts, **finest}
 
@@ -156,6 +158,54 @@ def number_of_writes(start, monkeypatch):
     return len(paths), trace(made), made
 
 
+def test_a_training_begun_anew_does_not_mix_with_the_earlier(start):
+    made = undisturbed(start)
+    expected = trace(made)
+    again = start()
+    again.during_step = lambda trainer: trainer.current_epoch == 2 and (_ for _ in ()).throw(Killed())
+    with pytest.raises(Killed):
+        again.run_training()
+    assert "its checkpoint is now earlier_checkpoint_final.pth" in log_of(again)
+    resumed = start(continued=True)
+    assert resumed.current_epoch == 2
+    resumed.run_training()
+    found = trace(resumed)
+    aside = [f"earlier_{name}" for name in expected["files"] if name.endswith(".pth")]
+    assert found == expected | {"files": sorted([*expected["files"], *aside])}
+
+
+def test_sigterm_at_the_very_end_is_heard_after_the_final_checkpoint(start):
+    made = start()
+    made.during_step = lambda trainer: trainer.current_epoch == 17 and setattr(trainer, "lr_scheduler", Ending(trainer))
+    with pytest.raises(SystemExit):
+        made.run_training()
+    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoints.FINAL)["resunet_ds"]["finished"]
+
+
+class Ending:
+    """A schedule that gets SIGTERM when it is asked whether to stop."""
+
+    def __init__(self, trainer):
+        self.schedule = trainer.lr_scheduler
+
+    def __getattr__(self, name):
+        return getattr(self.schedule, name)
+
+    @property
+    def should_stop(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+
+def test_an_interrupt_counts_as_sigterm_where_asked():
+    with sigterm_noted(also_interrupts=True) as came:
+        assert not came()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert came()
+    with pytest.raises(KeyboardInterrupt), sigterm_noted() as came:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def start_anew(made):
     for path in made.output_folder_path.iterdir():
         path.unlink()
@@ -236,7 +286,7 @@ def test_a_corrupt_latest_falls_back_and_says_so(start):
     latest = made.output_folder_path / checkpoints.LATEST
     latest.write_bytes(latest.read_bytes()[:1000])
     resumed = start(continued=True)
-    assert resumed.current_epoch == BEST_EPOCH + 1
+    assert resumed.current_epoch == 11  # from checkpoint_best, whose Dice has risen in every epoch
     assert "Passed over" in log_of(resumed) and "checkpoint_latest.pth: damaged" in log_of(resumed)
 
 

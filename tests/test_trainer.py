@@ -13,6 +13,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.plans import with_res_unet_ds
+from nnunet_resunet_ds.recipe import Recipe
 
 
 def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
@@ -27,7 +28,7 @@ def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
         300,
         250,
     )
-    assert made.plans_manager.plans["resunet_ds"] == {}  # what is saved as plans.json
+    assert made.plans_manager.plans["resunet_ds"] == Recipe().to_mapping()  # what is saved as plans.json
     assert dataset[0]["configurations"]["3d_fullres"]["patch_size"] == [128, 160, 112]
 
 

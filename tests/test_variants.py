@@ -57,7 +57,7 @@ def test_nnunet_finds_it_and_its_factor_alone_differs(dataset, name):
 
 def test_what_a_variant_changes_is_in_the_saved_plans_and_the_log(dataset):
     made = trainer(dataset, kind=variants.ResUNetDSTrainerBCE)
-    assert made.plans_manager.plans["resunet_ds"] == {"gamma": 0.0}
+    assert made.plans_manager.plans["resunet_ds"]["gamma"] == 0
     made = trainer(dataset, kind=variants.ResUNetDSTrainerNoResidual)
     architecture = made.plans_manager.plans["configurations"]["3d_fullres"]["architecture"]
     assert architecture["arch_kwargs"]["residual"] is False

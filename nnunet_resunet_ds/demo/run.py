@@ -18,7 +18,7 @@ N_HELD_OUT = 4
 # A network that two cores train in about five minutes. The paper's would need days here.
 PLAN_FLAGS = (
     "--patch-size", "40", "48", "48", "--features", "12", "24", "48", "96", "--lr", "2e-3",
-    "--epochs", "18", "--iterations", "20", "--val-iterations", "4",
+    "--epochs", "18", "--iterations", "20", "--val-iterations", "10", "--plateau-patience", "1",
 )  # fmt: skip
 
 PHANTOMS = "phantoms"
