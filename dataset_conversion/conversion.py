@@ -16,7 +16,7 @@ from dataset_conversion.placement import Placement, check_placement
 from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
-from dataset_conversion.write import DATASET_JSON, case_files, write_case, write_dataset_json
+from dataset_conversion.write import DATASET_JSON, case_files, is_written, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
@@ -155,7 +155,7 @@ def _unchanged(
 ) -> dict[str, Any]:
     """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
     unchanged = unchanged_cases(manifest, cases, made)
-    whole = {case.case_id for case in cases if all((dataset / file).is_file() for file in case_files(case).values())}
+    whole = {case.case_id for case in cases if is_written(case, dataset)}
     return {case_id: entry for case_id, entry in unchanged.items() if case_id in whole}
 
 

@@ -103,7 +103,8 @@ def _open(case: RawCase, edition: Edition) -> _Opened:
 def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
     """Name the images that hold nothing, or values that the header's scale makes infinite."""
     empty = [channel for channel in values if not values[channel].any()]
-    infinite = [channel for channel in values if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
+    floats = [channel for channel in values if np.issubdtype(values[channel].dtype, np.floating)]
+    infinite = [channel for channel in floats if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
     return [
         *(f"{case.images[channel]}: {channel} is zero everywhere; get the file again" for channel in empty),
         *(f"{case.images[channel]}: {channel} has infinite values; get the file again" for channel in infinite),

@@ -6,7 +6,7 @@ from typing import Any
 
 from dataset_conversion.manifest import is_unchanged
 from dataset_conversion.scan import RawCase
-from dataset_conversion.write import case_files
+from dataset_conversion.write import is_written
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
 
@@ -32,8 +32,7 @@ def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, A
     for case in cases:
         try:
             record = read_json(_file(staging, case.case_id))
-            whole = all((staging / file).exists() for file in case_files(case).values())
-            if whole and record["made_with"] == made and is_unchanged(record["entry"], case):
+            if is_written(case, staging) and record["made_with"] == made and is_unchanged(record["entry"], case):
                 finished[case.case_id] = record["entry"]
         except (InputError, OSError, LookupError, TypeError):
             continue  # no record, or a damaged one: not finished

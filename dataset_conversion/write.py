@@ -84,6 +84,11 @@ def case_files(case: RawCase) -> dict[str, Path]:
     return files
 
 
+def is_written(case: RawCase, dataset: Path) -> bool:
+    """Tell whether every file of a case is in a dataset."""
+    return all((dataset / file).is_file() for file in case_files(case).values())
+
+
 def image_names(case_id: str) -> list[str]:
     """Return nnU-Net's file names of a case's channels, in their order."""
     return [f"{case_id}_{index:04d}{FILE_ENDING}" for index in range(len(CHANNEL_NAMES))]

@@ -22,7 +22,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI1_HEADER_BYTES = 348
 _FLOAT_DATATYPES = {16: "f4", 64: "f8"}
 """NIfTI-1's codes of the types that can hold NaN."""
-_FLOAT_BITS = {16: 32, 64: 64}
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -215,14 +214,13 @@ def _nifti1_problem(content: bytes) -> str | None:
     if not orders or len(content) < _NIFTI1_HEADER_BYTES:
         return None
     layout = _nifti1_layout(content, orders[0])
-    if not math.isfinite(layout.offset) or layout.bits_per_voxel != _FLOAT_BITS.get(
-        layout.datatype, layout.bits_per_voxel
-    ):
+    kind = _FLOAT_DATATYPES.get(layout.datatype)
+    dtype = np.dtype(f"{orders[0]}{kind}") if kind else None
+    if not math.isfinite(layout.offset) or (dtype and layout.bits_per_voxel != 8 * dtype.itemsize):
         return "its header is damaged"
     if len(content) < layout.end:
         return f"{len(content)} of {layout.end} bytes are there"
-    if layout.datatype in _FLOAT_DATATYPES:
-        dtype = f"{orders[0]}{_FLOAT_DATATYPES[layout.datatype]}"
+    if dtype:
         voxels = np.frombuffer(content, dtype, layout.n_voxels, int(layout.offset))
         if not np.isfinite(voxels).all():
             return "it holds NaN or infinite values"
