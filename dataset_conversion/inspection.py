@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.channels import read_channels
 from dataset_conversion.edition import Edition
 from dataset_conversion.intensity import (
     MAX_NON_ZERO,
@@ -16,16 +14,13 @@ from dataset_conversion.intensity import (
     MIN_COVERAGE,
     Mask,
     Values,
-    background_fill,
     brain_mask,
     coverage,
     saturated_share,
-    without_fill,
 )
-from dataset_conversion.labels import label_counts, tissue_voxels, unknown_labels
+from dataset_conversion.labels import tissue_voxels
+from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels, shortened
 from nnunet_resunet_ds.regions import Tissue
 
 
@@ -54,97 +49,30 @@ class CaseReport:
 
 def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
     """Open every file of a case, complete or not, and report on it."""
-    opened = _open(case, edition)
-    values: dict[str, Values] = {channel: sitk.GetArrayViewFromImage(image) for channel, image in opened.images.items()}
-    fills = {channel: fill for channel in values if (fill := background_fill(values[channel])) is not None}
-    values |= {channel: without_fill(values[channel], fill) for channel, fill in fills.items()}
-    geometry_problems, misplaced = _compare_geometry(opened.grids)
-    problems = [*opened.problems, *_value_problems(case, values), *geometry_problems]
-    if problems or not values:
+    opened = open_case(case, edition)
+    if not opened.grids:
+        return CaseReport(opened.problems)
+    comparison = compare_grids(opened.grids)
+    problems = [*opened.problems, *comparison.differences]
+    if problems or not opened.values:
         return CaseReport(problems)
-    brain = brain_mask(values)
-    warnings = _intensity_warnings(values, brain)
+    brain = brain_mask(opened.values)
+    warnings = intensity_warnings(opened.values, brain)
+    fixes = Fixes(opened.fills, comparison.misplaced)
     if opened.labels is None:
-        return CaseReport([], warnings, Fixes(fills, misplaced))
+        return CaseReport([], warnings, fixes)
     voxels = tissue_voxels(opened.counts, edition)
     warnings += _label_warnings(opened.labels, voxels, brain)
-    return CaseReport([], warnings, Fixes(fills, misplaced), voxels)
+    return CaseReport([], warnings, fixes, voxels)
 
 
-@dataclass
-class _Opened:
-    images: dict[str, sitk.Image] = field(default_factory=dict)
-    """Channel name → 3-D image."""
-    labels: NDArray[np.integer] | None = None
-    counts: dict[int, int] = field(default_factory=dict)
-    """Voxels of each raw label value."""
-    grids: dict[Path, sitk.Image] = field(default_factory=dict)
-    """One 3-D image a file."""
-    problems: list[str] = field(default_factory=list)
+def intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:
+    """Return ``KIND: detail`` of what is odd about the images of a case.
 
-
-def _open(case: RawCase, edition: Edition) -> _Opened:
-    opened = _Opened()
-    for path in case.files:
-        try:
-            if path == case.segmentation:
-                opened.grids[path], opened.labels = read_labels(path)
-                opened.counts = label_counts(opened.labels, edition)
-                opened.problems += unknown_labels(path, opened.labels, opened.counts, edition)
-            else:
-                channels = read_channels(path, case, edition)
-                opened.images |= channels
-                opened.grids[path] = next(iter(channels.values()))
-        except InputError as error:
-            opened.problems.append(str(error))
-    return opened
-
-
-def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
-    """Name the images that hold nothing, or values that the header's scale makes infinite."""
-    empty = [channel for channel in values if not values[channel].any()]
-    floats = [channel for channel in values if np.issubdtype(values[channel].dtype, np.floating)]
-    infinite = [channel for channel in floats if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
-    return [
-        *(f"{case.images[channel]}: {channel} is zero everywhere; get the file again" for channel in empty),
-        *(f"{case.images[channel]}: {channel} has infinite values; get the file again" for channel in infinite),
-    ]
-
-
-def _compare_geometry(grids: Mapping[Path, sitk.Image]) -> tuple[list[str], dict[Path, str]]:
-    """Compare the voxel grids of a case's files with the one that most of them have.
-
-    Returns:
-        A line for each file that lies elsewhere, and what is to be mended: files whose header does not say where they
-        lie, or whose spacing is off by less than matters, which nnU-Net would refuse.
+    Args:
+        values: channel name → voxels (Z, Y, X).
+        brain: where any of them is non-zero.
     """
-    if not grids:
-        return [], {}
-    placeless = frozenset(path for path, grid in grids.items() if not has_place(grid))
-    if placeless == set(grids):
-        placeless = frozenset()  # then they all lie in the same nowhere
-
-    def difference(path: Path, other: Path) -> str | None:
-        return geometry_difference(grids[path], grids[other], voxels_only=bool({path, other} & placeless))
-
-    placed = [path for path in grids if path not in placeless]
-    reference = max(placed, key=lambda path: sum(not difference(other, path) for other in grids))
-    problems = [
-        f"{path}: {found} as in {reference.name}; co-register all images of the case on one grid"
-        for path in grids
-        if (found := difference(path, reference))
-    ]
-    spacing = grids[reference].GetSpacing()
-    misplaced = {
-        path: f"spacing {shortened(grids[path].GetSpacing())}"
-        for path in grids
-        if not np.allclose(grids[path].GetSpacing(), spacing)
-    }
-    misplaced |= dict.fromkeys(placeless, "neither qform nor sform")
-    return problems, misplaced
-
-
-def _intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:
     shares = coverage(values, brain)
     warnings = []
     if brain.mean() > MAX_NON_ZERO:

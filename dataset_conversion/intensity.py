@@ -13,10 +13,8 @@ MAX_SATURATED = 0.01
 """Share of the non-zero voxels that may have the largest value."""
 MIN_COVERAGE = 0.9
 """Share of the brain (any modality non-zero) that each modality must cover."""
-MAX_NON_ZERO = 0.95
-"""Share of all voxels that may be non-zero; a brain fills about a sixth of a BraTS volume."""
-
-
+MAX_NON_ZERO = 0.75
+"""Share of all voxels that may be non-zero; a brain fills about a sixth of a BraTS volume, half of its own box."""
 SENTINEL = -32768
 """Stands for background wherever it is: the smallest 16-bit number."""
 

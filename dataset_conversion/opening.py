@@ -1,0 +1,117 @@
+"""Reading every file of a case into memory, and what is wrong with the files as such and as a set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.channels import read_channels
+from dataset_conversion.edition import Edition
+from dataset_conversion.intensity import Values, background_fill, without_fill
+from dataset_conversion.labels import label_counts, unknown_labels
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels, shortened
+
+
+@dataclass
+class OpenedCase:
+    """What the files of a case hold, as far as they can be read."""
+
+    values: dict[str, Values] = field(default_factory=dict)
+    """Channel name → voxels (Z, Y, X) whose background is 0."""
+    fills: dict[str, float] = field(default_factory=dict)
+    """Channel name → the value that its background had instead of 0, where it had."""
+    labels: NDArray[np.integer] | None = None
+    counts: dict[int, int] = field(default_factory=dict)
+    """Voxels of each raw label value."""
+    grids: dict[Path, sitk.Image] = field(default_factory=dict)
+    """One 3-D image a file."""
+    problems: list[str] = field(default_factory=list)
+
+
+class GridComparison(NamedTuple):
+    """How the voxel grids of a case's files lie to each other."""
+
+    reference: sitk.Image
+    """Of the grid that most files have."""
+    differences: list[str]
+    """A line for each file that lies elsewhere."""
+    misplaced: dict[Path, str]
+    """What is to be mended: files whose header does not say where they lie, or whose spacing is off by less than
+    matters, which nnU-Net would refuse."""
+
+
+def open_case(case: RawCase, edition: Edition) -> OpenedCase:
+    """Read every file of a case, complete or not; a background of another value becomes 0."""
+    opened = OpenedCase()
+    for path in case.files:
+        try:
+            if path == case.segmentation:
+                opened.grids[path], opened.labels = read_labels(path)
+                opened.counts = label_counts(opened.labels, edition)
+                opened.problems += unknown_labels(path, opened.labels, opened.counts, edition)
+            else:
+                channels = read_channels(path, case, edition)
+                opened.grids[path] = next(iter(channels.values()))
+                opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
+        except InputError as error:
+            opened.problems.append(str(error))
+    _clear_backgrounds(opened)
+    opened.problems += _value_problems(case, opened.values)
+    return opened
+
+
+def compare_grids(grids: Mapping[Path, sitk.Image], *, voxels_only: bool = False) -> GridComparison:
+    """Compare the voxel grids of a case's files, of which there is at least one, with the one that most of them have.
+
+    Args:
+        grids: one 3-D image a file.
+        voxels_only: compare size and spacing alone.
+    """
+    placeless = frozenset(path for path, grid in grids.items() if not has_place(grid))
+    if placeless == set(grids):
+        placeless = frozenset()  # then they all lie in the same nowhere
+
+    def difference(path: Path, other: Path) -> str | None:
+        only_voxels = voxels_only or bool({path, other} & placeless)
+        return geometry_difference(grids[path], grids[other], voxels_only=only_voxels)
+
+    placed = [path for path in grids if path not in placeless]
+    reference = max(placed, key=lambda path: sum(not difference(other, path) for other in grids))
+    differences = [
+        f"{path}: {found} as in {reference.name}; co-register all images of the case on one grid"
+        for path in grids
+        if (found := difference(path, reference))
+    ]
+    spacing = grids[reference].GetSpacing()
+    misplaced = {
+        path: f"spacing {shortened(grids[path].GetSpacing())}"
+        for path in grids
+        if not np.allclose(grids[path].GetSpacing(), spacing)
+    }
+    misplaced |= dict.fromkeys(placeless, "neither qform nor sform")
+    return GridComparison(grids[reference], differences, misplaced)
+
+
+def _clear_backgrounds(opened: OpenedCase) -> None:
+    for channel, values in opened.values.items():
+        fill = background_fill(values)
+        if fill is not None:
+            opened.fills[channel] = fill
+    opened.values |= {channel: without_fill(opened.values[channel], fill) for channel, fill in opened.fills.items()}
+
+
+def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
+    """Name the images that hold nothing, or values that the header's scale makes infinite."""
+    empty = [channel for channel in values if not values[channel].any()]
+    floats = [channel for channel in values if np.issubdtype(values[channel].dtype, np.floating)]
+    infinite = [channel for channel in floats if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
+    return [
+        *(f"{case.images[channel]}: {channel} is zero everywhere; get the file again" for channel in empty),
+        *(f"{case.images[channel]}: {channel} has infinite values; get the file again" for channel in infinite),
+    ]
