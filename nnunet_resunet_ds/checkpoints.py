@@ -16,6 +16,9 @@ from nnunet_resunet_ds.files import replacing
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
 """nnU-Net's names, and ours for the epoch of the lowest validation loss (decision D7)."""
+CONTINUE_REMEDY = (
+    "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"
+)
 
 Checkpoint = dict[str, Any]
 
@@ -110,22 +113,22 @@ def remove_half_written(folder: Path) -> None:
         path.unlink()
 
 
-def check_weights_fit(path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> None:
+def check_weights_fit(
+    path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Tensor], remedy: str = CONTINUE_REMEDY
+) -> None:
     """Refuse the weights of another network.
 
     Args:
         path: of the checkpoint, for the message.
         weights: of the checkpoint.
         network: the state dict to be filled.
+        remedy: what to do, for the message.
 
     Raises:
         InputError: names or shapes differ; the message names the first difference.
     """
     for difference in _differences(weights, network):
-        msg = (
-            f"{path}: its weights are of another network ({difference}); continue with the trainer and plans that made "
-            "it, or train into another folder by giving the plans another --name"
-        )
+        msg = f"{path}: its weights are of another network ({difference}); {remedy}"
         raise InputError(msg)
 
 

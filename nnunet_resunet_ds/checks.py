@@ -40,6 +40,17 @@ def check_positive(name: str, value: object) -> None:
         raise InputError(msg)
 
 
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but a bool.
+
+    Raises:
+        InputError: with the name and what was got.
+    """
+    if not isinstance(value, bool):
+        msg = f"{name} must be true or false; got {value!r}"
+        raise InputError(msg)
+
+
 def check_name(what: str, name: str) -> None:
     """Refuse a name that is not safe as part of a file name.
 

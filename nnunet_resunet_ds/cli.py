@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.commands import convert, demo, env, plan, postprocess, splits, submission
+from nnunet_resunet_ds.commands import convert, demo, env, plan, postprocess, predict, splits, submission
 from nnunet_resunet_ds.errors import InputError
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "splits": splits,
     "plan": plan,
+    "predict": predict,
     "postprocess": postprocess,
     "submission": submission,
     "demo": demo,

@@ -5,7 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
@@ -14,6 +14,7 @@ from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32, PRECISIONS
 MIN_GAIN = 1.2
 """bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
 _DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
+_CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 _PROBE_FEATURES, _PROBE_SIZE, _PROBE_REPEATS = 64, 24, 5
 
 
@@ -40,6 +41,30 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which to run the network."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.device) -> bool:
+    """Convert, in place, the convolutions of a network that is to predict on a CPU, and tell whether that was done.
+
+    It is faster than autocast, which converts weights and tensors to and fro in each forward pass. Norms keep fp32
+    parameters, and average pooling, which has no such kernel on a CPU, computes in fp32. A network of other parts stays
+    as it is, for autocast.
+    """
+    with_weights = [module for module in network.modules() if list(module.parameters(recurse=False))]
+    convertible = all(isinstance(module, (*_CONVOLUTIONS, nn.InstanceNorm3d)) for module in with_weights)
+    if dtype is None or device.type != "cpu" or not convertible:
+        return False
+    for module in network.modules():
+        if isinstance(module, _CONVOLUTIONS):
+            module.to(dtype)
+        elif type(module) is nn.AvgPool3d:
+            module.__class__ = _AvgPool3dInFp32
+    return True
+
+
+class _AvgPool3dInFp32(nn.AvgPool3d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
 
 
 @functools.cache

@@ -1,22 +1,39 @@
-"""The whole post-processing of one case."""
+"""The whole post-processing of one case: thresholds, then the steps, each of which can be explained."""
 
+from dataclasses import dataclass
+
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
-from nnunet_resunet_ds.regions import ET, REGIONS
+from postprocessing.components import remove_components
 from postprocessing.config import PostprocessingConfig
-from postprocessing.enhancing_tumor import apply_et_rules
+from postprocessing.enhancing_tumor import remove_doubtful_total
+from postprocessing.membership import MEMBERSHIPS, Labels
+from postprocessing.morphology import close_region, open_region
 from postprocessing.thresholds import apply_thresholds
 
-_ET_CHANNEL = REGIONS.index(ET)
+
+@dataclass(frozen=True)
+class Change:
+    """What one step did to one case."""
+
+    step: str
+    voxels: int
+    """That have another label since."""
+    components: int
+    """That these voxels form."""
+    mean_probability: float | None
+    """Of the step's region over these voxels; None where there are none."""
 
 
-def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> NDArray[np.uint8]:
+def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> Labels:
     """Turn region probabilities into a label map.
 
     Args:
         probabilities: (R, Z, Y, X): WT, TC, ET, then further disjoint regions as configured.
-        config: thresholds and rules, for example ``PostprocessingConfig.paper()``.
+        config: thresholds and steps, for example ``PostprocessingConfig.paper()``.
 
     Returns:
         Labels (Z, Y, X) in nnU-Net's values: 0 background, 1 ED, 2 NCR, 3 ET, and those of the further regions.
@@ -24,5 +41,46 @@ def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfi
     Raises:
         InputError: the array is not (R, Z, Y, X), or not probabilities.
     """
+    return postprocess_explained(probabilities, config)[0]
+
+
+def postprocess_explained(
+    probabilities: NDArray[np.floating], config: PostprocessingConfig
+) -> tuple[Labels, list[Change]]:
+    """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
-    return apply_et_rules(labels, probabilities[_ET_CHANNEL], config)
+    steps = [step for step in config.steps if config.is_on(step)]
+    foreground = labels > 0
+    if not foreground.any():
+        return labels, [Change(step, 0, 0, None) for step in steps]
+    box = find_objects(foreground.view(np.uint8))[0]  # no step reaches beyond it
+    inside, inside_probabilities = labels[box], probabilities[(slice(None), *box)]
+    changes = []
+    for step in steps:
+        after = apply_step(step, inside, inside_probabilities, config)
+        changes.append(_change(step, after != inside, inside_probabilities, config))
+        inside = after
+    labels[box] = inside
+    return labels, changes
+
+
+def apply_step(step: str, labels: Labels, probabilities: NDArray[np.floating], config: PostprocessingConfig) -> Labels:
+    """Return labels (Z, Y, X) after one step of `STEPS`; those given stay as they are."""
+    name, operation = step.split("_")
+    if operation == "total":
+        return remove_doubtful_total(labels, probabilities, config)
+    if operation == "components":
+        return remove_components(labels, probabilities, config, name)
+    change = open_region if operation == "opening" else close_region
+    return change(labels, getattr(config, step), name)
+
+
+def _change(
+    step: str, changed: NDArray[np.bool_], probabilities: NDArray[np.floating], config: PostprocessingConfig
+) -> Change:
+    n_voxels = int(np.count_nonzero(changed))
+    if not n_voxels:
+        return Change(step, 0, 0, None)
+    _, n_components = cc3d.connected_components(changed, connectivity=config.connectivity, return_N=True)
+    channel = MEMBERSHIPS[step.partition("_")[0]].channel
+    return Change(step, n_voxels, int(n_components), float(probabilities[channel][changed].mean(dtype=np.float64)))

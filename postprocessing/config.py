@@ -1,11 +1,11 @@
-"""Every number of the post-processing in one object that goes to and from ``postprocessing.json``."""
+"""Every setting of the post-processing in one object that goes to and from ``postprocessing.json``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_entries, check_number, check_whole_number
+from nnunet_resunet_ds.checks import check_choice, check_entries, check_flag, check_number, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
 from nnunet_resunet_ds.regions import RC, Tissue
@@ -14,6 +14,13 @@ MAX_LABEL = 255
 """Of a uint8 label map."""
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
+MAX_RADIUS = 20
+"""Of opening and closing, in voxels."""
+OPERATIONS = ("opening", "closing", "components")
+STEPS = (*(f"{region}_{operation}" for operation in OPERATIONS for region in ("wt", "tc", "et")), "et_total")
+"""What can follow the thresholds, in the order that is usual."""
+AVERAGES = ("probabilities", "logits")
+"""What flips, tiles and folds were averaged in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,11 @@ RESECTION_CAVITY = FurtherRegion(name=RC.name, label=int(Tissue.FURTHER))
 
 @dataclass(frozen=True, kw_only=True)
 class PostprocessingConfig:
-    """Thresholds (paper section 5, decision D9) and enhancing-tumour rules (D10). The defaults are the paper's.
+    """Thresholds (paper section 5, decision D9), then steps that are each off where their number is 0.
+
+    The defaults are the paper's: of the steps, the enhancing-tumour rules (D10); the others (D11) are there to be
+    tuned. Sizes and radii are in voxels. A voxel that leaves WT becomes background, one that leaves TC becomes ED, one
+    that leaves ET becomes NCR.
 
     Raises:
         InputError: a value is of the wrong type or out of range.
@@ -43,24 +54,58 @@ class PostprocessingConfig:
     """Below this probability of tumour core, the rest of whole tumour is ED."""
     et: float = 0.45
     """Below this probability of enhancing tumour, the rest of tumour core is NCR."""
+    nested: bool = True
+    """Whether TC counts inside WT only, and ET inside TC only; nnU-Net paints each wherever it is probable."""
     further: tuple[FurtherRegion, ...] = (RESECTION_CAVITY,)
     """Outputs after WT, TC and ET, in their order; painted in this order, the last one wins."""
+    steps: tuple[str, ...] = STEPS
+    """What follows the thresholds, in this order."""
+    wt_opening: int = 0
+    """Radius of the opening of WT: what is thinner goes."""
+    tc_opening: int = 0
+    et_opening: int = 0
+    wt_closing: int = 0
+    """Radius of the closing of WT: gaps that are thinner become ED, in TC and ET NCR and ET of the region around."""
+    tc_closing: int = 0
+    et_closing: int = 0
+    wt_component_voxels: int = 0
+    """A WT component smaller than this is doubtful."""
+    wt_component_probability: float = 1.0
+    """A doubtful component with a mean probability of its region below this goes; 1: whatever the probability."""
+    tc_component_voxels: int = 0
+    tc_component_probability: float = 1.0
     et_component_voxels: int = 16
-    """An ET component smaller than this is doubtful."""
     et_component_probability: float = 0.9
-    """A doubtful ET component with a mean ET probability below this becomes NCR."""
     et_total_voxels: int = 73
     """If all ET together is smaller than this, all of it is doubtful."""
     et_total_probability: float = 0.9
-    """Doubtful total ET with a mean ET probability below this becomes NCR."""
+    """Doubtful total ET with a mean ET probability below this becomes NCR; 1: whatever the probability."""
     connectivity: int = 6
-    """Of ET components."""
+    """Of components."""
+    averaging: str | None = None
+    """What the probabilities were averaged in that these numbers were tuned on; None where they were not tuned."""
 
     def __post_init__(self) -> None:
-        for name in ("wt", "tc", "et", "et_component_probability", "et_total_probability"):
+        for name in THRESHOLDS + PROBABILITIES:
             check_number(name, getattr(self, name), at_most=1)
-        for name in ("et_component_voxels", "et_total_voxels"):
+        for name in SIZES:
             check_whole_number(name, getattr(self, name), at_least=0)
+        for name in RADII:
+            check_whole_number(name, getattr(self, name), at_least=0, at_most=MAX_RADIUS)
+        check_flag("nested", self.nested)
+        self._check_further()
+        for step in self.steps:
+            check_choice("each of steps", step, STEPS)
+        if len(set(self.steps)) < len(self.steps):
+            msg = f"each of steps can be there once; got {', '.join(self.steps)}"
+            raise InputError(msg)
+        if self.connectivity not in CONNECTIVITIES:
+            msg = f"connectivity must be one of {CONNECTIVITIES}; got {self.connectivity!r}"
+            raise InputError(msg)
+        if self.averaging is not None:
+            check_choice("averaging", self.averaging, AVERAGES)
+
+    def _check_further(self) -> None:
         labels = [region.label for region in self.further]
         if len(set(labels)) != len(labels):
             msg = f"each of the further regions needs a label of its own; got {labels}"
@@ -68,14 +113,30 @@ class PostprocessingConfig:
         for region in self.further:
             check_number(f"threshold of {region.name}", region.threshold, at_most=1)
             check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
-        if self.connectivity not in CONNECTIVITIES:
-            msg = f"connectivity must be one of {CONNECTIVITIES}; got {self.connectivity!r}"
-            raise InputError(msg)
+
+    def is_on(self, step: str) -> bool:
+        """Tell whether a step can change anything."""
+        name = step.replace("components", "component_voxels").replace("total", "total_voxels")
+        return bool(getattr(self, name))
 
     @classmethod
     def paper(cls) -> "PostprocessingConfig":
         """Return the paper's numbers."""
         return cls()
+
+    @classmethod
+    def preset(cls, name: str) -> "PostprocessingConfig":
+        """Return the settings of a name.
+
+        Args:
+            name: one of `PRESETS`: ``paper``; ``none``, nested thresholds of 0.5 and no step; ``nnunet``, what
+                ``nnUNetv2_predict`` does: 0.5, not nested, and no step.
+
+        Raises:
+            InputError: no such preset.
+        """
+        check_choice("the preset", name, tuple(PRESETS))
+        return cls(**PRESETS[name])
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> "PostprocessingConfig":
@@ -88,6 +149,11 @@ class PostprocessingConfig:
         values = dict(mapping)
         if "further" in values:
             values["further"] = _further_regions(values["further"])
+        if "steps" in values:
+            if not isinstance(values["steps"], list | tuple):
+                msg = f"steps must be a list of {', '.join(STEPS)}; got {values['steps']!r}"
+                raise InputError(msg)
+            values["steps"] = tuple(values["steps"])
         return cls(**values)
 
     @classmethod
@@ -114,6 +180,19 @@ class PostprocessingConfig:
     def to_json(self, path: Path) -> None:
         """Write ``postprocessing.json``."""
         write_json(self.to_mapping(), path)
+
+
+THRESHOLDS = ("wt", "tc", "et")
+RADII = tuple(f"{region}_{operation}" for operation in ("opening", "closing") for region in THRESHOLDS)
+SIZES = (*(f"{region}_component_voxels" for region in THRESHOLDS), "et_total_voxels")
+PROBABILITIES = (*(f"{region}_component_probability" for region in THRESHOLDS), "et_total_probability")
+
+_AS_NNUNET: dict[str, Any] = {"wt": 0.5, "tc": 0.5, "et": 0.5, "steps": ()}
+PRESETS: Mapping[str, dict[str, Any]] = {
+    "paper": {},
+    "none": _AS_NNUNET,
+    "nnunet": {**_AS_NNUNET, "nested": False},
+}
 
 
 def _further_regions(entries: Any) -> tuple[FurtherRegion, ...]:  # noqa: ANN401 (JSON may hold anything)

@@ -1,4 +1,4 @@
-"""Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` wrote."""
+"""Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
 import zipfile
 import zlib
@@ -12,23 +12,28 @@ from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.images import read_image, write_labels
-from postprocessing.case import postprocess
+from postprocessing.case import Change, postprocess_explained
+from postprocessing.changes import TABLE, write_changes
 from postprocessing.config import PostprocessingConfig
+from postprocessing.model_config import SETTINGS
 
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as SimpleITK reads the image."""
 LABEL_SUFFIX = ".nii.gz"
-SETTINGS = "postprocessing.json"
-"""Written beside the label maps: what they were made with."""
+RUN = "run.json"
+"""Of our ``predict``: says what probabilities are an average of."""
 
 
-def postprocess_folder(input_folder: Path, output_folder: Path, config: PostprocessingConfig) -> list[Path]:
-    """Write a label map for every ``.npz`` of a prediction folder, with the geometry of the stock label map beside it.
+def postprocess_folder(
+    input_folder: Path, output_folder: Path, config: PostprocessingConfig
+) -> dict[str, list[Change]]:
+    """Write a label map for every ``.npz`` of a prediction folder, with the geometry of the label map beside it.
 
-    A case that fails does not stop the others.
+    The settings are written beside the label maps, and a table of what each step changed. A case that fails does not
+    stop the others.
 
     Returns:
-        The label maps written, by case name.
+        What was changed in each case written, by its name.
 
     Raises:
         InputError: there are no probabilities, they are of other regions, the output is the input, or cases failed;
@@ -41,16 +46,24 @@ def postprocess_folder(input_folder: Path, output_folder: Path, config: Postproc
         raise InputError(msg)
     output_folder.mkdir(parents=True, exist_ok=True)
     config.to_json(output_folder / SETTINGS)
-    written: list[Path] = []
+    written: dict[str, list[Change]] = {}
     failures = _without_probabilities(input_folder)
     for path in tqdm(probability_files, desc="postprocess", unit="case"):
         try:
-            written.append(_postprocess_file(path, output_folder, config))
+            written[path.name.removesuffix(".npz")] = _postprocess_file(path, output_folder, config)
         except InputError as error:
             failures.append(str(error))
+    write_changes(written, output_folder / TABLE)
     if failures:
         raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
     return written
+
+
+def averaging_of(folder: Path) -> str:
+    """Return what the probabilities of a prediction folder are an average of; nnU-Net's are of logits."""
+    run = folder / RUN
+    content = read_json(run) if run.is_file() else {}
+    return str(content.get("average", "logits"))
 
 
 def read_probabilities(path: Path) -> NDArray[np.floating]:
@@ -101,7 +114,7 @@ def _without_probabilities(folder: Path) -> list[str]:
     ]
 
 
-def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig) -> Path:
+def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig) -> list[Change]:
     stock = path.with_name(path.name.removesuffix(".npz") + LABEL_SUFFIX)
     geometry = read_image(stock)
     probabilities = read_probabilities(path)
@@ -110,10 +123,9 @@ def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingCon
         msg = f"{path}: probabilities of shape {probabilities.shape[1:]} do not fit {stock.name} of shape {shape}"
         raise InputError(msg)
     try:
-        labels = postprocess(probabilities, config)
+        labels, changes = postprocess_explained(probabilities, config)
     except InputError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
-    output = output_folder / stock.name
-    write_labels(labels, geometry, output)
-    return output
+    write_labels(labels, geometry, output_folder / stock.name)
+    return changes

@@ -1,4 +1,4 @@
-"""Region probabilities to labels by nested thresholds (paper section 5, decision D9)."""
+"""Region probabilities to labels by thresholds, nested as in paper section 5 (decision D9) or as nnU-Net paints."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,11 @@ def apply_thresholds(probabilities: NDArray[np.floating], config: Postprocessing
     wt, tc, et, *further = probabilities
     # Python floats, so that numpy compares in the dtype of the probabilities: 0.45 in float32 is not below 0.45
     whole_tumour = wt >= float(config.wt)
-    tumour_core = whole_tumour & (tc >= float(config.tc))
-    enhancing = tumour_core & (et >= float(config.et))
+    tumour_core = tc >= float(config.tc)
+    enhancing = et >= float(config.et)
+    if config.nested:
+        tumour_core &= whole_tumour
+        enhancing &= tumour_core
     labels = np.full(wt.shape, Tissue.BACKGROUND, dtype=np.uint8)
     labels[whole_tumour] = Tissue.ED
     labels[tumour_core] = Tissue.NCR

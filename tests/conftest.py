@@ -13,6 +13,16 @@ from dataset_conversion.write import write_dataset_json
 settings.register_profile("project", deadline=None)  # other work may run on the same cores
 settings.load_profile("project")
 
+RESAMPLING = {
+    f"resampling_fn_{what}{suffix}": value
+    for what, order in (("data", 3), ("seg", 1), ("probabilities", 1))
+    for suffix, value in (
+        ("", "resample_data_or_seg_to_shape"),
+        ("_kwargs", {"is_seg": what == "seg", "order": order, "order_z": 0, "force_separate_z": None}),
+    )
+}
+"""nnU-Net's own, as its plans name them."""
+
 REAL_CASES = Path(__file__).parents[2] / "shared" / "data" / "brats2021"
 
 
@@ -64,7 +74,10 @@ def dataset(nnunet_folders):
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {},
+        "foreground_intensity_properties_per_channel": {
+            str(channel): {"percentile_00_5": 50.0, "percentile_99_5": 2000.0, "mean": 500.0, "std": 200.0}
+            for channel in range(4)
+        },
         "configurations": {
             "2d": {"patch_size": [192, 160], "spacing": [1.0, 1.0], "median_image_size_in_voxels": [163.0, 137.0]},
             "3d_fullres": {
@@ -77,6 +90,7 @@ def dataset(nnunet_folders):
                 "spacing": [1.0, 1.0, 1.0],
                 "normalization_schemes": ["ZScoreNormalization"] * 4,
                 "use_mask_for_norm": [True] * 4,
+                **RESAMPLING,
                 "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
             },
         },

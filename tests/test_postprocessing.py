@@ -13,12 +13,19 @@ from scipy import ndimage
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
-from postprocessing.enhancing_tumor import apply_et_rules
+from postprocessing.case import apply_step
 from postprocessing.folder import postprocess_folder
 from postprocessing.thresholds import apply_thresholds
 
 PAPER = PostprocessingConfig.paper()
 BACKGROUND, ED, NCR, ET, RC = range(5)
+
+
+def apply_et_rules(labels, et, config):
+    """The two steps of D10 alone, for probabilities of ET alone."""
+    for step in ("et_components", "et_total"):
+        labels = apply_step(step, labels, np.stack([et, et, et]), config)
+    return labels
 
 
 def test_the_defaults_are_the_paper_s():
@@ -229,7 +236,12 @@ def test_a_folder_becomes_label_maps_with_the_stock_geometry(prediction, tmp_pat
         values = np.load(prediction / f"{case}.npz")["probabilities"]
         np.testing.assert_array_equal(sitk.GetArrayFromImage(written), postprocess(values, config))
     assert "wrote 2 label maps" in capsys.readouterr().out
-    assert sorted(p.name for p in output.iterdir()) == ["a.nii.gz", "b.nii.gz", "postprocessing.json"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        "a.nii.gz",
+        "b.nii.gz",
+        "postprocessing.json",
+        "postprocessing_changes.csv",
+    ]
 
 
 def test_a_folder_without_probabilities_says_what_is_needed(prediction, tmp_path, capsys):
@@ -273,7 +285,11 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_pat
     broken(prediction, how)
     with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written"):
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
-    assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == ["b.nii.gz", "postprocessing.json"]
+    assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
+        "b.nii.gz",
+        "postprocessing.json",
+        "postprocessing_changes.csv",
+    ]
 
 
 def test_label_maps_without_probabilities_are_named(prediction, tmp_path):

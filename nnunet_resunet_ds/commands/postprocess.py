@@ -1,29 +1,19 @@
-"""Turn region probabilities into label maps: nested thresholds, then the enhancing-tumour rules.
+"""Turn region probabilities into label maps: nested thresholds, then steps such as the enhancing-tumour rules.
 
-INPUT is what nnUNetv2_predict --save_probabilities wrote. The defaults are the paper's; a flag overrides --config.
+INPUT is what resunet-ds predict --save-probabilities or nnUNetv2_predict --save_probabilities wrote. What each step
+changed in each case is written beside the label maps.
 
-Example:
+Examples:
   resunet-ds postprocess -i out -o labels
+  resunet-ds postprocess -i out -o labels --preset none --wt-component-voxels 100
 """
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from postprocessing.config import PostprocessingConfig
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 
 SUMMARY = "probabilities → label maps"
-
-_FLAGS: dict[str, tuple[str, type, str]] = {
-    "--wt": ("wt", float, "whole-tumour threshold"),
-    "--tc": ("tc", float, "tumour-core threshold"),
-    "--et": ("et", float, "enhancing-tumour threshold"),
-    "--et-component-voxels": ("et_component_voxels", int, "an ET component below this size is doubtful"),
-    "--et-component-probability": ("et_component_probability", float, "… and NCR below this mean probability"),
-    "--et-total-voxels": ("et_total_voxels", int, "all ET together below this size is doubtful"),
-    "--et-total-probability": ("et_total_probability", float, "… and NCR below this mean probability"),
-    "--connectivity": ("connectivity", int, "of ET components: 6, 18 or 26"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of .npz and .nii.gz"
     )
     parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="for label maps")
-    parser.add_argument("--config", type=Path, metavar="JSON", help="a postprocessing.json")
-    for flag, (name, convert, text) in _FLAGS.items():
-        default = getattr(PostprocessingConfig, name)
-        parser.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{text} (default: {default})")
+    add_postprocessing_arguments(
+        parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Post-process the folder and say where the label maps and the settings are."""
-    from postprocessing.folder import SETTINGS, postprocess_folder
+    """Post-process the folder and say what that changed and where everything is."""
+    from postprocessing.changes import TABLE, summary_lines
+    from postprocessing.folder import averaging_of, postprocess_folder
+    from postprocessing.model_config import SETTINGS, config_of_predictions
 
-    base = PostprocessingConfig.from_json(options.config) if options.config else PostprocessingConfig.paper()
-    given: dict[str, Any] = {name: getattr(options, name) for name, _, _ in _FLAGS.values()}
-    overrides = {name: value for name, value in given.items() if value is not None}
-    config = PostprocessingConfig.from_mapping({**base.to_mapping(), **overrides})
-    written = postprocess_folder(options.input_folder, options.output_folder, config)
-    print(f"wrote {len(written)} label maps to {options.output_folder}, and the settings as {SETTINGS} there")
+    config = chosen_config(options, config_of_predictions(options.input_folder))
+    average = averaging_of(options.input_folder)
+    if config.averaging not in (None, average):
+        print(f"warning: tuned on an average of {config.averaging}, and these probabilities are one of {average}")
+    changes = postprocess_folder(options.input_folder, options.output_folder, config)
+    for line in summary_lines(changes):
+        print(line)
+    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS} and {TABLE} are there, too")

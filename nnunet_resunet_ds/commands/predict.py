@@ -1,0 +1,158 @@
+"""Predict label maps in one process: read, preprocess, sliding window, eight flips, thresholds and rules, write.
+
+INPUT is raw BraTS case folders of any edition, or a folder of nnU-Net images (CASE_0000.nii.gz …); or give the four
+images of one case. Label maps lie where the images do; run.json beside them says how they were made. A case that cannot
+be predicted is named at the end and does not stop the others.
+
+Examples:
+  resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
+  resunet-ds predict -i /data/BraTS2021_val -o labels -d 137 --continue
+  resunet-ds predict --t1 t1.nii.gz --t1ce t1ce.nii.gz --t2 t2.nii.gz --flair flair.nii.gz -o tumour.nii.gz -d 137
+  resunet-ds predict -i imagesTs -o ensemble -m MODEL_A -m MODEL_B --labels 2023-gli
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_resunet_ds.commands.convert import add_edition_arguments
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
+from nnunet_resunet_ds.errors import InputError
+
+if TYPE_CHECKING:
+    from dataset_conversion.edition import Edition
+    from nnunet_resunet_ds.inference.cases import CaseSet
+    from nnunet_resunet_ds.inference.folder import Predicted
+    from nnunet_resunet_ds.inference.model import Model
+    from nnunet_resunet_ds.inference.output import Output
+    from nnunet_resunet_ds.inference.predictor import Predictor
+
+SUMMARY = "images → label maps, in one process"
+_ENDING = ".nii.gz"
+_FILES = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-i", dest="inputs", nargs="+", type=Path, metavar="INPUT", help="folders to search")
+    for channel, name in _FILES.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{channel} image of a single case")
+    parser.add_argument(
+        "-o", dest="output", type=Path, required=True, metavar="OUTPUT", help="folder; or a .nii.gz, for a single case"
+    )
+    parser.add_argument("--continue", dest="resume", action="store_true", help="leave out what is already there")
+    parser.add_argument(
+        "--labels", default="nnunet", metavar="EDITION", help="label values: nnunet (default), or those of an edition"
+    )
+    parser.add_argument("--save-probabilities", action="store_true", help="in nnU-Net's format, beside the label maps")
+    add_model_arguments(parser, several=True)
+    parser.add_argument(
+        "--average",
+        choices=("probabilities", "logits"),
+        default="probabilities",
+        help="over flips, tiles and folds (default: probabilities, the paper's; nnUNetv2_predict averages logits)",
+    )
+    parser.add_argument(
+        "--tiles",
+        choices=("overlapping", "whole"),
+        default="overlapping",
+        help="whole: the network sees the volume at once, faster and slightly other results (default: overlapping)",
+    )
+    add_postprocessing_arguments(parser, "what was tuned with the model; or the paper's")
+    add_edition_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Predict, and say what came of it."""
+    from tqdm import tqdm
+
+    from nnunet_resunet_ds.inference.folder import predict_folder
+    from nnunet_resunet_ds.inference.model import load_model
+    from nnunet_resunet_ds.inference.output import Output, check_labels
+    from nnunet_resunet_ds.inference.predictor import Predictor
+    from nnunet_resunet_ds.inference.run import environment_of, settings_of
+    from postprocessing.model_config import config_of_model
+
+    models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
+    case_set = _case_set(options, models[0])
+    labels = _labels_edition(options, case_set)
+    check_labels(labels, models)
+    predictor = Predictor(
+        models,
+        device=options.device,
+        precision=options.precision,
+        use_mirroring=not options.no_tta,
+        average=options.average,
+        tiles=options.tiles,
+        postprocessing=chosen_config(options, config_of_model(models[0].folder)),
+        say=tqdm.write,
+    )
+    _introduce(predictor, case_set)
+    folder = options.output.parent if _is_file(options.output) else options.output
+    output = Output(
+        folder,
+        labels,
+        settings_of(predictor, labels.key),
+        environment_of(predictor),
+        save_probabilities=options.save_probabilities,
+    )
+    predicted = predict_folder(predictor, case_set, output, resume=options.resume)
+    _conclude(predicted, output)
+
+
+def _is_file(output: Path) -> bool:
+    return output.name.endswith(_ENDING)
+
+
+def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
+    from nnunet_resunet_ds.inference.cases import find_prediction_cases, single_case
+
+    files = {channel: getattr(options, name) for channel, name in _FILES.items() if getattr(options, name)}
+    if bool(files) == bool(options.inputs):
+        msg = f"give either folders with -i, or one case with {' '.join(f'--{name}' for name in _FILES.values())}"
+        raise InputError(msg)
+    if options.inputs:
+        if _is_file(options.output):
+            msg = f"{options.output}: cases of folders need a folder for -o"
+            raise InputError(msg)
+        return find_prediction_cases(options.inputs, model.channels, options.edition, options.edition_file)
+    missing = [f"--{name}" for channel, name in _FILES.items() if channel not in files]
+    if missing:
+        msg = f"{' '.join(missing)} missing: all four images of the case are needed"
+        raise InputError(msg)
+    return single_case(options.output.name.removesuffix(_ENDING) or "case", files, model.channels)
+
+
+def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Edition":
+    from dataset_conversion.detect import edition_by_case_ids
+    from nnunet_resunet_ds.inference.cases import NNUNET, nnunet_layout
+
+    if options.labels == NNUNET:
+        return nnunet_layout([])
+    case_ids = [case.case_id for case in case_set.cases]
+    file = options.edition_file if options.labels == "custom" else None
+    return edition_by_case_ids(options.labels, case_ids, file).edition
+
+
+def _introduce(predictor: "Predictor", case_set: "CaseSet") -> None:
+    for model in predictor.models:
+        print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
+    n_flips = 2 ** len(predictor.models[0].mirror_axes) if predictor.use_mirroring else 1
+    dtype = str(predictor.dtype).removeprefix("torch.")
+    print(f"on {predictor.device} in {dtype}: {n_flips} flips, {predictor.tiles} tiles, {predictor.average} averaged")
+    print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
+
+
+def _conclude(predicted: "Predicted", output: "Output") -> None:
+    from dataset_conversion.summary import warning_lines
+    from postprocessing.changes import summary_lines
+
+    for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):
+        print(line)
+    earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
+    print(f"wrote {len(predicted.written)} label maps to {output.folder}{earlier}")
+    if predicted.failures:
+        lines = [predicted.failures[case_id] for case_id in sorted(predicted.failures)]
+        n_failed = f"{len(lines)} cases failed; mend them and run with --continue"
+        raise InputError("\n".join([*lines, n_failed]))

@@ -1,0 +1,167 @@
+"""Finding the cases to predict, in whatever way their files lie, and reading their images."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from dataset_conversion.detect import AUTO, detect_edition
+from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.opening import compare_grids, open_case
+from dataset_conversion.scan import RawCase, find_cases
+from dataset_conversion.validate import cohort_problems
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.inference.preprocessing import Images
+from nnunet_resunet_ds.regions import Tissue
+
+NNUNET = "nnunet"
+"""The key of nnU-Net's own file names and label values, beside the editions'."""
+
+_NNUNET_IMAGE = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}})({'|'.join(map(re.escape, RAW_ENDINGS))})")
+_SYNONYMS = {
+    "T1": ("t1", "t1n", "t1w"),
+    "T1ce": ("t1ce", "t1c", "t1gd"),
+    "T2": ("t2", "t2w"),
+    "FLAIR": ("flair", "t2f", "t2flair"),
+}
+
+
+@dataclass(frozen=True)
+class CaseSet:
+    """The cases that were found."""
+
+    edition: Edition
+    """How their files are named."""
+    reason: str
+    """How that was decided, for the user."""
+    cases: list[RawCase]
+    """Whose images have the names that the edition gives channels."""
+    channels: tuple[str, ...]
+    """Those names in the model's order."""
+    problems: Mapping[str, list[str]]
+    """Case id → why it cannot be predicted."""
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """The images of one case, in memory."""
+
+    images: Images
+    """(C, Z, Y, X) in the model's order."""
+    grid: sitk.Image
+    """Where they lie."""
+    elsewhere: list[str]
+    """A line for each file whose origin or direction differs from it."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """In mm, in axis order (Z, Y, X)."""
+        spacing: tuple[float, ...] = self.grid.GetSpacing()[::-1]
+        return spacing
+
+
+def nnunet_layout(channels: Sequence[str]) -> Edition:
+    """Return nnU-Net's ``CASE_0000.nii.gz`` names and its label values, as one more edition.
+
+    Args:
+        channels: the model's, in order.
+    """
+    return Edition(
+        key=NNUNET,
+        title="nnU-Net",
+        image_suffixes={name: f"_{number:04d}" for number, name in enumerate(channels)},
+        segmentation_suffix="",
+        tissues={int(tissue): tissue for tissue in Tissue},
+        case_id=re.compile(".+"),
+    )
+
+
+def find_prediction_cases(
+    inputs: Sequence[Path], channels: Sequence[str], edition: str = AUTO, edition_file: Path | None = None
+) -> CaseSet:
+    """Find cases in raw BraTS folders of any edition, or in folders of nnU-Net images such as ``imagesTs``.
+
+    Args:
+        inputs: folders to search.
+        channels: the model's, in order.
+        edition: see `detect_edition`; ``auto`` also knows nnU-Net's names.
+        edition_file: the description of a custom edition.
+
+    Raises:
+        InputError: no case, no edition, or a model whose channels are not those of BraTS.
+    """
+    if edition == NNUNET or (edition == AUTO and edition_file is None and any(map(_has_nnunet_images, inputs))):
+        layout = nnunet_layout(channels)
+        cases = find_cases(inputs, layout)
+        problems = cohort_problems(cases, layout)
+        for case in cases:
+            problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
+        problems = {case_id: lines for case_id, lines in problems.items() if lines}
+        return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
+    decision = detect_edition(edition, inputs, edition_file)
+    cases = [replace(case, segmentation=None) for case in find_cases(inputs, decision.edition)]
+    problems = cohort_problems(cases, decision.edition)
+    return CaseSet(decision.edition, decision.reason, cases, brats_channels(channels), problems)
+
+
+def single_case(case_id: str, files: Mapping[str, Path], channels: Sequence[str]) -> CaseSet:
+    """Return the one case of these files.
+
+    Args:
+        case_id: its name.
+        files: BraTS channel name (T1, T1ce, T2, FLAIR) → file.
+        channels: the model's, in order.
+    """
+    edition = EDITIONS["2021"]  # whose layout is a file a channel
+    cases = [RawCase(case_id, files[CHANNEL_NAMES[0]].parent, files[CHANNEL_NAMES[0]].parent, dict(files))]
+    return CaseSet(edition, "as you named the files", cases, brats_channels(channels), {})
+
+
+def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:
+    """Return which of T1, T1ce, T2 and FLAIR each of a model's channels is.
+
+    Raises:
+        InputError: one of them is none of these, or two are the same.
+    """
+    plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in channels]
+    found = [next((name for name, words in _SYNONYMS.items() if word in words), None) for word in plain]
+    known = tuple(name for name in found if name is not None)
+    if len(set(known)) < len(channels):
+        msg = (
+            f"the model's channels are {', '.join(channels)}, and which of {', '.join(CHANNEL_NAMES)} they are cannot "
+            "be told: give the images as nnU-Net's CASE_0000.nii.gz …, in the model's order"
+        )
+        raise InputError(msg)
+    return known
+
+
+def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> LoadedCase:
+    """Read the images of a case; a background of another value becomes 0.
+
+    Raises:
+        InputError: a file is missing or damaged, or they are not on one grid; a line for each.
+    """
+    opened = open_case(case, edition)
+    grids = compare_grids(opened.grids, voxels_only=True) if opened.grids else None
+    problems = [*opened.problems, *(grids.differences if grids else [])]
+    if problems or grids is None:
+        raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
+    images = np.stack([opened.values[channel] for channel in channels])
+    return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences)
+
+
+def _has_nnunet_images(folder: Path) -> bool:
+    return folder.is_dir() and any(_NNUNET_IMAGE.fullmatch(path.name) for path in folder.iterdir())
+
+
+def _extra_channels(case: RawCase, n_channels: int) -> list[str]:
+    matches = [(path, _NNUNET_IMAGE.fullmatch(path.name)) for path in sorted(case.folder.glob("*_[0-9]*"))]
+    return [
+        f"{path}: the model has {n_channels} channels, 0000 to {n_channels - 1:04d}; remove this one if it is not meant"
+        for path, match in matches
+        if match and match["case"] == case.case_id and int(match["channel"]) >= n_channels
+    ]

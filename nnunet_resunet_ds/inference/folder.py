@@ -1,0 +1,175 @@
+"""Predicting many cases in one process: while the network works on one, the next is read and the last is written."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.inference.cases import CaseSet, LoadedCase, load_case
+from nnunet_resunet_ds.inference.input_warnings import input_warnings
+from nnunet_resunet_ds.inference.output import Output
+from nnunet_resunet_ds.inference.predictor import Predictor
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed
+from postprocessing.case import postprocess_explained
+from postprocessing.changes import TABLE, write_changes
+
+MAX_UNWRITTEN = 1
+"""Predicted cases that may wait in memory to be written before the network waits for them."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Predicted:
+    """What came of a set of cases."""
+
+    written: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """Finished by an earlier run."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Case id → a line for each thing that is wrong."""
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A case that only waits for the network."""
+
+    loaded: LoadedCase
+    cases: list[Preprocessed]
+    warnings: list[str]
+
+
+def predict_folder(predictor: Predictor, case_set: CaseSet, output: Output, *, resume: bool = False) -> Predicted:
+    """Predict every case and write each as soon as it is done; a case that fails does not stop the others.
+
+    Args:
+        predictor: its post-processing is used, too.
+        case_set: the cases.
+        output: where to.
+        resume: leave out the cases that are there already.
+
+    Raises:
+        InputError: the output cannot be gone on with.
+    """
+    output.open(predictor.models, resume=resume)
+    pipeline = _Pipeline(predictor, case_set, output)
+    for case_id, lines in case_set.problems.items():
+        pipeline.note_failure(case_id, "\n".join(lines))
+    cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
+    if resume:
+        pipeline.report.skipped = [case.case_id for case in cases if output.is_finished(case.case_id)]
+    pipeline.run([case for case in cases if case.case_id not in pipeline.report.skipped])
+    write_changes(output.changes, output.folder / TABLE)
+    return pipeline.report
+
+
+class _Pipeline:
+    """Three stages, each with a case of its own: reading, the network (in the main thread), writing."""
+
+    def __init__(self, predictor: Predictor, case_set: CaseSet, output: Output) -> None:
+        self._predictor = predictor
+        self._case_set = case_set
+        self._output = output
+        self.report = Predicted()
+
+    def run(self, cases: Sequence[RawCase]) -> None:
+        unwritten: deque[tuple[str, Future[None]]] = deque()
+        with (
+            ThreadPoolExecutor(1) as reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(cases), desc="predict", unit="case") as bar,
+        ):
+
+            def settle() -> None:
+                case_id, writing = unwritten.popleft()
+                with self._failure_noted(case_id):
+                    writing.result()
+                bar.update()
+
+            for number, (case, reading) in enumerate(one_ahead(cases, self._read, reader)):
+                with self._failure_noted(case.case_id):
+                    ready = reading.result()
+                    outputs, seconds = self._evaluate(case.case_id, ready, len(cases) - 1 - number)
+                    writing = writer.submit(self._write, case.case_id, ready, outputs, seconds)
+                    unwritten.append((case.case_id, writing))
+                if case.case_id in self.report.failures:
+                    bar.update()
+                while len(unwritten) > MAX_UNWRITTEN:
+                    settle()
+            while unwritten:
+                settle()
+
+    def _read(self, case: RawCase) -> _Ready:
+        loaded = load_case(case, self._case_set.edition, self._case_set.channels)
+        try:
+            cases = self._predictor.prepare(loaded.images, loaded.spacing)
+        except InputError as error:
+            msg = f"{case.folder}: {case.case_id}: {error}"
+            raise InputError(msg) from error
+        return _Ready(loaded, cases, input_warnings(loaded, cases, self._predictor.models))
+
+    def _evaluate(self, case_id: str, ready: _Ready, cases_to_come: int) -> tuple[list[Tensor], float]:
+        """Return the averaged outputs of each model, and the seconds that they took."""
+        start = time.monotonic()
+        total = self._predictor.n_forward_passes(ready.cases)
+        with tqdm(total=total, desc=f"  {case_id}", unit="pass", leave=False, position=1) as bar:
+            try:
+                outputs = self._predictor.evaluate(ready.cases, bar.update, cases_to_come=cases_to_come)
+            except torch.OutOfMemoryError as error:
+                msg = f"{case_id}: out of memory on {self._predictor.device} even for one tile; use -device cpu"
+                raise InputError(msg) from error
+        return outputs, time.monotonic() - start
+
+    def _write(self, case_id: str, ready: _Ready, outputs: list[Tensor], seconds: float) -> None:
+        probabilities = self._predictor.finish(outputs, ready.cases)
+        try:
+            labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing)
+        except InputError as error:
+            msg = f"{case_id}: {error}"
+            raise InputError(msg) from error
+        self._output.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.loaded.grid)
+        self.report.written.append(case_id)
+        self.report.warnings[case_id] = ready.warnings
+        entry = {
+            "network_seconds": round(seconds, 2),
+            "warnings": ready.warnings,
+            "changes": list(map(asdict, changes)),
+        }
+        self._output.note(case_id, entry)
+
+    def note_failure(self, case_id: str, message: str) -> None:
+        """Keep what is wrong with a case for the end."""
+        self.report.failures[case_id] = message
+        self._output.note(case_id, {"error": message})
+
+    @contextmanager
+    def _failure_noted(self, case_id: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self.note_failure(case_id, str(error))
+        except OSError as error:
+            self.note_failure(case_id, f"{error.filename or case_id}: {error.strerror or error}")
+
+
+def one_ahead(
+    items: Sequence[Item], work: Callable[[Item], Result], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Item, "Future[Result]"]]:
+    """Yield each item with its result to be, while the work on the next one has begun."""
+    futures = deque(pool.submit(work, item) for item in items[:1])
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        current = futures.popleft()
+        if following is not None:
+            futures.append(pool.submit(work, following))
+        yield item, current

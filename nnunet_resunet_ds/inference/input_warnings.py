@@ -1,0 +1,73 @@
+"""What is odd about the images of a case that is predicted all the same: ``KIND: detail``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from dataset_conversion.inspection import intensity_warnings
+from dataset_conversion.intensity import brain_mask
+from nnunet_resunet_ds.images import shortened
+from nnunet_resunet_ds.inference.cases import LoadedCase
+from nnunet_resunet_ds.inference.model import Model
+from nnunet_resunet_ds.inference.preprocessing import Images, Preprocessed
+
+_AS_STORED = "LPS"
+"""Orientation of BraTS files: the axes of their voxels point left, to the back and up."""
+
+
+def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Sequence[Model]) -> list[str]:
+    """Return what is to be said of a case.
+
+    Args:
+        loaded: its images.
+        cases: as preprocessed for each model.
+        models: that are to predict it.
+    """
+    values = dict(zip(models[0].channels, loaded.images, strict=True))
+    warnings = intensity_warnings(values, brain_mask(values))
+    if loaded.elsewhere:
+        warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
+    warnings += _orientation_warnings(loaded.grid)
+    for model, case in zip(models, cases, strict=True):
+        properties = model.plans.foreground_intensity_properties_per_channel
+        warnings += intensities_unlike_training(loaded.images, model.channels, properties)
+        if case.is_resampled:
+            warnings.append(
+                f"another spacing than in training: {shortened(loaded.spacing)} mm instead of "
+                f"{shortened(tuple(model.configuration.spacing))}, so it was resampled as nnU-Net does"
+            )
+    return list(dict.fromkeys(warnings))
+
+
+def intensities_unlike_training(
+    images: Images, channels: Sequence[str], properties: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Name the channels whose median over the brain is outside what 99 % of the training tumours' voxels had.
+
+    Args:
+        images: (C, Z, Y, X).
+        channels: their names.
+        properties: ``foreground_intensity_properties_per_channel`` of the plans.
+    """
+    warnings = []
+    for number, (name, values) in enumerate(zip(channels, images, strict=True)):
+        known = properties.get(str(number), {})
+        low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
+        median = float(np.median(values[values != 0]))
+        if low is not None and high is not None and not low <= median <= high:
+            warnings.append(
+                f"intensities unlike training: the median of {name} is {median:.4g}, tumours had {low:.4g} to {high:.4g}"
+            )
+    return warnings
+
+
+def _orientation_warnings(grid: sitk.Image) -> list[str]:
+    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.GetDirection())
+    if orientation == _AS_STORED:
+        return []
+    return [
+        f"another orientation than BraTS': {orientation} instead of {_AS_STORED}; the network sees the axes as stored, "
+        "as nnU-Net does, so reorient the images if the training images were not stored so"
+    ]

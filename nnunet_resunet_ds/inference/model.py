@@ -1,0 +1,216 @@
+"""A trained model, read from its nnU-Net folder without running anything that the files may hold."""
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+from nnunet_resunet_ds.checkpoints import BEST, BEST_LOSS, FINAL, Checkpoint, check_weights_fit, read_checkpoint
+from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
+
+PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
+_FOLD = "fold_"
+_READERS = ("SimpleITKIO", "NibabelIO")
+"""Of nnU-Net's, those that see an image's axes as we read them: as stored, (Z, Y, X)."""
+_NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
+_NETWORK_PARTS = "torch.nn."
+_STOCK = "predict with nnUNetv2_predict instead"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that prediction needs of a trained model; on the CPU, ready to be given to a device."""
+
+    folder: Path
+    plans: PlansManager
+    configuration: ConfigurationManager
+    dataset_json: Mapping[str, Any]
+    network: nn.Module
+    """Returns the logits of the finest head alone."""
+    weights: Mapping[str, Mapping[str, Tensor]]
+    """State dict of each fold, by its name."""
+    checkpoint: str
+    """Name of the file that the weights are from."""
+    mirror_axes: tuple[int, ...]
+    """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the input channels, in order."""
+        names = self.dataset_json["channel_names"]
+        return tuple(str(names[key]) for key in sorted(names, key=int))
+
+    @property
+    def n_regions(self) -> int:
+        """Outputs of the network."""
+        return len(self.dataset_json["regions_class_order"])
+
+    @property
+    def patch_size(self) -> tuple[int, ...]:
+        """Voxels (Z, Y, X) that it was trained on, in the network's axis order."""
+        return tuple(self.configuration.patch_size)
+
+    @property
+    def has_salient_channel(self) -> bool:
+        """Whether the network reads the brain mask off the zero background (decision D4)."""
+        return bool(getattr(self.network, "salient_channel", False))
+
+
+def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoint: str = FINAL) -> Model:
+    """Read a model that nnU-Net's training left, of our trainers or of stock ones.
+
+    Args:
+        folder: with ``plans.json``, ``dataset.json`` and ``fold_0`` …: ``TRAINER__PLANS__CONFIGURATION``.
+        folds: whose weights to average; None is every fold that has the checkpoint, ``all`` only where it is alone.
+        checkpoint: file name, for example ``checkpoint_best.pth``.
+
+    Raises:
+        InputError: a file is missing, damaged or refused; or the model is none of WT, TC and ET in three dimensions.
+    """
+    plans = PlansManager(dict(_read_object(folder, PLANS_JSON)))
+    dataset_json = _read_object(folder, DATASET_JSON)
+    _check_names(folder, plans, dataset_json)
+    files = _checkpoint_files(folder, folds, checkpoint)
+    found = {fold: read_checkpoint(file) for fold, file in files.items()}
+    trainer_name, configuration_name, mirror_axes = _agreed(files, found)
+    configuration = _configuration(folder, plans, configuration_name)
+    network = _build_network(folder, trainer_name, plans, configuration, dataset_json)
+    weights = {fold: content["network_weights"] for fold, content in found.items()}
+    for fold, file in files.items():
+        remedy = f"{folder / PLANS_JSON} is not the one it was trained with"
+        check_weights_fit(file, weights[fold], network.state_dict(), remedy)
+    return Model(folder, plans, configuration, dataset_json, network, weights, checkpoint, mirror_axes)
+
+
+def available_folds(folder: Path, checkpoint: str = FINAL) -> list[str]:
+    """Return the names of the folds that have a checkpoint, numbers first in order, ``all`` last."""
+    names = [path.parent.name.removeprefix(_FOLD) for path in folder.glob(f"{_FOLD}*/{checkpoint}")]
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+
+def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; give the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
+        raise InputError(msg)
+    path = folder / name
+    if not path.is_file():
+        msg = f"{path}: missing; -m takes the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
+        raise InputError(msg)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        msg = f"{path}: expected a JSON object, found {type(content).__name__}"
+        raise InputError(msg)
+    return content
+
+
+def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, Any]) -> None:
+    try:
+        check_regions(dataset_json)
+        reader = plans.image_reader_writer_class().__class__.__name__
+    except (InputError, LookupError, AttributeError, TypeError) as error:
+        msg = f"{folder}: {error if isinstance(error, InputError) else 'plans.json or dataset.json is not complete'}"
+        raise InputError(msg) from error
+    if reader not in _READERS:
+        msg = f"{folder / PLANS_JSON}: its images were read by {reader}, which turns or flips their axes; {_STOCK}"
+        raise InputError(msg)
+
+
+def _checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:
+    available = available_folds(folder, checkpoint)
+    wanted = [str(fold) for fold in folds] if folds else [name for name in available if name.isdigit()] or available
+    missing = [fold for fold in wanted if fold not in available]
+    if wanted and not missing:
+        return {fold: folder / f"{_FOLD}{fold}" / checkpoint for fold in wanted}
+    others = {name: available_folds(folder, name) for name in (FINAL, BEST, BEST_LOSS)}
+    there = [f"{name} in fold {', '.join(names)}" for name, names in others.items() if names]
+    where = f"fold {', '.join(missing)}" if missing else "any fold"
+    found = " and ".join(there) or "no checkpoint at all: train first"
+    msg = f"{folder}: no {checkpoint} in {where}; found {found}"
+    raise InputError(msg)
+
+
+def _agreed(files: Mapping[str, Path], checkpoints: Mapping[str, Checkpoint]) -> tuple[str, str, tuple[int, ...]]:
+    """Return trainer, configuration and mirror axes, which all folds must share."""
+    shared: dict[tuple[str, str, tuple[int, ...]], Path] = {}
+    for fold, content in checkpoints.items():
+        try:
+            axes = tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes") or ())
+            key = (str(content["trainer_name"]), str(content["init_args"]["configuration"]), axes)
+        except (LookupError, TypeError, ValueError) as error:
+            msg = f"{files[fold]}: does not say which trainer and configuration it is of; is it of nnU-Net v2?"
+            raise InputError(msg) from error
+        shared.setdefault(key, files[fold])
+    if len(shared) > 1:
+        first, second = list(shared.values())[:2]
+        msg = f"{second}: is of another trainer or configuration than {first}; name folds that belong together with -f"
+        raise InputError(msg)
+    return next(iter(shared))
+
+
+def _configuration(folder: Path, plans: PlansManager, name: str) -> ConfigurationManager:
+    if name not in plans.available_configurations:
+        msg = f"{folder / PLANS_JSON}: has no configuration {name}, which the checkpoint is of; get the file again"
+        raise InputError(msg)
+    configuration = plans.get_configuration(name)
+    if len(configuration.patch_size) != 3:
+        msg = f"{folder}: its configuration {name} is {len(configuration.patch_size)}-D, not 3-D; {_STOCK}"
+        raise InputError(msg)
+    if configuration.previous_stage_name:
+        msg = f"{folder}: {name} is the second stage of a cascade; {_STOCK}"
+        raise InputError(msg)
+    _check_architecture(folder / PLANS_JSON, configuration)
+    return configuration
+
+
+def _check_architecture(path: Path, configuration: ConfigurationManager) -> None:
+    """Refuse plans that name anything but known networks and parts of PyTorch: nnU-Net would import and call it."""
+    kwargs = configuration.network_arch_init_kwargs
+    parts = [kwargs.get(name) for name in configuration.network_arch_init_kwargs_req_import]
+    unknown = [str(part) for part in parts if part is not None and not str(part).startswith(_NETWORK_PARTS)]
+    network = configuration.network_arch_class_name
+    if not network.startswith(_NETWORKS) or unknown:
+        msg = (
+            f"{path}: names {unknown[0] if unknown else network} as part of the network, and only "
+            f"{', '.join(_NETWORKS)} and {_NETWORK_PARTS} are taken from a file; {_STOCK} if you trust it"
+        )
+        raise InputError(msg)
+
+
+def _build_network(
+    folder: Path,
+    trainer_name: str,
+    plans: PlansManager,
+    configuration: ConfigurationManager,
+    dataset_json: Mapping[str, Any],
+) -> nn.Module:
+    n_inputs = determine_num_input_channels(plans, configuration, dataset_json)
+    n_outputs = plans.get_label_manager(dataset_json).num_segmentation_heads
+    try:
+        trainer = _trainer_class(trainer_name)
+        network: nn.Module = trainer.build_network_architecture(
+            plans, configuration, n_inputs, n_outputs, enable_deep_supervision=False
+        )
+    except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        msg = f"{folder}: the network of trainer {trainer_name} cannot be built ({reason})"
+        raise InputError(msg) from error
+    return network.eval()
+
+
+def _trainer_class(name: str) -> Any:  # noqa: ANN401 (a class of nnU-Net, which has no types)
+    """Find a trainer by name: ours at once, others by nnU-Net's own search, which tells what it does at length."""
+    ours = getattr(resunet_ds_trainers, name, None)
+    if ours is not None:
+        return ours
+    with contextlib.redirect_stdout(io.StringIO()):
+        return recursive_find_trainer_class_by_name(name)

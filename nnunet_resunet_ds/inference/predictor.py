@@ -1,0 +1,231 @@
+"""Prediction of whole cases in this process: `Predictor`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nnunet_resunet_ds.checkpoints import FINAL
+from nnunet_resunet_ds.checks import check_choice
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.images import geometry_difference, read_image
+from nnunet_resunet_ds.inference.forward import ForwardPass, Say
+from nnunet_resunet_ds.inference.model import Model, load_model
+from nnunet_resunet_ds.inference.preprocessing import (
+    Images,
+    Preprocessed,
+    Probabilities,
+    check_images,
+    preprocess,
+    restore,
+)
+from nnunet_resunet_ds.inference.sliding_window import AVERAGES, LOGITS, PROBABILITIES, Advance, SlidingWindow
+from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
+from nnunet_resunet_ds.recipe import AUTO
+from postprocessing import PostprocessingConfig, postprocess
+from postprocessing.model_config import config_of_model
+
+GPU_BATCH_SIZE = 8
+"""Flips at once on a GPU, to begin with; halved where memory runs out."""
+
+
+class Predictor:
+    """Predicts cases with one model, or the average of several, and turns probabilities into labels.
+
+    Args:
+        models: of the same channels and regions; each model counts alike, whatever its number of folds.
+        device: where to; None is a CUDA device where there is one, else the CPU.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.precision`.
+        use_mirroring: average over the flips that training mirrored, eight for three axes (decision D8).
+        average: ``probabilities`` over flips, tiles and folds (D8), or ``logits`` as nnU-Net does; over models it is
+            probabilities in any case, as in nnU-Net.
+        tiles: ``overlapping`` patches as in nnU-Net, or ``whole``: the network sees the padded volume at once, fewer
+            operations and another result, since instance norm then averages over the whole.
+        postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
+        say: takes a line for the user, of what is done otherwise than asked.
+
+    Raises:
+        InputError: a setting that cannot be, or models that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        device: torch.device | str | None = None,
+        precision: str = AUTO,
+        use_mirroring: bool = True,
+        average: str = PROBABILITIES,
+        tiles: str = OVERLAPPING,
+        postprocessing: PostprocessingConfig | None = None,
+        say: Say = print,
+    ) -> None:
+        check_choice("average", average, AVERAGES)
+        check_choice("tiles", tiles, TILES)
+        _check_alike(models)
+        self.models = models
+        self.device = chosen_device(device)
+        self.use_mirroring = use_mirroring
+        self.average = average
+        self.tiles = tiles
+        self.postprocessing = postprocessing or config_of_model(models[0].folder)
+        self._windows = [self._window(model, precision, say) for model in models]
+        tuned_on = self.postprocessing.averaging
+        if tuned_on not in (None, average):
+            say(f"warning: the post-processing was tuned on an average of {tuned_on}, and this one is of {average}")
+
+    @classmethod
+    def from_model_folder(
+        cls,
+        folder: Path | str,
+        *,
+        folds: Sequence[int | str] | None = None,
+        checkpoint: str = FINAL,
+        **settings: Any,  # noqa: ANN401 (those of the class)
+    ) -> "Predictor":
+        """Read one model and make its predictor; see `load_model` and the class.
+
+        Raises:
+            InputError: the folder holds no such model, or a setting that cannot be.
+        """
+        return cls([load_model(Path(folder), folds, checkpoint)], **settings)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the input channels, in order."""
+        return self.models[0].channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What convolutions compute in."""
+        return self._windows[0][0].dtype or torch.float32
+
+    def predict_case(
+        self, images: Images | Sequence[Path | str], spacing: Sequence[float] | None = None
+    ) -> tuple[NDArray[np.uint8], Probabilities]:
+        """Predict one case.
+
+        Args:
+            images: (C, Z, Y, X), channels in the order of `channels`, background 0; or one NIfTI file a channel.
+            spacing: mm in axis order (Z, Y, X); None reads it from the files.
+
+        Returns:
+            Labels (Z, Y, X) in nnU-Net's values, post-processed, and probabilities (R, Z, Y, X), on the voxels of the
+            images.
+
+        Raises:
+            InputError: the images are not those of one case, or the network returns no probabilities.
+        """
+        if not isinstance(images, np.ndarray):
+            images, stored = _read([Path(file) for file in images])
+            spacing = spacing or stored
+        if spacing is None:
+            msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
+            raise InputError(msg)
+        cases = self.prepare(images, spacing)
+        probabilities = self.finish(self.evaluate(cases), cases)
+        return postprocess(probabilities, self.postprocessing), probabilities
+
+    # ---- the stages, for a pipeline that overlaps them ----
+
+    def prepare(self, images: Images, spacing: Sequence[float]) -> list[Preprocessed]:
+        """Preprocess a case for each model.
+
+        Raises:
+            InputError: these are not the images of one case.
+        """
+        check_images(images, spacing, self.channels)
+        return [preprocess(model, images, spacing) for model in self.models]
+
+    def n_forward_passes(self, cases: Sequence[Preprocessed]) -> int:
+        """Return how often a prepared case sends an input through a network."""
+        return sum(
+            window.n_forward_passes(case.data.shape[1:]) * len(model.weights)
+            for model, (_, window), case in zip(self.models, self._windows, cases, strict=True)
+        )
+
+    @torch.inference_mode()
+    def evaluate(
+        self, cases: Sequence[Preprocessed], advance: Advance = lambda _: None, *, cases_to_come: int = 0
+    ) -> list[Tensor]:
+        """Run the networks on a prepared case and average over tiles, flips and folds: (R, Z, Y, X) for each model.
+
+        Args:
+            cases: what `prepare` returned.
+            advance: called with the number of forward passes that are done.
+            cases_to_come: after this one, of about its size: compiling may pay.
+        """
+        outputs = []
+        for model, (forward, window), case in zip(self.models, self._windows, cases, strict=True):
+            forward.to_come = window.n_forward_passes(case.data.shape[1:]) * len(model.weights) * (1 + cases_to_come)
+            total: Tensor | None = None
+            for weights in model.weights.values():
+                forward.load(weights)
+                output = window(case.data, advance)
+                total = output if total is None else total.add_(output)
+            assert total is not None  # a model has at least one fold
+            outputs.append(total.div_(len(model.weights)))
+        return outputs
+
+    def finish(self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]) -> Probabilities:
+        """Bring outputs back onto the voxels of the images, and average over models: (R, Z, Y, X)."""
+        restored = [
+            restore(model, output, case, are_logits=self.average == LOGITS)
+            for model, output, case in zip(self.models, outputs, cases, strict=True)
+        ]
+        mean: Probabilities = restored[0] if len(restored) == 1 else np.mean(restored, axis=0)
+        return mean
+
+    def _window(self, model: Model, precision: str, say: Say) -> tuple[ForwardPass, SlidingWindow]:
+        whole = self.tiles == WHOLE
+        axes = flips(model.mirror_axes if self.use_mirroring else ())
+        forward = ForwardPass(
+            model.network,
+            self.device,
+            precision,
+            batch_size=min(GPU_BATCH_SIZE, len(axes)) if self.device.type == "cuda" else 1,
+            may_compile=not whole,  # each case would be another shape to compile for
+            say=say,
+        )
+        strides = model.configuration.network_arch_init_kwargs["strides"] if whole else None
+        return forward, SlidingWindow(forward, model.n_regions, model.patch_size, axes, self.average, strides)
+
+
+def chosen_device(device: torch.device | str | None) -> torch.device:
+    """Return the device to predict on.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(chosen.type):
+        msg = f"no {chosen.type} device here; use -device cpu"
+        raise InputError(msg)
+    return chosen
+
+
+def _check_alike(models: Sequence[Model]) -> None:
+    first = models[0]
+    for other in models[1:]:
+        if other.channels != first.channels or other.n_regions != first.n_regions:
+            msg = f"{other.folder}: has other channels or regions than {first.folder}; an ensemble needs the same"
+            raise InputError(msg)
+
+
+def _read(files: Sequence[Path]) -> tuple[Images, tuple[float, ...]]:
+    """Read one file a channel: (C, Z, Y, X), and the spacing (Z, Y, X)."""
+    grids = [read_image(file) for file in files]
+    for file, grid in zip(files, grids, strict=True):
+        difference = geometry_difference(grids[0], grid, voxels_only=True)
+        if grid.GetDimension() != 3 or difference:
+            msg = f"{file}: {difference or 'not 3-D'} of {files[0].name}; co-register all images on one grid"
+            raise InputError(msg)
+    return np.stack([sitk.GetArrayFromImage(grid) for grid in grids]), grids[0].GetSpacing()[::-1]

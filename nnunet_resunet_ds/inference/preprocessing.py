@@ -1,0 +1,108 @@
+"""The way of one case into the network's space and back: nnU-Net's own preprocessing, and its inverse."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nnunet_resunet_ds.checks import check_positive
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.inference.model import Model
+
+Images = NDArray[np.number]
+"""(C, Z, Y, X), channels in the model's order, background 0."""
+Probabilities = NDArray[np.float32]
+"""(R, Z, Y, X): WT, TC, ET, then further regions."""
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """One case in the network's space."""
+
+    data: Tensor
+    """(C, Z, Y, X), transposed, cropped to the non-zero part, normalised and resampled as the plans say."""
+    properties: dict[str, Any]
+    """What nnU-Net needs for the way back: spacing, shapes and crop."""
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether the case has another spacing than the plans."""
+        return tuple(self.data.shape[1:]) != tuple(self.properties["shape_after_cropping_and_before_resampling"])
+
+
+def check_images(images: Images, spacing: Sequence[float], channels: Sequence[str]) -> None:
+    """Refuse arrays that are not the images of one case.
+
+    Args:
+        images: what should be (C, Z, Y, X).
+        spacing: what should be mm in axis order (Z, Y, X).
+        channels: the model's.
+
+    Raises:
+        InputError: wrong number of axes or channels, values that are not finite, nothing but zeros, or no spacing.
+    """
+    if images.ndim != 4 or len(images) != len(channels):
+        msg = (
+            f"the images must be ({len(channels)}, Z, Y, X), one channel each of {', '.join(channels)}; got shape "
+            f"{images.shape}"
+        )
+        raise InputError(msg)
+    if len(spacing) != 3:
+        msg = f"the spacing must be three numbers, mm in axis order (Z, Y, X); got {spacing!r}"
+        raise InputError(msg)
+    for value in spacing:
+        check_positive("each number of the spacing", float(value))
+    for name, values in zip(channels, images, strict=True):
+        if not np.isfinite([values.min(), values.max()]).all():  # NaN goes through both
+            msg = f"{name} has NaN or infinite values; set them to the background, 0"
+            raise InputError(msg)
+        if not values.any():
+            msg = f"{name} is zero everywhere; all of {', '.join(channels)} are needed"
+            raise InputError(msg)
+
+
+def preprocess(model: Model, images: Images, spacing: Sequence[float]) -> Preprocessed:
+    """Bring a checked case into the network's space.
+
+    Where resampling rings into the background, the salient channel needs it set back to 0, as in training (decision
+    D4); other networks get what ``nnUNetv2_predict`` would give them.
+    """
+    preprocessor = model.configuration.preprocessor_class(verbose=False)
+    properties = {"spacing": [float(value) for value in spacing]}
+    data, mask, properties = preprocessor.run_case_npy(
+        np.asarray(images), None, properties, model.plans, model.configuration, model.dataset_json
+    )
+    if model.has_salient_channel:
+        data[:, mask[0] < 0] = 0
+    return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties)
+
+
+def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bool) -> Probabilities:
+    """Bring the network's outputs (R, Z, Y, X) back onto the voxels of the images, as probabilities.
+
+    Args:
+        model: whose outputs.
+        outputs: averaged probabilities, or logits.
+        case: what was put in.
+        are_logits: which of the two; the sigmoid comes after resampling, as in nnU-Net.
+    """
+    properties = case.properties
+    spacing = [properties["spacing"][axis] for axis in model.plans.transpose_forward]
+    resampled = torch.as_tensor(
+        model.configuration.resampling_fn_probabilities(
+            outputs.float().cpu(),
+            properties["shape_after_cropping_and_before_resampling"],
+            model.configuration.spacing,
+            spacing,
+        )
+    )
+    probabilities = resampled.sigmoid() if are_logits else resampled.clamp(0, 1)
+    whole = np.zeros((len(probabilities), *properties["shape_before_cropping"]), np.float32)
+    whole = insert_crop_into_image(whole, probabilities.numpy(), properties["bbox_used_for_cropping"])
+    restored: Probabilities = whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)])
+    return restored

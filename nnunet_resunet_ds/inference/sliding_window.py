@@ -1,0 +1,131 @@
+"""Averaging a network's outputs over tiles and flips of one volume (decision D8)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from torch import Tensor
+
+from nnunet_resunet_ds.inference.forward import ForwardPass
+from nnunet_resunet_ds.inference.tiles import Tile, gaussian, padded_shape, tiles
+
+PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
+"""What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""
+
+Advance = Callable[[int], object]
+"""Called with the number of forward passes of one input that are done."""
+
+
+class WeightedMean:
+    """The weighted mean of what overlapping tiles say of each voxel, fp32."""
+
+    def __init__(self, n_regions: int, shape: Sequence[int], device: torch.device) -> None:
+        self.sum = torch.zeros((n_regions, *shape), device=device)
+        self.weight = torch.zeros(tuple(shape), device=device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is kept."""
+        return self.sum.device
+
+    def add(self, tile: Tile, values: Tensor, weights: Tensor) -> None:
+        """Add the values (R, Z, Y, X) of one tile, with a weight a voxel."""
+        self.sum[(slice(None), *tile)] += (values * weights).to(self.device)
+        self.weight[tile] += weights.to(self.device)
+
+    def to_cpu(self) -> None:
+        """Make room on the device."""
+        self.sum, self.weight = self.sum.cpu(), self.weight.cpu()
+
+    def mean(self) -> Tensor:
+        """Return the mean (R, Z, Y, X); every voxel is in some tile."""
+        return self.sum.div_(self.weight)
+
+
+class SlidingWindow:
+    """A network's view of whole volumes.
+
+    Args:
+        forward: the network.
+        n_regions: its outputs.
+        patch_size: of a tile.
+        flips: axes of (C, Z, Y, X) of each flip.
+        average: one of `AVERAGES`.
+        strides: of the network's stages, to look at the whole padded volume at once; None for tiles.
+    """
+
+    def __init__(
+        self,
+        forward: ForwardPass,
+        n_regions: int,
+        patch_size: Sequence[int],
+        flips: Sequence[tuple[int, ...]],
+        average: str = PROBABILITIES,
+        strides: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self._forward = forward
+        self._n_regions = n_regions
+        self._patch_size = patch_size
+        self._flips = flips
+        self._average = average
+        self._strides = strides
+
+    def n_forward_passes(self, shape: Sequence[int]) -> int:
+        """Return how often one volume (Z, Y, X) sends an input through the network."""
+        return len(self._tiles(padded_shape(shape, self._patch_size, self._strides))) * len(self._flips)
+
+    def __call__(self, volume: Tensor, advance: Advance) -> Tensor:
+        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
+
+        Raises:
+            torch.OutOfMemoryError: not even one tile fits on the device.
+        """
+        shape = padded_shape(volume.shape[1:], self._patch_size, self._strides)
+        padded, inside = pad_nd_image(volume, shape, "constant", {"value": 0}, return_slicer=True)
+        places = self._tiles(shape)
+        size = [place.stop - place.start for place in places[0]]
+        result = self._empty_result(shape)
+        weights = gaussian(size, self._forward.device)
+        for place in places:
+            self._add(result, place, padded[(slice(None), *place)], weights)
+            advance(len(self._flips))
+        mean: Tensor = result.mean()[(slice(None), *inside[1:])].cpu()
+        return mean
+
+    def _tiles(self, shape: Sequence[int]) -> list[Tile]:
+        return tiles(shape, shape if self._strides else self._patch_size)
+
+    def _empty_result(self, shape: Sequence[int]) -> WeightedMean:
+        try:
+            return WeightedMean(self._n_regions, shape, self._forward.device)
+        except torch.OutOfMemoryError:
+            self._say_on_cpu()
+            return WeightedMean(self._n_regions, shape, torch.device("cpu"))
+
+    def _add(self, result: WeightedMean, place: Tile, tile: Tensor, weights: Tensor) -> None:
+        try:
+            values = self._mean_over_flips(tile)
+        except torch.OutOfMemoryError:
+            if result.device.type == "cpu":
+                raise
+            result.to_cpu()
+            torch.cuda.empty_cache()
+            self._say_on_cpu()
+            values = self._mean_over_flips(tile)
+        result.add(place, values, weights)
+
+    def _mean_over_flips(self, tile: Tensor) -> Tensor:
+        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device."""
+        total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
+        remaining = self._flips
+        while remaining:
+            chunk, remaining = remaining[: self._forward.batch_size], remaining[self._forward.batch_size :]
+            outputs = self._forward(torch.stack([tile.flip(axes) for axes in chunk]))
+            if self._average == PROBABILITIES:
+                outputs = outputs.sigmoid()
+            for output, axes in zip(outputs, chunk, strict=True):
+                total += output.flip(axes)
+        return total.div_(len(self._flips))
+
+    def _say_on_cpu(self) -> None:
+        self._forward.say(f"out of memory on {self._forward.device}: the average of this case is kept on the CPU")
