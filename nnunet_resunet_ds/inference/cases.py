@@ -96,14 +96,14 @@ def find_prediction_cases(
     """
     if edition == NNUNET or (edition == AUTO and edition_file is None and any(map(_has_nnunet_images, inputs))):
         layout = nnunet_layout(channels)
-        cases = find_cases(inputs, layout)
+        cases = _without_labels(find_cases(inputs, layout))
         problems = cohort_problems(cases, layout)
         for case in cases:
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
         problems = {case_id: lines for case_id, lines in problems.items() if lines}
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
     decision = detect_edition(edition, inputs, edition_file)
-    cases = [replace(case, segmentation=None) for case in find_cases(inputs, decision.edition)]
+    cases = _without_labels(find_cases(inputs, decision.edition))
     problems = cohort_problems(cases, decision.edition)
     return CaseSet(decision.edition, decision.reason, cases, brats_channels(channels), problems)
 
@@ -152,6 +152,10 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
     images = np.stack([opened.values[channel] for channel in channels])
     return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences)
+
+
+def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
+    return [replace(case, segmentation=None) for case in cases if case.images]
 
 
 def _has_nnunet_images(folder: Path) -> bool:

@@ -168,8 +168,6 @@ def one_ahead(
 ) -> Iterator[tuple[Item, "Future[Result]"]]:
     """Yield each item with its result to be, while the work on the next one has begun."""
     futures = deque(pool.submit(work, item) for item in items[:1])
-    for item, following in zip(items, [*items[1:], None], strict=True):
-        current = futures.popleft()
-        if following is not None:
-            futures.append(pool.submit(work, following))
-        yield item, current
+    for number, item in enumerate(items):
+        futures.extend(pool.submit(work, following) for following in items[number + 1 : number + 2])
+        yield item, futures.popleft()

@@ -58,7 +58,7 @@ def intensities_unlike_training(
         median = float(np.median(values[values != 0]))
         if low is not None and high is not None and not low <= median <= high:
             warnings.append(
-                f"intensities unlike training: the median of {name} is {median:.4g}, tumours had {low:.4g} to {high:.4g}"
+                f"intensities unlike training: {name} has the median {median:.4g}, tumours had {low:.4g} to {high:.4g}"
             )
     return warnings
 

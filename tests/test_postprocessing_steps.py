@@ -1,0 +1,217 @@
+"""The steps after the thresholds: against brute force, in every order, and what they say they did."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from scipy import ndimage
+
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import write_json
+from nnunet_resunet_ds.regions import ET, TC, WT
+from postprocessing import PostprocessingConfig, postprocess
+from postprocessing.case import apply_step, postprocess_explained
+from postprocessing.config import PRESETS, STEPS
+from postprocessing.model_config import config_of_model, config_of_predictions, keep_with_model
+from postprocessing.thresholds import apply_thresholds
+
+REGIONS = {"wt": WT, "tc": TC, "et": ET}
+LEFT = {"wt": 0, "tc": 1, "et": 2}
+ENTERED = {"wt": 1, "tc": 2, "et": 3}
+OFF = PostprocessingConfig.preset("none")
+
+labels = hnp.arrays(np.uint8, (7, 6, 8), elements=st.sampled_from([0, 0, 1, 1, 2, 3, 3, 4]))
+probabilities = hnp.arrays(np.float32, (3, 7, 6, 8), elements=st.floats(0, 1, width=32))
+names = st.sampled_from(["wt", "tc", "et"])
+
+
+@settings(max_examples=60)
+@given(labels, probabilities, names, st.integers(0, 40), st.sampled_from([0.3, 0.6, 1.0]), st.sampled_from([6, 18, 26]))
+def test_components_equal_brute_force(before, values, name, n_voxels, limit, connectivity):
+    config = PostprocessingConfig(
+        connectivity=connectivity, **{f"{name}_component_voxels": n_voxels, f"{name}_component_probability": limit}
+    )
+    expected = before.copy()
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    components, n = ndimage.label(REGIONS[name].mask(before), structure)
+    for component in range(1, n + 1):
+        where = components == component
+        mean = np.float32(values[list(REGIONS).index(name)][where].mean(dtype=np.float64))
+        if where.sum() < n_voxels and (mean < np.float32(limit) or limit == 1):
+            expected[where] = LEFT[name]
+    np.testing.assert_array_equal(apply_step(f"{name}_components", before, values, config), expected)
+
+
+def eroded(mask, radius):
+    """Where a ball of this radius, counted along faces, fits: outside the volume nothing is."""
+    padded = np.pad(mask, radius)
+    result = np.ones_like(mask)
+    for shift in np.ndindex(*[2 * radius + 1] * 3):
+        if sum(abs(step - radius) for step in shift) <= radius:
+            window = tuple(slice(step, step + size) for step, size in zip(shift, mask.shape, strict=True))
+            result &= padded[window]
+    return result
+
+
+def dilated(mask, radius):
+    wide = np.pad(mask, radius)
+    return ~eroded(np.pad(~wide, radius, constant_values=True), radius)[(slice(radius, -radius or None),) * 3]
+
+
+@settings(max_examples=40)
+@given(labels, names, st.integers(1, 2))
+def test_opening_equals_brute_force(before, name, radius):
+    mask = REGIONS[name].mask(before)
+    opened = dilated(eroded(mask, radius), radius)[(slice(radius, -radius),) * 3]
+    expected = np.where(mask & ~opened, LEFT[name], before)
+    after = apply_step(f"{name}_opening", before, np.empty(0), PostprocessingConfig(**{f"{name}_opening": radius}))
+    np.testing.assert_array_equal(after, expected)
+
+
+@settings(max_examples=40)
+@given(labels, names, st.integers(1, 2))
+def test_closing_equals_brute_force(before, name, radius):
+    mask = REGIONS[name].mask(before)
+    closed = eroded(dilated(mask, radius), radius)[(slice(radius, -radius),) * 3]
+    expected = np.where(closed & (before == LEFT[name]), ENTERED[name], before)
+    after = apply_step(f"{name}_closing", before, np.empty(0), PostprocessingConfig(**{f"{name}_closing": radius}))
+    np.testing.assert_array_equal(after, expected)
+
+
+@settings(max_examples=40)
+@given(labels, probabilities, st.permutations(STEPS))
+def test_steps_never_break_the_nesting_or_touch_further_regions(before, values, steps):
+    numbers = {step.replace("components", "component_voxels").replace("total", "total_voxels"): 2 for step in steps}
+    config = PostprocessingConfig(steps=tuple(steps), **numbers)
+    after = before
+    for step in steps:
+        after = apply_step(step, after, values, config)
+    np.testing.assert_array_equal(after == 4, before == 4)
+    assert set(np.unique(after)) <= {0, 1, 2, 3, 4}
+
+
+def test_the_order_of_steps_is_the_user_s():
+    """A speck of ET at the edge of a bridge: closing joins it to the rest before components are counted, or after."""
+    values = np.zeros((3, 5, 5, 20), np.float32)
+    values[:2] = 1
+    values[2, 2, 2, 1:10] = values[2, 2, 2, 12] = 0.6
+    values[2, 1:4, 1:4, 1:10] = 0.6
+    values[2, 1:4, 1:4, 11] = 0.6
+    rules = {"et_closing": 1, "et_component_voxels": 30, "et_total_voxels": 0}
+    kept = postprocess(values, PostprocessingConfig(steps=("et_closing", "et_components"), **rules))
+    lost = postprocess(values, PostprocessingConfig(steps=("et_components", "et_closing"), **rules))
+    assert kept[2, 2, 11] == 3 and lost[2, 2, 11] == 2
+    assert (postprocess(values, PostprocessingConfig(steps=(), **rules)) == apply_thresholds(values, OFF)).all()
+
+
+@settings(max_examples=40)
+@given(probabilities)
+def test_the_preset_nnunet_does_what_nnunet_does(values):
+    manager = LabelManager(
+        {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}, [1, 2, 3]
+    )
+    expected = manager.convert_probabilities_to_segmentation(values)
+    ours = postprocess(values, PostprocessingConfig.preset("nnunet"))
+    decided = (values != 0.5).all(0)  # nnU-Net leaves a voxel at the threshold out
+    np.testing.assert_array_equal(ours[decided], expected[decided])
+
+
+def test_presets():
+    assert PostprocessingConfig.preset("paper") == PostprocessingConfig.paper()
+    assert (OFF.wt, OFF.tc, OFF.et, OFF.nested, OFF.steps) == (0.5, 0.5, 0.5, True, ())
+    for name in PRESETS:
+        config = PostprocessingConfig.preset(name)
+        assert PostprocessingConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
+    with pytest.raises(InputError, match="paper, none, nnunet"):
+        PostprocessingConfig.preset("mine")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": ["et_total", "et_total"]}, {"steps": ["shrink"]}, {"steps": "et_total"}, {"nested": 1},
+     {"wt_opening": -1}, {"wt_opening": 21}, {"tc_component_voxels": 1.5}, {"tc_component_probability": 2},
+     {"averaging": "labels"}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(InputError):
+        PostprocessingConfig.from_mapping(settings)
+
+
+def test_every_change_is_explained():
+    values = np.zeros((3, 10, 10, 30), np.float32)
+    values[:2, 2:8, 2:8, 2:28] = 0.8
+    values[0, 0, 0, :5] = 0.7  # a stray WT component of 5
+    values[2, 4:7, 4:7, 4:14] = 0.95  # ET of 90
+    values[2, 4, 4, 20:23] = values[2, 6, 6, 20:24] = 0.5  # and two specks of 3 and 4
+    config = PostprocessingConfig(wt_component_voxels=10, wt_component_probability=0.9)
+    after, changes = postprocess_explained(values, config)
+    assert [(change.step, change.voxels, change.components) for change in changes] == [
+        ("wt_components", 5, 1), ("et_components", 7, 2), ("et_total", 0, 0)
+    ]  # fmt: skip
+    assert changes[0].mean_probability == pytest.approx(0.7) and changes[1].mean_probability == pytest.approx(0.5)
+    assert changes[2].mean_probability is None
+    assert not after[0, 0].any() and (after == 3).sum() == 90
+
+
+@settings(max_examples=30)
+@given(probabilities, st.floats(0, 1), st.integers(0, 30))
+def test_explaining_changes_nothing(values, wt, n_voxels):
+    config = PostprocessingConfig(wt=wt, wt_component_voxels=n_voxels, tc_closing=1, et_opening=1)
+    after, changes = postprocess_explained(values, config)
+    np.testing.assert_array_equal(after, postprocess(values, config))
+    assert {change.step for change in changes} == {step for step in STEPS if config.is_on(step)}
+
+
+def test_the_command_writes_and_prints_what_it_changed(tmp_path, capsys):
+    values = np.zeros((3, 6, 7, 8), np.float32)
+    values[:2, 1:5, 1:5, 1:5] = 0.8
+    values[2, 2, 2, 2:4] = 0.6
+    for case, et in (("a", 1), ("b", 0)):
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        np.savez(folder / f"{case}.npz", probabilities=values * np.array([1, 1, et], np.float32)[:, None, None, None])
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((6, 7, 8), np.uint8)), str(folder / f"{case}.nii.gz"))
+    assert main(["postprocess", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "et_components: changed 1 of 2 cases, 2 voxels in 1 components of mean probability 0.60" in said
+    assert "et_total: changed 0 of 2 cases" in said
+    with (tmp_path / "out" / "postprocessing_changes.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows[0] == {
+        "case": "a", "step": "et_components", "voxels": "2", "components": "1", "mean_probability": "0.6000"
+    }  # fmt: skip
+    assert len(rows) == 4 and rows[3]["mean_probability"] == ""
+
+
+def test_settings_travel_with_a_model_and_with_its_predictions(tmp_path):
+    write_json({"plans_name": "x"}, tmp_path / "plans.json")
+    assert config_of_model(tmp_path) == PostprocessingConfig.paper()
+    tuned = PostprocessingConfig(wt=0.55, averaging="logits", steps=("et_total",))
+    keep_with_model(tuned, tmp_path)
+    assert config_of_model(tmp_path) == config_of_predictions(tmp_path) == tuned
+    assert json.loads((tmp_path / "plans.json").read_text())["plans_name"] == "x"
+    (tmp_path / "postprocessing.json").unlink()
+    assert config_of_model(tmp_path) == tuned  # as after nnU-Net's export and import of a model
+    write_json({"resunet_ds_postprocessing": {"wt": 3}}, tmp_path / "plans.json")
+    with pytest.raises(InputError, match=r"plans\.json.*wt must be"):
+        config_of_model(tmp_path)
+
+
+@pytest.mark.parametrize(("run", "warned"), [(None, False), ({"average": "probabilities"}, True)])
+def test_post_processing_tuned_on_another_average_is_warned_about(tmp_path, capsys, run, warned):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.savez(folder / "a.npz", probabilities=np.zeros((3, 4, 4, 4), np.float32))
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 4, 4), np.uint8)), str(folder / "a.nii.gz"))
+    write_json({"resunet_ds_postprocessing": {"averaging": "logits"}}, folder / "plans.json")
+    if run:
+        write_json(run, folder / "run.json")
+    assert main(["postprocess", "-i", str(folder), "-o", str(tmp_path / "out")]) == 0
+    assert ("warning: tuned on an average of logits" in capsys.readouterr().out) == warned

@@ -1,0 +1,387 @@
+"""``resunet-ds predict`` as its users type it, on tiny cases and random weights."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from brats_files import MODALITIES, replace_one, values_of, write
+from models import small_plans, stock_plans, write_model
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.labels import nnunet_labels
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.inference.folder import _Pipeline
+from postprocessing import PostprocessingConfig, postprocess
+
+CASES = ("BraTS2021_00000", "BraTS2021_00003")
+
+
+@pytest.fixture
+def model(dataset, tmp_path):
+    plans, dataset_json, _ = dataset
+    return write_model(tmp_path / "model", small_plans(plans), dataset_json, folds=(0, 1))
+
+
+@pytest.fixture
+def images_ts(cohort, tmp_path):
+    """The cohort by nnU-Net's names."""
+    folder = tmp_path / "imagesTs"
+    folder.mkdir()
+    for case in CASES:
+        for channel, modality in enumerate(MODALITIES):
+            shutil.copy(cohort / case / f"{case}_{modality}.nii.gz", folder / f"{case}_{channel:04d}.nii.gz")
+    return folder
+
+
+def predict(inputs, output, model, *flags):
+    return main(["predict", "-i", str(inputs), "-o", str(output), "-m", str(model), "--no-tta", *flags])
+
+
+def expected(cohort, case, model, **settings):
+    images = np.stack([values_of(cohort / case / f"{case}_{modality}.nii.gz") for modality in MODALITIES])
+    return Predictor.from_model_folder(model, use_mirroring=False, **settings).predict_case(images, (1, 1, 1))
+
+
+def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort, images_ts, model, tmp_path, capsys):
+    assert predict(cohort, tmp_path / "raw", model) == 0
+    said = capsys.readouterr().out
+    assert "read as BraTS 2021" in said and "fold 0, 1" in said and "wrote 2 label maps" in said
+    assert predict(images_ts, tmp_path / "ts", model) == 0
+    case = CASES[0]
+    files = [
+        argument for name in MODALITIES for argument in (f"--{name}", str(cohort / case / f"{case}_{name}.nii.gz"))
+    ]
+    single = tmp_path / "single" / "tumour.nii.gz"
+    assert main(["predict", *files, "-o", str(single), "-m", str(model), "--no-tta"]) == 0
+    for case in CASES:
+        labels, _ = expected(cohort, case, model)
+        for folder in ("raw", "ts"):
+            file = tmp_path / folder / f"{case}.nii.gz"
+            np.testing.assert_array_equal(values_of(file), labels)
+            image, original = sitk.ReadImage(str(file)), sitk.ReadImage(str(cohort / case / f"{case}_t1.nii.gz"))
+            for name in ("Size", "Spacing", "Origin", "Direction"):
+                assert getattr(image, f"Get{name}")() == getattr(original, f"Get{name}")()
+    np.testing.assert_array_equal(values_of(single), values_of(tmp_path / "raw" / f"{CASES[0]}.nii.gz"))
+    assert len(np.unique(values_of(single))) > 1
+
+
+def test_run_json_says_how_and_with_what(cohort, model, tmp_path):
+    predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1")
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["models"] == [{"folder": str(model), "folds": ["1"], "checkpoint": "checkpoint_final.pth"}]
+    assert run["average"] == "logits" and run["use_mirroring"] is False and run["postprocessing"]["wt"] == 0.3
+    assert run["versions"]["torch"] == torch.__version__ and run["device"]
+    assert sorted(run["cases"]) == list(CASES)
+    assert any("not skull-stripped?" in warning for warning in run["cases"][CASES[0]]["warnings"])
+    table = (tmp_path / "out" / "postprocessing_changes.csv").read_text().splitlines()
+    assert table[0] == "case,step,voxels,components,mean_probability" and len(table) == 1 + 2 * 2
+
+
+def test_probabilities_are_in_nnunet_s_format_and_postprocess_to_the_same(cohort, model, tmp_path):
+    out = tmp_path / "out"
+    predict(cohort, out, model, "--save-probabilities")
+    labels, probabilities = expected(cohort, CASES[1], model)
+    saved = np.load(out / f"{CASES[1]}.npz")["probabilities"]
+    np.testing.assert_allclose(saved, probabilities, atol=1e-6)
+    properties = np.load(out / f"{CASES[1]}.pkl", allow_pickle=True)
+    assert properties["sitk_stuff"]["origin"] == (0.0, -239.0, 0.0) and properties["spacing"] == [1, 1, 1]
+    assert main(["postprocess", "-i", str(out), "-o", str(tmp_path / "again")]) == 0
+    np.testing.assert_array_equal(values_of(tmp_path / "again" / f"{CASES[1]}.nii.gz"), labels)
+
+
+def test_nnunet_can_ensemble_what_we_wrote(cohort, model, tmp_path):
+    from nnunetv2.ensembling.ensemble import ensemble_folders
+
+    predict(cohort, tmp_path / "a", model, "--save-probabilities", "-f", "0")
+    predict(cohort, tmp_path / "b", model, "--save-probabilities", "-f", "1")
+    ensemble_folders([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "both"), True, num_processes=1)
+    _, probabilities = expected(cohort, CASES[0], model)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "both" / f"{CASES[0]}.npz")["probabilities"], probabilities, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("edition", ["2021", "2024-ped"])
+def test_label_maps_can_have_an_edition_s_values(cohort, model, tmp_path, edition):
+    predict(cohort, tmp_path / "out", model, "--labels", edition)
+    labels, _ = expected(cohort, CASES[0], model)
+    found = values_of(tmp_path / "out" / f"{CASES[0]}.nii.gz")
+    np.testing.assert_array_equal(nnunet_labels(found, EDITIONS[edition].tissues), labels)
+    assert (found != labels).any()
+
+
+def test_an_ensemble_of_two_models(cohort, model, dataset, tmp_path):
+    plans, dataset_json, _ = dataset
+    other = write_model(tmp_path / "other", stock_plans(plans), dataset_json, trainer="nnUNetTrainer")
+    assert predict(cohort, tmp_path / "out", model, "-m", str(other)) == 0
+    mean = np.mean([expected(cohort, CASES[0], folder)[1] for folder in (model, other)], axis=0)
+    labels = postprocess(mean, PostprocessingConfig.paper())
+    assert (values_of(tmp_path / "out" / f"{CASES[0]}.nii.gz") != labels).sum() <= 1  # rounding at a threshold
+
+
+def test_models_are_found_by_nnunet_s_letters(cohort, model, nnunet_folders, tmp_path, capsys):
+    results = nnunet_folders / "nnUNet_results" / "Dataset137_BraTS2021"
+    results.mkdir()
+    arguments = ["predict", "-i", str(cohort), "-o", str(tmp_path / "out"), "--no-tta", "-d", "137"]
+    assert main(arguments) == 2
+    assert "models there: none" in capsys.readouterr().err
+    shutil.move(model, results / "ResUNetDSTrainer__nnUNetPlans__3d_fullres")
+    assert main(arguments) == 0
+    shutil.copytree(
+        results / "ResUNetDSTrainer__nnUNetPlans__3d_fullres", results / "ResUNetDSTrainer__small__3d_fullres"
+    )
+    assert main(arguments) == 2
+    assert "name one with -p" in capsys.readouterr().err
+    assert main([*arguments, "-p", "small", "-f", "0"]) == 0
+
+
+# ---- going on ----
+
+
+def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    predict(cohort, out, model, "--save-probabilities")
+    first, second = (out / f"{case}.nii.gz" for case in CASES)
+    untouched = first.read_bytes(), first.stat().st_mtime_ns
+    second.unlink()
+    evaluated = []
+    original = _Pipeline._evaluate
+    monkeypatch.setattr(
+        _Pipeline, "_evaluate", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
+    )
+    assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
+    assert evaluated == [CASES[1]] and second.is_file()
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == untouched
+    assert "1 were there" in capsys.readouterr().out
+    assert len((out / "postprocessing_changes.csv").read_text().splitlines()) == 1 + 2 * 2  # of both cases
+    (out / f"{CASES[0]}.npz").unlink()
+    assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
+    assert evaluated == [CASES[1], CASES[0]]
+
+
+def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    predict(cohort, out, model)
+    assert predict(cohort, out, model, "--continue", "--wt", "0.2") == 2
+    assert "other settings (postprocessing)" in capsys.readouterr().err
+    (out / "run.json").unlink()
+    assert predict(cohort, out, model, "--continue") == 2
+    assert "no run.json" in capsys.readouterr().err
+
+
+def test_a_crash_leaves_what_was_finished_and_nothing_half(cohort, model, tmp_path, monkeypatch):
+    original = _Pipeline._evaluate
+
+    def crash_at_the_second(self, case, *rest):
+        if case == CASES[1]:
+            raise RuntimeError("power cut")
+        return original(self, case, *rest)
+
+    monkeypatch.setattr(_Pipeline, "_evaluate", crash_at_the_second)
+    with pytest.raises(RuntimeError, match="power cut"):
+        predict(cohort, tmp_path / "out", model)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{CASES[0]}.nii.gz", "run.json"]
+    monkeypatch.setattr(_Pipeline, "_evaluate", original)
+    assert predict(cohort, tmp_path / "out", model, "--continue") == 0
+    assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
+
+
+# ---- one bad case ----
+
+
+def truncate(case):
+    file = case / f"{case.name}_t1.nii.gz"
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+BAD_CASES = {
+    "missing modality": (lambda case: (case / f"{case.name}_t2.nii.gz").unlink(), r"_t2\.nii\.gz: missing"),
+    "truncated": (truncate, r"_t1\.nii\.gz: damaged"),
+    "other shape": (lambda case: replace_one(case, "flair", np.ones((5, 7, 8), np.int16)), "co-register"),
+    "other spacing": (lambda case: replace_one(case, "flair", spacing=(2.0, 1.0, 1.0)), "co-register"),
+    "empty": (lambda case: replace_one(case, "t1ce", np.zeros((6, 7, 8), np.int16)), "T1ce is zero everywhere"),
+    "nan": (lambda case: replace_one(case, "t1ce", np.full((6, 7, 8), np.nan, np.float32)), "NaN"),
+    "4-D": (lambda case: write(case / f"{case.name}_t1.nii.gz", np.ones((2, 6, 7, 8), np.int16)), "4 dimensions"),
+    "not an image": (lambda case: (case / f"{case.name}_t1.nii.gz").write_text("hello"), "t1"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_CASES)
+def test_a_bad_case_is_named_at_the_end_and_does_not_stop_the_others(cohort, model, tmp_path, capsys, kind):
+    spoil, named = BAD_CASES[kind]
+    spoil(cohort / CASES[0])
+    assert predict(cohort, tmp_path / "out", model) == 2
+    error = capsys.readouterr().err
+    assert CASES[0] in error and "1 cases failed" in error and "Traceback" not in error
+    assert re.search(named, error)
+    assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
+    assert not (tmp_path / "out" / f"{CASES[0]}.nii.gz").exists()
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["cases"][CASES[0]]["error"]
+
+
+def test_an_extra_channel_is_named(images_ts, model, tmp_path, capsys):
+    shutil.copy(images_ts / f"{CASES[0]}_0000.nii.gz", images_ts / f"{CASES[0]}_0004.nii.gz")
+    assert predict(images_ts, tmp_path / "out", model) == 2
+    error = capsys.readouterr().err
+    assert f"{CASES[0]}_0004.nii.gz: the model has 4 channels" in error
+    assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
+
+
+def test_what_is_odd_is_said_and_predicted(cohort, model, tmp_path, capsys):
+    case = cohort / CASES[0]
+    replace_one(case, "flair", origin=(5.0, -239.0, 0.0))
+    for modality in MODALITIES:
+        values = values_of(cohort / CASES[1] / f"{CASES[1]}_{modality}.nii.gz") / np.float32(1e4)
+        values[:, :3] = 0
+        image = sitk.GetImageFromArray(values)
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+        write(cohort / CASES[1] / f"{CASES[1]}_{modality}.nii.gz", image, spacing=(1.0, 1.0, 2.0))
+    assert predict(cohort, tmp_path / "out", model) == 0
+    cases = json.loads((tmp_path / "out" / "run.json").read_text())["cases"]
+    kinds = [{warning.partition(": ")[0] for warning in cases[name]["warnings"]} for name in CASES]
+    assert kinds[0] == {"not skull-stripped?", "not co-registered?"}
+    assert kinds[1] >= {
+        "another spacing than in training", "intensities unlike training", "another orientation than BraTS'"
+    }  # fmt: skip
+    said = capsys.readouterr().out
+    assert "warning: not co-registered?: 1 cases" in said and "warning: intensities unlike training: 1 cases" in said
+    assert values_of(tmp_path / "out" / f"{CASES[1]}.nii.gz").shape == (6, 7, 8)
+
+
+# ---- nothing can be predicted ----
+
+
+class RunsCode:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (open, (str(self.file), "w"))
+
+
+def change_plans(model, change):
+    plans = json.loads((model / "plans.json").read_text())
+    change(plans["configurations"]["3d_fullres"])
+    (model / "plans.json").write_text(json.dumps(plans))
+
+
+def change_checkpoint(model, change):
+    file = model / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(file)
+    change(content)
+    torch.save(content, file)
+
+
+def edit_dataset(model):
+    content = json.loads((model / "dataset.json").read_text())
+    content["labels"] = {"background": 0, "ED": 1, "NCR": 2, "ET": 3}
+    (model / "dataset.json").write_text(json.dumps(content))
+
+
+BAD_MODELS = {
+    "no folder": (shutil.rmtree, "no such folder"),
+    "no plans.json": (lambda m: (m / "plans.json").unlink(), r"plans\.json: missing"),
+    "broken plans.json": (lambda m: (m / "plans.json").write_text("{"), "not valid JSON"),
+    "plans.json is a list": (lambda m: (m / "plans.json").write_text("[]"), "expected a JSON object"),
+    "empty plans.json": (lambda m: (m / "plans.json").write_text("{}"), "not complete"),
+    "no dataset.json": (lambda m: (m / "dataset.json").unlink(), r"dataset\.json: missing"),
+    "plain labels": (edit_dataset, "plain labels"),
+    "no checkpoint": (lambda m: [shutil.rmtree(m / f"fold_{f}") for f in (0, 1)], "no checkpoint at all"),
+    "truncated checkpoint": (
+        lambda m: (m / "fold_0/checkpoint_final.pth").write_bytes((m / "fold_0/checkpoint_final.pth").read_bytes()[:-99]),
+        "damaged",
+    ),
+    "not a checkpoint": (lambda m: torch.save({"a": 1}, m / "fold_0/checkpoint_final.pth"), "no network_weights"),
+    "no trainer": (lambda m: change_checkpoint(m, lambda c: c.pop("trainer_name")), "does not say which trainer"),
+    "unknown trainer": (
+        lambda m: [
+            torch.save(
+                torch.load(m / f"fold_{f}/checkpoint_final.pth") | {"trainer_name": "Nobody"},
+                m / f"fold_{f}/checkpoint_final.pth",
+            )
+            for f in (0, 1)
+        ],
+        "trainer Nobody cannot be built",
+    ),
+    "folds of two trainers": (
+        lambda m: change_checkpoint(m, lambda c: c.update(trainer_name="ResUNetDSTrainerBCE")), "another trainer",
+    ),
+    "weights of another network": (
+        lambda m: change_checkpoint(m, lambda c: c["network_weights"].pop("decoder.seg_layers.0.bias")),
+        "weights are of another network",
+    ),
+    "foreign network": (
+        lambda m: change_plans(m, lambda c: c["architecture"].update(network_class_name="os.system")), "os.system",
+    ),
+    "foreign part": (
+        lambda m: change_plans(
+            m, lambda c: c["architecture"].update(arch_kwargs={"nonlin": "subprocess.Popen"}, _kw_requires_import=["nonlin"])
+        ),
+        "subprocess.Popen",
+    ),
+    "two dimensions": (lambda m: change_plans(m, lambda c: c.update(patch_size=[16, 16])), "2-D"),
+    "cascade": (lambda m: change_plans(m, lambda c: c.update(previous_stage="3d_lowres")), "cascade"),
+    "bad thresholds": (lambda m: (m / "postprocessing.json").write_text('{"wt": 1.2}'), "wt must be a number from 0 to 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_MODELS)
+def test_a_model_that_cannot_be_used_is_named(cohort, model, tmp_path, capsys, kind):
+    spoil, named = BAD_MODELS[kind]
+    spoil(model)
+    assert predict(cohort, tmp_path / "out", model) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "Traceback" not in error
+    assert re.search(named, error), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(cohort, model, tmp_path, capsys):
+    file = model / "fold_0" / "checkpoint_final.pth"
+    torch.save(torch.load(file) | {"logging": RunsCode(tmp_path / "ran")}, file)
+    assert predict(cohort, tmp_path / "out", model) == 2
+    error = capsys.readouterr().err
+    assert "refused" in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--wt", "1.5"], "wt must be"), (["-f", "7"], "fold 7"), (["-chk", "checkpoint_best.pth"], "checkpoint_best.pth"),
+        (["--labels", "1999"], "no edition '1999'"), (["--edition", "1999"], "no edition"),
+        (["--steps", "shrink"], "each of steps"), (["--config", "nowhere.json"], "no such file"),
+        (["--precision", "fp16", "-device", "cpu"], "needs a GPU"), (["--t1", "x.nii.gz"], "either folders with -i"),
+    ],
+)  # fmt: skip
+def test_arguments_that_cannot_be_are_named(cohort, model, tmp_path, capsys, flags, named):
+    assert predict(cohort, tmp_path / "out", model, *flags) == 2
+    error = capsys.readouterr().err
+    assert named in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_named(cohort, model, tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert predict(cohort, tmp_path / "out", model) == 2
+    assert str(tmp_path / "out") in capsys.readouterr().err
+
+
+def test_a_folder_without_cases_is_named(model, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert predict(tmp_path / "empty", tmp_path / "out", model) == 2
+    assert "no BraTS case here" in capsys.readouterr().err
+
+
+def test_channels_that_are_not_brats_need_nnunet_s_names(cohort, images_ts, model, tmp_path, capsys):
+    content = json.loads((model / "dataset.json").read_text())
+    content["channel_names"] = {"0": "a", "1": "b", "2": "c", "3": "d"}
+    (model / "dataset.json").write_text(json.dumps(content))
+    assert predict(cohort, tmp_path / "out", model) == 2
+    assert "cannot be told" in capsys.readouterr().err
+    assert predict(images_ts, tmp_path / "out", model) == 0

@@ -1,0 +1,373 @@
+"""What `Predictor` computes, against nnU-Net's own predictor and against the networks run by hand."""
+
+import json
+import subprocess
+import sys
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from models import small_plans, stock_plans, write_model
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
+from nnunet_resunet_ds.inference.forward import COMPILE_GAIN, COMPILE_SECONDS, ForwardPass
+from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, SlidingWindow, WeightedMean
+from nnunet_resunet_ds.inference.tiles import flips, gaussian, padded_shape, tiles
+from postprocessing import PostprocessingConfig, postprocess
+
+CPU = torch.device("cpu")
+PATCH = (16, 16, 16)
+
+
+def brain(shape=(22, 26, 20), margin=3, seed=0):
+    """Four images (C, Z, Y, X) with a background of 0 around."""
+    images = np.random.default_rng(seed).integers(1, 900, (4, *shape)).astype(np.int16)
+    images[:, :margin], images[:, :, shape[1] - margin :] = 0, 0
+    return images
+
+
+@pytest.fixture
+def model(dataset, tmp_path):
+    plans, dataset_json, _ = dataset
+    return write_model(tmp_path / "model", small_plans(plans), dataset_json, folds=(0, 1))
+
+
+def stock_prediction(folder, images, folds, *, mirroring):
+    predictor = nnUNetPredictor(
+        use_mirroring=mirroring, perform_everything_on_device=False, device=CPU, allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+    return predictor.predict_single_npy_array(images, {"spacing": [1, 1, 1]}, save_or_return_probabilities=True)
+
+
+@pytest.mark.parametrize("mirroring", [False, True])
+@pytest.mark.parametrize(("plans_of", "trainer"), [(small_plans, "ResUNetDSTrainer"), (stock_plans, "nnUNetTrainer")])
+def test_averaging_logits_gives_what_nnunet_predicts(dataset, tmp_path, plans_of, trainer, mirroring):
+    plans, dataset_json, _ = dataset
+    folder = write_model(tmp_path / "model", plans_of(plans), dataset_json, folds=(0, 1), trainer=trainer)
+    images = brain()
+    stock_labels, stock = stock_prediction(folder, images, (0, 1), mirroring=mirroring)
+    config = PostprocessingConfig.preset("nnunet")
+    predictor = Predictor.from_model_folder(
+        folder, average="logits", precision="fp32", use_mirroring=mirroring, postprocessing=config
+    )
+    labels, probabilities = predictor.predict_case(images, spacing=(1, 1, 1))
+    # In far corners nnU-Net's weights are fp16 subnormals, and its sums are off by up to a tenth there.
+    weights = np.zeros(images.shape[1:], np.float32)
+    inside = (slice(3, None), slice(None, -3), slice(None))
+    for tile in tiles(weights[inside].shape, PATCH):
+        weights[inside][tile] += gaussian(PATCH, CPU).numpy()
+    counts = weights > 1e-4
+    assert counts.sum() > 0.85 * weights[inside].size
+    np.testing.assert_allclose(probabilities[:, counts], stock[:, counts], atol=1e-3)
+    decided = counts & (np.abs(stock - 0.5) > 1e-3).all(0)
+    np.testing.assert_array_equal(labels[decided], stock_labels[decided])
+    assert probabilities.std() > 0.1  # the networks say something
+
+
+def by_hand(folder, images, activation, fold=0):
+    """One tile that is the whole volume, all eight flips."""
+    model = load_model(folder, [fold])
+    model.network.load_state_dict(model.weights[str(fold)])
+    case = Predictor([model]).prepare(images, (1, 1, 1))[0]
+    outputs = []
+    with torch.no_grad():
+        for n in range(4):
+            for axes in combinations((2, 3, 4), n):
+                outputs.append(activation(model.network(case.data[None].flip(axes))).flip(axes)[0])
+    return torch.stack(outputs).mean(0).numpy()
+
+
+def test_probabilities_are_averaged_over_flips_and_folds(model):
+    images = brain(PATCH, margin=0)
+    _, found = Predictor.from_model_folder(model, precision="fp32").predict_case(images, (1, 1, 1))
+    expected = np.mean([by_hand(model, images, torch.sigmoid, fold) for fold in (0, 1)], axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # D8
+    _, found = Predictor.from_model_folder(model, precision="fp32", average="logits").predict_case(images, (1, 1, 1))
+    of_logits = np.mean([by_hand(model, images, lambda logits: logits, fold) for fold in (0, 1)], axis=0)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-of_logits)), atol=1e-5)
+    assert np.abs(found - expected).max() > 1e-3  # and the two are not the same
+
+
+def test_an_ensemble_counts_each_model_alike(dataset, tmp_path):
+    plans, dataset_json, _ = dataset
+    one = write_model(tmp_path / "one", small_plans(plans), dataset_json, folds=(0, 1))
+    other = write_model(tmp_path / "other", stock_plans(plans), dataset_json, folds=(2,), trainer="nnUNetTrainer")
+    images = brain()
+    alone = [Predictor.from_model_folder(folder).predict_case(images, (1, 1, 1))[1] for folder in (one, other)]
+    together = Predictor([load_model(one), load_model(other)]).predict_case(images, (1, 1, 1))
+    np.testing.assert_allclose(together[1], np.mean(alone, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(together[0], postprocess(together[1], PostprocessingConfig.paper()))
+
+
+def test_resampled_background_is_zero_again(model, dataset):
+    """D4 at 1.02 mm: as in training, and unlike nnU-Net's prediction."""
+    images = brain((40, 26, 20))
+    predictor = Predictor.from_model_folder(model)
+    (case,) = predictor.prepare(images, (1.02, 1, 1))
+    assert case.is_resampled and not predictor.prepare(images, (1, 1, 1))[0].is_resampled
+    raw, mask, _ = (
+        predictor.models[0]
+        .configuration.preprocessor_class(verbose=False)
+        .run_case_npy(
+            images, None, {"spacing": [1.02, 1, 1]}, predictor.models[0].plans, predictor.models[0].configuration, {}
+        )
+    )
+    outside = mask[0] < 0
+    np.testing.assert_array_equal(case.data.numpy()[:, ~outside], raw[:, ~outside])
+    assert not case.data[:, torch.from_numpy(outside)].any()
+    labels, probabilities = predictor.predict_case(images, (1.02, 1, 1))
+    assert labels.shape == images.shape[1:] and probabilities.shape == (3, *images.shape[1:])
+
+
+def test_the_whole_volume_at_once_is_one_forward_pass_a_flip(model):
+    images = brain((22, 26, 20), margin=0)
+    predictor = Predictor.from_model_folder(model, folds=[0], tiles="whole", use_mirroring=False, precision="fp32")
+    cases = predictor.prepare(images, (1, 1, 1))
+    assert predictor.n_forward_passes(cases) == 1
+    _, found = predictor.predict_case(images, (1, 1, 1))
+    network = predictor.models[0].network
+    network.load_state_dict(predictor.models[0].weights["0"])
+    padded = torch.zeros(1, 4, 24, 28, 20)  # multiples of 4, the product of the strides
+    padded[:, :, 1:23, 1:27] = cases[0].data
+    with torch.no_grad():
+        expected = network(padded)[0, :, 1:23, 1:27].sigmoid()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 300), min_size=3, max_size=3), st.lists(st.integers(0, 6), min_size=3, max_size=3))
+def test_whole_volumes_are_padded_as_little_as_the_strides_allow(shape, halvings):
+    strides = [[1, 1, 1], *[[2 if stage < n else 1 for n in halvings] for stage in range(6)]]
+    padded = padded_shape(shape, (1, 1, 1), strides)
+    for axis, size, n in zip(padded, shape, halvings, strict=True):
+        assert axis % 2**n == 0 and size <= axis < size + 2**n
+
+
+@given(st.lists(st.integers(16, 70), min_size=3, max_size=3))
+def test_tiles_cover_every_voxel_and_stay_inside(shape):
+    covered = np.zeros(shape, dtype=int)
+    for tile in tiles(shape, PATCH):
+        assert covered[tile].shape == PATCH
+        covered[tile] += 1
+    assert covered.min() >= 1
+
+
+def test_flips_are_every_subset_of_the_mirror_axes():
+    assert flips((0, 1, 2)) == [(), (1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3)]
+    assert flips(()) == [()] and flips((1,)) == [(), (2,)]
+
+
+# ---- number formats ----
+
+
+def test_bf16_agrees_with_fp32(model):
+    images = brain()
+    exact, rounded = (
+        Predictor.from_model_folder(model, precision=precision).predict_case(images, (1, 1, 1))[1]
+        for precision in ("fp32", "bf16")
+    )
+    assert 0 < np.abs(exact - rounded).mean() < 5e-3
+    assert np.abs(exact - rounded).max() < 0.05
+
+
+def test_bf16_keeps_norms_in_fp32_and_leaves_the_model_alone(model):
+    loaded = load_model(model, [0])
+    before = {name: values.clone() for name, values in loaded.network.state_dict().items()}
+    forward = ForwardPass(loaded.network, CPU, "bf16")
+    dtypes = {
+        type(module).__name__: module.weight.dtype for module in forward._network.modules() if hasattr(module, "weight")
+    }
+    assert dtypes["Conv3d"] == dtypes["ConvTranspose3d"] == torch.bfloat16
+    assert dtypes["GroupedInstanceNorm3d"] == torch.float32
+    forward.load(loaded.weights["0"])
+    for name, values in loaded.network.state_dict().items():
+        assert values.dtype == torch.float32 and torch.equal(values, before[name])
+
+
+# ---- memory ----
+
+
+class Hungry(nn.Module):
+    """Adds one region; runs out of memory where more inputs come at once than fit."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.fits, self.seen = fits, []
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def forward(self, x):
+        if len(x) > self.fits:
+            raise torch.OutOfMemoryError("too many")
+        self.seen.append(len(x))
+        return x[:, :1] * 2
+
+
+def test_batches_are_halved_until_they_fit():
+    said, network = [], Hungry(fits=2)
+    forward = ForwardPass(network, CPU, "fp32", batch_size=8, say=said.append)
+    inputs = torch.arange(8 * 8.0).reshape(8, 1, 2, 2, 2)
+    assert torch.equal(forward(inputs), inputs * 2)
+    assert network.seen == [2, 2, 2, 2] and forward.batch_size == 2
+    assert [line[-20:] for line in said] == ["ng on with 4 at a time"[-20:], "ng on with 2 at a time"[-20:]]
+    with pytest.raises(torch.OutOfMemoryError):
+        ForwardPass(Hungry(fits=0), CPU, "fp32", batch_size=2, say=said.append)(inputs)
+
+
+def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch):
+    """As on a card that holds one tile but not the average beside it."""
+    said, network = [], Hungry(fits=0)
+
+    class OnACard(WeightedMean):
+        device = torch.device("cuda")
+
+        def to_cpu(self):
+            network.fits = 1
+            super().to_cpu()
+
+        def add(self, tile, values, weights):
+            self.sum[(slice(None), *tile)] += values * weights
+            self.weight[tile] += weights
+
+    monkeypatch.setattr(sliding_window_module, "WeightedMean", OnACard)
+    window = SlidingWindow(
+        ForwardPass(network, CPU, "fp32", say=said.append), 1, (4, 4, 4), flips((0, 1, 2)), PROBABILITIES
+    )
+    volume = torch.randn(1, 6, 4, 5)
+    torch.testing.assert_close(window(volume, lambda _: None), (volume * 2).sigmoid())
+    assert len(said) == 1 and "kept on the CPU" in said[0]
+
+
+# ---- compiling ----
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Count calls of torch.compile, and leave networks as they are."""
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: calls.append(network) or network)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wish", "expected"),
+    [(COMPILE_SECONDS, None, 1), (0.0, None, 0), (0.0, "1", 1), (COMPILE_SECONDS, "0", 0)],
+)
+def test_compiling_waits_until_it_pays(monkeypatch, compiled, seconds, wish, expected):
+    monkeypatch.delenv("nnUNet_compile", raising=False)
+    if wish:
+        monkeypatch.setenv("nnUNet_compile", wish)
+    forward = ForwardPass(Hungry(1), CPU, "fp32", say=lambda _: None)
+    forward.to_come = int(1 / COMPILE_GAIN) + 4
+    clock = iter(np.arange(20) * seconds)
+    monkeypatch.setattr("nnunet_resunet_ds.inference.forward.time.perf_counter", lambda: next(clock))
+    for _ in range(3):
+        forward(torch.ones(1, 1, 2, 2, 2))
+    assert len(compiled) == expected
+
+
+def test_a_failing_compiler_is_left_out_with_a_line(monkeypatch):
+    def no_compiler(_):
+        raise TorchDynamoException("no C++ compiler\nand a page of advice")
+
+    said = []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: no_compiler)
+    monkeypatch.setenv("nnUNet_compile", "1")
+    forward = ForwardPass(Hungry(1), CPU, "fp32", say=said.append)
+    x = torch.ones(1, 1, 2, 2, 2)
+    for _ in range(4):
+        assert torch.equal(forward(x), x * 2)
+    assert [line for line in said if "failed" in line] == [
+        "torch.compile failed and is left out from here on: no C++ compiler"
+    ]
+
+
+def test_whole_volumes_are_never_compiled_for(model, monkeypatch, compiled):
+    monkeypatch.setenv("nnUNet_compile", "1")
+    Predictor.from_model_folder(model, tiles="whole", say=lambda _: None).predict_case(brain(), (1, 1, 1))
+    assert not compiled
+    Predictor.from_model_folder(model, say=lambda _: None).predict_case(brain(), (1, 1, 1))
+    assert len(compiled) == 1
+
+
+# ---- arrays and settings ----
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[:3], "one channel each of T1, T1ce, T2, FLAIR"), (lambda x: x[0], "got shape"),
+        (lambda x: np.where(x > 5, x, np.nan), "NaN"),
+        (lambda x: x * [[[[1]]], [[[0]]], [[[1]]], [[[1]]]], "T1ce is zero"),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_case_are_refused(model, change, said):
+    with pytest.raises(InputError, match=said):
+        Predictor.from_model_folder(model).predict_case(change(brain().astype(np.float32)), (1, 1, 1))
+
+
+@pytest.mark.parametrize("spacing", [None, (1, 1), (1, 0, 1), (1, 1, float("nan"))])
+def test_a_spacing_that_is_none_is_refused(model, spacing):
+    with pytest.raises(InputError, match="spacing"):
+        Predictor.from_model_folder(model).predict_case(brain(), spacing)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"average": "mean"}, {"tiles": "all"}, {"precision": "fp64"}, {"device": "cuda"}, {"precision": "fp16"}],
+)
+def test_settings_that_cannot_be_are_refused(model, settings):
+    if settings.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InputError):
+        Predictor.from_model_folder(model, **{"device": "cpu", **settings})
+
+
+def test_a_network_that_returns_nan_is_named(model):
+    loaded = load_model(model, [0])
+    loaded.weights["0"]["decoder.seg_layers.1.bias"].fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN from a broken model"):
+        Predictor([loaded]).predict_case(brain(), (1, 1, 1))
+
+
+def test_averaging_otherwise_than_tuned_is_said(model):
+    said = []
+    config = PostprocessingConfig(averaging="logits")
+    Predictor.from_model_folder(model, postprocessing=config, say=said.append)
+    assert len(said) == 1 and "tuned on an average of logits" in said[0]
+    Predictor.from_model_folder(model, postprocessing=config, average="logits", say=said.append)
+    assert len(said) == 1
+
+
+def test_a_plain_script_needs_no_main_guard_and_starts_no_process(model, tmp_path):
+    np.save(tmp_path / "images.npy", brain())
+    script = f"""
+import multiprocessing, sys
+import numpy as np
+from nnunet_resunet_ds.inference import Predictor
+predictor = Predictor.from_model_folder({str(model)!r})
+labels, probabilities = predictor.predict_case(np.load({str(tmp_path / "images.npy")!r}), spacing=(1, 1, 1))
+print(labels.shape, probabilities.shape, len(multiprocessing.active_children()))
+"""
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(22, 26, 20) (3, 22, 26, 20) 0"
+
+
+def test_plans_carry_the_post_processing(model):
+    plans = json.loads((model / "plans.json").read_text())
+    plans["resunet_ds_postprocessing"] = {"wt": 0.6}
+    (model / "plans.json").write_text(json.dumps(plans))
+    assert Predictor.from_model_folder(model).postprocessing == PostprocessingConfig(wt=0.6)
+    (model / "postprocessing.json").write_text('{"wt": 0.7}')
+    assert Predictor.from_model_folder(model).postprocessing == PostprocessingConfig(wt=0.7)
