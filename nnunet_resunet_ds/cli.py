@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.commands import convert, demo, env, plan, postprocess, predict, splits, submission
+from nnunet_resunet_ds.commands import convert, demo, env, plan, postprocess, predict, splits, submission, tune
 from nnunet_resunet_ds.errors import InputError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -15,6 +15,7 @@ COMMANDS: dict[str, ModuleType] = {
     "plan": plan,
     "predict": predict,
     "postprocess": postprocess,
+    "tune": tune,
     "submission": submission,
     "demo": demo,
     "env": env,

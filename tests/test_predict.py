@@ -15,7 +15,7 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.folder import _Pipeline
+from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
 CASES = ("BraTS2021_00000", "BraTS2021_00003")

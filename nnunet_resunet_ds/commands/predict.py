@@ -23,9 +23,9 @@ from nnunet_resunet_ds.errors import InputError
 if TYPE_CHECKING:
     from dataset_conversion.edition import Edition
     from nnunet_resunet_ds.inference.cases import CaseSet
-    from nnunet_resunet_ds.inference.folder import Predicted
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
+    from nnunet_resunet_ds.inference.pipeline import Predicted
     from nnunet_resunet_ds.inference.predictor import Predictor
 
 SUMMARY = "images → label maps, in one process"
@@ -67,11 +67,12 @@ def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
     from tqdm import tqdm
 
-    from nnunet_resunet_ds.inference.folder import predict_folder
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
+    from nnunet_resunet_ds.inference.pipeline import predict_cases
     from nnunet_resunet_ds.inference.predictor import Predictor
     from nnunet_resunet_ds.inference.run import environment_of, settings_of
+    from postprocessing.changes import TABLE, write_changes
     from postprocessing.model_config import config_of_model
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
@@ -97,7 +98,9 @@ def run(options: argparse.Namespace) -> None:
         environment_of(predictor),
         save_probabilities=options.save_probabilities,
     )
-    predicted = predict_folder(predictor, case_set, output, resume=options.resume)
+    output.open(models, resume=options.resume)
+    predicted = predict_cases(predictor, case_set, output, resume=options.resume)
+    write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
 
 

@@ -13,6 +13,8 @@ from nnunet_resunet_ds.inference.cases import LoadedCase
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Images, Preprocessed
 
+MAX_RATIO = 3
+"""How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
 _AS_STORED = "LPS"
 """Orientation of BraTS files: the axes of their voxels point left, to the back and up."""
 
@@ -44,7 +46,7 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
 def intensities_unlike_training(
     images: Images, channels: Sequence[str], properties: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Name the channels whose median over the brain is outside what 99 % of the training tumours' voxels had.
+    """Name the channels whose median over the brain is far outside what 99 % of the training tumours' voxels had.
 
     Args:
         images: (C, Z, Y, X).
@@ -56,7 +58,7 @@ def intensities_unlike_training(
         known = properties.get(str(number), {})
         low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
         median = float(np.median(values[values != 0]))
-        if low is not None and high is not None and not low <= median <= high:
+        if low is not None and high is not None and not low / MAX_RATIO <= median <= high * MAX_RATIO:
             warnings.append(
                 f"intensities unlike training: {name} has the median {median:.4g}, tumours had {low:.4g} to {high:.4g}"
             )

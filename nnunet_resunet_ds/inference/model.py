@@ -80,7 +80,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     plans = PlansManager(dict(_read_object(folder, PLANS_JSON)))
     dataset_json = _read_object(folder, DATASET_JSON)
     _check_names(folder, plans, dataset_json)
-    files = _checkpoint_files(folder, folds, checkpoint)
+    files = checkpoint_files(folder, folds, checkpoint)
     found = {fold: read_checkpoint(file) for fold, file in files.items()}
     trainer_name, configuration_name, mirror_axes = _agreed(files, found)
     configuration = _configuration(folder, plans, configuration_name)
@@ -125,7 +125,12 @@ def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, A
         raise InputError(msg)
 
 
-def _checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:
+def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:
+    """Return the checkpoint of each fold; see `load_model`.
+
+    Raises:
+        InputError: a fold that was asked for, or every fold, has none.
+    """
     available = available_folds(folder, checkpoint)
     wanted = [str(fold) for fold in folds] if folds else [name for name in available if name.isdigit()] or available
     missing = [fold for fold in wanted if fold not in available]

@@ -86,15 +86,7 @@ class Output:
         properties: Mapping[str, Any],
         grid: sitk.Image,
     ) -> None:
-        """Write one case.
-
-        Args:
-            case_id: its name.
-            labels: (Z, Y, X) in nnU-Net's values.
-            probabilities: (R, Z, Y, X).
-            properties: nnU-Net's of the preprocessing, which its ensembling wants to read.
-            grid: image whose geometry the label map gets.
-        """
+        """Write one case, the label map last; nnU-Net's ensembling reads the properties."""
         if self.save_probabilities:
             _write_probabilities(probabilities, self.folder / f"{case_id}.npz")
             geometry = {name: getattr(grid, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}

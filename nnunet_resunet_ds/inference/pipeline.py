@@ -1,14 +1,18 @@
 """Predicting many cases in one process: while the network works on one, the next is read and the last is written."""
 
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,14 +20,15 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.cases import CaseSet, LoadedCase, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
-from nnunet_resunet_ds.inference.output import Output
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from postprocessing.case import postprocess_explained
-from postprocessing.changes import TABLE, write_changes
 
 MAX_UNWRITTEN = 1
 """Predicted cases that may wait in memory to be written before the network waits for them."""
+
+_SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES_IN_A_FILE = 0.5, 30.0
+"""Of the progress within a case."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,37 +55,60 @@ class _Ready:
     warnings: list[str]
 
 
-def predict_folder(predictor: Predictor, case_set: CaseSet, output: Output, *, resume: bool = False) -> Predicted:
+class Sink(Protocol):
+    """Where predicted cases go. All but `is_finished` are called from a thread."""
+
+    def is_finished(self, case_id: str) -> bool:
+        """Tell whether a case is there from an earlier run."""
+
+    def write_case(
+        self,
+        case_id: str,
+        labels: NDArray[np.uint8],
+        probabilities: Probabilities,
+        properties: Mapping[str, Any],
+        grid: sitk.Image,
+    ) -> None:
+        """Write one case.
+
+        Args:
+            case_id: its name.
+            labels: (Z, Y, X) in nnU-Net's values, post-processed.
+            probabilities: (R, Z, Y, X).
+            properties: nnU-Net's of the preprocessing.
+            grid: where the images lie.
+        """
+
+    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
+        """Keep what is to be said of a case."""
+
+
+def predict_cases(predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume: bool = False) -> Predicted:
     """Predict every case and write each as soon as it is done; a case that fails does not stop the others.
 
     Args:
         predictor: its post-processing is used, too.
         case_set: the cases.
-        output: where to.
+        sink: where to.
         resume: leave out the cases that are there already.
-
-    Raises:
-        InputError: the output cannot be gone on with.
     """
-    output.open(predictor.models, resume=resume)
-    pipeline = _Pipeline(predictor, case_set, output)
+    pipeline = _Pipeline(predictor, case_set, sink)
     for case_id, lines in case_set.problems.items():
         pipeline.note_failure(case_id, "\n".join(lines))
     cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
     if resume:
-        pipeline.report.skipped = [case.case_id for case in cases if output.is_finished(case.case_id)]
+        pipeline.report.skipped = [case.case_id for case in cases if sink.is_finished(case.case_id)]
     pipeline.run([case for case in cases if case.case_id not in pipeline.report.skipped])
-    write_changes(output.changes, output.folder / TABLE)
     return pipeline.report
 
 
 class _Pipeline:
     """Three stages, each with a case of its own: reading, the network (in the main thread), writing."""
 
-    def __init__(self, predictor: Predictor, case_set: CaseSet, output: Output) -> None:
+    def __init__(self, predictor: Predictor, case_set: CaseSet, sink: Sink) -> None:
         self._predictor = predictor
         self._case_set = case_set
-        self._output = output
+        self._sink = sink
         self.report = Predicted()
 
     def run(self, cases: Sequence[RawCase]) -> None:
@@ -123,7 +151,8 @@ class _Pipeline:
         """Return the averaged outputs of each model, and the seconds that they took."""
         start = time.monotonic()
         total = self._predictor.n_forward_passes(ready.cases)
-        with tqdm(total=total, desc=f"  {case_id}", unit="pass", leave=False, position=1) as bar:
+        interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
+        with tqdm(total=total, desc=f"  {case_id}", unit="pass", leave=False, position=1, mininterval=interval) as bar:
             try:
                 outputs = self._predictor.evaluate(ready.cases, bar.update, cases_to_come=cases_to_come)
             except torch.OutOfMemoryError as error:
@@ -138,7 +167,7 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        self._output.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.loaded.grid)
+        self._sink.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.loaded.grid)
         self.report.written.append(case_id)
         self.report.warnings[case_id] = ready.warnings
         entry = {
@@ -146,12 +175,12 @@ class _Pipeline:
             "warnings": ready.warnings,
             "changes": list(map(asdict, changes)),
         }
-        self._output.note(case_id, entry)
+        self._sink.note(case_id, entry)
 
     def note_failure(self, case_id: str, message: str) -> None:
         """Keep what is wrong with a case for the end."""
         self.report.failures[case_id] = message
-        self._output.note(case_id, {"error": message})
+        self._sink.note(case_id, {"error": message})
 
     @contextmanager
     def _failure_noted(self, case_id: str) -> Iterator[None]:

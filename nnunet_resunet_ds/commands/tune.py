@@ -1,0 +1,126 @@
+"""Search the post-processing that scores best on cross-validation: thresholds, component sizes and probabilities.
+
+Predicts the validation cases of every trained fold with that fold's weights (kept in the folder "tuning" of the model,
+so that the next search starts at once), then changes one number at a time for as long as that helps. For each fold, the
+gain is shown with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than
+its spread, the paper's settings stay. The result goes into the model's postprocessing.json and plans.json, where
+"resunet-ds predict" and "postprocess" find it.
+
+Examples:
+  resunet-ds tune -d 137
+  resunet-ds tune -d 137 --metric lesion-dice
+  resunet-ds tune -m MODEL_FOLDER --npz
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
+from nnunet_resunet_ds.errors import InputError
+
+if TYPE_CHECKING:
+    from postprocessing.config import PostprocessingConfig
+    from postprocessing.tuning import Tuning
+
+SUMMARY = "post-processing that fits a model, by cross-validation"
+TABLE, PICTURE = "tuning.csv", "tuning.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument(
+        "--metric",
+        choices=("dice", "lesion-dice"),
+        default="dice",
+        help="mean over WT, TC and ET, where an empty region scores 1 for an empty prediction and 0 else "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--npz",
+        action="store_true",
+        help="take the probabilities of nnUNetv2_train … --npz, averages of logits, instead of predicting",
+    )
+    add_model_arguments(parser, several=False)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Tune, write and say what came of it."""
+    from tqdm import tqdm
+
+    from postprocessing.model_config import SETTINGS, keep_with_model
+    from postprocessing.scores import Scores
+    from postprocessing.search import GRID, MAX_ROUNDS
+    from postprocessing.tuning import parts_of, tune
+    from postprocessing.tuning_report import write_picture, write_table
+
+    folders = chosen_model_folders(options)
+    if len(folders) > 1:
+        msg = "give one model with -m: post-processing is tuned for one"
+        raise InputError(msg)
+    (folder,) = folders
+    files, averaging = _stored_cases(folder, options)
+    parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
+    _check_enough(folder, parts)
+    with tqdm(desc="search", unit="setting", total=MAX_ROUNDS * sum(map(len, GRID.values()))) as bar:
+        scores = Scores([file for of_fold in files.values() for file in of_fold], options.metric, bar.update)
+        tuning = tune(scores, parts, averaging)
+        write_picture(scores, tuning, options.metric, folder / PICTURE)
+        bar.total = bar.n  # most searches end before the last round
+    write_table(scores, folder / TABLE)
+    keep_with_model(tuning.chosen, folder)
+    _conclude(tuning, options.metric)
+    print(f"wrote {folder / SETTINGS}; the search is in {TABLE} and {PICTURE} there")
+
+
+def _stored_cases(folder: Path, folds: list[str], options: argparse.Namespace) -> tuple[dict[str, list[Path]], str]:
+    """Return the stored cases of each fold, and what their probabilities are an average of."""
+    from nnunet_resunet_ds.inference.cross_validation import (
+        predict_validation,
+        stored_validation_npz,
+        validation_ids,
+    )
+    from nnunet_resunet_ds.inference.model import checkpoint_files
+
+    ids = validation_ids(folder, list(checkpoint_files(folder, options.folds, options.checkpoint)))
+    if options.npz:
+        return stored_validation_npz(folder, ids), "logits"
+    settings: dict[str, Any] = {
+        "device": options.device,
+        "precision": options.precision,
+        "use_mirroring": not options.no_tta,
+    }
+    return predict_validation(folder, ids, options.checkpoint, settings), "probabilities"
+
+
+def _check_enough(folder: Path, parts: list[str]) -> None:
+    if len(set(parts)) < 2:
+        msg = f"{folder}: one validation case is not enough to tune on; train more folds"
+        raise InputError(msg)
+
+
+def _conclude(tuning: "Tuning", metric: str) -> None:
+    print(
+        f"\nmean {metric} of held-out cases\n{'fold':12}{'cases':>6}{'paper':>9}{'tuned on the others':>21}{'gain':>10}"
+    )
+    for part in tuning.parts:
+        print(f"{part.name:12}{part.n_cases:6}{part.paper:9.4f}{part.tuned:21.4f}{part.gain:+10.4f}")
+    print(f"mean gain {tuning.gain:+.4f}, spread {tuning.spread:.4f}")
+    changed = _differences(tuning.best)
+    if tuning.is_worth_it:
+        print(f"tuned on all cases: {changed}")
+    else:
+        print(f"the gain is not larger than its spread, so the paper's settings stay (best on all cases: {changed})")
+
+
+def _differences(config: "PostprocessingConfig") -> str:
+    from postprocessing.config import PostprocessingConfig
+    from postprocessing.search import GRID
+
+    paper = PostprocessingConfig.paper()
+    changes = [
+        f"{name} {getattr(paper, name):g} → {getattr(config, name):g}"
+        for name in GRID
+        if getattr(config, name) != getattr(paper, name)
+    ]
+    return ", ".join(changes) or "the paper's"

@@ -1,0 +1,193 @@
+"""Probabilities of the cases that each fold was validated on, kept small beside the model, for tuning."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dataset_conversion.edition import FILE_ENDING
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.images import read_labels
+from nnunet_resunet_ds.inference.cases import NNUNET, CaseSet, find_prediction_cases
+from nnunet_resunet_ds.inference.model import PLANS_JSON, load_model
+from nnunet_resunet_ds.inference.pipeline import predict_cases
+from nnunet_resunet_ds.inference.predictor import Predictor
+from nnunet_resunet_ds.inference.preprocessing import Probabilities
+from nnunet_resunet_ds.nnunet_folders import SPLITS, nnunet_folder
+from postprocessing.folder import read_probabilities
+from postprocessing.stored_case import cropped_case, write_stored_case
+
+CACHE = "tuning"
+"""Folder in that of the model."""
+_MADE_WITH = "made_with.json"
+
+
+@dataclass(frozen=True)
+class CaseStore:
+    """A folder of stored cases (a `Sink` of prediction).
+
+    Args:
+        folder: for one file a case.
+        references: folder of label maps in nnU-Net's values.
+    """
+
+    folder: Path
+    references: Path
+
+    def open(self, made_with: Mapping[str, Any]) -> None:
+        """Make the folder; drop what was made with anything else."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record = self.folder / _MADE_WITH
+        wanted = json.loads(json.dumps(made_with))
+        if not record.is_file() or read_json(record) != wanted:
+            for file in self.folder.glob("*.npz"):
+                file.unlink()
+            write_json(wanted, record)
+
+    def file(self, case_id: str) -> Path:
+        """Return where a case is kept."""
+        return self.folder / f"{case_id}.npz"
+
+    def is_finished(self, case_id: str) -> bool:
+        """Tell whether a case is there."""
+        return self.file(case_id).is_file()
+
+    def write_case(
+        self,
+        case_id: str,
+        labels: NDArray[np.uint8],
+        probabilities: Probabilities,
+        properties: Mapping[str, Any],
+        grid: sitk.Image,
+    ) -> None:
+        """Keep a case with its reference."""
+        self.keep(case_id, probabilities)
+
+    def keep(self, case_id: str, probabilities: NDArray[np.floating]) -> None:
+        """Keep a case with its reference.
+
+        Raises:
+            InputError: there is no reference, or it has another shape.
+        """
+        path = self.references / f"{case_id}{FILE_ENDING}"
+        image, reference = read_labels(path)
+        if reference.shape != probabilities.shape[1:]:
+            msg = f"{path}: has shape {reference.shape}, and the probabilities have {probabilities.shape[1:]}"
+            raise InputError(msg)
+        volume = float(np.prod(image.GetSpacing()))
+        write_stored_case(cropped_case(probabilities, reference.astype(np.uint8), volume), self.file(case_id))
+
+    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
+        """Do nothing: what is odd about training images was said when they were converted."""
+
+
+def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
+    """Return the cases that each fold was validated on.
+
+    Args:
+        folder: of the model.
+        folds: their names.
+
+    Raises:
+        InputError: the dataset or its splits are not there, or a fold has no validation cases of its own.
+    """
+    splits_file = _dataset_folder(folder, "nnUNet_preprocessed") / SPLITS
+    splits = read_json(splits_file)
+    unknown = [fold for fold in folds if not fold.isdigit() or int(fold) >= len(splits)]
+    if unknown:
+        msg = (
+            f"{splits_file}: has no validation cases of fold {', '.join(unknown)}; tuning needs folds that were held "
+            "out: train fold 0, 1 …"
+        )
+        raise InputError(msg)
+    return {fold: sorted(splits[int(fold)]["val"]) for fold in folds}
+
+
+def predict_validation(
+    folder: Path, ids: Mapping[str, Sequence[str]], checkpoint: str, settings: Mapping[str, Any]
+) -> dict[str, list[Path]]:
+    """Predict the validation cases of each fold with its own weights, those that are not kept from before.
+
+    Args:
+        folder: of the model.
+        ids: fold → its validation cases.
+        checkpoint: file name of the weights.
+        settings: of `Predictor`.
+
+    Returns:
+        Fold → files of its stored cases.
+
+    Raises:
+        InputError: images or references are missing or damaged.
+    """
+    images = _dataset_folder(folder, "nnUNet_raw") / "imagesTr"
+    found: dict[str, list[Path]] = {}
+    for fold, case_ids in ids.items():
+        store = CaseStore(folder / CACHE / f"fold_{fold}", _references(folder))
+        weights = (folder / f"fold_{fold}" / checkpoint).stat()
+        store.open({"weights": [checkpoint, weights.st_size, weights.st_mtime_ns], **_in_json(settings)})
+        if not all(map(store.is_finished, case_ids)):
+            tqdm.write(f"fold {fold}: {len(case_ids)} validation cases")
+            predictor = Predictor([load_model(folder, [fold], checkpoint)], **settings)
+            _predict(predictor, images, case_ids, store)
+        found[fold] = [store.file(case_id) for case_id in case_ids]
+    return found
+
+
+def stored_validation_npz(folder: Path, ids: Mapping[str, Sequence[str]]) -> dict[str, list[Path]]:
+    """Keep what ``nnUNetv2_train … --npz`` wrote of the validation cases; see `predict_validation`.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    found: dict[str, list[Path]] = {}
+    for fold, case_ids in ids.items():
+        store = CaseStore(folder / CACHE / f"fold_{fold}_npz", _references(folder))
+        sources = {case_id: folder / f"fold_{fold}" / "validation" / f"{case_id}.npz" for case_id in case_ids}
+        missing = [path for path in sources.values() if not path.is_file()]
+        if missing:
+            msg = f"{missing[0]}: missing; make it with nnUNetv2_train … {fold} --val --npz, or leave out --npz"
+            raise InputError(msg)
+        store.open({case_id: [path.stat().st_size, path.stat().st_mtime_ns] for case_id, path in sources.items()})
+        for case_id, path in tqdm(sources.items(), desc=f"fold {fold}", unit="case"):
+            if not store.is_finished(case_id):
+                store.keep(case_id, read_probabilities(path))
+        found[fold] = [store.file(case_id) for case_id in case_ids]
+    return found
+
+
+def _predict(predictor: Predictor, images: Path, case_ids: Sequence[str], store: CaseStore) -> None:
+    everything = find_prediction_cases([images], predictor.channels, NNUNET)
+    cases = [case for case in everything.cases if case.case_id in set(case_ids)]
+    missing = sorted(set(case_ids) - {case.case_id for case in cases})
+    if missing:
+        msg = f"{images}: no images of validation cases {', '.join(missing)}"
+        raise InputError(msg)
+    wanted = CaseSet(everything.edition, everything.reason, cases, everything.channels, {})
+    predicted = predict_cases(predictor, wanted, store, resume=True)
+    if predicted.failures:
+        raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))
+
+
+def _references(folder: Path) -> Path:
+    return _dataset_folder(folder, "nnUNet_preprocessed") / "gt_segmentations"
+
+
+def _dataset_folder(folder: Path, variable: str) -> Path:
+    plans = read_json(folder / PLANS_JSON)
+    dataset = nnunet_folder(variable) / str(plans["dataset_name"])
+    if not dataset.is_dir():
+        msg = f"{dataset}: no such folder; tuning needs the dataset that the model was trained on"
+        raise InputError(msg)
+    return dataset
+
+
+def _in_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, bool) else str(value) for name, value in settings.items()}
