@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"wrote {folder / SETTINGS}; the search is in {TABLE} and {PICTURE} there")
 
 
-def _stored_cases(folder: Path, folds: list[str], options: argparse.Namespace) -> tuple[dict[str, list[Path]], str]:
+def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, list[Path]], str]:
     """Return the stored cases of each fold, and what their probabilities are an average of."""
     from nnunet_resunet_ds.inference.cross_validation import (
         predict_validation,
