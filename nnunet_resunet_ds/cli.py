@@ -31,6 +31,9 @@ the whole way:
   resunet-ds convert /data/BraTS2021_train -d 137
   nnUNetv2_plan_and_preprocess -d 137 -c 3d_fullres
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer
+  resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
+
+the last step with stock nnU-Net:
   nnUNetv2_predict -d 137 -i imagesTs -o out -c 3d_fullres -f 0 -tr ResUNetDSTrainer --save_probabilities
   resunet-ds postprocess -i out -o labels
 

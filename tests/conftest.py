@@ -1,6 +1,9 @@
 """Fixtures shared by the tests."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,16 @@ def dataset(nnunet_folders):
         },
     }
     return plans, json.loads((folder / "dataset.json").read_text()), folder
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> tuple[Path, str]:
+    """Run the demo as its user does, from another folder: (output folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return folder / "out", done.stdout

@@ -1,11 +1,7 @@
 """The main job, end to end, by the stock commands: one run of the demo, shared by all that is asked of it here."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,19 +51,6 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys, beside):
     assert main(["demo", "-o", str(tmp_path)]) == 2
     assert "choose another folder" in capsys.readouterr().err
     assert (tmp_path / "thesis.tex").exists()
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> tuple[Path, str]:
-    """Run the demo as its user does, from another folder: (output folder, what it printed)."""
-    folder = tmp_path_factory.mktemp("demo")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
-    done = subprocess.run(
-        [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:]
-    return folder / "out", done.stdout
 
 
 @pytest.mark.end_to_end

@@ -1,0 +1,86 @@
+"""Our prediction beside ``nnUNetv2_predict``, with the model that the demo has trained; then tuned, and sent on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_demo import MODEL
+
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.evaluation.dice import region_dice
+from nnunet_resunet_ds.images import read_labels
+from postprocessing import PostprocessingConfig
+
+pytestmark = pytest.mark.end_to_end
+BIN = Path(sys.executable).parent
+CASE = "BraTS2021_90015"
+
+
+def labels_of(folder, case):
+    return read_labels(folder / f"{case}.nii.gz")[1]
+
+
+@pytest.fixture(scope="module")
+def predicted(demo, tmp_path_factory):
+    """Function of precision and further flags: predict the held-out phantoms and return the folder."""
+    folder = tmp_path_factory.mktemp("predicted")
+
+    def run(precision, *flags):
+        out = folder / "_".join([precision, *flags])
+        if not out.exists():
+            arguments = ["-i", str(demo[0] / "phantoms" / "held_out"), "-o", str(out), "-m", str(demo[0] / MODEL)]
+            assert main(["predict", *arguments, "--precision", precision, "--save-probabilities", *flags]) == 0
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize(("precision", "least", "difference"), [("fp32", 0.999, 1e-3), ("bf16", 0.995, None)])
+def test_it_is_what_nnunet_predicts(demo, predicted, precision, least, difference):
+    """Eight flips and half-overlapping tiles on both sides, logits averaged, thresholds 0.5 and not nested."""
+    ours, stock = predicted(precision, "--average", "logits", "--preset", "nnunet"), demo[0] / "predictions"
+    cases = sorted(path.name.removesuffix(".nii.gz") for path in stock.glob("*.nii.gz"))
+    assert len(cases) == 4
+    for case in cases:
+        dice = region_dice(labels_of(stock, case), labels_of(ours, case))
+        assert min(dice.values()) >= least, (case, dice)
+        a, b = (np.load(folder / f"{case}.npz")["probabilities"] for folder in (stock, ours))
+        if difference:
+            # nnU-Net's own sums are coarse in the far corners of the volume, where its fp16 weights run out of digits
+            assert (np.abs(a - b) > difference).mean() < 1e-3
+
+
+def test_averaging_probabilities_differs_a_little(demo, predicted):
+    folder = predicted("fp32", "--preset", "nnunet")
+    dice = region_dice(labels_of(demo[0] / "predictions", CASE), labels_of(folder, CASE))
+    assert 0.98 < min(dice.values()) < 1
+
+
+def test_a_tuned_model_travels_through_nnunet_s_zip(demo, tmp_path, monkeypatch):
+    """tune → nnUNetv2_export_model_to_zip → nnUNetv2_install_pretrained_model_from_zip → predict."""
+    for kind in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{kind}", str(demo[0] / f"nnUNet_{kind}"))
+    model = demo[0] / MODEL
+    plans = (model / "plans.json").read_text()
+    assert main(["tune", "-m", str(model), "--no-tta"]) == 0
+    tuned = PostprocessingConfig.from_json(model / "postprocessing.json")
+    (model / "postprocessing.json").unlink()
+    environment = {**os.environ, "nnUNet_results": str(demo[0] / "nnUNet_results")}
+    export = ["-d", "999", "-o", str(tmp_path / "model.zip"), "-c", "3d_fullres", "-f", "0", "-tr", "ResUNetDSTrainer"]
+    export += ["-p", "nnUNetResUNetDSPlans"]
+    subprocess.run([BIN / "nnUNetv2_export_model_to_zip", *export], env=environment, check=True, capture_output=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment["nnUNet_results"] = str(elsewhere)
+    install = [BIN / "nnUNetv2_install_pretrained_model_from_zip", tmp_path / "model.zip"]
+    subprocess.run(install, env=environment, check=True, capture_output=True)
+    monkeypatch.setenv("nnUNet_results", str(elsewhere))
+    images = demo[0] / "phantoms" / "held_out" / CASE
+    assert main(["predict", "-i", str(images), "-o", str(tmp_path / "out"), "-d", "999", "--no-tta"]) == 0
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert PostprocessingConfig.from_mapping(run["postprocessing"]) == tuned
+    (model / "plans.json").write_text(plans)  # other tests read it
