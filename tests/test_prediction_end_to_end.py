@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from test_demo import MODEL
 
 from nnunet_resunet_ds.cli import main
@@ -84,3 +87,37 @@ def test_a_tuned_model_travels_through_nnunet_s_zip(demo, tmp_path, monkeypatch)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert PostprocessingConfig.from_mapping(run["postprocessing"]) == tuned
     (model / "plans.json").write_text(plans)  # other tests read it
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("bf16", 0.995)])
+def test_a_real_case_is_what_nnunet_predicts(demo, real_cases, tmp_path, stock_of_real_case, precision, least):
+    """The demo's network on a patient: no useful label map, but the same one."""
+    case, stock = stock_of_real_case
+    arguments = [
+        "-i",
+        str(real_cases / case),
+        "-o",
+        str(tmp_path),
+        "-m",
+        str(demo[0] / MODEL),
+        "--precision",
+        precision,
+    ]
+    assert main(["predict", *arguments, "--no-tta", "--average", "logits", "--preset", "nnunet"]) == 0
+    found = labels_of(tmp_path, case)
+    assert np.unique(found).size > 2
+    dice = region_dice(stock, found)
+    assert min(dice.values()) >= least, dice
+
+
+@pytest.fixture(scope="module")
+def stock_of_real_case(demo, real_cases):
+    """A real case, and nnU-Net's label map of it without flips."""
+    case = sorted(path.name for path in real_cases.iterdir() if path.is_dir())[0]
+    predictor = nnUNetPredictor(
+        use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(demo[0] / MODEL), (0,), "checkpoint_final.pth")
+    files = [str(real_cases / case / f"{case}_{modality}.nii.gz") for modality in ("t1", "t1ce", "t2", "flair")]
+    images, properties = SimpleITKIO().read_images(files)
+    return case, predictor.predict_single_npy_array(images, properties)

@@ -1,6 +1,5 @@
 """Running a network on a device as fast as it goes there: number format, batches that fit, compilation that pays."""
 
-import copy
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ class ForwardPass:
     """A network, laid out for a device, that takes as many inputs at once as fit.
 
     Args:
-        network: on the CPU, with the weights of any fold.
+        network: with any weights; it is changed in place.
         device: where to run it.
         precision: see `nnunet_resunet_ds.precision`.
         batch_size: inputs at once, to begin with; halved where memory runs out.
@@ -56,9 +55,9 @@ class ForwardPass:
         self.batch_size = batch_size
         self.to_come = 0
         self.say = say
-        self._network = copy.deepcopy(network).to(device).eval()
-        lay_out_for(self._network, device)
-        self._autocast_dtype = None if use_dtype(self._network, self.dtype, device) else self.dtype
+        self._network = network.to(device).eval()
+        lay_out_for(network, device)
+        self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         self._seconds: list[float] = []  # of the first forward passes
         self._compiled: Callable[[Tensor], Tensor] | None = None
         self._may_compile = may_compile
@@ -114,5 +113,5 @@ class ForwardPass:
         wish = os.environ.get(COMPILE_VARIABLE, "").lower()
         pays = self.to_come * seconds * COMPILE_GAIN > COMPILE_SECONDS
         if self._may_compile and (wish in ("1", "true", "t") or (pays and wish not in ("0", "false", "f"))):
-            self.say(f"compiling the network: about a minute, for {self.to_come} forward passes of {seconds:.2g} s")
+            self.say(f"compiling the network, about a minute: each of many forward passes takes {seconds:.2g} s")
             self._compiled = torch.compile(self._network, dynamic=False)

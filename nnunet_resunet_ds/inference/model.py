@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
@@ -17,6 +18,7 @@ from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
+from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME
 
 PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
 _FOLD = "fold_"
@@ -29,14 +31,13 @@ _STOCK = "predict with nnUNetv2_predict instead"
 
 @dataclass(frozen=True)
 class Model:
-    """Everything that prediction needs of a trained model; on the CPU, ready to be given to a device."""
+    """Everything that prediction needs of a trained model."""
 
     folder: Path
     plans: PlansManager
     configuration: ConfigurationManager
     dataset_json: Mapping[str, Any]
-    network: nn.Module
-    """Returns the logits of the finest head alone."""
+    trainer_name: str
     weights: Mapping[str, Mapping[str, Tensor]]
     """State dict of each fold, by its name."""
     checkpoint: str
@@ -63,7 +64,27 @@ class Model:
     @property
     def has_salient_channel(self) -> bool:
         """Whether the network reads the brain mask off the zero background (decision D4)."""
-        return bool(getattr(self.network, "salient_channel", False))
+        configuration = self.configuration
+        is_ours = configuration.network_arch_class_name == NETWORK_CLASS_NAME
+        return is_ours and bool(configuration.network_arch_init_kwargs.get("salient_channel", True))
+
+    def build_network(self) -> nn.Module:
+        """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.
+
+        Raises:
+            InputError: there is no such trainer here, or the plans do not describe a network.
+        """
+        n_inputs = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
+        n_outputs = self.plans.get_label_manager(self.dataset_json).num_segmentation_heads
+        try:
+            network: nn.Module = _trainer_class(self.trainer_name).build_network_architecture(
+                self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
+            )
+        except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            msg = f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({reason})"
+            raise InputError(msg) from error
+        return network.eval()
 
 
 def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoint: str = FINAL) -> Model:
@@ -84,12 +105,13 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     found = {fold: read_checkpoint(file) for fold, file in files.items()}
     trainer_name, configuration_name, mirror_axes = _agreed(files, found)
     configuration = _configuration(folder, plans, configuration_name)
-    network = _build_network(folder, trainer_name, plans, configuration, dataset_json)
     weights = {fold: content["network_weights"] for fold, content in found.items()}
+    model = Model(folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes)
+    with torch.device("meta"):  # shapes alone
+        expected = model.build_network().state_dict()
     for fold, file in files.items():
-        remedy = f"{folder / PLANS_JSON} is not the one it was trained with"
-        check_weights_fit(file, weights[fold], network.state_dict(), remedy)
-    return Model(folder, plans, configuration, dataset_json, network, weights, checkpoint, mirror_axes)
+        check_weights_fit(file, weights[fold], expected, f"{folder / PLANS_JSON} is not the one it was trained with")
+    return model
 
 
 def available_folds(folder: Path, checkpoint: str = FINAL) -> list[str]:
@@ -189,27 +211,6 @@ def _check_architecture(path: Path, configuration: ConfigurationManager) -> None
             f"{', '.join(_NETWORKS)} and {_NETWORK_PARTS} are taken from a file; {_STOCK} if you trust it"
         )
         raise InputError(msg)
-
-
-def _build_network(
-    folder: Path,
-    trainer_name: str,
-    plans: PlansManager,
-    configuration: ConfigurationManager,
-    dataset_json: Mapping[str, Any],
-) -> nn.Module:
-    n_inputs = determine_num_input_channels(plans, configuration, dataset_json)
-    n_outputs = plans.get_label_manager(dataset_json).num_segmentation_heads
-    try:
-        trainer = _trainer_class(trainer_name)
-        network: nn.Module = trainer.build_network_architecture(
-            plans, configuration, n_inputs, n_outputs, enable_deep_supervision=False
-        )
-    except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        msg = f"{folder}: the network of trainer {trainer_name} cannot be built ({reason})"
-        raise InputError(msg) from error
-    return network.eval()
 
 
 def _trainer_class(name: str) -> Any:  # noqa: ANN401 (a class of nnU-Net, which has no types)

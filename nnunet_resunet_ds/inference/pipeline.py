@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.inference.cases import CaseSet, LoadedCase, load_case
+from nnunet_resunet_ds.inference.cases import CaseSet, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
@@ -50,7 +50,7 @@ class Predicted:
 class _Ready:
     """A case that only waits for the network."""
 
-    loaded: LoadedCase
+    grid: sitk.Image
     cases: list[Preprocessed]
     warnings: list[str]
 
@@ -145,7 +145,7 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
-        return _Ready(loaded, cases, input_warnings(loaded, cases, self._predictor.models))
+        return _Ready(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models))
 
     def _evaluate(self, case_id: str, ready: _Ready, cases_to_come: int) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
@@ -167,7 +167,7 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        self._sink.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.loaded.grid)
+        self._sink.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.grid)
         self.report.written.append(case_id)
         self.report.warnings[case_id] = ready.warnings
         entry = {

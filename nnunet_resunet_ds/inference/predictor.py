@@ -185,7 +185,7 @@ class Predictor:
         whole = self.tiles == WHOLE
         axes = flips(model.mirror_axes if self.use_mirroring else ())
         forward = ForwardPass(
-            model.network,
+            model.build_network(),
             self.device,
             precision,
             batch_size=min(GPU_BATCH_SIZE, len(axes)) if self.device.type == "cuda" else 1,
