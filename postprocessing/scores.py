@@ -1,7 +1,7 @@
 """Scores of cases under settings of the post-processing, each computed once."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import region_dice
-from nnunet_resunet_ds.evaluation.lesions import lesion_dice
+from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
@@ -20,13 +20,26 @@ DICE, LESION_DICE = METRICS = ("dice", "lesion-dice")
 """Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
 
 
-def case_score(case: StoredCase, config: PostprocessingConfig, metric: str) -> float:
-    """Return the score of one case, from 0 to 1."""
-    labels = postprocess(case.probabilities, config)
+def scorer(case: StoredCase, metric: str) -> Callable[[PostprocessingConfig], float]:
+    """Return a function from settings to the score of a case, from 0 to 1.
+
+    Args:
+        case: whose reference is looked at once, whatever the number of settings.
+        metric: one of `METRICS`.
+    """
     if metric == DICE:
-        return float(np.mean(list(region_dice(case.reference, labels).values())))
-    pairs = ((region.mask(case.reference), region.mask(labels)) for region in REGIONS)
-    return float(np.mean([lesion_dice(reference, found, case.voxel_volume) for reference, found in pairs]))
+        return lambda config: _mean(region_dice(case.reference, postprocess(case.probabilities, config)).values())
+    lesions = {region: ReferenceLesions(region.mask(case.reference), case.voxel_volume) for region in REGIONS}
+
+    def score(config: PostprocessingConfig) -> float:
+        labels = postprocess(case.probabilities, config)
+        return _mean(lesions[region].dice(region.mask(labels)) for region in REGIONS)
+
+    return score
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 class Scores:
@@ -56,5 +69,4 @@ class Scores:
         return np.array([self.known[config] for config in configs])
 
     def _score_file(self, file: Path, configs: Configs) -> list[float]:
-        case = read_stored_case(file)
-        return [case_score(case, config, self._metric) for config in configs]
+        return list(map(scorer(read_stored_case(file), self._metric), configs))

@@ -93,17 +93,9 @@ def test_a_tuned_model_travels_through_nnunet_s_zip(demo, tmp_path, monkeypatch)
 def test_a_real_case_is_what_nnunet_predicts(demo, real_cases, tmp_path, stock_of_real_case, precision, least):
     """The demo's network on a patient: no useful label map, but the same one."""
     case, stock = stock_of_real_case
-    arguments = [
-        "-i",
-        str(real_cases / case),
-        "-o",
-        str(tmp_path),
-        "-m",
-        str(demo[0] / MODEL),
-        "--precision",
-        precision,
-    ]
-    assert main(["predict", *arguments, "--no-tta", "--average", "logits", "--preset", "nnunet"]) == 0
+    arguments = ["-i", str(real_cases / case), "-o", str(tmp_path), "-m", str(demo[0] / MODEL), "--no-tta"]
+    arguments += ["--precision", precision]
+    assert main(["predict", *arguments, "--average", "logits", "--preset", "nnunet"]) == 0
     found = labels_of(tmp_path, case)
     assert np.unique(found).size > 2
     dice = region_dice(stock, found)

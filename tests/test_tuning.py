@@ -16,7 +16,7 @@ from dataset_conversion import convert
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import pipeline
 from postprocessing import PostprocessingConfig
-from postprocessing.scores import METRICS, Scores, case_score
+from postprocessing.scores import METRICS, Scores, scorer
 from postprocessing.search import GRID, neighbours, search
 from postprocessing.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
 from postprocessing.tuning import parts_of, tune
@@ -65,7 +65,7 @@ def test_cropping_does_not_change_scores(case, metric, threshold):
     whole, cropped = StoredCase(probabilities, reference, 30.0), cropped_case(probabilities, reference, 30.0)
     assert cropped.reference.size < reference.size / 2
     config = replace(PAPER, wt=threshold)
-    assert case_score(cropped, config, metric) == pytest.approx(case_score(whole, config, metric))
+    assert scorer(cropped, metric)(config) == pytest.approx(scorer(whole, metric)(config))
 
 
 def test_stored_cases_come_back(tmp_path):
@@ -95,7 +95,7 @@ def test_every_setting_is_scored_once_a_case(tmp_path, monkeypatch):
     files = [stored(tmp_path, number, 0.5) for number in range(3)]
     scored = []
     monkeypatch.setattr(
-        "postprocessing.scores.case_score", lambda case, config, metric: scored.append(config) or config.wt
+        "postprocessing.scores.scorer", lambda case, metric: lambda config: scored.append(config) or config.wt
     )
     scores = Scores(files, "dice")
     other = replace(PAPER, wt=0.5)

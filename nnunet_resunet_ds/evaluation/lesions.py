@@ -20,6 +20,47 @@ CONNECTIVITY = 26
 _NEIGHBOURS = ndimage.generate_binary_structure(3, 2)
 
 
+class ReferenceLesions:
+    """The lesions of one region of a reference, ready to score any number of predictions.
+
+    Args:
+        reference: (Z, Y, X).
+        voxel_volume: in mm³.
+        dilations: of the reference, by 18 neighbours.
+        min_volume: in mm³.
+    """
+
+    def __init__(
+        self, reference: Mask, voxel_volume: float, dilations: int = DILATIONS, min_volume: float = MIN_VOLUME
+    ) -> None:
+        self._margin = dilations
+        padded = np.pad(reference, dilations)
+        reach = ndimage.binary_dilation(padded, _NEIGHBOURS, iterations=dilations) if dilations else padded
+        self._zones = cc3d.connected_components(reach, connectivity=CONNECTIVITY)
+        self._lesions = np.where(padded, self._zones, 0)
+        self._sizes = np.bincount(self._lesions.ravel(), minlength=int(self._zones.max(initial=0)) + 1)
+        self._counts = self._sizes * voxel_volume > min_volume
+        self._counts[0] = False  # outside
+
+    def dice(self, prediction: Mask) -> float:
+        """Return the mean Dice over lesions and false components, each of which counts as 0; 1 where there is neither.
+
+        A lesion is compared with all of the components, each as a whole, that come into its reach.
+        """
+        components = cc3d.connected_components(np.pad(prediction, self._margin), connectivity=CONNECTIVITY)
+        component_sizes = np.bincount(components.ravel())
+        predicted = components > 0
+        hits = np.bincount(self._lesions[predicted], minlength=len(self._sizes))
+        meets = np.zeros((len(self._sizes), len(component_sizes)), bool)
+        meets[self._zones[predicted], components[predicted]] = True
+        meets[0] = False
+        matched_sizes = meets @ component_sizes
+        n_false = len(component_sizes) - 1 - int(meets.any(axis=0).sum())
+        scores = 2 * hits[self._counts] / (self._sizes[self._counts] + matched_sizes[self._counts])
+        n = len(scores) + n_false
+        return float(scores.sum() / n) if n else 1.0
+
+
 def lesion_dice(
     reference: Mask,
     prediction: Mask,
@@ -27,36 +68,5 @@ def lesion_dice(
     dilations: int = DILATIONS,
     min_volume: float = MIN_VOLUME,
 ) -> float:
-    """Return the mean Dice over lesions and false components, each of which counts as 0; 1 where there is neither.
-
-    Args:
-        reference: (Z, Y, X) of one region.
-        prediction: of the same shape.
-        voxel_volume: in mm³.
-        dilations: of the reference, by 18 neighbours.
-        min_volume: in mm³.
-    """
-    reach = np.pad(reference, dilations)
-    if dilations:
-        reach = ndimage.binary_dilation(reach, _NEIGHBOURS, iterations=dilations)
-    zones = cc3d.connected_components(reach, connectivity=CONNECTIVITY)
-    components = cc3d.connected_components(np.pad(prediction, dilations), connectivity=CONNECTIVITY)
-    lesions = np.where(np.pad(reference, dilations), zones, 0)
-    sizes = np.bincount(lesions.ravel(), minlength=int(zones.max()) + 1)
-    hits = np.bincount(lesions[components > 0], minlength=len(sizes))
-    matches = _pairs(zones, components)
-    predicted_sizes = np.bincount(components.ravel())
-    matched_sizes = np.bincount(matches[0], weights=predicted_sizes[matches[1]], minlength=len(sizes))
-    n_false = len(predicted_sizes) - 1 - len(np.unique(matches[1]))
-    kept = sizes * voxel_volume > min_volume
-    kept[0] = False
-    scores = 2 * hits[kept] / (sizes[kept] + matched_sizes[kept])
-    n = len(scores) + n_false
-    return float(scores.sum() / n) if n else 1.0
-
-
-def _pairs(zones: NDArray[np.integer], components: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return the pairs (zone, component) that share a voxel: (2, n)."""
-    both = (zones > 0) & (components > 0)
-    pairs: NDArray[np.integer] = np.unique(np.stack([zones[both], components[both]]), axis=1)
-    return pairs
+    """Return `ReferenceLesions.dice` of one prediction of the same shape."""
+    return ReferenceLesions(reference, voxel_volume, dilations, min_volume).dice(prediction)
