@@ -1,5 +1,6 @@
 """The whole post-processing of one case: thresholds, then the steps, each of which can be explained."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cc3d
@@ -41,7 +42,10 @@ def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfi
     Raises:
         InputError: the array is not (R, Z, Y, X), or not probabilities.
     """
-    return postprocess_explained(probabilities, config)[0]
+    labels = apply_thresholds(probabilities, config)
+    for _ in _steps(labels, probabilities, config):
+        pass
+    return labels
 
 
 def postprocess_explained(
@@ -49,19 +53,28 @@ def postprocess_explained(
 ) -> tuple[Labels, list[Change]]:
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
+    changes = [
+        _change(step, before != after, values, config)
+        for step, before, after, values in _steps(labels, probabilities, config)
+    ]
+    return labels, changes
+
+
+def _steps(
+    labels: Labels, probabilities: NDArray[np.floating], config: PostprocessingConfig
+) -> Iterator[tuple[str, Labels, Labels, NDArray[np.floating]]]:
+    """Take the steps that are on, in place, each with what it found, what it left, and the probabilities there."""
     steps = [step for step in config.steps if config.is_on(step)]
     foreground = labels > 0
     if not foreground.any():
-        return labels, [Change(step, 0, 0, None) for step in steps]
+        yield from ((step, labels, labels, probabilities) for step in steps)
+        return
     box = find_objects(foreground.view(np.uint8))[0]  # no step reaches beyond it
-    inside, inside_probabilities = labels[box], probabilities[(slice(None), *box)]
-    changes = []
+    values = probabilities[(slice(None), *box)]
     for step in steps:
-        after = apply_step(step, inside, inside_probabilities, config)
-        changes.append(_change(step, after != inside, inside_probabilities, config))
-        inside = after
-    labels[box] = inside
-    return labels, changes
+        before = labels[box].copy()
+        labels[box] = apply_step(step, before, values, config)
+        yield step, before, labels[box], values
 
 
 def apply_step(step: str, labels: Labels, probabilities: NDArray[np.floating], config: PostprocessingConfig) -> Labels:

@@ -27,8 +27,8 @@ GRID: dict[str, tuple[float, ...]] = {
 }
 """What is searched, in this order: later regions lie inside earlier ones."""
 MAX_ROUNDS = 3
-MIN_IMPROVEMENT = 1e-6
-"""Less is rounding; the setting stays."""
+MIN_IMPROVEMENT = 1e-4
+"""Less is noise; the setting stays."""
 
 Configs = Sequence[PostprocessingConfig]
 ScoreAll = Callable[[Configs], NDArray[np.float64]]
