@@ -58,7 +58,7 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
             else:
                 channels = read_channels(path, case, edition)
                 opened.grids[path] = next(iter(channels.values()))
-                opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
+                opened.values |= {name: sitk.GetArrayFromImage(image) for name, image in channels.items()}
         except InputError as error:
             opened.problems.append(str(error))
     _clear_backgrounds(opened)

@@ -18,6 +18,9 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
     Raises:
         InputError: plain labels; regions that are not each inside the one before; or another order of labels.
     """
+    if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
+        msg = f"dataset.json has no labels: {_REMEDY}"
+        raise InputError(msg)
     regions = _regions(dataset_json)
     if all(len(region) == 1 for region in regions) or not dataset_json.get("regions_class_order"):
         msg = f"dataset.json has plain labels, and ResUNetDS segments the regions WT, TC and ET: {_REMEDY}"

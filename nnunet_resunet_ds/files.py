@@ -1,6 +1,7 @@
 """Writing that is never seen half done: a temporary name in the same folder, then ``os.replace``."""
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -37,12 +38,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes left of a file that they were writing with `replacing`."""
+    for file in path.parent.glob(f".????????.{glob.escape(path.name)}"):
+        file.unlink(missing_ok=True)
+
+
 def link_or_copy(source: Path, destination: Path) -> None:
     """Make a hard link, or a copy where there can be none: on another file system, or one without hard links."""
     try:
         os.link(source.resolve(), destination)
     except OSError:
         shutil.copyfile(source, destination)
+
+
+def file_state(path: Path) -> list[int]:
+    """Return size and time of change in ns: what tells a file from another that takes its place."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def write_json(content: Any, path: Path) -> None:  # noqa: ANN401 (whatever json can write)

@@ -139,12 +139,15 @@ class PostprocessingConfig:
         return cls(**PRESETS[name])
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> "PostprocessingConfig":
+    def from_mapping(cls, mapping: Any) -> "PostprocessingConfig":  # noqa: ANN401 (JSON may hold anything)
         """Build from what JSON holds; what is left out has the paper's value.
 
         Raises:
             InputError: an entry is unknown or out of range.
         """
+        if not isinstance(mapping, Mapping):
+            msg = f"expected an object of settings, found {mapping!r}"
+            raise InputError(msg)
         check_entries("unknown post-processing settings", mapping, [field.name for field in fields(cls)])
         values = dict(mapping)
         if "further" in values:
@@ -164,9 +167,6 @@ class PostprocessingConfig:
             InputError: the file is missing, is not JSON, or holds bad settings.
         """
         content = read_json(path)
-        if not isinstance(content, Mapping):
-            msg = f"{path}: expected an object of settings, found {type(content).__name__}"
-            raise InputError(msg)
         try:
             return cls.from_mapping(content)
         except InputError as error:

@@ -63,7 +63,7 @@ def averaging_of(folder: Path) -> str:
     """Return what the probabilities of a prediction folder are an average of; nnU-Net's are of logits."""
     run = folder / RUN
     content = read_json(run) if run.is_file() else {}
-    return str(content.get("average", "logits"))
+    return str(content.get("average", "logits")) if isinstance(content, dict) else "logits"
 
 
 def read_probabilities(path: Path) -> NDArray[np.floating]:
@@ -78,7 +78,7 @@ def read_probabilities(path: Path) -> NDArray[np.floating]:
     except KeyError as error:
         msg = f"{path}: has no array {PROBABILITIES_KEY!r}; predict with nnUNetv2_predict --save_probabilities"
         raise InputError(msg) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path}: damaged ({error}); predict this case again"
         raise InputError(msg) from error
     if not np.issubdtype(probabilities.dtype, np.floating):

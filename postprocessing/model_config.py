@@ -1,9 +1,12 @@
 """Which post-processing belongs to a model: what was tuned for it travels in its folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.config import PostprocessingConfig
 
 SETTINGS = "postprocessing.json"
@@ -37,6 +40,29 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
     except InputError as error:
         msg = f'{plans}: "{PLANS_SECTION}": {error}'
         raise InputError(msg) from error
+
+
+def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, Any]) -> None:
+    """Refuse settings that the regions of a dataset cannot have.
+
+    Args:
+        config: the settings.
+        dataset_json: whose regions begin with WT, TC and ET.
+
+    Raises:
+        InputError: there are more regions than the settings name; or a further region is part of WT or TC (the cystic
+            component of BraTS 2024 PED is), whose components, opening and closing would be counted without it.
+    """
+    order = dataset_json["regions_class_order"]
+    further = set(order[len(REGIONS) :])
+    if len(order) > len(REGIONS) + len(config.further):
+        msg = f"the model has {len(order)} regions; name those after WT, TC and ET as further regions of the settings"
+        raise InputError(msg)
+    whole_tumour = next(iter(label for name, label in dataset_json["labels"].items() if name != "background"))
+    on = [step for step in config.steps if config.is_on(step) and step.startswith(("wt", "tc"))]
+    if on and further & set(whole_tumour):
+        msg = f"a further region of the model is part of WT, which {', '.join(on)} would count without it: leave it off"
+        raise InputError(msg)
 
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:

@@ -1,11 +1,13 @@
 """What tuning needs of a validation case, small enough to keep on disk and to read again for each setting."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
 
 LOWEST_THRESHOLD = 0.2
@@ -54,6 +56,14 @@ def write_stored_case(case: StoredCase, path: Path) -> None:
 
 
 def read_stored_case(path: Path) -> StoredCase:
-    """Read what `write_stored_case` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return StoredCase(arrays["probabilities"], arrays["reference"], float(arrays["voxel_volume"]))
+    """Read what `write_stored_case` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return StoredCase(arrays["probabilities"], arrays["reference"], float(arrays["voxel_volume"]))
+    except (OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile) as error:
+        msg = f"{path}: damaged ({error}); remove it, and it is made anew"
+        raise InputError(msg) from error

@@ -15,6 +15,7 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.inference.cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -73,7 +74,13 @@ def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort,
 def test_run_json_says_how_and_with_what(cohort, model, tmp_path):
     predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1")
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["models"] == [{"folder": str(model), "folds": ["1"], "checkpoint": "checkpoint_final.pth"}]
+    weights = (model / "fold_1" / "checkpoint_final.pth").stat()
+    assert run["models"] == [
+        {
+            "folder": str(model), "folds": ["1"], "checkpoint": "checkpoint_final.pth",
+            "weights": [[weights.st_size, weights.st_mtime_ns]],
+        }
+    ]  # fmt: skip
     assert run["average"] == "logits" and run["use_mirroring"] is False and run["postprocessing"]["wt"] == 0.3
     assert run["versions"]["torch"] == torch.__version__ and run["device"]
     assert sorted(run["cases"]) == list(CASES)
@@ -174,21 +181,100 @@ def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, caps
     assert "no run.json" in capsys.readouterr().err
 
 
-def test_a_crash_leaves_what_was_finished_and_nothing_half(cohort, model, tmp_path, monkeypatch):
-    original = _Pipeline._evaluate
-
-    def crash_at_the_second(self, case, *rest):
-        if case == CASES[1]:
-            raise RuntimeError("power cut")
+def stopping_at(case_id, error, original=_Pipeline._evaluate):
+    def evaluate(self, case, *rest):
+        if case == case_id:
+            raise error
         return original(self, case, *rest)
 
-    monkeypatch.setattr(_Pipeline, "_evaluate", crash_at_the_second)
-    with pytest.raises(RuntimeError, match="power cut"):
-        predict(cohort, tmp_path / "out", model)
+    return evaluate
+
+
+def test_a_stopped_run_leaves_what_was_finished_and_nothing_half(cohort, model, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(_Pipeline, "_evaluate", stopping_at(CASES[1], KeyboardInterrupt()))
+        assert predict(cohort, tmp_path / "out", model) == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{CASES[0]}.nii.gz", "run.json"]
-    monkeypatch.setattr(_Pipeline, "_evaluate", original)
+    leftover = tmp_path / "out" / f".0123abcd.{CASES[1]}.nii.gz"  # of a kill -9
+    leftover.write_bytes(b"half")
     assert predict(cohort, tmp_path / "out", model, "--continue") == 0
+    assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file() and not leftover.exists()
+
+
+def test_a_fault_of_ours_does_not_stop_the_others_and_is_not_hidden(cohort, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_Pipeline, "_evaluate", stopping_at(CASES[0], RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        predict(cohort, tmp_path / "out", model)
+    assert f"{CASES[0]}: failed unexpectedly: RuntimeError: a bug" in capsys.readouterr().out
     assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
+
+
+def test_what_an_earlier_run_made_otherwise_is_not_finished(cohort, model, tmp_path):
+    out = tmp_path / "out"
+    predict(cohort, out, model, "--wt", "0.9")
+    earlier = (out / f"{CASES[1]}.nii.gz").read_bytes()
+    predict(cohort / CASES[0], out, model, "--wt", "0.2")  # and is stopped here
+    assert predict(cohort, out, model, "--wt", "0.2", "--continue") == 0
+    assert (out / f"{CASES[1]}.nii.gz").read_bytes() != earlier
+    labels, _ = expected(cohort, CASES[1], model, postprocessing=PostprocessingConfig(wt=0.2))
+    np.testing.assert_array_equal(values_of(out / f"{CASES[1]}.nii.gz"), labels)
+
+
+def test_probabilities_of_an_earlier_run_are_not_taken_for_those_of_this_one(cohort, model, tmp_path):
+    out = tmp_path / "out"
+    predict(cohort, out, model, "--average", "logits", "--save-probabilities")
+    predict(cohort, out, model)
+    assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
+    saved = np.load(out / f"{CASES[0]}.npz")["probabilities"]
+    np.testing.assert_allclose(saved, expected(cohort, CASES[0], model)[1], atol=1e-6)
+
+
+def test_other_weights_in_the_same_place_are_noticed(cohort, model, tmp_path, capsys):
+    predict(cohort, tmp_path / "out", model, "-f", "0")
+    shutil.copy(model / "fold_1" / "checkpoint_final.pth", model / "fold_0" / "checkpoint_final.pth")
+    assert predict(cohort, tmp_path / "out", model, "-f", "0", "--continue") == 2
+    assert "other settings (models)" in capsys.readouterr().err
+
+
+# ---- images are safe ----
+
+
+def test_a_label_map_never_replaces_an_image(cohort, model, tmp_path, capsys):
+    folder = cohort / CASES[0]
+    t1 = folder / f"{CASES[0]}_t1.nii.gz"
+    before = t1.read_bytes()
+    files = [argument for name in MODALITIES for argument in (f"--{name}", str(folder / f"{CASES[0]}_{name}.nii.gz"))]
+    assert main(["predict", *files, "-o", str(t1), "-m", str(model)]) == 2
+    assert "would replace this image" in capsys.readouterr().err and t1.read_bytes() == before
+    assert main(["predict", *files, "-o", str(tmp_path / "out"), "-m", str(model), "--no-tta"]) == 0
+    assert (tmp_path / "out" / f"{CASES[0]}.nii.gz").is_file()  # named after the images
+
+
+def test_a_4d_file_of_the_msd(cohort, model, tmp_path):
+    """Its channels are FLAIR, T1, T1ce, T2; each must be itself, however the memory is used in between."""
+    volumes = [values_of(cohort / CASES[0] / f"{CASES[0]}_{name}.nii.gz") for name in ("flair", "t1", "t1ce", "t2")]
+    write(tmp_path / "msd" / "imagesTs" / "BRATS_001.nii.gz", np.stack(volumes))
+    assert predict(tmp_path / "msd", tmp_path / "out", model) == 0
+    labels, _ = expected(cohort, CASES[0], model)
+    np.testing.assert_array_equal(values_of(tmp_path / "out" / "BRATS_001.nii.gz"), labels)
+    case_set = find_prediction_cases([tmp_path / "msd"], ["T1", "T1ce", "T2", "FLAIR"])
+    loaded = load_case(case_set.cases[0], case_set.edition, case_set.channels)
+    np.testing.assert_array_equal(loaded.images, np.stack([*volumes[1:], volumes[0]]))
+
+
+def test_opened_values_do_not_depend_on_images_that_are_gone(tmp_path):
+    values = np.random.default_rng(0).integers(1, 99, (4, 40, 200, 200)).astype(np.int16)
+    write(tmp_path / "imagesTs" / "BRATS_001.nii.gz", values)
+    case_set = find_prediction_cases([tmp_path], ["T1", "T1ce", "T2", "FLAIR"])
+    for _ in range(3):
+        loaded = load_case(case_set.cases[0], case_set.edition, case_set.channels)
+        np.testing.assert_array_equal(loaded.images, values[[1, 2, 3, 0]])
+
+
+def test_folders_of_two_kinds_are_refused(cohort, images_ts, model, tmp_path, capsys):
+    assert main(["predict", "-i", str(images_ts), str(cohort), "-o", str(tmp_path / "out"), "-m", str(model)]) == 2
+    assert "one after the other" in capsys.readouterr().err
+    assert predict(cohort, tmp_path / "out", model, "--edition", "nnunet") == 2
 
 
 # ---- one bad case ----
@@ -324,6 +410,39 @@ BAD_MODELS = {
         ),
         "subprocess.Popen",
     ),
+    "out of the package": (
+        lambda m: change_plans(
+            m, lambda c: c["architecture"].update(
+                arch_kwargs={"nonlin": "torch.nn.functional.torch.os.system"}, _kw_requires_import=["nonlin"]
+            )
+        ),
+        "only layers of",
+    ),
+    "a function as network": (
+        lambda m: change_plans(
+            m, lambda c: c["architecture"].update(network_class_name="nnunet_resunet_ds.precision.torch.hub.load")
+        ),
+        "only layers of",
+    ),
+    "unknown normalization": (
+        lambda m: change_plans(m, lambda c: c.update(normalization_schemes=["Nothing"] * 4)), "does not work",
+    ),
+    "unknown resampling": (
+        lambda m: change_plans(m, lambda c: c.update(resampling_fn_data="nothing")), "does not work",
+    ),
+    "odd patch size": (lambda m: change_plans(m, lambda c: c.update(patch_size=[17, 16, 16])), "does not work"),
+    "no architecture": (lambda m: change_plans(m, lambda c: c.pop("architecture")), "plans.json"),
+    "circular": (lambda m: change_plans(m, lambda c: c.update(inherits_from="3d_fullres")), "no whole configuration"),
+    "no channels": (
+        lambda m: (m / "dataset.json").write_text(
+            json.dumps({k: v for k, v in json.loads((m / "dataset.json").read_text()).items() if k != "channel_names"})
+        ),
+        "not complete",
+    ),
+    "mirror axes": (
+        lambda m: change_checkpoint(m, lambda c: c.update(inference_allowed_mirroring_axes=(-1,))), "mirrors axes",
+    ),
+    "a setting that is a list": (lambda m: (m / "postprocessing.json").write_text("[]"), "expected an object"),
     "two dimensions": (lambda m: change_plans(m, lambda c: c.update(patch_size=[16, 16])), "2-D"),
     "cascade": (lambda m: change_plans(m, lambda c: c.update(previous_stage="3d_lowres")), "cascade"),
     "bad thresholds": (lambda m: (m / "postprocessing.json").write_text('{"wt": 1.2}'), "wt must be a number from 0 to 1"),

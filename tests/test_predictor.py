@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import weakref
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
+from brats_files import write
 from hypothesis import given
 from hypothesis import strategies as st
 from models import small_plans, stock_plans, write_model
@@ -18,11 +20,13 @@ from torch._dynamo.exc import TorchDynamoException
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
-from nnunet_resunet_ds.inference.forward import COMPILE_GAIN, COMPILE_SECONDS, ForwardPass
+from nnunet_resunet_ds.inference.forward import COMPILE_GAIN, COMPILE_SECONDS, MARGIN, ForwardPass
+from nnunet_resunet_ds.inference.input_warnings import intensities_unlike_training
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, SlidingWindow, WeightedMean
 from nnunet_resunet_ds.inference.tiles import flips, gaussian, padded_shape, tiles
 from postprocessing import PostprocessingConfig, postprocess
+from postprocessing.model_config import check_config_fits
 
 CPU = torch.device("cpu")
 PATCH = (16, 16, 16)
@@ -203,6 +207,8 @@ class Hungry(nn.Module):
         self.fits, self.seen = fits, []
 
     def forward(self, x):
+        activation = x + 1
+        self.activation = weakref.ref(activation)
         if len(x) > self.fits:
             raise torch.OutOfMemoryError("too many")
         self.seen.append(len(x))
@@ -222,7 +228,7 @@ def test_batches_are_halved_until_they_fit():
 
 def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch):
     """As on a card that holds one tile but not the average beside it."""
-    said, network = [], Hungry(fits=0)
+    said, freed, network = [], [], Hungry(fits=0)
 
     class OnACard(WeightedMean):
         device = torch.device("cuda")
@@ -236,12 +242,14 @@ def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch):
             self.weight[tile] += weights
 
     monkeypatch.setattr(sliding_window_module, "WeightedMean", OnACard)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(network.activation() is None))
     window = SlidingWindow(
         ForwardPass(network, CPU, "fp32", say=said.append), 1, (4, 4, 4), flips((0, 1, 2)), PROBABILITIES
     )
     volume = torch.randn(1, 6, 4, 5)
     torch.testing.assert_close(window(volume, lambda _: None), (volume * 2).sigmoid())
     assert len(said) == 1 and "kept on the CPU" in said[0]
+    assert freed == [True]  # what the failed pass held is given up before
 
 
 # ---- compiling ----
@@ -257,17 +265,17 @@ def compiled(monkeypatch):
 
 @pytest.mark.parametrize(
     ("seconds", "wish", "expected"),
-    [(COMPILE_SECONDS, None, 1), (0.0, None, 0), (0.0, "1", 1), (COMPILE_SECONDS, "0", 0)],
+    [(1.1, None, 1), (0.9, None, 0), (0.0, "1", 1), (1.1, "0", 0)],
 )
 def test_compiling_waits_until_it_pays(monkeypatch, compiled, seconds, wish, expected):
     monkeypatch.delenv("nnUNet_compile", raising=False)
     if wish:
         monkeypatch.setenv("nnUNet_compile", wish)
     forward = ForwardPass(Hungry(1), CPU, "fp32", say=lambda _: None)
-    forward.to_come = int(1 / COMPILE_GAIN) + 4
+    forward.to_come = int(MARGIN * COMPILE_SECONDS / COMPILE_GAIN) + 6  # which pay from one second on
     clock = iter(np.arange(20) * seconds)
     monkeypatch.setattr("nnunet_resunet_ds.inference.forward.time.perf_counter", lambda: next(clock))
-    for _ in range(3):
+    for _ in range(7):
         forward(torch.ones(1, 1, 2, 2, 2))
     assert len(compiled) == expected
 
@@ -367,3 +375,67 @@ def test_plans_carry_the_post_processing(model):
     assert Predictor.from_model_folder(model).postprocessing == PostprocessingConfig(wt=0.6)
     (model / "postprocessing.json").write_text('{"wt": 0.7}')
     assert Predictor.from_model_folder(model).postprocessing == PostprocessingConfig(wt=0.7)
+
+
+# ---- what users hand in ----
+
+
+def test_files_are_read_as_the_command_reads_them(model, tmp_path):
+    """A background of -1 becomes 0."""
+    images, files = brain(), []
+    for number, values in enumerate(np.where(images == 0, -1, images).astype(np.int16)):
+        files.append(tmp_path / f"{number}.nii.gz")
+        write(files[-1], values, spacing=(1.0, 1.0, 1.0))
+    predictor = Predictor.from_model_folder(model)
+    labels, probabilities = predictor.predict_case(files, spacing=np.array([1, 1, 1]))
+    expected = predictor.predict_case(images, (1, 1, 1))
+    np.testing.assert_array_equal(probabilities, expected[1])
+    np.testing.assert_array_equal(labels, expected[0])
+    np.testing.assert_array_equal(predictor.predict_case(list(images), (1, 1, 1))[1], expected[1])
+    with pytest.raises(InputError, match="one file a channel"):
+        predictor.predict_case(files[:3])
+
+
+def test_a_fold_may_be_a_number(model):
+    assert list(Predictor.from_model_folder(model, folds=0).models[0].weights) == ["0"]
+    assert list(Predictor.from_model_folder(model, folds=[1]).models[0].weights) == ["1"]
+    with pytest.raises(InputError):
+        Predictor.from_model_folder(model, device="toaster")
+    with pytest.raises(InputError, match="at least one model"):
+        Predictor([])
+
+
+@pytest.mark.parametrize("spacing", [(1000, 1, 1), (1, 1, 0.0001), (0.001, 0.001, 0.001), (1e9, 1, 1)])
+def test_a_spacing_of_no_brain_is_named(model, spacing):
+    with pytest.raises(InputError, match="mend the spacing"):
+        Predictor.from_model_folder(model).predict_case(brain((50, 26, 20)), spacing)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "median", "warned"),
+    [(100, 900, 500, False), (100, 900, 2600, False), (100, 900, 2800, True), (100, 900, 0.5, True),
+     (-3, 3, -1, False), (-3, 3, 40, True), (-1.4, -0.2, -0.7, False)],
+)  # fmt: skip
+def test_intensities_unlike_training(low, high, median, warned):
+    known = {"0": {"percentile_00_5": low, "percentile_99_5": high}}
+    found = intensities_unlike_training(np.full((1, 2, 2, 2), median), ["T1"], known)
+    assert bool(found) == warned
+
+
+def test_wt_steps_are_refused_where_a_further_region_is_part_of_wt(dataset):
+    dataset_json = {
+        "labels": {
+            "background": 0,
+            "whole tumor": [1, 2, 3, 4],
+            "tumor core": [2, 3, 4],
+            "enhancing tumor": 3,
+            "CC": 4,
+        },
+        "regions_class_order": [1, 2, 3, 4],
+    }
+    check_config_fits(PostprocessingConfig.paper(), dataset_json)
+    with pytest.raises(InputError, match="wt_components"):
+        check_config_fits(PostprocessingConfig(wt_component_voxels=10), dataset_json)
+    check_config_fits(PostprocessingConfig(wt_component_voxels=10), dataset[1])
+    with pytest.raises(InputError, match="5 regions"):
+        check_config_fits(PostprocessingConfig.paper(), dataset_json | {"regions_class_order": [1, 2, 3, 4, 5]})

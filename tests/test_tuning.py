@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from brats_files import make_case, values_of
+from brats_files import make_case, values_of, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -180,6 +180,26 @@ def test_tune_predicts_once_and_leaves_settings_table_and_picture(trained, monke
     assert sorted(evaluated) == ids  # kept from before
     assert main(["tune", "-m", str(model)]) == 0
     assert len(evaluated) == 2 * len(ids)  # with flips they are others
+
+
+def test_other_references_are_noticed(trained, monkeypatch, nnunet_folders):
+    model, ids = trained
+    evaluated = count_predicted(monkeypatch)
+    main(["tune", "-d", "137", "--no-tta"])
+    table = (model / "tuning.csv").read_text()
+    for case in ids:
+        file = nnunet_folders / "nnUNet_raw" / model.parent.name / "labelsTr" / f"{case}.nii.gz"
+        write(file, np.zeros((6, 7, 8), np.uint8))
+    main(["tune", "-d", "137", "--no-tta"])
+    assert (model / "tuning.csv").read_text() != table and len(evaluated) == 2 * len(ids)
+
+
+def test_a_damaged_stored_case_is_named(trained, capsys):
+    model, ids = trained
+    main(["tune", "-d", "137", "--no-tta"])
+    (model / "tuning" / "fold_0" / f"{ids[0]}.npz").write_bytes(b"half")
+    assert main(["tune", "-d", "137", "--no-tta"]) == 2
+    assert f"{ids[0]}.npz: damaged" in capsys.readouterr().err
 
 
 def test_each_fold_predicts_its_own_validation_cases(trained):

@@ -12,6 +12,8 @@ Examples:
 """
 
 import argparse
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +100,7 @@ def run(options: argparse.Namespace) -> None:
         environment_of(predictor),
         save_probabilities=options.save_probabilities,
     )
+    output.prepare(case_set.cases)
     output.open(models, resume=options.resume)
     predicted = predict_cases(predictor, case_set, output, resume=options.resume)
     write_changes(output.changes, folder / TABLE)
@@ -124,7 +127,14 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
     if missing:
         msg = f"{' '.join(missing)} missing: all four images of the case are needed"
         raise InputError(msg)
-    return single_case(options.output.name.removesuffix(_ENDING) or "case", files, model.channels)
+    name = options.output.name if _is_file(options.output) else _common_start(files.values())
+    return single_case(name.removesuffix(_ENDING), files, model.channels)
+
+
+def _common_start(files: Iterable[Path]) -> str:
+    """Return what the names of the images of one case begin with, up to the last sign between words."""
+    start = os.path.commonprefix([file.name for file in files])  # noqa: RUF071 (of names, not of paths)
+    return start[: max(start.rfind(sign) for sign in "_- ") + 1].rstrip("_- ") or "case"
 
 
 def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Edition":
@@ -135,7 +145,11 @@ def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Editio
         return nnunet_layout([])
     case_ids = [case.case_id for case in case_set.cases]
     file = options.edition_file if options.labels == "custom" else None
-    return edition_by_case_ids(options.labels, case_ids, file).edition
+    try:
+        return edition_by_case_ids(options.labels, case_ids, file).edition
+    except InputError as error:
+        msg = f"--labels {options.labels}: {error}".replace("--edition", "--labels")
+        raise InputError(msg) from error
 
 
 def _introduce(predictor: "Predictor", case_set: "CaseSet") -> None:
@@ -155,6 +169,9 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
         print(line)
     earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
     print(f"wrote {len(predicted.written)} label maps to {output.folder}{earlier}")
+    for fault in predicted.faults.values():
+        print("\n".join(predicted.failures.values()))
+        raise fault
     if predicted.failures:
         lines = [predicted.failures[case_id] for case_id in sorted(predicted.failures)]
         n_failed = f"{len(lines)} cases failed; mend them and run with --continue"

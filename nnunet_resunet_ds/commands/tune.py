@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
 
     from postprocessing.model_config import SETTINGS, keep_with_model
     from postprocessing.scores import Scores
-    from postprocessing.search import GRID, MAX_ROUNDS
+    from postprocessing.search import GRID
     from postprocessing.tuning import parts_of, tune
     from postprocessing.tuning_report import write_picture, write_table
 
@@ -62,11 +62,12 @@ def run(options: argparse.Namespace) -> None:
     files, averaging = _stored_cases(folder, options)
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)
-    with tqdm(desc="search", unit="setting", total=MAX_ROUNDS * sum(map(len, GRID.values()))) as bar:
+    n_searches = len(set(parts)) + 1
+    with tqdm(desc="search", unit="setting", total=n_searches * sum(map(len, GRID.values()))) as bar:
         scores = Scores([file for of_fold in files.values() for file in of_fold], options.metric, bar.update)
         tuning = tune(scores, parts, averaging)
         write_picture(scores, tuning, options.metric, folder / PICTURE)
-        bar.total = bar.n  # most searches end before the last round
+        bar.total = bar.n  # searches go more than once over the numbers, but meet settings scored before
     write_table(scores, folder / TABLE)
     keep_with_model(tuning.chosen, folder)
     _conclude(tuning, options.metric)

@@ -94,7 +94,7 @@ def find_prediction_cases(
     Raises:
         InputError: no case, no edition, or a model whose channels are not those of BraTS.
     """
-    if edition == NNUNET or (edition == AUTO and edition_file is None and any(map(_has_nnunet_images, inputs))):
+    if edition == NNUNET or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
         layout = nnunet_layout(channels)
         cases = _without_labels(find_cases(inputs, layout))
         problems = cohort_problems(cases, layout)
@@ -154,12 +154,38 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
     return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences)
 
 
+def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
+    """Read the images of one case from a file a channel, as `load_case` does.
+
+    Raises:
+        InputError: there are more or fewer files than channels, or as there.
+    """
+    if len(files) != len(channels):
+        msg = f"give one file a channel, {', '.join(channels)}; got {len(files)} files"
+        raise InputError(msg)
+    case = RawCase("case", files[0].parent, files[0].parent, dict(zip(channels, files, strict=True)))
+    return load_case(case, nnunet_layout(channels), channels)
+
+
 def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
-    return [replace(case, segmentation=None) for case in cases if case.images]
+    with_images = [replace(case, segmentation=None) for case in cases if case.images]
+    if not with_images:
+        msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i"
+        raise InputError(msg)
+    return with_images
 
 
-def _has_nnunet_images(folder: Path) -> bool:
-    return folder.is_dir() and any(_NNUNET_IMAGE.fullmatch(path.name) for path in folder.iterdir())
+def _are_nnunet_images(folders: Sequence[Path]) -> bool:
+    """Tell whether the folders hold images by nnU-Net's names: all of them, or none."""
+    has = {
+        folder: folder.is_dir() and any(_NNUNET_IMAGE.fullmatch(path.name) for path in folder.iterdir())
+        for folder in folders
+    }
+    if len(set(has.values())) > 1:
+        first, other = (next(folder for folder, found in has.items() if found is wanted) for wanted in (True, False))
+        msg = f"{first}: has images by nnU-Net's names, and {other} has none; predict them one after the other"
+        raise InputError(msg)
+    return all(has.values())
 
 
 def _extra_channels(case: RawCase, n_channels: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Probabilities of the cases that each fold was validated on, kept small beside the model, for tuning."""
 
+import glob
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.files import file_state, read_json, write_json
 from nnunet_resunet_ds.images import read_labels
 from nnunet_resunet_ds.inference.cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.inference.model import PLANS_JSON, load_model
@@ -27,6 +28,8 @@ from postprocessing.stored_case import cropped_case, write_stored_case
 CACHE = "tuning"
 """Folder in that of the model."""
 _MADE_WITH = "made_with.json"
+FORMAT = 1
+"""Of stored cases; those of another are made anew."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class CaseStore:
         """Make the folder; drop what was made with anything else."""
         self.folder.mkdir(parents=True, exist_ok=True)
         record = self.folder / _MADE_WITH
-        wanted = json.loads(json.dumps(made_with))
+        wanted = json.loads(json.dumps({"format": FORMAT, **made_with}))
         if not record.is_file() or read_json(record) != wanted:
             for file in self.folder.glob("*.npz"):
                 file.unlink()
@@ -100,6 +103,9 @@ def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
     """
     splits_file = _dataset_folder(folder, "nnUNet_preprocessed") / SPLITS
     splits = read_json(splits_file)
+    if not isinstance(splits, list) or not all(isinstance(split, dict) and "val" in split for split in splits):
+        msg = f'{splits_file}: expected a list of folds with "train" and "val"; make it with resunet-ds splits'
+        raise InputError(msg)
     unknown = [fold for fold in folds if not fold.isdigit() or int(fold) >= len(splits)]
     if unknown:
         msg = (
@@ -131,8 +137,9 @@ def predict_validation(
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}", _references(folder))
-        weights = (folder / f"fold_{fold}" / checkpoint).stat()
-        store.open({"weights": [checkpoint, weights.st_size, weights.st_mtime_ns], **_in_json(settings)})
+        weights = file_state(folder / f"fold_{fold}" / checkpoint)
+        inputs = {case_id: _states(images, store, case_id) for case_id in case_ids}
+        store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
         if not all(map(store.is_finished, case_ids)):
             tqdm.write(f"fold {fold}: {len(case_ids)} validation cases")
             predictor = Predictor([load_model(folder, [fold], checkpoint)], **settings)
@@ -155,7 +162,8 @@ def stored_validation_npz(folder: Path, ids: Mapping[str, Sequence[str]]) -> dic
         if missing:
             msg = f"{missing[0]}: missing; make it with nnUNetv2_train … {fold} --val --npz, or leave out --npz"
             raise InputError(msg)
-        store.open({case_id: [path.stat().st_size, path.stat().st_mtime_ns] for case_id, path in sources.items()})
+        references = {case_id: _states(None, store, case_id) for case_id in case_ids}
+        store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": references})
         for case_id, path in tqdm(sources.items(), desc=f"fold {fold}", unit="case"):
             if not store.is_finished(case_id):
                 store.keep(case_id, read_probabilities(path))
@@ -174,6 +182,13 @@ def _predict(predictor: Predictor, images: Path, case_ids: Sequence[str], store:
     predicted = predict_cases(predictor, wanted, store, resume=True)
     if predicted.failures:
         raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))
+
+
+def _states(images: Path | None, store: CaseStore, case_id: str) -> list[list[int]]:
+    """Return the states of a case's reference and images, as far as they are there."""
+    files = [store.references / f"{case_id}{FILE_ENDING}"]
+    files += sorted(images.glob(f"{glob.escape(case_id)}_[0-9][0-9][0-9][0-9]{FILE_ENDING}")) if images else []
+    return [file_state(file) for file in files if file.is_file()]
 
 
 def _references(folder: Path) -> Path:

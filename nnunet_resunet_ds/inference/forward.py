@@ -18,8 +18,10 @@ COMPILE_GAIN = 0.25
 """Share of the time of a forward pass that it saves, at least."""
 COMPILE_VARIABLE = "nnUNet_compile"
 """nnU-Net's: ``0`` never compiles, ``1`` always does; where it is not set, measurement decides."""
-_TIMED_PASSES = 2
-"""The first of them warms up."""
+MARGIN = 2
+"""How many times its cost compiling must save: a busy machine makes forward passes look slow."""
+_TIMED_PASSES = 6
+"""The least of them counts; the first warms up."""
 
 Say = Callable[[str], None]
 
@@ -60,7 +62,10 @@ class ForwardPass:
         self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         self._seconds: list[float] = []  # of the first forward passes
         self._compiled: Callable[[Tensor], Tensor] | None = None
-        self._may_compile = may_compile
+        wish = os.environ.get(COMPILE_VARIABLE, "").lower()
+        self._may_compile = may_compile and wish not in ("0", "false", "f")
+        if self._may_compile and wish in ("1", "true", "t"):
+            self._compile()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights of another fold."""
@@ -110,8 +115,12 @@ class ForwardPass:
 
     def _compile_if_it_pays(self, seconds: float) -> None:
         """Decide once, from the time of one forward pass and the number to come."""
-        wish = os.environ.get(COMPILE_VARIABLE, "").lower()
-        pays = self.to_come * seconds * COMPILE_GAIN > COMPILE_SECONDS
-        if self._may_compile and (wish in ("1", "true", "t") or (pays and wish not in ("0", "false", "f"))):
-            self.say(f"compiling the network, about a minute: each of many forward passes takes {seconds:.2g} s")
-            self._compiled = torch.compile(self._network, dynamic=False)
+        pays = self.to_come * seconds * COMPILE_GAIN > MARGIN * COMPILE_SECONDS
+        if self._may_compile and self._compiled is None and pays:
+            self.say(
+                f"{self.to_come} forward passes of {seconds:.2g} s to come: the network is compiled, in a minute or so"
+            )
+            self._compile()
+
+    def _compile(self) -> None:
+        self._compiled = torch.compile(self._network, dynamic=False)

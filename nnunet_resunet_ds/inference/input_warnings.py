@@ -58,7 +58,13 @@ def intensities_unlike_training(
         known = properties.get(str(number), {})
         low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
         median = float(np.median(values[values != 0]))
-        if low is not None and high is not None and not low / MAX_RATIO <= median <= high * MAX_RATIO:
+        if low is None or high is None:
+            continue
+        if low > 0:
+            least, most = low / MAX_RATIO, high * MAX_RATIO
+        else:  # of images that were normalised before
+            least, most = low - (high - low), high + (high - low)
+        if not least <= median <= most:
             warnings.append(
                 f"intensities unlike training: {name} has the median {median:.4g}, tumours had {low:.4g} to {high:.4g}"
             )

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import pydoc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ _FOLD = "fold_"
 _READERS = ("SimpleITKIO", "NibabelIO")
 """Of nnU-Net's, those that see an image's axes as we read them: as stored, (Z, Y, X)."""
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
-_NETWORK_PARTS = "torch.nn."
+_PARTS = ("torch.nn.", "dynamic_network_architectures.")
+"""Packages from which plans may name a network, and its parts."""
 _STOCK = "predict with nnUNetv2_predict instead"
 
 
@@ -44,6 +46,11 @@ class Model:
     """Name of the file that the weights are from."""
     mirror_axes: tuple[int, ...]
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The checkpoints."""
+        return [self.folder / f"{_FOLD}{fold}" / self.checkpoint for fold in self.weights]
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -80,7 +87,7 @@ class Model:
             network: nn.Module = _trainer_class(self.trainer_name).build_network_architecture(
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
-        except (RuntimeError, TypeError, ValueError, LookupError, AssertionError) as error:
+        except Exception as error:  # whatever damaged plans make a network stumble over
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             msg = f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({reason})"
             raise InputError(msg) from error
@@ -102,10 +109,12 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     dataset_json = _read_object(folder, DATASET_JSON)
     _check_names(folder, plans, dataset_json)
     files = checkpoint_files(folder, folds, checkpoint)
-    found = {fold: read_checkpoint(file) for fold, file in files.items()}
-    trainer_name, configuration_name, mirror_axes = _agreed(files, found)
+    weights, origins = {}, {}
+    for fold, file in files.items():
+        content = read_checkpoint(file)
+        weights[fold], origins[file] = content["network_weights"], _origin(file, content)
+    trainer_name, configuration_name, mirror_axes = _agreed(origins)
     configuration = _configuration(folder, plans, configuration_name)
-    weights = {fold: content["network_weights"] for fold, content in found.items()}
     model = Model(folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes)
     with torch.device("meta"):  # shapes alone
         expected = model.build_network().state_dict()
@@ -139,9 +148,13 @@ def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, A
     try:
         check_regions(dataset_json)
         reader = plans.image_reader_writer_class().__class__.__name__
-    except (InputError, LookupError, AttributeError, TypeError) as error:
+        channels = [int(key) for key in dataset_json["channel_names"]]
+    except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:
         msg = f"{folder}: {error if isinstance(error, InputError) else 'plans.json or dataset.json is not complete'}"
         raise InputError(msg) from error
+    if sorted(channels) != list(range(len(channels))):
+        msg = f"{folder / DATASET_JSON}: channel_names must be numbered from 0; got {', '.join(map(str, channels))}"
+        raise InputError(msg)
     if reader not in _READERS:
         msg = f"{folder / PLANS_JSON}: its images were read by {reader}, which turns or flips their axes; {_STOCK}"
         raise InputError(msg)
@@ -154,7 +167,11 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
         InputError: a fold that was asked for, or every fold, has none.
     """
     available = available_folds(folder, checkpoint)
-    wanted = [str(fold) for fold in folds] if folds else [name for name in available if name.isdigit()] or available
+    wanted = (
+        [str(fold) for fold in folds]
+        if folds is not None
+        else [name for name in available if name.isdigit()] or available
+    )
     missing = [fold for fold in wanted if fold not in available]
     if wanted and not missing:
         return {fold: folder / f"{_FOLD}{fold}" / checkpoint for fold in wanted}
@@ -166,31 +183,41 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     raise InputError(msg)
 
 
-def _agreed(files: Mapping[str, Path], checkpoints: Mapping[str, Checkpoint]) -> tuple[str, str, tuple[int, ...]]:
-    """Return trainer, configuration and mirror axes, which all folds must share."""
-    shared: dict[tuple[str, str, tuple[int, ...]], Path] = {}
-    for fold, content in checkpoints.items():
-        try:
-            axes = tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes") or ())
-            key = (str(content["trainer_name"]), str(content["init_args"]["configuration"]), axes)
-        except (LookupError, TypeError, ValueError) as error:
-            msg = f"{files[fold]}: does not say which trainer and configuration it is of; is it of nnU-Net v2?"
-            raise InputError(msg) from error
-        shared.setdefault(key, files[fold])
-    if len(shared) > 1:
-        first, second = list(shared.values())[:2]
-        msg = f"{second}: is of another trainer or configuration than {first}; name folds that belong together with -f"
+def _origin(file: Path, checkpoint: Checkpoint) -> tuple[str, str, tuple[int, ...]]:
+    """Return trainer, configuration and mirror axes of a checkpoint."""
+    try:
+        axes = tuple(int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ())
+        origin = (str(checkpoint["trainer_name"]), str(checkpoint["init_args"]["configuration"]), axes)
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"{file}: does not say which trainer and configuration it is of; is it of nnU-Net v2?"
+        raise InputError(msg) from error
+    if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
+        msg = f"{file}: mirrors axes {axes}, and a volume has 0, 1 and 2; get the file again"
         raise InputError(msg)
-    return next(iter(shared))
+    return origin
+
+
+def _agreed(origins: Mapping[Path, tuple[str, str, tuple[int, ...]]]) -> tuple[str, str, tuple[int, ...]]:
+    """Return the origin that all checkpoints share."""
+    first, *others = origins
+    for other in others:
+        if origins[other] != origins[first]:
+            msg = f"{other}: is of another trainer or configuration than {first}; name folds that belong together: -f"
+            raise InputError(msg)
+    return origins[first]
 
 
 def _configuration(folder: Path, plans: PlansManager, name: str) -> ConfigurationManager:
-    if name not in plans.available_configurations:
-        msg = f"{folder / PLANS_JSON}: has no configuration {name}, which the checkpoint is of; get the file again"
-        raise InputError(msg)
-    configuration = plans.get_configuration(name)
-    if len(configuration.patch_size) != 3:
-        msg = f"{folder}: its configuration {name} is {len(configuration.patch_size)}-D, not 3-D; {_STOCK}"
+    try:
+        configuration = plans.get_configuration(name)
+        dimensions = len(configuration.patch_size)
+    except Exception as error:  # whatever damaged plans make nnU-Net stumble over
+        msg = (
+            f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; get the file again"
+        )
+        raise InputError(msg) from error
+    if dimensions != 3:
+        msg = f"{folder}: its configuration {name} is {dimensions}-D, not 3-D; {_STOCK}"
         raise InputError(msg)
     if configuration.previous_stage_name:
         msg = f"{folder}: {name} is the second stage of a cascade; {_STOCK}"
@@ -203,20 +230,33 @@ def _check_architecture(path: Path, configuration: ConfigurationManager) -> None
     """Refuse plans that name anything but known networks and parts of PyTorch: nnU-Net would import and call it."""
     kwargs = configuration.network_arch_init_kwargs
     parts = [kwargs.get(name) for name in configuration.network_arch_init_kwargs_req_import]
-    unknown = [str(part) for part in parts if part is not None and not str(part).startswith(_NETWORK_PARTS)]
-    network = configuration.network_arch_class_name
-    if not network.startswith(_NETWORKS) or unknown:
-        msg = (
-            f"{path}: names {unknown[0] if unknown else network} as part of the network, and only "
-            f"{', '.join(_NETWORKS)} and {_NETWORK_PARTS} are taken from a file; {_STOCK} if you trust it"
-        )
-        raise InputError(msg)
+    named = [
+        (configuration.network_arch_class_name, _NETWORKS),
+        *((part, _PARTS) for part in parts if part is not None),
+    ]
+    for name, packages in named:
+        if not _is_module_of(name, packages):
+            msg = (
+                f"{path}: names {name} as the network or part of it, and only layers of {', '.join(packages)} are "
+                f"taken from a file; {_STOCK} if you trust it"
+            )
+            raise InputError(msg)
+
+
+def _is_module_of(name: object, packages: tuple[str, ...]) -> bool:
+    """Tell whether a dotted name leads to a class of layers that one of the packages defines itself.
+
+    The name alone tells nothing: ``torch.nn.functional.torch.os.system`` leads out of the package again.
+    """
+    if not isinstance(name, str) or not name.startswith(packages):
+        return False
+    found = pydoc.locate(name)
+    return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(packages)
 
 
 def _trainer_class(name: str) -> Any:  # noqa: ANN401 (a class of nnU-Net, which has no types)
     """Find a trainer by name: ours at once, others by nnU-Net's own search, which tells what it does at length."""
-    ours = getattr(resunet_ds_trainers, name, None)
-    if ours is not None:
-        return ours
+    if name in resunet_ds_trainers.__all__:
+        return getattr(resunet_ds_trainers, name)
     with contextlib.redirect_stdout(io.StringIO()):
         return recursive_find_trainer_class_by_name(name)

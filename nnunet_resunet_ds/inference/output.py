@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.labels import raw_labels
+from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, replacing, write_json
+from nnunet_resunet_ds.files import read_json, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.images import write_labels
 from nnunet_resunet_ds.inference.model import DATASET_JSON, PLANS_JSON, Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from postprocessing.case import Change
 from postprocessing.folder import PROBABILITIES_KEY, RUN
 
+_WITH_PROBABILITIES = "with_probabilities"
 _REMEDY = "give another folder, or leave out --continue to replace them"
 _FAST_COMPRESSION = 1
 """Of probabilities: a third of the time of the usual 6, for a tenth more bytes."""
@@ -56,7 +58,7 @@ class Output:
             InputError: it is to be gone on with, and was made with other settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        earlier = read_json(self.folder / RUN) if (self.folder / RUN).is_file() else {}
+        earlier = self._earlier_run()
         settings = json.loads(json.dumps(self.settings))  # as they would be read
         known = [key for key in settings if key in earlier]
         others = [key for key in known if earlier[key] != settings[key]]
@@ -73,10 +75,34 @@ class Output:
             write_json(models[0].plans.plans, self.folder / PLANS_JSON)
         self._write_run()
 
+    def _earlier_run(self) -> dict[str, Any]:
+        try:
+            content = read_json(self.folder / RUN)
+        except InputError:
+            return {}  # none, or a damaged one
+        return content if isinstance(content, dict) and isinstance(content.get("cases", {}), dict) else {}
+
     def is_finished(self, case_id: str) -> bool:
-        """Tell whether a case is there: the label map, written last, and the probabilities where they are wanted."""
+        """Tell whether a case is there, made with these settings, with the probabilities where they are wanted."""
+        entry = self.cases.get(case_id, {"error": "not predicted"})
         endings = (FILE_ENDING, ".npz", ".pkl") if self.save_probabilities else (FILE_ENDING,)
-        return all((self.folder / f"{case_id}{ending}").is_file() for ending in endings)
+        there = all((self.folder / f"{case_id}{ending}").is_file() for ending in endings)
+        return there and "error" not in entry and bool(entry.get(_WITH_PROBABILITIES)) >= self.save_probabilities
+
+    def prepare(self, cases: Sequence[RawCase]) -> None:
+        """Remove what a killed run has left half written of these cases, and look after their images.
+
+        Raises:
+            InputError: an output file would replace an image.
+        """
+        for case in cases:
+            target = self.folder / f"{case.case_id}{FILE_ENDING}"
+            for file in case.files:
+                if file.resolve() == target.resolve():
+                    msg = f"{file}: the label map would replace this image; give another output with -o"
+                    raise InputError(msg)
+            for ending in (FILE_ENDING, ".npz", ".pkl"):
+                remove_half_written(self.folder / f"{case.case_id}{ending}")
 
     def write_case(
         self,
@@ -106,7 +132,7 @@ class Output:
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
         """Write into ``run.json`` what is to be said of a case; threads may call this at once."""
         with self._lock:
-            self.cases[case_id] = dict(entry)
+            self.cases[case_id] = {**entry, _WITH_PROBABILITIES: self.save_probabilities}
             self._write_run()
 
     def _write_run(self) -> None:

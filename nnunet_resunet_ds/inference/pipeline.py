@@ -43,6 +43,8 @@ class Predicted:
     """Finished by an earlier run."""
     failures: dict[str, str] = field(default_factory=dict)
     """Case id → a line for each thing that is wrong."""
+    faults: dict[str, Exception] = field(default_factory=dict)
+    """Of these failures, those that are no fault of the input that we know."""
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -190,6 +192,9 @@ class _Pipeline:
             self.note_failure(case_id, str(error))
         except OSError as error:
             self.note_failure(case_id, f"{error.filename or case_id}: {error.strerror or error}")
+        except Exception as error:  # the others are not to be lost for it
+            self.report.faults[case_id] = error
+            self.note_failure(case_id, f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}")
 
 
 def one_ahead(

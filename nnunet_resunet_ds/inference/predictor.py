@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,7 +12,8 @@ from torch import Tensor
 from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import geometry_difference, read_image
+from nnunet_resunet_ds.inference.cases import load_files
+from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass, Say
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.preprocessing import (
@@ -28,7 +28,7 @@ from nnunet_resunet_ds.inference.sliding_window import AVERAGES, LOGITS, PROBABI
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
 from nnunet_resunet_ds.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
-from postprocessing.model_config import config_of_model
+from postprocessing.model_config import check_config_fits, config_of_model
 
 GPU_BATCH_SIZE = 8
 """Flips at once on a GPU, to begin with; halved where memory runs out."""
@@ -65,6 +65,9 @@ class Predictor:
         postprocessing: PostprocessingConfig | None = None,
         say: Say = print,
     ) -> None:
+        if not models:
+            msg = "give at least one model"
+            raise InputError(msg)
         check_choice("average", average, AVERAGES)
         check_choice("tiles", tiles, TILES)
         _check_alike(models)
@@ -73,7 +76,10 @@ class Predictor:
         self.use_mirroring = use_mirroring
         self.average = average
         self.tiles = tiles
-        self.postprocessing = postprocessing or config_of_model(models[0].folder)
+        self.postprocessing = postprocessing or _config_of(models, say)
+        for model in models:
+            check_runs(model)
+            check_config_fits(self.postprocessing, model.dataset_json)
         self._windows = [self._window(model, precision, say) for model in models]
         tuned_on = self.postprocessing.averaging
         if tuned_on not in (None, average):
@@ -84,7 +90,7 @@ class Predictor:
         cls,
         folder: Path | str,
         *,
-        folds: Sequence[int | str] | None = None,
+        folds: Sequence[int | str] | int | str | None = None,
         checkpoint: str = FINAL,
         **settings: Any,  # noqa: ANN401 (those of the class)
     ) -> "Predictor":
@@ -93,7 +99,8 @@ class Predictor:
         Raises:
             InputError: the folder holds no such model, or a setting that cannot be.
         """
-        return cls([load_model(Path(folder), folds, checkpoint)], **settings)
+        wanted = [folds] if isinstance(folds, int | str) else folds
+        return cls([load_model(Path(folder), wanted, checkpoint)], **settings)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -121,13 +128,13 @@ class Predictor:
         Raises:
             InputError: the images are not those of one case, or the network returns no probabilities.
         """
-        if not isinstance(images, np.ndarray):
-            images, stored = _read([Path(file) for file in images])
-            spacing = spacing or stored
+        if not isinstance(images, np.ndarray) and all(isinstance(image, str | Path) for image in images):
+            loaded = load_files([Path(image) for image in images], self.channels)
+            images, spacing = loaded.images, loaded.spacing if spacing is None else spacing
         if spacing is None:
             msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
             raise InputError(msg)
-        cases = self.prepare(images, spacing)
+        cases = self.prepare(np.asarray(images), spacing)
         probabilities = self.finish(self.evaluate(cases), cases)
         return postprocess(probabilities, self.postprocessing), probabilities
 
@@ -204,7 +211,11 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        msg = f"no such device {device!r}; use cpu, cuda or mps"
+        raise InputError(msg) from error
     missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     if missing.get(chosen.type):
         msg = f"no {chosen.type} device here; use -device cpu"
@@ -220,12 +231,9 @@ def _check_alike(models: Sequence[Model]) -> None:
             raise InputError(msg)
 
 
-def _read(files: Sequence[Path]) -> tuple[Images, tuple[float, ...]]:
-    """Read one file a channel: (C, Z, Y, X), and the spacing (Z, Y, X)."""
-    grids = [read_image(file) for file in files]
-    for file, grid in zip(files, grids, strict=True):
-        difference = geometry_difference(grids[0], grid, voxels_only=True)
-        if grid.GetDimension() != 3 or difference:
-            msg = f"{file}: {difference or 'not 3-D'} of {files[0].name}; co-register all images on one grid"
-            raise InputError(msg)
-    return np.stack([sitk.GetArrayFromImage(grid) for grid in grids]), grids[0].GetSpacing()[::-1]
+def _config_of(models: Sequence[Model], say: Say) -> PostprocessingConfig:
+    """Return the post-processing of the first model."""
+    first, *others = [config_of_model(model.folder) for model in models]
+    if any(other != first for other in others):
+        say(f"warning: the models have different post-processing; that of {models[0].folder} is used")
+    return first

@@ -14,6 +14,9 @@ from nnunet_resunet_ds.checks import check_positive
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.model import Model
 
+MAX_SPACING_RATIO = 20
+"""Between a case and the plans; thick slices are 6 to 10 mm, so more is a slip of units."""
+
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
 Probabilities = NDArray[np.float32]
@@ -72,6 +75,7 @@ def preprocess(model: Model, images: Images, spacing: Sequence[float]) -> Prepro
     Where resampling rings into the background, the salient channel needs it set back to 0, as in training (decision
     D4); other networks get what ``nnUNetv2_predict`` would give them.
     """
+    _check_spacing(model, images.shape[1:], spacing)
     preprocessor = model.configuration.preprocessor_class(verbose=False)
     properties = {"spacing": [float(value) for value in spacing]}
     data, mask, properties = preprocessor.run_case_npy(
@@ -80,6 +84,18 @@ def preprocess(model: Model, images: Images, spacing: Sequence[float]) -> Prepro
     if model.has_salient_channel:
         data[:, mask[0] < 0] = 0
     return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties)
+
+
+def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float]) -> None:
+    """Refuse a spacing that would make the volume explode or vanish."""
+    axes = model.plans.transpose_forward
+    target = [model.configuration.spacing[axes.index(axis)] for axis in range(3)]
+    ratios = [own / other for own, other in zip(spacing, target, strict=True)]
+    vanishes = any(size * ratio < 1 for size, ratio in zip(shape, ratios, strict=True))
+    if vanishes or not 1 / MAX_SPACING_RATIO <= min(ratios) <= max(ratios) <= MAX_SPACING_RATIO:
+        given, trained = (" × ".join(f"{value:g}" for value in values) for values in (spacing, target))
+        msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: mend the spacing in the image headers"
+        raise InputError(msg)
 
 
 def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bool) -> Probabilities:

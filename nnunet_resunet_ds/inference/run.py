@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.files import file_state
 from nnunet_resunet_ds.inference.predictor import Predictor
 
 
@@ -19,7 +20,12 @@ def settings_of(predictor: Predictor, labels: str) -> dict[str, Any]:
     """
     return {
         "models": [
-            {"folder": str(model.folder.resolve()), "folds": list(model.weights), "checkpoint": model.checkpoint}
+            {
+                "folder": str(model.folder.resolve()),
+                "folds": list(model.weights),
+                "checkpoint": model.checkpoint,
+                "weights": [file_state(file) for file in model.files],
+            }
             for model in predictor.models
         ],
         "use_mirroring": predictor.use_mirroring,

@@ -1,6 +1,7 @@
 """Averaging a network's outputs over tiles and flips of one volume (decision D8)."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
@@ -29,9 +30,10 @@ class WeightedMean:
         return self.sum.device
 
     def add(self, tile: Tile, values: Tensor, weights: Tensor) -> None:
-        """Add the values (R, Z, Y, X) of one tile, with a weight a voxel."""
-        self.sum[(slice(None), *tile)] += (values * weights).to(self.device)
-        self.weight[tile] += weights.to(self.device)
+        """Add the values (R, Z, Y, X) of one tile, with a weight a voxel; where memory runs out, nothing is added."""
+        weighted, weights = (values * weights).to(self.device), weights.to(self.device)
+        self.sum[(slice(None), *tile)] += weighted
+        self.weight[tile] += weights
 
     def to_cpu(self) -> None:
         """Make room on the device."""
@@ -96,23 +98,21 @@ class SlidingWindow:
         return tiles(shape, shape if self._strides else self._patch_size)
 
     def _empty_result(self, shape: Sequence[int]) -> WeightedMean:
-        try:
+        with suppress(torch.OutOfMemoryError):
             return WeightedMean(self._n_regions, shape, self._forward.device)
-        except torch.OutOfMemoryError:
-            self._say_on_cpu()
-            return WeightedMean(self._n_regions, shape, torch.device("cpu"))
+        self._say_on_cpu()
+        return WeightedMean(self._n_regions, shape, torch.device("cpu"))
 
     def _add(self, result: WeightedMean, place: Tile, tile: Tensor, weights: Tensor) -> None:
-        try:
-            values = self._mean_over_flips(tile)
-        except torch.OutOfMemoryError:
-            if result.device.type == "cpu":
-                raise
+        if result.device.type != "cpu":
+            with suppress(torch.OutOfMemoryError):
+                result.add(place, self._mean_over_flips(tile), weights)
+                return
+            # out of the block, so that what has failed is forgotten and its memory can be given back
             result.to_cpu()
             torch.cuda.empty_cache()
             self._say_on_cpu()
-            values = self._mean_over_flips(tile)
-        result.add(place, values, weights)
+        result.add(place, self._mean_over_flips(tile), weights)
 
     def _mean_over_flips(self, tile: Tensor) -> Tensor:
         """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device."""
