@@ -31,6 +31,8 @@ class OpenedCase:
     """Voxels of each raw label value."""
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
     """One 3-D image a file."""
+    images: list[sitk.Image] = field(default_factory=list)
+    """What the voxels are views of: they are gone when these are."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -58,7 +60,8 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
             else:
                 channels = read_channels(path, case, edition)
                 opened.grids[path] = next(iter(channels.values()))
-                opened.values |= {name: sitk.GetArrayFromImage(image) for name, image in channels.items()}
+                opened.images += channels.values()
+                opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
         except InputError as error:
             opened.problems.append(str(error))
     _clear_backgrounds(opened)

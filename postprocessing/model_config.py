@@ -54,15 +54,20 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
             component of BraTS 2024 PED is), whose components, opening and closing would be counted without it.
     """
     order = dataset_json["regions_class_order"]
-    further = set(order[len(REGIONS) :])
     if len(order) > len(REGIONS) + len(config.further):
         msg = f"the model has {len(order)} regions; name those after WT, TC and ET as further regions of the settings"
         raise InputError(msg)
-    whole_tumour = next(iter(label for name, label in dataset_json["labels"].items() if name != "background"))
     on = [step for step in config.steps if config.is_on(step) and step.startswith(("wt", "tc"))]
-    if on and further & set(whole_tumour):
+    if on and has_region_inside_wt(dataset_json):
         msg = f"a further region of the model is part of WT, which {', '.join(on)} would count without it: leave it off"
         raise InputError(msg)
+
+
+def has_region_inside_wt(dataset_json: Mapping[str, Any]) -> bool:
+    """Tell whether a region after WT, TC and ET is part of WT, as the cystic component of BraTS 2024 PED is."""
+    further = set(dataset_json["regions_class_order"][len(REGIONS) :])
+    whole_tumour = next(labels for name, labels in dataset_json["labels"].items() if name != "background")
+    return bool(further & set(whole_tumour))
 
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:

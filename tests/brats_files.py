@@ -7,6 +7,8 @@ import SimpleITK as sitk
 
 SHAPE = (6, 7, 8)
 MODALITIES = ("t1", "t1ce", "t2", "flair")
+CASES = ("BraTS2021_00000", "BraTS2021_00003")
+"""Of the fixture ``cohort``."""
 
 
 def write(path, values, origin=(0.0, -239.0, 0.0), spacing=(1.0, 1.0, 1.0)):

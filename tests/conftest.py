@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from brats_files import make_case
+from brats_files import CASES, MODALITIES, make_case
 from hypothesis import settings
+from models import small_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
@@ -51,8 +53,19 @@ def nnunet_folders(tmp_path, monkeypatch):
 def cohort(tmp_path):
     """Two labelled cases of BraTS 2021."""
     folder = tmp_path / "train"
-    for number in (0, 3):
-        make_case(folder, f"BraTS2021_{number:05d}", seed=number)
+    for seed, case in zip((0, 3), CASES, strict=True):
+        make_case(folder, case, seed=seed)
+    return folder
+
+
+@pytest.fixture
+def images_ts(cohort, tmp_path):
+    """The cohort by nnU-Net's names."""
+    folder = tmp_path / "imagesTs"
+    folder.mkdir()
+    for case in CASES:
+        for channel, modality in enumerate(MODALITIES):
+            shutil.copy(cohort / case / f"{case}_{modality}.nii.gz", folder / f"{case}_{channel:04d}.nii.gz")
     return folder
 
 
@@ -99,6 +112,13 @@ def dataset(nnunet_folders):
         },
     }
     return plans, json.loads((folder / "dataset.json").read_text()), folder
+
+
+@pytest.fixture
+def model(dataset, tmp_path):
+    """A model folder of two folds, a small network with random weights."""
+    plans, dataset_json, _ = dataset
+    return write_model(tmp_path / "model", small_plans(plans), dataset_json, folds=(0, 1))
 
 
 @pytest.fixture(scope="session")

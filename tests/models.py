@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
+from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
 STOCK_ARCHITECTURE = {
@@ -66,3 +67,8 @@ def write_model(folder, plans, dataset_json, folds=(0,), trainer="ResUNetDSTrain
         }
         torch.save(content, folder / f"fold_{fold}" / checkpoint)
     return folder
+
+
+def predict(inputs, output, model, *flags):
+    """Run the command without flips, and return its exit code."""
+    return main(["predict", "-i", str(inputs), "-o", str(output), "-m", str(model), "--no-tta", *flags])

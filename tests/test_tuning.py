@@ -242,6 +242,13 @@ BAD = {
         [],
         "the dataset that the model was trained",
     ),
+    "cystic component": (
+        lambda model, data: (model / "dataset.json").write_text(
+            json.dumps({"labels": {"background": 0, "WT": [1, 2, 3, 4]}, "regions_class_order": [1, 2, 3, 4]})
+        ),
+        [],
+        "part of WT",
+    ),
     "two models": (lambda model, data: None, ["-m", "a", "-m", "b"], "one model"),
 }
 

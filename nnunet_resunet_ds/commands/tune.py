@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> None:
         msg = "give one model with -m: post-processing is tuned for one"
         raise InputError(msg)
     (folder,) = folders
+    _check_regions(folder)
     files, averaging = _stored_cases(folder, options)
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)
@@ -92,6 +93,18 @@ def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, 
         "use_mirroring": not options.no_tta,
     }
     return predict_validation(folder, ids, options.checkpoint, settings), "probabilities"
+
+
+def _check_regions(folder: Path) -> None:
+    from nnunet_resunet_ds.files import read_json
+    from nnunet_resunet_ds.inference.model import DATASET_JSON
+    from postprocessing.model_config import has_region_inside_wt
+
+    if has_region_inside_wt(read_json(folder / DATASET_JSON)):
+        msg = (
+            f"{folder}: a further region of the model is part of WT, which tuning would score without it; not supported"
+        )
+        raise InputError(msg)
 
 
 def _check_enough(folder: Path, parts: list[str]) -> None:

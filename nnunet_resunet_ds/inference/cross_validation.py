@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from nnunet_resunet_ds.inference.cases import NNUNET, CaseSet, find_prediction_c
 from nnunet_resunet_ds.inference.model import PLANS_JSON, load_model
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Probabilities
+from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.nnunet_folders import SPLITS, nnunet_folder
 from postprocessing.folder import read_probabilities
 from postprocessing.stored_case import cropped_case, write_stored_case
@@ -62,16 +61,9 @@ class CaseStore:
         """Tell whether a case is there."""
         return self.file(case_id).is_file()
 
-    def write_case(
-        self,
-        case_id: str,
-        labels: NDArray[np.uint8],
-        probabilities: Probabilities,
-        properties: Mapping[str, Any],
-        grid: sitk.Image,
-    ) -> None:
+    def write_case(self, case: PredictedCase) -> None:
         """Keep a case with its reference."""
-        self.keep(case_id, probabilities)
+        self.keep(case.case_id, case.probabilities)
 
     def keep(self, case_id: str, probabilities: NDArray[np.floating]) -> None:
         """Keep a case with its reference.

@@ -10,8 +10,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.labels import raw_labels
@@ -21,6 +19,7 @@ from nnunet_resunet_ds.files import read_json, remove_half_written, replacing, w
 from nnunet_resunet_ds.images import write_labels
 from nnunet_resunet_ds.inference.model import DATASET_JSON, PLANS_JSON, Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
+from nnunet_resunet_ds.inference.sink import PredictedCase
 from postprocessing.case import Change
 from postprocessing.folder import PROBABILITIES_KEY, RUN
 
@@ -104,21 +103,16 @@ class Output:
             for ending in (FILE_ENDING, ".npz", ".pkl"):
                 remove_half_written(self.folder / f"{case.case_id}{ending}")
 
-    def write_case(
-        self,
-        case_id: str,
-        labels: NDArray[np.uint8],
-        probabilities: Probabilities,
-        properties: Mapping[str, Any],
-        grid: sitk.Image,
-    ) -> None:
+    def write_case(self, case: PredictedCase) -> None:
         """Write one case, the label map last; nnU-Net's ensembling reads the properties."""
+        start = self.folder / case.case_id
         if self.save_probabilities:
-            _write_probabilities(probabilities, self.folder / f"{case_id}.npz")
+            _write_probabilities(case.probabilities, Path(f"{start}.npz"))
+            grid = case.grid
             geometry = {name: getattr(grid, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}
-            with replacing(self.folder / f"{case_id}.pkl") as temporary:
-                temporary.write_bytes(pickle.dumps({**properties, "sitk_stuff": geometry}))
-        write_labels(raw_labels(labels, self.edition.tissues), grid, self.folder / f"{case_id}{FILE_ENDING}")
+            with replacing(Path(f"{start}.pkl")) as temporary:
+                temporary.write_bytes(pickle.dumps({**case.properties, "sitk_stuff": geometry}))
+        write_labels(raw_labels(case.labels, self.edition.tissues), case.grid, Path(f"{start}{FILE_ENDING}"))
 
     @property
     def changes(self) -> dict[str, list[Change]]:

@@ -3,16 +3,14 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import SimpleITK as sitk
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,7 +19,8 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.cases import CaseSet, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed
+from nnunet_resunet_ds.inference.sink import PredictedCase, Sink
 from postprocessing.case import postprocess_explained
 
 MAX_UNWRITTEN = 1
@@ -55,34 +54,6 @@ class _Ready:
     grid: sitk.Image
     cases: list[Preprocessed]
     warnings: list[str]
-
-
-class Sink(Protocol):
-    """Where predicted cases go. All but `is_finished` are called from a thread."""
-
-    def is_finished(self, case_id: str) -> bool:
-        """Tell whether a case is there from an earlier run."""
-
-    def write_case(
-        self,
-        case_id: str,
-        labels: NDArray[np.uint8],
-        probabilities: Probabilities,
-        properties: Mapping[str, Any],
-        grid: sitk.Image,
-    ) -> None:
-        """Write one case.
-
-        Args:
-            case_id: its name.
-            labels: (Z, Y, X) in nnU-Net's values, post-processed.
-            probabilities: (R, Z, Y, X).
-            properties: nnU-Net's of the preprocessing.
-            grid: where the images lie.
-        """
-
-    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
-        """Keep what is to be said of a case."""
 
 
 def predict_cases(predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume: bool = False) -> Predicted:
@@ -169,7 +140,7 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        self._sink.write_case(case_id, labels, probabilities, ready.cases[0].properties, ready.grid)
+        self._sink.write_case(PredictedCase(case_id, labels, probabilities, ready.cases[0].properties, ready.grid))
         self.report.written.append(case_id)
         self.report.warnings[case_id] = ready.warnings
         entry = {
