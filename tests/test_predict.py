@@ -107,6 +107,16 @@ def test_an_ensemble_of_two_models(cohort, model, dataset, tmp_path):
     assert (values_of(tmp_path / "out" / f"{CASES[0]}.nii.gz") != labels).sum() <= 1  # rounding at a threshold
 
 
+def test_different_post_processing_in_an_ensemble_is_said(cohort, model, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    (other / "postprocessing.json").write_text('{"wt": 0.9}')
+    assert predict(cohort, tmp_path / "out", model, "-m", str(other)) == 0
+    assert "warning: the models have different post-processing" in capsys.readouterr().out
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["postprocessing"]["wt"] == 0.45
+
+
 def test_models_are_found_by_nnunet_s_letters(cohort, model, nnunet_folders, tmp_path, capsys):
     results = nnunet_folders / "nnUNet_results" / "Dataset137_BraTS2021"
     results.mkdir()

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tiles",
         choices=("overlapping", "whole"),
         default="overlapping",
-        help="whole: the network sees the volume at once, faster and slightly other results (default: overlapping)",
+        help="whole: the volume at once, faster and with other results: see docs/prediction.md (default: overlapping)",
     )
     add_postprocessing_arguments(parser, "what was tuned with the model; or the paper's")
     add_edition_arguments(parser)
@@ -67,30 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
-    from tqdm import tqdm
-
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
     from nnunet_resunet_ds.inference.pipeline import predict_cases
-    from nnunet_resunet_ds.inference.predictor import Predictor
     from nnunet_resunet_ds.inference.run import environment_of, settings_of
     from postprocessing.changes import TABLE, write_changes
-    from postprocessing.model_config import config_of_model
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
     case_set = _case_set(options, models[0])
     labels = _labels_edition(options, case_set)
     check_labels(labels, models)
-    predictor = Predictor(
-        models,
-        device=options.device,
-        precision=options.precision,
-        use_mirroring=not options.no_tta,
-        average=options.average,
-        tiles=options.tiles,
-        postprocessing=chosen_config(options, config_of_model(models[0].folder)),
-        say=tqdm.write,
-    )
+    predictor = _predictor(options, models)
     _introduce(predictor, case_set)
     folder = options.output.parent if _is_file(options.output) else options.output
     output = Output(
@@ -105,6 +92,23 @@ def run(options: argparse.Namespace) -> None:
     predicted = predict_cases(predictor, case_set, output, resume=options.resume)
     write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
+
+
+def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor":
+    from tqdm import tqdm
+
+    from nnunet_resunet_ds.inference.predictor import Predictor, config_of_models
+
+    return Predictor(
+        models,
+        device=options.device,
+        precision=options.precision,
+        use_mirroring=not options.no_tta,
+        average=options.average,
+        tiles=options.tiles,
+        postprocessing=chosen_config(options, config_of_models(models, tqdm.write)),
+        say=tqdm.write,
+    )
 
 
 def _is_file(output: Path) -> bool:

@@ -76,7 +76,7 @@ class Predictor:
         self.use_mirroring = use_mirroring
         self.average = average
         self.tiles = tiles
-        self.postprocessing = postprocessing or _config_of(models, say)
+        self.postprocessing = postprocessing or config_of_models(models, say)
         for model in models:
             check_runs(model)
             check_config_fits(self.postprocessing, model.dataset_json)
@@ -231,8 +231,8 @@ def _check_alike(models: Sequence[Model]) -> None:
             raise InputError(msg)
 
 
-def _config_of(models: Sequence[Model], say: Say) -> PostprocessingConfig:
-    """Return the post-processing of the first model."""
+def config_of_models(models: Sequence[Model], say: Say) -> PostprocessingConfig:
+    """Return the post-processing of the first model; where that of another differs, say so."""
     first, *others = [config_of_model(model.folder) for model in models]
     if any(other != first for other in others):
         say(f"warning: the models have different post-processing; that of {models[0].folder} is used")
