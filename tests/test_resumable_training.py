@@ -197,6 +197,15 @@ class Ending:
         return True
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own SIGINT: a shell that starts the tests in the background has them ignore it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_counts_as_sigterm_where_asked():
     with sigterm_noted(also_interrupts=True) as came:
         assert not came()
