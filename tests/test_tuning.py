@@ -244,7 +244,12 @@ BAD = {
     ),
     "cystic component": (
         lambda model, data: (model / "dataset.json").write_text(
-            json.dumps({"labels": {"background": 0, "WT": [1, 2, 3, 4]}, "regions_class_order": [1, 2, 3, 4]})
+            json.dumps(
+                {
+                    "labels": {"background": 0, "WT": [1, 2, 3, 4], "TC": [2, 3, 4], "ET": [3], "CC": [4]},
+                    "regions_class_order": [1, 2, 3, 4],
+                }
+            )
         ),
         [],
         "part of WT",

@@ -38,7 +38,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> No
         default=AUTO,
         help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
     )
-    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, a little less accurate")
+    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
 
 
 def chosen_model_folders(options: argparse.Namespace) -> list[Path]:

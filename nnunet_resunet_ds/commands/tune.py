@@ -96,11 +96,14 @@ def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, 
 
 
 def _check_regions(folder: Path) -> None:
+    from nnunet_resunet_ds.dataset_json import check_regions
     from nnunet_resunet_ds.files import read_json
     from nnunet_resunet_ds.inference.model import DATASET_JSON
     from postprocessing.model_config import has_region_inside_wt
 
-    if has_region_inside_wt(read_json(folder / DATASET_JSON)):
+    dataset_json = read_json(folder / DATASET_JSON)
+    check_regions(dataset_json)
+    if has_region_inside_wt(dataset_json):
         msg = (
             f"{folder}: a further region of the model is part of WT, which tuning would score without it; not supported"
         )

@@ -21,6 +21,7 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.nnunet_folders import SPLITS, nnunet_folder
+from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import read_probabilities
 from postprocessing.stored_case import cropped_case, write_stored_case
 
@@ -134,7 +135,8 @@ def predict_validation(
         store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
         if not all(map(store.is_finished, case_ids)):
             tqdm.write(f"fold {fold}: {len(case_ids)} validation cases")
-            predictor = Predictor([load_model(folder, [fold], checkpoint)], **settings)
+            models = [load_model(folder, [fold], checkpoint)]
+            predictor = Predictor(models, postprocessing=PostprocessingConfig.paper(), **settings)
             _predict(predictor, images, case_ids, store)
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
