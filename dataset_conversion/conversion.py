@@ -16,10 +16,10 @@ from dataset_conversion.placement import Placement, check_placement
 from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
-from dataset_conversion.write import DATASET_JSON, case_files, is_written, write_case, write_dataset_json
+from dataset_conversion.write import case_files, is_written, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
 
 MAX_DATASET_ID = 999
 

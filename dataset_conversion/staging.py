@@ -9,9 +9,10 @@ from pathlib import Path
 
 from dataset_conversion.manifest import MANIFEST
 from dataset_conversion.records import RECORDS
-from dataset_conversion.write import DATASET_JSON, FOLDERS, image_names, label_name
+from dataset_conversion.write import FOLDERS, image_names, label_name
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import link_or_copy
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 
 _OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
 

@@ -14,11 +14,11 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
 from nnunet_resunet_ds.images import is_gzip, read_labels, unreadable, write_labels
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
 
 IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 """nnU-Net's names."""
-DATASET_JSON = "dataset.json"
 
 
 def write_case(

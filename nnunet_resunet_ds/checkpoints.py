@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import replacing
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
@@ -148,7 +148,7 @@ def _refusal(error: Exception) -> str:
     if forbidden:
         name = forbidden[2].strip("<>'")
         return f"refused, it refers to {name}, and could run code when read; get it again from a source you trust"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+    reason = first_line(error).partition(". ")[0]
     return f"damaged ({reason}); remove it, or restore it from a copy"
 
 

@@ -10,3 +10,8 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the message names epoch, step and cases, and what to do."""
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says in its first line, or its kind where it says nothing: libraries add pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

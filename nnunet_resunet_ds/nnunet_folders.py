@@ -7,6 +7,8 @@ from nnunet_resunet_ds.errors import InputError
 
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
+PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
+"""Of a model folder; the latter of a dataset, too."""
 SPLITS = "splits_final.json"
 """nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
 

@@ -1,6 +1,5 @@
 """The trainer behind ``-tr ResUNetDSTrainer``."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,9 @@ from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.background import check_background
+from nnunet_resunet_ds.compiling import compile_wish
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
+from nnunet_resunet_ds.errors import first_line
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.instance_norm import lay_out_for
@@ -29,8 +30,6 @@ from nnunet_resunet_ds.training_data import check_dataset, check_fold
 
 MAX_GRADIENT_NORM = 12
 """nnU-Net's."""
-COMPILE_VARIABLE = "nnUNet_compile"
-"""nnU-Net's; it never compiles on a CPU, we do where this is set."""
 
 
 class ResUNetDSTrainer(ResumableTrainer):
@@ -114,7 +113,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     def _do_i_compile(self) -> bool:
         """Tell whether to use torch.compile: on a GPU as nnU-Net decides, on a CPU where ``nnUNet_compile`` is set."""
         if self.device.type == "cpu":
-            return os.environ.get(COMPILE_VARIABLE, "").lower() in ("true", "1", "t")
+            return bool(compile_wish())
         return bool(super()._do_i_compile())
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
@@ -182,8 +181,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         try:
             return self.network(data)  # type: ignore[no-any-return]
         except TorchDynamoException as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.print_to_log_file(f"torch.compile failed and is left out from here on: {reason}")
+            self.print_to_log_file(f"torch.compile failed and is left out from here on: {first_line(error)}")
         torch.compiler.set_stance("force_eager")
         return self.network(data)  # type: ignore[no-any-return]
 

@@ -12,6 +12,7 @@ from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.images import read_image, write_labels
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from postprocessing.case import Change, postprocess_explained
 from postprocessing.changes import TABLE, write_changes
 from postprocessing.config import PostprocessingConfig
@@ -100,7 +101,7 @@ def _probability_files(folder: Path) -> list[Path]:
 
 def _check_dataset(folder: Path) -> None:
     """Refuse predictions of other regions, or of plain labels, by the dataset.json that nnU-Net copies beside them."""
-    dataset_json = folder / "dataset.json"
+    dataset_json = folder / DATASET_JSON
     if dataset_json.is_file():
         check_regions(read_json(dataset_json))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.config import PostprocessingConfig
 
 SETTINGS = "postprocessing.json"
-PLANS = "plans.json"
 PLANS_SECTION = "resunet_ds_postprocessing"
 """Of plans.json, the one file of a model folder that nnU-Net's model zip and its predictions both carry."""
 
@@ -31,7 +31,7 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
     Raises:
         InputError: the settings there are damaged or out of range.
     """
-    plans = folder / PLANS
+    plans = folder / PLANS_JSON
     content = read_json(plans) if plans.is_file() else {}
     if not isinstance(content, dict) or PLANS_SECTION not in content:
         return PostprocessingConfig.paper()
@@ -72,7 +72,7 @@ def has_region_inside_wt(dataset_json: Mapping[str, Any]) -> bool:
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
     """Write settings into a model folder, as ``postprocessing.json`` and into its ``plans.json``."""
-    plans = read_json(folder / PLANS)
+    plans = read_json(folder / PLANS_JSON)
     plans[PLANS_SECTION] = config.to_mapping()
-    write_json(plans, folder / PLANS)
+    write_json(plans, folder / PLANS_JSON)
     config.to_json(folder / SETTINGS)

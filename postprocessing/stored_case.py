@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
@@ -35,13 +36,9 @@ def cropped_case(probabilities: NDArray[np.floating], reference: NDArray[np.uint
         voxel_volume: in mm³.
     """
     foreground = (probabilities.max(axis=0) >= LOWEST_THRESHOLD) | (reference > 0)
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        places = np.flatnonzero(foreground.any(axis=others))
-        box.append(slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 1))
+    box = find_objects(foreground.view(np.uint8))[0] if foreground.any() else (slice(1),) * 3
     cropped = np.ascontiguousarray(probabilities[(slice(None), *box)])
-    return StoredCase(cropped, np.ascontiguousarray(reference[tuple(box)]), voxel_volume)
+    return StoredCase(cropped, np.ascontiguousarray(reference[box]), voxel_volume)
 
 
 def write_stored_case(case: StoredCase, path: Path) -> None:

@@ -21,6 +21,7 @@ from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.errors import InputError
+from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
     from dataset_conversion.edition import Edition
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, several=True)
     parser.add_argument(
         "--average",
-        choices=("probabilities", "logits"),
+        choices=AVERAGES,
         default="probabilities",
         help="over flips, tiles and folds (default: probabilities, the paper's; nnUNetv2_predict averages logits)",
     )

@@ -98,7 +98,7 @@ def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, 
 def _check_regions(folder: Path) -> None:
     from nnunet_resunet_ds.dataset_json import check_regions
     from nnunet_resunet_ds.files import read_json
-    from nnunet_resunet_ds.inference.model import DATASET_JSON
+    from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
     from postprocessing.model_config import has_region_inside_wt
 
     dataset_json = read_json(folder / DATASET_JSON)

@@ -16,11 +16,11 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, write_json
 from nnunet_resunet_ds.images import read_labels
 from nnunet_resunet_ds.inference.cases import NNUNET, CaseSet, find_prediction_cases
-from nnunet_resunet_ds.inference.model import PLANS_JSON, load_model
+from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.sink import PredictedCase
-from nnunet_resunet_ds.nnunet_folders import SPLITS, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS, nnunet_folder
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import read_probabilities
 from postprocessing.stored_case import cropped_case, write_stored_case

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.inference.model import PLANS_JSON, Model
+from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
 
 _SIZE = 8
 

@@ -1,6 +1,5 @@
 """Running a network on a device as fast as it goes there: number format, batches that fit, compilation that pays."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -8,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
+from nnunet_resunet_ds.compiling import compile_wish
+from nnunet_resunet_ds.errors import first_line
 from nnunet_resunet_ds.instance_norm import lay_out_for
 from nnunet_resunet_ds.precision import autocast, autocast_dtype, use_dtype
 from nnunet_resunet_ds.recipe import AUTO
@@ -16,8 +17,6 @@ COMPILE_SECONDS = 60.0
 """What torch.compile costs for the paper's network on two cores (docs/performance.md)."""
 COMPILE_GAIN = 0.25
 """Share of the time of a forward pass that it saves, at least."""
-COMPILE_VARIABLE = "nnUNet_compile"
-"""nnU-Net's: ``0`` never compiles, ``1`` always does; where it is not set, measurement decides."""
 MARGIN = 2
 """How many times its cost compiling must save: a busy machine makes forward passes look slow."""
 _TIMED_PASSES = 6
@@ -62,9 +61,9 @@ class ForwardPass:
         self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         self._seconds: list[float] = []  # of the first forward passes
         self._compiled: Callable[[Tensor], Tensor] | None = None
-        wish = os.environ.get(COMPILE_VARIABLE, "").lower()
-        self._may_compile = may_compile and wish not in ("0", "false", "f")
-        if self._may_compile and wish in ("1", "true", "t"):
+        wish = compile_wish()  # where nothing is said, measurement decides
+        self._may_compile = may_compile and wish is not False
+        if self._may_compile and wish:
             self._compile()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -108,8 +107,7 @@ class ForwardPass:
             try:
                 return self._compiled(inputs)
             except TorchDynamoException as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                self.say(f"torch.compile failed and is left out from here on: {reason}")
+                self.say(f"torch.compile failed and is left out from here on: {first_line(error)}")
                 self._compiled = None
         return self._network(inputs)  # type: ignore[no-any-return]
 

@@ -57,9 +57,9 @@ def intensities_unlike_training(
     for number, (name, values) in enumerate(zip(channels, images, strict=True)):
         known = properties.get(str(number), {})
         low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
-        median = float(np.median(values[values != 0]))
         if low is None or high is None:
             continue
+        median = float(np.median(values[values != 0]))
         if low > 0:
             least, most = low / MAX_RATIO, high * MAX_RATIO
         else:  # of images that were normalised before

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from nnunet_resunet_ds.checkpoints import BEST, BEST_LOSS, FINAL, Checkpoint, check_weights_fit, read_checkpoint
 from nnunet_resunet_ds.dataset_json import check_regions
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME
 
-PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
 _FOLD = "fold_"
 _READERS = ("SimpleITKIO", "NibabelIO")
 """Of nnU-Net's, those that see an image's axes as we read them: as stored, (Z, Y, X)."""
@@ -88,8 +88,7 @@ class Model:
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
         except Exception as error:  # whatever damaged plans make a network stumble over
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            msg = f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({reason})"
+            msg = f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({first_line(error)})"
             raise InputError(msg) from error
         return network.eval()
 

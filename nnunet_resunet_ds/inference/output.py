@@ -17,9 +17,10 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.images import write_labels
-from nnunet_resunet_ds.inference.model import DATASET_JSON, PLANS_JSON, Model
+from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from nnunet_resunet_ds.inference.sink import PredictedCase
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from postprocessing.case import Change
 from postprocessing.folder import PROBABILITIES_KEY, RUN
 

@@ -24,10 +24,11 @@ from nnunet_resunet_ds.inference.preprocessing import (
     preprocess,
     restore,
 )
-from nnunet_resunet_ds.inference.sliding_window import AVERAGES, LOGITS, PROBABILITIES, Advance, SlidingWindow
+from nnunet_resunet_ds.inference.sliding_window import LOGITS, PROBABILITIES, Advance, SlidingWindow
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
 from nnunet_resunet_ds.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
+from postprocessing.config import AVERAGES
 from postprocessing.model_config import check_config_fits, config_of_model
 
 GPU_BATCH_SIZE = 8

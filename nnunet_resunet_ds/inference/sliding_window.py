@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.tiles import Tile, gaussian, padded_shape, tiles
+from postprocessing.config import AVERAGES
 
-PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
+PROBABILITIES, LOGITS = AVERAGES
 """What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""
 
 Advance = Callable[[int], object]
