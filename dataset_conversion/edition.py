@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from dataset_conversion.label_schemes import LabelScheme
 from nnunet_resunet_ds.regions import REGIONS, Region, Tissue
 
 CHANNEL_NAMES = ("T1", "T1ce", "T2", "FLAIR")
@@ -29,8 +30,7 @@ class Edition:
     image_suffixes: Mapping[str, str]
     """Channel name → what stands between case id and file ending."""
     segmentation_suffix: str
-    tissues: Mapping[int, Tissue]
-    """Raw label value → tissue, one to one."""
+    tissues: LabelScheme
     case_id: re.Pattern[str]
     """What a whole case id looks like; the time points of a patient share the group ``patient``, where there is one."""
     regions: tuple[Region, ...] = REGIONS

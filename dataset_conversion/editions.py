@@ -4,20 +4,12 @@ import re
 from collections.abc import Mapping
 
 from dataset_conversion.edition import CHANNEL_NAMES, Edition
-from nnunet_resunet_ds.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Tissue
+from dataset_conversion.label_schemes import CLASSIC, MODERN, MODERN_RC, MSD, PED_2024, LabelScheme
+from nnunet_resunet_ds.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region
 
 
 def _by_channel(*suffixes: str) -> dict[str, str]:
     return dict(zip(CHANNEL_NAMES, suffixes, strict=True))
-
-
-_CLASSIC = {0: Tissue.BACKGROUND, 1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
-_MODERN = {0: Tissue.BACKGROUND, 1: Tissue.NCR, 2: Tissue.ED, 3: Tissue.ET}
-_MODERN_RC = {**_MODERN, 4: Tissue.FURTHER}
-_PED_2024 = {0: Tissue.BACKGROUND, 1: Tissue.ET, 2: Tissue.NCR, 3: Tissue.FURTHER, 4: Tissue.ED}
-"""The meanings of 1, 3 and 4 turned round between PED 2023 and PED 2024."""
-_MSD = {0: Tissue.BACKGROUND, 1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET}
-"""The values of BraTS 2023, with 1 and 2 exchanged."""
 
 
 def _until_2021(year: int, case_id: str, odd_segmentations: Mapping[str, str] | None = None) -> Edition:
@@ -26,7 +18,7 @@ def _until_2021(year: int, case_id: str, odd_segmentations: Mapping[str, str] | 
         title=f"BraTS {year}",
         image_suffixes=_by_channel("_t1", "_t1ce", "_t2", "_flair"),
         segmentation_suffix="_seg",
-        tissues=_CLASSIC,
+        tissues=CLASSIC,
         case_id=re.compile(case_id),
         odd_segmentations=odd_segmentations or {},
     )
@@ -35,7 +27,7 @@ def _until_2021(year: int, case_id: str, odd_segmentations: Mapping[str, str] | 
 def _since_2023(
     year: int,
     task: str,
-    tissues: Mapping[int, Tissue],
+    tissues: LabelScheme,
     *,
     time_point: str = r"\d{3}",
     regions: tuple[Region, ...] = REGIONS,
@@ -64,21 +56,21 @@ EDITIONS: Mapping[str, Edition] = {
         ),
         _until_2021(2021, r"(?P<patient>BraTS2021_\d{5})"),
         # Pre-operative GLI has time points from 000, post-treatment GLI from 100.
-        _since_2023(2023, "GLI", _MODERN, time_point=r"0\d{2}"),
-        _since_2023(2023, "SSA", _MODERN),
-        _since_2023(2023, "PED", _MODERN),
-        _since_2023(2023, "MEN", _MODERN),
-        _since_2023(2023, "MET", _MODERN),
-        _since_2023(2024, "GLI", _MODERN_RC, time_point=r"1\d{2}", regions=REGIONS_WITH_RC),
-        _since_2023(2024, "SSA", _MODERN),
-        _since_2023(2024, "PED", _PED_2024, regions=REGIONS_WITH_CC),
-        _since_2023(2024, "MET", _MODERN),
+        _since_2023(2023, "GLI", MODERN, time_point=r"0\d{2}"),
+        _since_2023(2023, "SSA", MODERN),
+        _since_2023(2023, "PED", MODERN),
+        _since_2023(2023, "MEN", MODERN),
+        _since_2023(2023, "MET", MODERN),
+        _since_2023(2024, "GLI", MODERN_RC, time_point=r"1\d{2}", regions=REGIONS_WITH_RC),
+        _since_2023(2024, "SSA", MODERN),
+        _since_2023(2024, "PED", PED_2024, regions=REGIONS_WITH_CC),
+        _since_2023(2024, "MET", MODERN),
         Edition(
             key="msd",
             title="MSD Task01",
             image_suffixes=_by_channel("", "", "", ""),
             segmentation_suffix="",
-            tissues=_MSD,
+            tissues=MSD,
             case_id=re.compile(r"(?P<patient>BRATS_\d{3})"),
             folders={"imagesTr": "labelsTr", "imagesTs": None},
             volumes={"FLAIR": 0, "T1": 1, "T1ce": 2, "T2": 3},

@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_conversion.edition import Edition
-from nnunet_resunet_ds.regions import Tissue
+from dataset_conversion.label_schemes import LabelScheme
 
 MAX_VALUES_SHOWN = 8
 """Of unknown labels; an image taken for a label map has hundreds."""
 
 
-def nnunet_labels(values: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
+def nnunet_labels(values: NDArray[np.integer], tissues: LabelScheme) -> NDArray[np.uint8]:
     """Translate raw label values (any shape) to nnU-Net's; every value must be a key of ``tissues``."""
     return _translate(values, {raw: int(tissue) for raw, tissue in tissues.items()})
 
 
-def raw_labels(labels: NDArray[np.integer], tissues: Mapping[int, Tissue]) -> NDArray[np.uint8]:
+def raw_labels(labels: NDArray[np.integer], tissues: LabelScheme) -> NDArray[np.uint8]:
     """Translate nnU-Net's label values (any shape) to an edition's: the inverse of `nnunet_labels`."""
     return _translate(labels, {int(tissue): raw for raw, tissue in tissues.items()})
 

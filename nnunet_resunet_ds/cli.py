@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.commands import convert, demo, env, plan, postprocess, predict, splits, submission, tune
+from nnunet_resunet_ds.commands import (
+    convert,
+    demo,
+    env,
+    evaluate,
+    plan,
+    postprocess,
+    predict,
+    splits,
+    submission,
+    tune,
+)
 from nnunet_resunet_ds.errors import InputError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -16,6 +27,7 @@ COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "postprocess": postprocess,
     "tune": tune,
+    "evaluate": evaluate,
     "submission": submission,
     "demo": demo,
     "env": env,
@@ -32,6 +44,7 @@ the whole way:
   nnUNetv2_plan_and_preprocess -d 137 -c 3d_fullres
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
+  resunet-ds evaluate -ref /data/BraTS2021_reference -pred labels -o metrics.json
 
 the last step with stock nnU-Net:
   nnUNetv2_predict -d 137 -i imagesTs -o out -c 3d_fullres -f 0 -tr ResUNetDSTrainer --save_probabilities

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import region_dice
-from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
+from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig

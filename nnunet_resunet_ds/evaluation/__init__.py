@@ -1,1 +1,5 @@
-"""Comparing label maps with a reference."""
+"""Comparing label maps with a reference, as the BraTS challenges do."""
+
+from nnunet_resunet_ds.evaluation.case import evaluate_case
+
+__all__ = ["evaluate_case"]

@@ -1,17 +1,54 @@
-"""Dice as BraTS defines it for empty regions."""
+"""Overlap of two masks: Dice, sensitivity, specificity."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.regions import REGIONS
 
+Mask = NDArray[np.bool_]
 
-def dice(reference: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> float:
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many voxels two masks have, each and in common, of how many there are."""
+
+    reference: int
+    prediction: int
+    common: int
+    image: int
+
+    def dice(self, empty: EmptyRegions = BRATS) -> float:
+        """Return 2|A∩B| / (|A|+|B|)."""
+        total = self.reference + self.prediction
+        return 2 * self.common / total if total else empty.dice
+
+    def sensitivity(self, empty: EmptyRegions = BRATS) -> float:
+        """Return the part of the reference that is predicted."""
+        if self.reference:
+            return self.common / self.reference
+        return empty.one_sided_sensitivity if self.prediction else empty.sensitivity
+
+    def specificity(self) -> float:
+        """Return the part of what is outside the reference that is not predicted; 0 where nothing is outside."""
+        outside = self.image - self.reference
+        return (outside - (self.prediction - self.common)) / outside if outside else 0.0
+
+
+def overlap(reference: Mask, prediction: Mask, image_voxels: int | None = None) -> Overlap:
+    """Count two masks of one shape; ``image_voxels`` where they are cut from something larger."""
+    n_reference, n_prediction, n_common = (
+        int(np.count_nonzero(mask)) for mask in (reference, prediction, reference & prediction)
+    )
+    return Overlap(n_reference, n_prediction, n_common, reference.size if image_voxels is None else image_voxels)
+
+
+def dice(reference: Mask, prediction: Mask) -> float:
     """Return 2|A∩B| / (|A|+|B|); 1 if both are empty, so 0 if one of them is."""
-    total = int(reference.sum()) + int(prediction.sum())
-    return 2 * int((reference & prediction).sum()) / total if total else 1.0
+    return overlap(reference, prediction).dice()
 
 
 def region_dice(reference: NDArray[np.integer], prediction: NDArray[np.integer]) -> dict[str, float]:

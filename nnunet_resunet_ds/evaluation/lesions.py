@@ -1,72 +1,114 @@
-"""Lesion-wise Dice of BraTS 2023: every lesion counts alike, and so does every false one.
+"""The lesions of a region: parts that lie close together are one, and what comes close to a lesion matches it.
 
-After the official algorithm (challenge metrics of 2023, adult glioma). What that dilates once a lesion is done here
-once a case: the dilation of all lesions together has the dilation of each as its components, and lesions whose
-dilations touch are one lesion by definition.
+After the official lesion-wise scripts. What those dilate once a lesion is dilated here once a region: the dilation of
+all lesions together has the dilation of each as its components, and lesions whose dilations touch are one anyway.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+from nnunet_resunet_ds.evaluation.dice import Mask
+from nnunet_resunet_ds.evaluation.neighbourhood import Labels, dilate, smallest_neighbour
 
-DILATIONS = 3
-"""Lesions that come within twice as many voxels are one; predictions match a lesion from as far."""
-MIN_VOLUME = 50.0
-"""Lesions of at most so many mm³ do not count in the mean."""
 CONNECTIVITY = 26
-_NEIGHBOURS = ndimage.generate_binary_structure(3, 2)
 
 
-class ReferenceLesions:
-    """The lesions of one region of a reference, ready to score any number of predictions.
+@dataclass(frozen=True)
+class Lesions:
+    """Numbered from 1."""
 
-    Args:
-        reference: (Z, Y, X).
-        voxel_volume: in mm³.
-        dilations: of the reference, by 18 neighbours.
-        min_volume: in mm³.
-    """
+    labels: Labels
+    """Which lesion a voxel is part of; 0: none."""
+    reach: Labels
+    """Which lesion a voxel is near to."""
+    sizes: NDArray[np.integer]
+    """Voxels of each lesion by its number; that of 0 is 0."""
 
-    def __init__(
-        self, reference: Mask, voxel_volume: float, dilations: int = DILATIONS, min_volume: float = MIN_VOLUME
-    ) -> None:
-        self._margin = dilations
-        padded = np.pad(reference, dilations)
-        reach = ndimage.binary_dilation(padded, _NEIGHBOURS, iterations=dilations) if dilations else padded
-        self._zones = cc3d.connected_components(reach, connectivity=CONNECTIVITY)
-        self._lesions = np.where(padded, self._zones, 0)
-        self._sizes = np.bincount(self._lesions.ravel(), minlength=int(self._zones.max(initial=0)) + 1)
-        self._counts = self._sizes * voxel_volume > min_volume
-        self._counts[0] = False  # outside
+    def keeping(self, keep: NDArray[np.bool_]) -> Lesions:
+        """Return those lesions that ``keep`` holds for, by number."""
+        return self.renumbered(np.where(keep, np.arange(len(keep)), 0))
 
-    def dice(self, prediction: Mask) -> float:
-        """Return the mean Dice over lesions and false components, each of which counts as 0; 1 where there is neither.
+    def joined(self, neighbours: Labels) -> Lesions:
+        """Make lesions one that touch the same lesion of another tissue; of several, the first counts.
 
-        A lesion is compared with all of the components, each as a whole, that come into its reach.
+        Args:
+            neighbours: `smallest_neighbour` of the other's labels.
         """
-        components = cc3d.connected_components(np.pad(prediction, self._margin), connectivity=CONNECTIVITY)
-        component_sizes = np.bincount(components.ravel())
-        predicted = components > 0
-        hits = np.bincount(self._lesions[predicted], minlength=len(self._sizes))
-        meets = np.zeros((len(self._sizes), len(component_sizes)), bool)
-        meets[self._zones[predicted], components[predicted]] = True
-        meets[0] = False
-        matched_sizes = meets @ component_sizes
-        n_false = len(component_sizes) - 1 - int(meets.any(axis=0).sum())
-        scores = 2 * hits[self._counts] / (self._sizes[self._counts] + matched_sizes[self._counts])
-        n = len(scores) + n_false
-        return float(scores.sum() / n) if n else 1.0
+        lesions, touched = self.labels[self.labels > 0], neighbours[self.labels > 0]
+        lesions, touched = lesions[touched > 0], touched[touched > 0]
+        first = np.full(len(self.sizes), np.iinfo(touched.dtype).max, touched.dtype)
+        np.minimum.at(first, lesions, touched)
+        numbers = np.arange(len(self.sizes))
+        members = np.unique(lesions)
+        _, first_of_group, group = np.unique(first[members], return_index=True, return_inverse=True)
+        numbers[members] = members[first_of_group][group]
+        return self.renumbered(numbers)
+
+    def renumbered(self, numbers: NDArray[np.integer]) -> Lesions:
+        """Give each lesion another number, which several may share; 0 makes it none."""
+        table = numbers.astype(self.labels.dtype)
+        table[0] = 0
+        if np.array_equal(table, np.arange(len(table))):
+            return self
+        sizes = np.bincount(table, self.sizes, minlength=len(table)).astype(np.int64)
+        sizes[0] = 0
+        return Lesions(table[self.labels], table[self.reach], sizes)
 
 
-def lesion_dice(
-    reference: Mask,
-    prediction: Mask,
-    voxel_volume: float,
-    dilations: int = DILATIONS,
-    min_volume: float = MIN_VOLUME,
-) -> float:
-    """Return `ReferenceLesions.dice` of one prediction of the same shape."""
-    return ReferenceLesions(reference, voxel_volume, dilations, min_volume).dice(prediction)
+def find_lesions(region: Mask, dilations: int) -> Lesions:
+    """Find the lesions of a mask (3-D) that is empty at its border for at least ``dilations`` voxels.
+
+    They are numbered in the order in which memory of C order meets their reach, as the official scripts do.
+    """
+    reach = cc3d.connected_components(dilate(region, dilations), connectivity=CONNECTIVITY).astype(np.int32)
+    labels = np.where(region, reach, 0)
+    sizes = np.bincount(reach[region], minlength=int(reach.max(initial=0)) + 1)
+    return Lesions(labels, reach, sizes)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which predicted lesions come into the reach of which reference lesions, and what is in common."""
+
+    meets: NDArray[np.bool_]
+    """(reference lesions + 1, predicted lesions + 1), by number."""
+    common: NDArray[np.integer]
+    """Voxels of each reference lesion that are predicted."""
+    reference_sizes: NDArray[np.integer]
+    matched_sizes: NDArray[np.integer]
+    """Voxels of all predicted lesions that match each reference lesion, each as a whole."""
+    n_false: int
+    """Predicted lesions that match none."""
+
+    @property
+    def is_matched(self) -> NDArray[np.bool_]:
+        """By number of the reference lesion."""
+        return np.asarray(self.meets.any(axis=1))
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """Of each reference lesion with all that matches it; 0 where nothing does, and for number 0."""
+        total = np.maximum(self.reference_sizes + self.matched_sizes, 1)
+        return 2 * self.common / total
+
+
+def match(reference: Lesions, prediction: Lesions) -> Matching:
+    """Match the lesions of two arrays of one shape."""
+    predicted = prediction.labels > 0
+    meets = np.zeros((len(reference.sizes), len(prediction.sizes)), bool)
+    meets[reference.reach[predicted], prediction.labels[predicted]] = True
+    meets[0] = False
+    common = np.bincount(reference.labels[predicted], minlength=len(reference.sizes))
+    common[0] = 0
+    is_false = (prediction.sizes > 0) & ~meets.any(axis=0)
+    return Matching(meets, common, reference.sizes, meets @ prediction.sizes, int(is_false.sum()))
+
+
+def neighbours(lesions: Lesions) -> Labels:
+    """Return which lesion each voxel is part of or touches, the first of several; 0: none."""
+    return smallest_neighbour(lesions.labels)

@@ -11,12 +11,12 @@ import SimpleITK as sitk
 from dataset_conversion.detect import AUTO, detect_edition
 from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
 from dataset_conversion.editions import EDITIONS
+from dataset_conversion.label_schemes import NNUNET as NNUNET_LABELS
 from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase, find_cases
 from dataset_conversion.validate import cohort_problems
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.preprocessing import Images
-from nnunet_resunet_ds.regions import Tissue
 
 NNUNET = "nnunet"
 """The key of nnU-Net's own file names and label values, beside the editions'."""
@@ -75,7 +75,7 @@ def nnunet_layout(channels: Sequence[str]) -> Edition:
         title="nnU-Net",
         image_suffixes={name: f"_{number:04d}" for number, name in enumerate(channels)},
         segmentation_suffix="",
-        tissues={int(tissue): tissue for tissue in Tissue},
+        tissues=NNUNET_LABELS,
         case_id=re.compile(".+"),
     )
 

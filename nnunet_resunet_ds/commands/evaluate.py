@@ -1,0 +1,136 @@
+"""Compare label maps with the reference as a BraTS challenge does: Dice, HD95, lesion-wise Dice and HD95.
+
+REFERENCE and PREDICTION are two files, two folders of CASE.nii.gz (labelsTr, labels), or raw BraTS case folders. What
+their values are is taken from what lies beside them (dataset.json, run.json, an edition's file names), else they are
+read as the protocol's own; which of these it is, is printed, and --ref-labels and --pred-labels overrule it.
+
+Examples:
+  resunet-ds evaluate -ref /data/BraTS2021_train -pred labels -o metrics.json
+  resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --csv metrics.csv --protocol brats2024-gli
+  resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --compare other_labels
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnunet_resunet_ds.errors import InputError
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.evaluation.cohort import Evaluation
+    from nnunet_resunet_ds.evaluation.pairs import Pairs
+    from nnunet_resunet_ds.evaluation.protocols import Protocol
+
+SUMMARY = "label maps and reference → BraTS metrics"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-ref", dest="reference", type=Path, required=True, metavar="REFERENCE", help="file or folder")
+    parser.add_argument(
+        "-pred", dest="prediction", type=Path, required=True, metavar="PREDICTION", help="file or folder"
+    )
+    parser.add_argument("-o", dest="output", type=Path, metavar="JSON", help="every case, and the summary")
+    parser.add_argument("--csv", type=Path, metavar="CSV", help="the same as a table")
+    parser.add_argument(
+        "--protocol",
+        default="brats2023-gli",
+        help="brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
+        "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
+    )
+    labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
+    parser.add_argument("--ref-labels", metavar="LABELS", help=f"what the values of the reference are: {labels}")
+    parser.add_argument("--pred-labels", metavar="LABELS", help="what the values of the predictions are")
+    parser.add_argument(
+        "--empty-regions",
+        choices=("brats", "nan"),
+        default="brats",
+        help="brats: Dice 1 and HD95 0 where nothing is and nothing is predicted, the penalty where one is empty; nan: "
+        "not a number, as nnU-Net, and left out of means (default: brats)",
+    )
+    parser.add_argument(
+        "--compare", type=Path, nargs="+", default=[], metavar="OTHER", help="predictions of other systems, by name"
+    )
+    parser.add_argument("--allow-missing", action="store_true", help="leave out cases with one file only")
+    parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
+    parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, print the table and write the files."""
+    from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
+    from nnunet_resunet_ds.evaluation.protocols import protocol_named
+    from nnunet_resunet_ds.evaluation.text_table import summary_lines
+
+    protocol = protocol_named(options.protocol)
+    pairs = {path: _pairs(options, path) for path in dict.fromkeys([options.prediction, *options.compare])}
+    _introduce(pairs[options.prediction], protocol)
+    evaluations = {path: _evaluate(options, of_path, protocol) for path, of_path in pairs.items()}
+    evaluation = evaluations[options.prediction]
+    print("\n".join(["", *summary_lines(evaluation)]))
+    comparison = _compare(evaluations, protocol) if options.compare else {}
+    files = {"reference": str(options.reference), "prediction": str(options.prediction)}
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_metrics(evaluation, options.output, files | comparison)
+        print(f"wrote {options.output}")
+    if options.csv:
+        options.csv.parent.mkdir(parents=True, exist_ok=True)
+        write_table(evaluation, options.csv)
+        print(f"wrote {options.csv}")
+
+
+def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":
+    from nnunet_resunet_ds.evaluation.pairs import find_pairs
+
+    return find_pairs(
+        options.reference,
+        prediction,
+        reference_labels=options.ref_labels,
+        prediction_labels=options.pred_labels,
+        allow_missing=options.allow_missing,
+    )
+
+
+def _introduce(pairs: "Pairs", protocol: "Protocol") -> None:
+    """Say how the label values are read, and what is left out."""
+    for name, maps in (("reference", pairs.reference), ("prediction", pairs.prediction)):
+        labels = {"protocol": protocol.title, "nnunet": "nnU-Net"}.get(maps.labels, f"edition {maps.labels}")
+        print(f"{name}: {len(maps.files)} label maps with the values of {labels}, {maps.reason}")
+    for line in pairs.unpaired:
+        print(f"warning: {line}")
+
+
+def _evaluate(options: argparse.Namespace, pairs: "Pairs", protocol: "Protocol") -> "Evaluation":
+    from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
+    from nnunet_resunet_ds.evaluation.empty_regions import EMPTY_REGIONS
+
+    evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], options.n_threads)
+    if evaluation.problems and not options.skip_invalid:
+        n = f"{len(evaluation.problems)} of {len(pairs.pairs)} cases could not be evaluated"
+        raise InputError("\n".join([*evaluation.problems, f"{n}; have the others evaluated with --skip-invalid"]))
+    for problem in evaluation.problems:
+        print(f"warning: left out: {problem}")
+    return evaluation
+
+
+def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dict[str, object]:
+    """Print how the first differs from each of the others, and return it for the file."""
+    from dataclasses import asdict
+
+    from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks, ranked_metrics
+    from nnunet_resunet_ds.evaluation.text_table import comparison_lines
+
+    systems = {str(path): evaluation.cases for path, evaluation in evaluations.items()}
+    cases, metrics = common_cases(systems), ranked_metrics(protocol)
+    ranks = mean_ranks(systems, cases, metrics)
+    first, *others = systems
+    found = {}
+    for other in others:
+        of_other = differences(systems[first], systems[other], cases, metrics)
+        print("\n".join(["", *comparison_lines(other, of_other)]))
+        found[other] = {
+            region: {metric: asdict(value) for metric, value in row.items()} for region, row in of_other.items()
+        }
+    print("mean rank: " + ", ".join(f"{system} {rank:.2f}" for system, rank in ranks.items()))
+    return {"comparison": {"cases": cases, "differences": found, "mean_ranks": ranks}}

@@ -1,0 +1,95 @@
+"""Two or more systems on the same cases: paired differences, and ranks as BraTS gives them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.case import Metrics
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, column
+
+_SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
+Cases = Mapping[str, Metrics]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a metric between a system and another, over the cases of both; positive: the first has more."""
+
+    n: int
+    mean: float
+    median: float
+    ci_low: float
+    """The 95 % interval of the mean, by bootstrap over cases."""
+    ci_high: float
+    p_value: float
+    """Of Wilcoxon's signed-rank test, two-sided; 1 where nothing differs."""
+
+
+def ranked_metrics(protocol: Protocol) -> tuple[str, ...]:
+    """Return what the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
+    return ("lesion_dice", "lesion_hd95") if protocol.is_lesion_wise else ("dice", "hd95")
+
+
+def common_cases(systems: Mapping[str, Cases]) -> list[str]:
+    """Return the cases that every system has.
+
+    Raises:
+        InputError: there is none.
+    """
+    first, *others = systems.values()
+    common = [case for case in first if all(case in other for other in others)]
+    if not common:
+        msg = f"{', '.join(systems)}: have no evaluated case in common"
+        raise InputError(msg)
+    return common
+
+
+def differences(
+    first: Cases, second: Cases, cases: Sequence[str], metrics: Sequence[str]
+) -> dict[str, dict[str, Difference]]:
+    """Return region → metric → paired difference, first minus second.
+
+    Args:
+        first: one system's metrics.
+        second: the other's.
+        cases: to compare on.
+        metrics: to compare.
+    """
+    ones, others = ({case: system[case] for case in cases} for system in (first, second))
+    regions = first[cases[0]]
+    return {
+        region: {
+            metric: _difference(column(ones, region, metric) - column(others, region, metric)) for metric in metrics
+        }
+        for region in regions
+    }
+
+
+def mean_ranks(systems: Mapping[str, Cases], cases: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
+    """Rank the systems in every case, region and metric, and return each one's mean rank: 1 is the best there can be.
+
+    Ties share the mean of their ranks, and what is not a number ranks last.
+    """
+    regions = next(iter(systems.values()))[cases[0]]
+    ranks = []
+    for region in regions:
+        for metric in metrics:
+            worse = np.array(
+                [column({case: system[case] for case in cases}, region, metric) for system in systems.values()]
+            )
+            worse = np.nan_to_num(worse if metric in _SMALLER_IS_BETTER else -worse, nan=np.inf)
+            ranks.append(stats.rankdata(worse, axis=0).mean(axis=1))
+    return dict(zip(systems, np.mean(ranks, axis=0).tolist(), strict=True))
+
+
+def _difference(values: NDArray[np.float64]) -> Difference:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Difference(0, *[float("nan")] * 5)
+    p_value = float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+    return Difference(len(values), float(values.mean()), float(np.median(values)), *bootstrap_interval(values), p_value)

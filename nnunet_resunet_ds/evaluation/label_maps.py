@@ -1,0 +1,173 @@
+"""Finding label maps, and what their values mean: as told, or as a file beside them declares. Never from the values."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.detect import AUTO, edition_by_case_ids
+from dataset_conversion.edition import RAW_ENDINGS
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.label_schemes import NNUNET, LabelScheme
+from dataset_conversion.scan import cases_below
+from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
+from postprocessing.folder import RUN
+from postprocessing.model_config import SETTINGS
+
+NNUNET_LABELS = "nnunet"
+PROTOCOL_LABELS = "protocol"
+"""The key of a protocol's own label values."""
+LABELS = (PROTOCOL_LABELS, NNUNET_LABELS, *EDITIONS)
+"""What label values can be said to be."""
+_RELEASES = [edition for edition in EDITIONS.values() if edition.segmentation_suffix]
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """Label maps of one convention."""
+
+    files: dict[str, Path]
+    """Case → file."""
+    labels: str
+    """One of `LABELS`."""
+    reason: str
+    """How that is known, for the user."""
+
+
+def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
+    """Find label maps by a release's file names at any depth, or all ``CASE.nii.gz`` of a folder; or take the one file.
+
+    Args:
+        source: file or folder.
+        labels: what their values are, one of `LABELS`; None: as a file beside them or the release's file names declare,
+            else the protocol's own.
+
+    Raises:
+        InputError: there are none, or the file names are of releases with different label values.
+    """
+    if labels is not None and labels not in LABELS:
+        msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
+        raise InputError(msg)
+    if not source.exists():
+        msg = f"{source}: no such file or folder"
+        raise InputError(msg)
+    of_release = _release_file(source) if source.is_file() else _release_files(source)
+    files = of_release or ({_plain_name(source): source} if source.is_file() else _plain_files(source))
+    if not files:
+        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
+        raise InputError(msg)
+    if labels is not None:
+        return LabelMaps(files, labels, "as you said")
+    declared = _declared(source.parent if source.is_file() else source)
+    if declared is None and of_release:
+        declared = _by_case_ids(source, of_release)
+    return LabelMaps(files, *(declared or (PROTOCOL_LABELS, "as nothing beside them says otherwise")))
+
+
+def to_protocol(values: NDArray[np.integer], labels: str, protocol: Protocol, path: Path) -> NDArray[np.integer]:
+    """Translate label values (any shape) to the protocol's.
+
+    Args:
+        values: of the file.
+        labels: one of `LABELS`.
+        protocol: to evaluate by.
+        path: for messages.
+
+    Raises:
+        InputError: there are values that the convention or the protocol does not have.
+    """
+    if labels == PROTOCOL_LABELS:
+        return values
+    scheme: LabelScheme = NNUNET if labels == NNUNET_LABELS else EDITIONS[labels].tissues
+    values_of = {tissue: value for value, tissue in protocol.labels.items()}
+    found = np.unique(values[values != 0]).tolist()
+    unknown = [value for value in found if value not in scheme or scheme[value] not in values_of]
+    if unknown:
+        title = "nnU-Net" if labels == NNUNET_LABELS else EDITIONS[labels].title
+        msg = (
+            f"{path}: label values {', '.join(map(str, unknown))} as of {title} have no counterpart in "
+            f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are"
+        )
+        raise InputError(msg)
+    table = np.zeros(max(found, default=0) + 1, np.uint8)
+    for value in found:
+        table[value] = values_of[scheme[value]]
+    translated: NDArray[np.uint8] = table[values]
+    return translated
+
+
+def _release_file(path: Path) -> dict[str, Path]:
+    """Return the file by its case id, if it has a release's file name."""
+    stem = _plain_name(path)
+    ids = {stem.removesuffix(edition.segmentation_suffix) for edition in _RELEASES} - {stem}
+    return {case: path for case in ids if _is_release_case(case)}
+
+
+def _release_files(folder: Path) -> dict[str, Path]:
+    """Return the segmentations below a folder that have a release's file name, by case id."""
+    files: dict[str, Path] = {}
+    for edition in {edition.layout: edition for edition in _RELEASES}.values():
+        for case in cases_below(folder, edition):
+            if case.segmentation and _is_release_case(case.case_id):
+                files.setdefault(case.case_id, case.segmentation)
+    return dict(sorted(files.items()))
+
+
+def _is_release_case(case: str) -> bool:
+    return any(edition.case_id.fullmatch(case) for edition in _RELEASES)
+
+
+def _plain_files(folder: Path) -> dict[str, Path]:
+    """Return the label maps right in a folder, by case."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(RAW_ENDINGS):
+            continue
+        case = _plain_name(path)
+        if case in files:
+            msg = f"{path}: {files[case].name} is of the same case; remove one of them"
+            raise InputError(msg)
+        files[case] = path
+    return files
+
+
+def _plain_name(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _declared(folder: Path) -> tuple[str, str] | None:
+    """Return what label values a folder has by what lies beside them, and how that is known, if it is."""
+    run = folder / RUN
+    content = read_json(run) if run.is_file() else {}
+    if isinstance(content, dict) and content.get("labels") in (NNUNET_LABELS, *EDITIONS):
+        return content["labels"], f"as {run} says"
+    for file in (folder / DATASET_JSON, folder.parent / DATASET_JSON):  # of predictions; of labelsTr
+        if file.is_file() and _has_regions(file):
+            return NNUNET_LABELS, f"as {file} says"
+    if (folder / SETTINGS).is_file():
+        return NNUNET_LABELS, f"as resunet-ds postprocess wrote them, which left {SETTINGS} there"
+    return None
+
+
+def _has_regions(file: Path) -> bool:
+    """Tell whether a dataset.json declares the regions that we convert to."""
+    try:
+        check_regions(read_json(file))
+    except InputError:
+        return False
+    return True
+
+
+def _by_case_ids(source: Path, files: Iterable[str]) -> tuple[str, str]:
+    try:
+        decision = edition_by_case_ids(AUTO, files)
+    except InputError as error:
+        msg = f"{source}: {error} (here: with --ref-labels or --pred-labels)"
+        raise InputError(msg) from error
+    return decision.edition.key, decision.reason

@@ -1,0 +1,155 @@
+"""Lesion-wise Dice and HD95: every lesion counts alike, and so does every false one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_resunet_ds.evaluation.dice import Mask
+from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
+from nnunet_resunet_ds.evaluation.lesions import Lesions, Matching, find_lesions, match, neighbours
+from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, PredictionFilter, Protocol, RegionRule
+
+Hd95 = Callable[[Mask, Mask], float]
+
+
+def lesions_of_regions(
+    masks: Mapping[str, Mask], rules: Mapping[str, RegionRule], smallest: Mapping[str, float]
+) -> dict[str, Lesions]:
+    """Find the lesions of every region, and join those that touch the same lesion of another tissue.
+
+    Args:
+        masks: of each region, empty for as many voxels at the border as it is dilated.
+        rules: of each region, those without scores too.
+        smallest: lesions of at most so many voxels are left out, before any joining.
+    """
+    alone = {}
+    for name, rule in rules.items():
+        lesions = find_lesions(masks[name], rule.dilations)
+        alone[name] = lesions.keeping(lesions.sizes > smallest[name])
+    beside = {name: neighbours(alone[name]) for name in {name for rule in rules.values() for name in rule.joined_by}}
+    joined = {}
+    for name, rule in rules.items():
+        joined[name] = alone[name]
+        for other in rule.joined_by:
+            joined[name] = joined[name].joined(beside[other])
+    return joined
+
+
+def predicted_lesions(masks: Mapping[str, Mask], protocol: Protocol, voxel_volume: float) -> dict[str, Lesions]:
+    """Find the lesions of a prediction by the rules of a protocol."""
+    rules = {**protocol.unscored, **protocol.regions}
+    if protocol.prediction_filter is PredictionFilter.NONE:
+        return {name: find_lesions(masks[name], 0) for name in rules}
+    unit = voxel_volume if protocol.prediction_filter is PredictionFilter.MM3 else 1.0
+    return lesions_of_regions(masks, rules, {name: rule.min_size / unit for name, rule in rules.items()})
+
+
+def reference_lesions(masks: Mapping[str, Mask], protocol: Protocol) -> dict[str, Lesions]:
+    """Find the lesions of a reference by the rules of a protocol."""
+    rules = {**protocol.unscored, **protocol.regions}
+    return lesions_of_regions(masks, rules, dict.fromkeys(rules, 0.0))
+
+
+@dataclass(frozen=True)
+class LesionScore:
+    """Of one region of one case."""
+
+    dice: float
+    hd95: float
+    """In mm."""
+    n_tp: int
+    """Reference lesions that count and are matched."""
+    n_fp: int
+    """Predicted lesions that match no reference lesion of whatever size."""
+    n_fn: int
+    """Reference lesions that count and are not matched."""
+
+
+def score_lesions(
+    reference: Lesions,
+    prediction: Lesions,
+    rule: RegionRule,
+    voxel_volume: float,
+    *,
+    hd95: Hd95,
+    region_hd95: float,
+    penalty: float,
+    false_lesions_count: bool,
+    empty: EmptyRegions,
+) -> LesionScore:
+    """Score one region.
+
+    Args:
+        reference: its lesions, none left out.
+        prediction: its lesions.
+        rule: says which reference lesions count.
+        voxel_volume: in mm³.
+        hd95: of two masks that are not empty.
+        region_hd95: what it is of the whole region, for that is also what it is of an only lesion.
+        penalty: HD95 of a missed or false lesion.
+        false_lesions_count: whether false lesions are in the means.
+        empty: what the means are of nothing.
+    """
+    matching = match(reference, prediction)
+    counts = _counts(reference, rule, voxel_volume)
+    missed = counts & ~matching.is_matched
+    found = np.flatnonzero(counts & matching.is_matched)
+    distances = [
+        region_hd95 if _is_all(number, matching, prediction) else hd95(*_masks(number, reference, prediction, matching))
+        for number in map(int, found)
+    ]
+    n_false = matching.n_false if false_lesions_count else 0
+    n = int(counts.sum()) + n_false
+    return LesionScore(
+        dice=float(matching.dice[counts].sum()) / n if n else empty.dice,
+        hd95=(sum(distances) + penalty * (int(missed.sum()) + n_false)) / n if n else empty.hd95,
+        n_tp=len(found),
+        n_fp=matching.n_false,
+        n_fn=int(missed.sum()),
+    )
+
+
+def _counts(reference: Lesions, rule: RegionRule, voxel_volume: float) -> Mask:
+    """Tell which reference lesions are large enough to count, by number."""
+    counts: Mask = (reference.sizes > 0) & (reference.sizes * voxel_volume > rule.min_size)
+    return counts
+
+
+def _is_all(number: int, matching: Matching, prediction: Lesions) -> bool:
+    """Tell whether a reference lesion and what matches it are all that there is."""
+    return bool(
+        matching.reference_sizes[number] == matching.reference_sizes.sum()
+        and matching.matched_sizes[number] == prediction.sizes.sum()
+    )
+
+
+def _masks(number: int, reference: Lesions, prediction: Lesions, matching: Matching) -> tuple[Mask, Mask]:
+    """Return a reference lesion and all that matches it."""
+    return reference.labels == number, matching.meets[number][prediction.labels]
+
+
+class ReferenceLesions:
+    """The lesions of one region of a reference, ready for the Dice of any number of predictions (BraTS 2023).
+
+    Args:
+        reference: (Z, Y, X).
+        voxel_volume: in mm³.
+        rule: dilations and smallest size; those of adult glioma are the same for all regions.
+    """
+
+    def __init__(
+        self, reference: Mask, voxel_volume: float, rule: RegionRule = PROTOCOLS[DEFAULT].regions["WT"]
+    ) -> None:
+        self._margin = rule.dilations
+        self._lesions = find_lesions(np.pad(reference, self._margin), rule.dilations)
+        self._counts = _counts(self._lesions, rule, voxel_volume)
+
+    def dice(self, prediction: Mask) -> float:
+        """Return the mean Dice over lesions and false components, each of which counts as 0; 1 where there is neither.
+
+        A lesion is compared with all of the components, each as a whole, that come into its reach.
+        """
+        matching = match(self._lesions, find_lesions(np.pad(prediction, self._margin), 0))
+        n = int(self._counts.sum()) + matching.n_false
+        return float(matching.dice[self._counts].sum()) / n if n else BRATS.dice

@@ -1,0 +1,81 @@
+"""metrics.json and metrics.csv: every case, and what all of them amount to."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.case import Metrics
+from nnunet_resunet_ds.evaluation.cohort import Evaluation
+from nnunet_resunet_ds.evaluation.summary import Statistics, summarise
+from nnunet_resunet_ds.files import read_json, replacing, write_json
+
+STATISTICS = tuple(field.name for field in fields(Statistics))
+
+
+def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -> None:
+    """Write ``metrics.json``; what is not a number is null there.
+
+    Args:
+        evaluation: what came of it.
+        path: of the file.
+        more: further entries, such as a comparison.
+    """
+    summary = {
+        region: {metric: asdict(statistics) for metric, statistics in metrics.items()}
+        for region, metrics in summarise(evaluation.cases).items()
+    }
+    content = {
+        "protocol": evaluation.protocol.name,
+        "empty_regions": evaluation.empty_regions.name,
+        "version": __version__,
+        "summary": summary,
+        "cases": evaluation.cases,
+        "not_evaluated": evaluation.problems,
+        **more,
+    }
+    write_json(_with_nulls(content), path)
+
+
+def read_metrics(path: Path) -> dict[str, Metrics]:
+    """Read the metrics of every case from ``metrics.json``; null becomes not a number.
+
+    Raises:
+        InputError: the file is missing, or is none of ours.
+    """
+    content = read_json(path)
+    try:
+        return {
+            case: {
+                region: {name: math.nan if value is None else float(value) for name, value in metrics.items()}
+                for region, metrics in regions.items()
+            }
+            for case, regions in content["cases"].items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: is not what resunet-ds evaluate writes; give its -o file"
+        raise InputError(msg) from error
+
+
+def write_table(evaluation: Evaluation, path: Path) -> None:
+    """Write ``metrics.csv``: a row a case and region, then a row a statistic and region."""
+    summary = summarise(evaluation.cases)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["case", "region", *evaluation.protocol.metrics])
+        for case, regions in evaluation.cases.items():
+            for region, metrics in regions.items():
+                table.writerow([case, region, *metrics.values()])
+        for name in STATISTICS:
+            for region, of_metrics in summary.items():
+                table.writerow([name, region, *(getattr(statistics, name) for statistics in of_metrics.values())])
+
+
+def _with_nulls(content: Any) -> Any:  # noqa: ANN401 (whatever json can write)
+    if isinstance(content, Mapping):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
