@@ -1,0 +1,278 @@
+"""Evaluating files: pairing, label values, spacing, statistics, and what is written."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from brats_files import CASES, write
+from scipy import stats
+
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.evaluation import evaluate_case
+from nnunet_resunet_ds.evaluation.cohort import evaluate
+from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
+from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
+from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
+from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, statistics
+
+NAMES = ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
+SPACING = (0.5, 1.0, 2.0)
+TO_NNUNET = np.array([0, 2, 1, 3], np.uint8)
+REGIONS_JSON = {
+    "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+    "regions_class_order": [1, 2, 3],
+}
+
+
+def blobs(seed, shape=(14, 12, 10)):
+    """A label map (Z, Y, X) in the values of BraTS 2023."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint8)
+    for value in (2, 1, 3):
+        z, y, x = random.integers(1, 5, 3)
+        labels[z : z + 7, y : y + 6, x : x + 4] = value
+    return labels
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """References and predictions of three cases, in BraTS 2023's values."""
+    for number, name in enumerate(NAMES):
+        write(tmp_path / "ref" / f"{name}.nii.gz", blobs(number), spacing=SPACING)
+        write(tmp_path / "pred" / f"{name}.nii.gz", np.roll(blobs(number), number, 0), spacing=SPACING)
+    return tmp_path / "ref", tmp_path / "pred"
+
+
+def run(*arguments):
+    return main(["evaluate", *map(str, arguments)])
+
+
+def test_files_give_what_arrays_give_in_the_order_of_niftis_axes(folders):
+    found = evaluate(*folders, "brats2024-gli")
+    assert list(found.cases) == NAMES
+    for number, name in enumerate(NAMES):
+        expected = evaluate_case(blobs(number).T, np.roll(blobs(number), number, 0).T, SPACING, "brats2024-gli")
+        assert found.cases[name] == expected
+
+
+def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
+    json_file, csv_file = tmp_path / "new" / "metrics.json", tmp_path / "new" / "metrics.csv"
+    assert run("-ref", folders[0], "-pred", folders[1], "-o", json_file, "--csv", csv_file) == 0
+    content = json.loads(json_file.read_text())
+    assert content["protocol"] == "brats2023-gli"
+    dice = np.array([content["cases"][name]["ET"]["dice"] for name in NAMES])
+    summary = content["summary"]["ET"]["dice"]
+    assert summary["mean"] == pytest.approx(dice.mean())
+    assert summary["std"] == pytest.approx(dice.std(ddof=1))
+    assert [summary[name] for name in ("q1", "median", "q3")] == pytest.approx(np.quantile(dice, (0.25, 0.5, 0.75)))
+    assert summary["ci_low"] <= summary["mean"] <= summary["ci_high"]
+    assert read_metrics(json_file) == content["cases"]
+    rows = list(csv.DictReader(csv_file.open()))
+    assert len(rows) == (len(NAMES) + 8) * 3
+    row = next(row for row in rows if (row["case"], row["region"]) == (NAMES[1], "WT"))
+    assert float(row["lesion_hd95"]) == content["cases"][NAMES[1]]["WT"]["lesion_hd95"]
+    assert (
+        float(next(row for row in rows if row["case"] == "mean" and row["region"] == "ET")["dice"]) == summary["mean"]
+    )
+    printed = capsys.readouterr().out
+    assert f"ET      {summary['mean']:.4f}" in printed
+    assert "Lesion-wise HD95" in printed and "nothing beside them says otherwise" in printed
+
+
+def test_one_pair_of_files_of_other_names(folders, tmp_path, capsys):
+    other = tmp_path / "mine.nii.gz"
+    other.write_bytes((folders[1] / f"{NAMES[1]}.nii.gz").read_bytes())
+    assert run("-ref", folders[0] / f"{NAMES[1]}.nii.gz", "-pred", other) == 0
+    assert "BraTS 2023 GLI, mine" in capsys.readouterr().out
+
+
+def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, tmp_path):
+    reference, prediction = folders
+    expected = evaluate(reference, prediction).cases
+    for name in NAMES:
+        number = NAMES.index(name)
+        values = TO_NNUNET[np.roll(blobs(number), number, 0)]
+        write(tmp_path / "nnunet" / f"{name}.nii.gz", values, spacing=SPACING)
+    (tmp_path / "nnunet").rename(tmp_path / "labels")
+    labels = tmp_path / "labels"
+    assert evaluate(reference, labels).cases != expected
+    assert evaluate(reference, labels, prediction_labels="nnunet").cases == expected
+    for file, content in (("dataset.json", REGIONS_JSON), ("run.json", {"labels": "nnunet"})):
+        (labels / file).write_text(json.dumps(content))
+        assert evaluate(reference, labels).cases == expected
+        assert evaluate(reference, labels, prediction_labels="protocol").cases != expected
+        (labels / file).unlink()
+    (tmp_path / "dataset.json").write_text(json.dumps(REGIONS_JSON))  # above labelsTr
+    assert evaluate(reference, labels, reference_labels="protocol").cases == expected
+
+
+def test_plain_labels_in_dataset_json_are_not_taken_for_regions(folders):
+    _, prediction = folders
+    (prediction / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "NETC": 1, "SNFH": 2, "ET": 3}}))
+    assert find_label_maps(prediction).labels == "protocol"
+
+
+def test_raw_cases_of_an_edition_are_read_by_its_values(cohort, tmp_path):
+    perfect = tmp_path / "labels"
+    maps = find_label_maps(cohort)
+    assert set(maps.files) == set(CASES) and maps.labels == "2021"
+    for case, file in maps.files.items():
+        (perfect / case).parent.mkdir(exist_ok=True)
+        (perfect / f"{case}.nii.gz").write_bytes(file.read_bytes())
+    found = evaluate(cohort, perfect, "brats2023-gli", prediction_labels="2021")
+    assert all(metrics["dice"] == 1 for case in found.cases.values() for metrics in case.values())
+    by_file = find_label_maps(maps.files[CASES[0]])
+    assert by_file.labels == "2021" and list(by_file.files) == [CASES[0]]
+
+
+def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, capsys):
+    write(tmp_path / "ped" / "BraTS-PED-00001-000-seg.nii.gz", blobs(0), spacing=SPACING)
+    assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped") == 2
+    assert "--ref-labels" in capsys.readouterr().err
+    told = ("--ref-labels", "2024-ped", "--pred-labels", "2024-ped")
+    assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped", *told) == 0
+
+
+@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.labels])
+def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
+    protocol = PROTOCOLS[name]
+    values = np.array(sorted(map(int, protocol.labels.values())))
+    translated = to_protocol(values, "nnunet", protocol, tmp_path)
+    assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
+
+
+def test_real_cases_are_perfect_predictions_of_themselves(real_cases):
+    found = evaluate(real_cases, real_cases, "brats2023-gli")
+    assert len(found.cases) == 5
+    for case in found.cases.values():
+        for metrics in case.values():
+            assert (metrics["dice"], metrics["hd95"], metrics["lesion_dice"], metrics["n_fp"]) == (1, 0, 1, 0)
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+BAD = {
+    "unreadable": (damage, "damaged"),
+    "shape": (lambda path: write(path, blobs(0, (14, 12, 11)), spacing=SPACING), "size"),
+    "affine": (lambda path: write(path, blobs(0), origin=(3, 0, 0), spacing=SPACING), "origin"),
+    "spacing": (lambda path: write(path, blobs(0)), "spacing"),
+    "labels": (lambda path: write(path, blobs(0) * 2, spacing=SPACING), "label values 4, 6"),
+    "floats": (lambda path: write(path, blobs(0) / np.float32(2), spacing=SPACING), "not whole numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_named_and_the_others_are_evaluated_where_asked(kind, folders, tmp_path, capsys):
+    make, message = BAD[kind]
+    path = folders[1] / f"{NAMES[1]}.nii.gz"
+    make(path)
+    output = tmp_path / "metrics.json"
+    assert run("-ref", folders[0], "-pred", folders[1], "-o", output) == 2
+    errors = capsys.readouterr().err
+    assert str(path) in errors and message in errors and "--skip-invalid" in errors and "Traceback" not in errors
+    assert not output.exists()
+    assert run("-ref", folders[0], "-pred", folders[1], "-o", output, "--skip-invalid") == 0
+    content = json.loads(output.read_text())
+    assert list(content["cases"]) == [NAMES[0], NAMES[2]]
+    assert message in content["not_evaluated"][0]
+
+
+def test_whole_numbers_in_floats_are_labels(folders):
+    expected = evaluate(*folders).cases
+    write(folders[1] / f"{NAMES[0]}.nii.gz", blobs(0).astype(np.float32), spacing=SPACING)
+    assert evaluate(*folders).cases == expected
+
+
+def test_unpaired_files_are_listed_and_left_out_where_allowed(folders, capsys):
+    (folders[1] / f"{NAMES[0]}.nii.gz").unlink()
+    (folders[0] / f"{NAMES[1]}.nii.gz").unlink()
+    assert run("-ref", folders[0], "-pred", folders[1]) == 2
+    errors = capsys.readouterr().err
+    assert (
+        f"1 of 2 cases: {NAMES[0]}" in errors and f"1 of 2 cases: {NAMES[1]}" in errors and "--allow-missing" in errors
+    )
+    assert run("-ref", folders[0], "-pred", folders[1], "--allow-missing") == 0
+    printed = capsys.readouterr().out
+    assert NAMES[2] in printed and f"warning: {folders[0]}: no prediction" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ref, pred: [path.unlink() for path in pred.iterdir()], "no label maps here"),
+        (lambda ref, pred: [path.rename(pred / f"x{path.name}") for path in list(pred.iterdir())], "must be the same"),
+        (lambda ref, pred: pred.rename(pred.with_name("gone")), "no such file or folder"),
+        (lambda ref, pred: [damage(path) for path in pred.iterdir()], "damaged"),
+        (lambda ref, pred: (pred / f"{NAMES[0]}.nii").write_bytes(b""), "of the same case"),
+    ],
+)
+def test_what_leaves_nothing_to_evaluate_says_so(change, message, folders, capsys):
+    change(*folders)
+    assert run("-ref", folders[0], "-pred", folders[1], "--skip-invalid") == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "brats2022"), "choose from brats2021"),
+        (("--pred-labels", "2077"), "choose from protocol, nnunet, 2017"),
+        (("--pred-labels", "2024-gli"), "have no counterpart"),
+        (("--compare", "missing"), "missing: no such"),
+    ],
+)
+def test_wrong_options_are_explained(arguments, message, folders, capsys):
+    write(folders[1] / f"{NAMES[0]}.nii.gz", np.full((14, 12, 10), 4, np.uint8), spacing=SPACING)
+    assert run("-ref", folders[0], "-pred", folders[1], *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_comparison_with_another_system(folders, tmp_path, capsys):
+    reference, prediction = folders
+    output = tmp_path / "metrics.json"
+    assert run("-ref", reference, "-pred", prediction, "--compare", reference, "-o", output) == 0
+    comparison = json.loads(output.read_text())["comparison"]
+    of_et = comparison["differences"][str(reference)]["ET"]["lesion_dice"]
+    ours = [case["ET"]["lesion_dice"] for case in read_metrics(output).values()]
+    assert of_et["mean"] == pytest.approx(np.mean(ours) - 1)
+    assert comparison["mean_ranks"][str(reference)] < comparison["mean_ranks"][str(prediction)]
+    assert f"minus {reference}" in capsys.readouterr().out
+
+
+def metrics(*values):
+    return {f"case{number}": {"WT": {"dice": value, "hd95": 10 - value}} for number, value in enumerate(values)}
+
+
+def test_differences_are_paired_and_tested_by_wilcoxon():
+    first, second = metrics(0.9, 0.8, 0.7, 0.95), metrics(0.8, 0.85, 0.5, 0.9)
+    found = differences(first, second, list(first), ["dice"])["WT"]["dice"]
+    assert found.mean == pytest.approx(0.075)
+    assert found.p_value == pytest.approx(stats.wilcoxon([0.1, -0.05, 0.2, 0.05]).pvalue)
+    same = differences(first, first, list(first), ["dice"])["WT"]["dice"]
+    assert (same.mean, same.p_value) == (0, 1)
+
+
+def test_ranks_are_means_over_cases_regions_and_metrics_with_ties_shared():
+    systems = {"a": metrics(0.9, 0.5, 0.7), "b": metrics(0.8, 0.5, 0.8), "c": metrics(0.1, math.nan, 0.1)}
+    assert mean_ranks(systems, common_cases(systems), ["dice", "hd95"]) == pytest.approx(
+        {"a": (1 + 1.5 + 2) / 3, "b": (2 + 1.5 + 1) / 3, "c": 3}
+    )
+
+
+def test_what_is_not_a_number_is_left_out_of_statistics():
+    found = statistics(np.array([0.5, math.nan, 1.0]))
+    assert (found.n, found.mean, found.median) == (2, 0.75, 0.75)
+    assert statistics(np.array([math.nan])).n == 0
+
+
+def test_the_bootstrap_interval_is_that_of_scipy():
+    values = np.random.default_rng(1).normal(0.8, 0.1, 60)
+    low, high = bootstrap_interval(values)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=4000).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.003)
+    assert bootstrap_interval(values) == (low, high)
