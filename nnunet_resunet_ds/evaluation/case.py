@@ -50,8 +50,15 @@ def evaluate_case(
     rules = protocol_named(protocol) if isinstance(protocol, str) else protocol
     first, second = label_values(reference, rules, "reference"), label_values(prediction, rules, "prediction")
     _check_geometry(first, second, spacing)
-    case = _Case(first, second, spacing, rules, empty_regions)
-    return {region: case.metrics(region) for region in rules.regions}
+    return evaluate_labels(first, second, spacing, rules, empty_regions)
+
+
+def evaluate_labels(
+    reference: LabelValues, prediction: LabelValues, spacing: Sequence[float], protocol: Protocol, empty: EmptyRegions
+) -> Metrics:
+    """Do what `evaluate_case` does with what has been checked."""
+    case = _Case(reference, prediction, spacing, protocol, empty)
+    return {region: case.metrics(region) for region in protocol.regions}
 
 
 class _Case:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dataset_conversion.parallel import for_each
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_case
+from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
@@ -71,9 +71,7 @@ def evaluate_pairs(
     def work(pair: Pair) -> Metrics | str:
         try:
             loaded = load_pair(pair, pairs, protocol)
-            return evaluate_case(
-                loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions=empty_regions
-            )
+            return evaluate_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)
         except InputError as error:
             return str(error)
 

@@ -34,11 +34,14 @@ class HausdorffDistance:
 
     def _distances(self, surface: Surface, other: Surface) -> NDArray[np.float64]:
         """Return how far each corner of a surface is from the nearest corner of another, in mm."""
+        distances = np.zeros(len(surface.corners))
+        apart = ~np.isin(surface.numbers, other.numbers, assume_unique=True)
+        corners = surface.corners[apart]
         tree = cKDTree(other.corners * self._spacing, balanced_tree=False)
-        _, nearest = tree.query(surface.corners * self._spacing)
+        _, nearest = tree.query(corners * self._spacing)
         # From whole numbers of voxels, so that equal distances are equal to the last bit, and sort as such.
-        steps = (surface.corners - other.corners[nearest]) * self._spacing
-        distances: NDArray[np.float64] = np.sqrt(np.square(steps).sum(axis=1))
+        steps = (corners - other.corners[nearest]) * self._spacing
+        distances[apart] = np.sqrt(np.square(steps).sum(axis=1))
         return distances
 
 

@@ -40,11 +40,12 @@ One pattern for each of the 14 kinds; turned, mirrored and exchanged for their o
 voxel before the corner on all three axes, bit 0 the one after it; the last axis goes fastest.
 """
 
-
 @dataclass(frozen=True)
 class Surface:
     """Where a mask ends."""
 
+    numbers: NDArray[np.intp]
+    """(n,), of the corners in memory of C order; ascending."""
     corners: NDArray[np.intp]
     """(n, 3), in voxels."""
     areas: NDArray[np.float64]
@@ -59,12 +60,14 @@ def surface_of(mask: Mask, areas: NDArray[np.float64]) -> Surface:
         areas: what `pattern_areas` returned.
     """
     padded = np.pad(mask, 1).view(np.uint8)
-    patterns = np.zeros(np.add(mask.shape, 1), np.uint8)
+    shape = tuple(np.add(mask.shape, 1))
+    patterns = np.zeros(shape, np.uint8)
     for bit, offsets in enumerate(product((1, 0), repeat=3)):
-        window = tuple(slice(offset, offset + size) for offset, size in zip(offsets, patterns.shape, strict=True))
+        window = tuple(slice(offset, offset + size) for offset, size in zip(offsets, shape, strict=True))
         patterns |= padded[window] << np.uint8(bit)
-    corners = np.nonzero((patterns != 0) & (patterns != 0xFF))
-    return Surface(np.stack(corners, axis=1), areas[patterns[corners]])
+    patterns = patterns.ravel()
+    corners = np.flatnonzero((patterns - np.uint8(1)) < 0xFE)  # neither 0 nor 0xFF: 0 - 1 is 0xFF here
+    return Surface(corners, np.stack(np.unravel_index(corners, shape), axis=1), areas[patterns[corners]])
 
 
 def pattern_areas(spacing: Sequence[float]) -> NDArray[np.float64]:
