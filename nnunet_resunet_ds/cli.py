@@ -14,6 +14,7 @@ from nnunet_resunet_ds.commands import (
     plan,
     postprocess,
     predict,
+    report,
     splits,
     submission,
     tune,
@@ -28,11 +29,12 @@ COMMANDS: dict[str, ModuleType] = {
     "postprocess": postprocess,
     "tune": tune,
     "evaluate": evaluate,
+    "report": report,
     "submission": submission,
     "demo": demo,
     "env": env,
 }
-"""In the order of the way from a BraTS download to label maps."""
+"""In the order of the way from a BraTS download to a report."""
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -45,6 +47,7 @@ the whole way:
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
   resunet-ds evaluate -ref /data/BraTS2021_reference -pred labels -o metrics.json
+  resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_reference -o report.html
 
 the last step with stock nnU-Net:
   nnUNetv2_predict -d 137 -i imagesTs -o out -c 3d_fullres -f 0 -tr ResUNetDSTrainer --save_probabilities

@@ -69,7 +69,7 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
     assert summary["std"] == pytest.approx(dice.std(ddof=1))
     assert [summary[name] for name in ("q1", "median", "q3")] == pytest.approx(np.quantile(dice, (0.25, 0.5, 0.75)))
     assert summary["ci_low"] <= summary["mean"] <= summary["ci_high"]
-    assert read_metrics(json_file) == content["cases"]
+    assert read_metrics(json_file) == ("brats2023-gli", content["cases"])
     rows = list(csv.DictReader(csv_file.open()))
     assert len(rows) == (len(NAMES) + 8) * 3
     row = next(row for row in rows if (row["case"], row["region"]) == (NAMES[1], "WT"))
@@ -238,7 +238,7 @@ def test_comparison_with_another_system(folders, tmp_path, capsys):
     assert run("-ref", reference, "-pred", prediction, "--compare", reference, "-o", output) == 0
     comparison = json.loads(output.read_text())["comparison"]
     of_et = comparison["differences"][str(reference)]["ET"]["lesion_dice"]
-    ours = [case["ET"]["lesion_dice"] for case in read_metrics(output).values()]
+    ours = [case["ET"]["lesion_dice"] for case in read_metrics(output)[1].values()]
     assert of_et["mean"] == pytest.approx(np.mean(ours) - 1)
     assert comparison["mean_ranks"][str(reference)] < comparison["mean_ranks"][str(prediction)]
     assert f"minus {reference}" in capsys.readouterr().out

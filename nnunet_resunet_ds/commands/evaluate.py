@@ -32,15 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", dest="output", type=Path, metavar="JSON", help="every case, and the summary")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="the same as a table")
-    parser.add_argument(
-        "--protocol",
-        default="brats2023-gli",
-        help="brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
-        "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
-    )
-    labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
-    parser.add_argument("--ref-labels", metavar="LABELS", help=f"what the values of the reference are: {labels}")
-    parser.add_argument("--pred-labels", metavar="LABELS", help="what the values of the predictions are")
+    add_label_arguments(parser)
     parser.add_argument(
         "--empty-regions",
         choices=("brats", "nan"),
@@ -54,6 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-missing", action="store_true", help="leave out cases with one file only")
     parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
     parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
+
+
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how label maps are to be read."""
+    parser.add_argument(
+        "--protocol",
+        default="brats2023-gli",
+        help="brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
+        "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
+    )
+    labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
+    parser.add_argument("--ref-labels", metavar="LABELS", help=f"what the values of the reference are: {labels}")
+    parser.add_argument("--pred-labels", metavar="LABELS", help="what the values of the predictions are")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -41,15 +41,15 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
     write_json(_with_nulls(content), path)
 
 
-def read_metrics(path: Path) -> dict[str, Metrics]:
-    """Read the metrics of every case from ``metrics.json``; null becomes not a number.
+def read_metrics(path: Path) -> tuple[str, dict[str, Metrics]]:
+    """Read the protocol and the metrics of every case from ``metrics.json``; null becomes not a number.
 
     Raises:
         InputError: the file is missing, or is none of ours.
     """
     content = read_json(path)
     try:
-        return {
+        return str(content["protocol"]), {
             case: {
                 region: {name: math.nan if value is None else float(value) for name, value in metrics.items()}
                 for region, metrics in regions.items()

@@ -40,6 +40,7 @@ One pattern for each of the 14 kinds; turned, mirrored and exchanged for their o
 voxel before the corner on all three axes, bit 0 the one after it; the last axis goes fastest.
 """
 
+
 @dataclass(frozen=True)
 class Surface:
     """Where a mask ends."""

@@ -22,6 +22,7 @@ from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 from nnunet_resunet_ds.inference.sink import PredictedCase, Sink
 from postprocessing.case import postprocess_explained
+from postprocessing.confidence import mean_probabilities
 
 MAX_UNWRITTEN = 1
 """Predicted cases that may wait in memory to be written before the network waits for them."""
@@ -147,6 +148,7 @@ class _Pipeline:
             "network_seconds": round(seconds, 2),
             "warnings": ready.warnings,
             "changes": list(map(asdict, changes)),
+            "mean_probability": mean_probabilities(labels, probabilities),
         }
         self._sink.note(case_id, entry)
 

@@ -1,0 +1,78 @@
+"""What lies beside predictions and says more about them: run.json, probabilities, the table of changes."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from postprocessing.changes import TABLE
+from postprocessing.confidence import mean_probabilities
+from postprocessing.folder import RUN, read_probabilities
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known of each case of a prediction folder."""
+
+    folder: Path
+    cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of run.json."""
+    changes: Mapping[str, list[str]] = field(default_factory=dict)
+    """Case → a line for each step of the post-processing that changed something."""
+
+    def warnings(self, case: str) -> list[str]:
+        """Return what ``predict`` said of a case's images."""
+        return [str(line) for line in self.cases.get(case, {}).get("warnings", [])]
+
+    def mean_probabilities(self, case: str, labels: NDArray[np.integer], *folders: Path) -> dict[str, float]:
+        """Return region → mean probability over its voxels: of run.json, or of probabilities in one of the folders.
+
+        Args:
+            case: its name.
+            labels: (Z, Y, X) in nnU-Net's values.
+            folders: to look into for ``CASE.npz``.
+        """
+        known = self.cases.get(case, {}).get("mean_probability")
+        if isinstance(known, Mapping):
+            return {str(name): float(value) for name, value in known.items()}
+        file = next((path for folder in folders if (path := folder / f"{case}.npz").is_file()), None)
+        if file is None:
+            return {}
+        probabilities = read_probabilities(file)
+        return mean_probabilities(labels, probabilities) if probabilities.shape[1:] == labels.shape else {}
+
+
+def look_beside(folder: Path) -> Beside:
+    """Read what lies in a prediction folder; what is damaged counts as not there."""
+    cases = _cases_of_run(folder / RUN)
+    changes = {case: list(map(_line, entry.get("changes", []))) for case, entry in cases.items()}
+    table = folder / TABLE
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                changes.setdefault(row["case"], []).append(_line(row))
+    return Beside(folder, cases, {case: [line for line in lines if line] for case, lines in changes.items()})
+
+
+def _cases_of_run(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = read_json(path)
+    except InputError:
+        return {}
+    cases = content.get("cases", {}) if isinstance(content, dict) else {}
+    return {case: entry for case, entry in cases.items() if isinstance(entry, dict)} if isinstance(cases, dict) else {}
+
+
+def _line(change: Mapping[str, Any]) -> str:
+    """Say what a step did, of a row of the table or an entry of run.json; nothing where it changed nothing."""
+    voxels = int(change.get("voxels") or 0)
+    if not voxels:
+        return ""
+    step = str(change.get("step", "")).replace("_", " ")
+    return f"{step}: {voxels} voxels of mean probability {float(change.get('mean_probability') or 0):.2f}"

@@ -1,0 +1,145 @@
+"""Everything that the report shows of one case."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, to_protocol
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.images import geometry_difference, read_labels
+from nnunet_resunet_ds.inference.cases import CaseSet, load_case
+from nnunet_resunet_ds.report.beside import Beside
+from nnunet_resunet_ds.report.flags import flags
+from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
+
+PREDICTION, REFERENCE, BEFORE = "prediction", "reference", "before"
+"""Names of label maps; `BEFORE` is before post-processing."""
+_DISPLAYED = "LPS"
+"""Orientation of what is shown: right of the patient on the left, as radiologists look at it."""
+
+
+@dataclass(frozen=True)
+class ReportCase:
+    """One row of the table, and its viewer."""
+
+    name: str
+    volumes: Mapping[str, float]
+    """Predicted mm³ by region."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Region → metric → value; empty without a reference."""
+    flags: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What ``predict`` said of the images."""
+    changes: list[str] = field(default_factory=list)
+    """What each step of post-processing did."""
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the files of all cases are."""
+
+    protocol: Protocol
+    images: CaseSet
+    label_maps: Mapping[str, LabelMaps]
+    """`PREDICTION`, and `REFERENCE` and `BEFORE` where there are."""
+    beside: Beside
+    """The predictions."""
+    quality: int
+    """Of pictures."""
+
+    def raw_case(self, name: str) -> RawCase:
+        """Return where the images of a case are.
+
+        Raises:
+            InputError: there are none, or something is wrong with them.
+        """
+        problems = self.images.problems.get(name)
+        if problems:
+            raise InputError("\n".join(problems))
+        for case in self.images.cases:
+            if case.case_id == name:
+                return case
+        msg = f"{self.label_maps[PREDICTION].files[name]}: has no images by the name {name}; give their folder with -i"
+        raise InputError(msg)
+
+
+def build_case(
+    name: str, sources: Sources, metrics: Mapping[str, Mapping[str, float]], *, with_pictures: bool
+) -> ReportCase:
+    """Read a case and say everything of it.
+
+    Raises:
+        InputError: a file cannot be read, or they are not on one grid.
+    """
+    grid, prediction = _labels(name, PREDICTION, sources)
+    spacing = grid.GetSpacing()
+    voxel_volume = float(np.prod(spacing))
+    protocol, beside = sources.protocol, sources.beside
+    folders = {maps.files[name].parent: None for maps in sources.label_maps.values() if name in maps.files}
+    in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else np.zeros_like(prediction)
+    return ReportCase(
+        name,
+        volumes={
+            region: float(np.isin(prediction, rule.labels).sum()) * voxel_volume
+            for region, rule in protocol.regions.items()
+        },
+        metrics=metrics,
+        flags=flags(prediction, protocol, voxel_volume, beside.mean_probabilities(name, in_nnunet, *folders)),
+        warnings=beside.warnings(name),
+        changes=list(beside.changes.get(name, [])),
+        pictures=_pictures(name, sources, grid, prediction) if with_pictures else None,
+    )
+
+
+def _pictures(name: str, sources: Sources, grid: sitk.Image, prediction: NDArray[np.integer]) -> Pictures:
+    loaded = load_case(sources.raw_case(name), sources.images.edition, sources.images.channels)
+    difference = geometry_difference(grid, loaded.grid, voxels_only=True)
+    if difference:
+        path = sources.label_maps[PREDICTION].files[name]
+        msg = f"{path}: {difference} of the images; give those that it was predicted from with -i"
+        raise InputError(msg)
+    labels = {PREDICTION: prediction}
+    for other in (REFERENCE, BEFORE):
+        if other in sources.label_maps and name in sources.label_maps[other].files:
+            values = _labels(name, other, sources)[1]
+            if values.shape != prediction.shape:
+                msg = f"{sources.label_maps[other].files[name]}: is not on the grid of the prediction"
+                raise InputError(msg)
+            labels[other] = values
+    if BEFORE in labels and np.array_equal(labels[BEFORE], prediction):
+        del labels[BEFORE]
+    turned, spacing = _as_displayed({**dict(zip(sources.images.channels, loaded.images, strict=True)), **labels}, grid)
+    return make_pictures(
+        {modality: turned[modality] for modality in sources.images.channels},
+        {which: turned[which] for which in labels},
+        spacing,
+        sources.quality,
+    )
+
+
+def _labels(name: str, which: str, sources: Sources) -> tuple[sitk.Image, NDArray[np.integer]]:
+    """Read a label map (Z, Y, X) in the protocol's values."""
+    maps = sources.label_maps[which]
+    path = maps.files[name]
+    grid, values = read_labels(path)
+    return grid, to_protocol(values, maps.labels, sources.protocol, path)
+
+
+def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> tuple[dict[str, NDArray[Any]], Spacing]:
+    """Turn volumes (Z, Y, X) on one grid to the orientation that is shown; return them and the spacing in mm."""
+    turned = {}
+    for name, volume in volumes.items():
+        image = sitk.GetImageFromArray(volume)
+        image.CopyInformation(grid)
+        image = sitk.DICOMOrient(image, _DISPLAYED)
+        turned[name] = sitk.GetArrayFromImage(image)
+    x, y, z = image.GetSpacing()
+    return turned, (z, y, x)

@@ -1,0 +1,164 @@
+"""The page itself: what is on it, laid out by ``page.html.j2`` with ``style.css`` and the scripts, all in one file."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.evaluation.protocols import VOLUMES, Protocol
+from nnunet_resunet_ds.evaluation.text_table import TITLES
+from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.report.case import ReportCase
+from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
+
+# Okabe and Ito's colours, which colour-blind people tell apart, too.
+COLOURS = ("#009e73", "#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#e69f00")
+N_SHOWN_AT_FIRST = 3
+"""Regions whose contours the viewer begins with."""
+_SCRIPTS = ("table.js", "volume.js", "viewer.js", "page.js")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number at the top."""
+
+    title: str
+    value: str
+    detail: str
+
+
+def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path: Path) -> None:
+    """Write the page, atomically.
+
+    Args:
+        cases: the worst first.
+        protocol: whose regions and metrics are shown.
+        title: of the page.
+        path: of the HTML file.
+    """
+    environment = Environment(
+        autoescape=True, loader=FunctionLoader(_asset), undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("page.html.j2")
+    content = {
+        "title": title,
+        "subtitle": f"{len(cases)} cases, {protocol.title}, {date.today()}, nnunet-resunet-ds {__version__}",
+        "style": _asset("style.css"),
+        "script": "\n".join(map(_asset, _SCRIPTS)),
+        "cards": list(cards(cases, protocol)),
+        "plots": [plot for plot in plots(cases, protocol) if plot],
+        "plot_size": (WIDTH, HEIGHT),
+        "colours": COLOURS,
+        "data": data_of_page(cases, protocol),
+        "pictures": [_script_json(asdict(case.pictures)) if case.pictures else None for case in cases],
+        "script_json": _script_json,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.writelines(template.generate(content))
+
+
+def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
+    """Yield the numbers at the top."""
+    flagged = sum(bool(case.flags) for case in cases)
+    scored = sum(bool(case.metrics) for case in cases)
+    yield Card("Cases", str(len(cases)), f"{scored} with reference" if scored else "no reference")
+    for region in list(protocol.regions)[:N_SHOWN_AT_FIRST]:
+        if scored:
+            dice, hd95 = (_column(cases, region, metric) for metric in ("dice", "hd95"))
+            yield Card(f"{region} Dice", f"{_mean(dice):.3f}", f"mean; median HD95 {_median(hd95):.1f} mm")
+        else:
+            volumes = [case.volumes[region] / 1000 for case in cases]
+            yield Card(f"{region} volume", f"{_median(volumes):.1f} ml", "median")
+    if scored and protocol.is_lesion_wise:
+        means = [_mean(_column(cases, region, "lesion_dice")) for region in protocol.regions]
+        yield Card("Lesion-wise Dice", f"{_mean(means):.3f}", "mean over regions")
+    yield Card("To look at", str(flagged), "cases with a flag")
+
+
+def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | None]:
+    """Yield the figures."""
+    scored = [case for case in cases if case.metrics]
+    if not scored:
+        volumes = {region: {case.name: case.volumes[region] / 1000 for case in cases} for region in protocol.regions}
+        yield distribution("Predicted volume (ml)", volumes, " ml")
+        return
+    for metric in ("dice", "hd95", "lesion_dice"):
+        if metric in protocol.metrics:
+            columns = {
+                region: {case.name: case.metrics[region][metric] for case in scored} for region in protocol.regions
+            }
+            yield distribution(TITLES[metric], columns, " mm" if metric == "hd95" else "")
+    reference, predicted = VOLUMES
+    yield agreement(
+        "Volume (ml), prediction over reference",
+        {
+            region: {case.name: (case.metrics[region][reference], case.metrics[region][predicted]) for case in scored}
+            for region in protocol.regions
+        },
+    )
+
+
+def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, Any]:
+    """Return what the scripts work on: regions, metrics, and every case without its pictures."""
+    has_metrics = any(case.metrics for case in cases)
+    metrics = {name: title for name, title in TITLES.items() if name in protocol.metrics} if has_metrics else {}
+    return {
+        "regions": [
+            {
+                "name": name,
+                "labels": list(rule.labels),
+                "colour": COLOURS[number % len(COLOURS)],
+                "shown": number < N_SHOWN_AT_FIRST,
+            }
+            for number, (name, rule) in enumerate(protocol.regions.items())
+        ],
+        "metrics": metrics | {"volume": "Predicted volume (ml)"},
+        "cases": [_case_data(case) for case in cases],
+    }
+
+
+def _case_data(case: ReportCase) -> dict[str, Any]:
+    values = {
+        region: {**case.metrics.get(region, {}), "volume": volume / 1000} for region, volume in case.volumes.items()
+    }
+    return {
+        "name": case.name,
+        "values": {region: {key: _finite(value) for key, value in row.items()} for region, row in values.items()},
+        "flags": case.flags,
+        "warnings": case.warnings,
+        "changes": case.changes,
+    }
+
+
+def _column(cases: Sequence[ReportCase], region: str, metric: str) -> list[float]:
+    return [case.metrics[region][metric] for case in cases if case.metrics]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _script_json(content: Mapping[str, Any]) -> str:
+    """Return JSON that can stand in a script element whatever its strings hold."""
+    return json.dumps(content).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _asset(name: str) -> str:
+    return files("nnunet_resunet_ds.report").joinpath("assets", name).read_text(encoding="utf-8")

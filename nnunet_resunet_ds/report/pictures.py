@@ -1,0 +1,106 @@
+"""Volumes as pictures that a browser can take apart again: all axial slices side by side in one compressed image."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nnunet_resunet_ds.evaluation.box import box_around
+
+Volume = NDArray[np.generic]
+Spacing = tuple[float, float, float]
+
+DEFAULT_QUALITY = 15
+"""Of WebP, 1 to 100. At 15 a BraTS case of four modalities takes about half a megabyte; see `docs/evaluation.md`."""
+LABEL_STEP = 60
+"""Between the grey values of two labels, so that a browser that adds noise to pictures still shows the right one."""
+_DARKEST, _BRIGHTEST = 0.5, 99.7
+"""Percentiles of the brain's intensities that are shown black and white."""
+_METHOD = 4
+"""How hard WebP tries, 0 to 6."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the viewer of one case is made of; volumes are (Z, Y, X) of ``shape``."""
+
+    shape: tuple[int, int, int]
+    spacing: Spacing
+    """In mm, in the same order."""
+    columns: int
+    """Slices in a row of each picture."""
+    images: dict[str, str]
+    """Modality → data URL."""
+    labels: dict[str, str]
+    """``prediction``, ``reference`` and ``before`` (post-processing), as far as there are → data URL."""
+
+
+def make_pictures(
+    images: Mapping[str, Volume],
+    labels: Mapping[str, NDArray[np.integer]],
+    spacing: Spacing,
+    quality: int = DEFAULT_QUALITY,
+) -> Pictures:
+    """Crop to the brain and to all labels, and compress.
+
+    Args:
+        images: modality → intensities (Z, Y, X), the background 0.
+        labels: name → label values of the same shape.
+        spacing: in mm, in axis order.
+        quality: of the images; labels keep theirs.
+    """
+    box = _box([*images.values(), *labels.values()])
+    shape = tuple(side.stop - side.start for side in box)
+    columns = max(1, round(math.sqrt(shape[0] * shape[1] / shape[2])))
+    return Pictures(
+        shape=(shape[0], shape[1], shape[2]),
+        spacing=spacing,
+        columns=columns,
+        images={
+            name: _data_url(side_by_side(grey_values(volume[box]), columns), quality) for name, volume in images.items()
+        },
+        labels={
+            name: _data_url(side_by_side((volume[box] * LABEL_STEP).astype(np.uint8), columns), None)
+            for name, volume in labels.items()
+        },
+    )
+
+
+def grey_values(volume: Volume) -> NDArray[np.uint8]:
+    """Return intensities as 0 to 255, spread over those of the brain; the background stays 0."""
+    brain = volume[volume != 0]
+    if not brain.size:
+        return np.zeros(volume.shape, np.uint8)
+    low, high = np.percentile(brain, (_DARKEST, _BRIGHTEST))
+    scaled = np.clip((volume.astype(np.float32) - low) * (255 / max(high - low, 1e-6)), 0, 255)
+    return np.where(volume != 0, scaled, 0).astype(np.uint8)
+
+
+def side_by_side(volume: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Lay the slices of a volume (Z, Y, X) out in rows of ``columns``."""
+    n, height, width = volume.shape
+    rows = math.ceil(n / columns)
+    full = np.zeros((rows * columns, height, width), np.uint8)
+    full[:n] = volume
+    return full.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+
+
+def _data_url(picture: NDArray[np.uint8], quality: int | None) -> str:
+    """Return a picture as WebP in a URL; without loss where ``quality`` is None."""
+    stream = io.BytesIO()
+    settings = {"lossless": True} if quality is None else {"quality": quality}
+    Image.fromarray(picture).save(stream, "WEBP", method=_METHOD, **settings)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _box(volumes: list[Volume]) -> tuple[slice, ...]:
+    """Return the box around what is not 0 in any of the volumes; all of it where everything is 0."""
+    something = np.logical_or.reduce([volume != 0 for volume in volumes])
+    if not something.any():
+        something[:] = True
+    return box_around(something)
