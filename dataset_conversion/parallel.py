@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from nnunet_resunet_ds.checks import check_whole_number
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,7 +23,12 @@ def for_each(
         work: of one item.
         description: before the progress bar.
         n_threads: at a time; None is the number of cores.
+
+    Raises:
+        InputError: fewer than one at a time.
     """
+    if n_threads is not None:
+        check_whole_number("the number of cases at a time", n_threads, at_least=1)
     pool = ThreadPoolExecutor(n_threads or os.cpu_count())
     try:
         return list(tqdm(pool.map(work, items), desc=description, unit="case", total=len(items)))

@@ -58,7 +58,8 @@ def test_it_runs_the_stock_commands_in_order(demo):
     _, printed = demo
     commands = [line.split()[1] for line in printed.splitlines() if line.startswith("$ ") and "export" not in line]
     assert commands == [
-        "resunet-ds", "nnUNetv2_plan_and_preprocess", "resunet-ds", "nnUNetv2_train", "nnUNetv2_predict", "resunet-ds"
+        "resunet-ds", "nnUNetv2_plan_and_preprocess", "resunet-ds", "nnUNetv2_train", "nnUNetv2_predict", "resunet-ds",
+        "resunet-ds", "resunet-ds",
     ]  # fmt: skip
     assert printed.count("-tr ResUNetDSTrainer") >= 2
 
@@ -79,6 +80,17 @@ def test_it_learns_the_phantoms_but_not_by_heart(demo):
 def test_it_leaves_a_picture(demo):
     picture = imread(demo[0] / "demo.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
+
+
+@pytest.mark.end_to_end
+def test_it_leaves_the_metrics_and_a_report(demo):
+    folder, printed = demo
+    summary = json.loads((folder / "metrics.json").read_text())["summary"]
+    after = json.loads((folder / "summary.json").read_text())["dice"]["after"]
+    assert {region: summary[region]["dice"]["mean"] for region in after} == pytest.approx(after)
+    page = (folder / "report.html").read_text()
+    assert page.count('id="pictures-') == 4 and "http" not in page
+    assert f"open in a browser: {folder / 'report.html'}" in printed
 
 
 @pytest.mark.end_to_end

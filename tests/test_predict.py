@@ -13,8 +13,8 @@ from models import predict, stock_plans, write_model
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 

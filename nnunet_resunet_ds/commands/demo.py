@@ -1,8 +1,8 @@
 """See the whole way work, on made-up images and without a GPU, in a few minutes.
 
 Makes a cohort of phantoms in the BraTS 2021 layout, then runs the same commands you would type on real data, printing
-each: convert, plan, train, predict, postprocess. Ends with a Dice table of held-out cases and a picture. What the table
-says of phantoms says nothing about patients.
+each: convert, plan, train, predict, postprocess, evaluate, report. Ends with a Dice table of held-out cases, a picture,
+and a report to open in a browser. What the table says of phantoms says nothing about patients.
 
 Example:
   resunet-ds demo -o demo_output

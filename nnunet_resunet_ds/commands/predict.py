@@ -25,7 +25,7 @@ from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
     from dataset_conversion.edition import Edition
-    from nnunet_resunet_ds.inference.cases import CaseSet
+    from nnunet_resunet_ds.image_cases import CaseSet
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.pipeline import Predicted
@@ -117,7 +117,7 @@ def _is_file(output: Path) -> bool:
 
 
 def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
-    from nnunet_resunet_ds.inference.cases import find_prediction_cases, single_case
+    from nnunet_resunet_ds.image_cases import find_prediction_cases, single_case
 
     files = {channel: getattr(options, name) for channel, name in _FILES.items() if getattr(options, name)}
     if bool(files) == bool(options.inputs):
@@ -144,7 +144,7 @@ def _common_start(files: Iterable[Path]) -> str:
 
 def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Edition":
     from dataset_conversion.detect import edition_by_case_ids
-    from nnunet_resunet_ds.inference.cases import NNUNET, nnunet_layout
+    from nnunet_resunet_ds.image_cases import NNUNET, nnunet_layout
 
     if options.labels == NNUNET:
         return nnunet_layout([])

@@ -44,6 +44,7 @@ def demo(folder: Path, device: str = "cpu") -> dict[str, Any]:
     workflow.prepare([training, held_out], PLAN_FLAGS)
     workflow.train()
     workflow.predict()
+    workflow.report(held_out, truth)
     return score_held_out(workflow, held_out_cases(held_out, truth), start)
 
 

@@ -83,6 +83,7 @@ def score_held_out(workflow: Workflow, cases: Sequence[HeldOutCase], start: floa
     }
     write_json(summary, workflow.folder / SUMMARY)
     print(f"\n{table(scores, len(cases))}\n\n{summary['seconds']} s; picture: {picture}; label maps: {workflow.labels}")
+    print(f"open in a browser: {workflow.report_page}")
     return summary
 
 

@@ -13,6 +13,8 @@ from nnunet_resunet_ds.planning import DEFAULT_NAME
 
 TRAINER = "ResUNetDSTrainer"
 CONFIGURATION = "3d_fullres"
+METRICS = "metrics.json"
+REPORT = "report.html"
 # Unless the user has set them: nnU-Net starts eight to twelve workers that each import torch anew, which costs a small
 # machine more than it gives. (Its planner does not take 0 augmentation workers.)
 _SMALL_MACHINE = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "1"}
@@ -44,6 +46,11 @@ class Workflow:
     def labels(self) -> Path:
         """Post-processed label maps."""
         return self.folder / "labels"
+
+    @property
+    def report_page(self) -> Path:
+        """The HTML file that shows it all."""
+        return self.folder / REPORT
 
     @property
     def model_folder(self) -> Path:
@@ -79,6 +86,21 @@ class Workflow:
             "--save_probabilities", "-npp", "1", "-nps", "1",
         )  # fmt: skip
         self._run("resunet-ds", "postprocess", "-i", str(self.predictions), "-o", str(self.labels))
+
+    def report(self, images: Path, truth: Path) -> None:
+        """Evaluate the post-processed label maps, and write the page to look at.
+
+        Args:
+            images: raw cases that were predicted.
+            truth: their references, in the release's names and values.
+        """
+        compared = ("-pred", str(self.labels), "-ref", str(truth))
+        metrics = str(self.folder / METRICS)
+        self._run("resunet-ds", "evaluate", *compared, "-o", metrics)
+        self._run(
+            "resunet-ds", "report", "-i", str(images), *compared, "--metrics", metrics,
+            "--before", str(self.predictions), "-o", str(self.report_page),
+        )  # fmt: skip
 
     def _run(self, *command: str, settings: Mapping[str, str] = _SMALL_MACHINE) -> None:
         print(f"\n$ {shlex.join(command)}", flush=True)

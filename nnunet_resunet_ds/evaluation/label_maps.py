@@ -32,6 +32,8 @@ _RELEASES = [edition for edition in EDITIONS.values() if edition.segmentation_su
 class LabelMaps:
     """Label maps of one convention."""
 
+    source: Path
+    """Where they were looked for."""
     files: dict[str, Path]
     """Case → file."""
     labels: str
@@ -63,11 +65,11 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
         raise InputError(msg)
     if labels is not None:
-        return LabelMaps(files, labels, "as you said")
+        return LabelMaps(source, files, labels, "as you said")
     declared = _declared(source.parent if source.is_file() else source)
     if declared is None and of_release:
         declared = _by_case_ids(source, of_release)
-    return LabelMaps(files, *(declared or (PROTOCOL_LABELS, "as nothing beside them says otherwise")))
+    return LabelMaps(source, files, *(declared or (PROTOCOL_LABELS, "as nothing beside them says otherwise")))
 
 
 def to_protocol(values: NDArray[np.integer], labels: str, protocol: Protocol, path: Path) -> NDArray[np.integer]:

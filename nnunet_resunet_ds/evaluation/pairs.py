@@ -71,20 +71,31 @@ def find_pairs(
     if reference.is_file() and prediction.is_file():
         (case,) = second.files
         return Pairs([Pair(case, reference, prediction)], first, second, [])
-    unpaired = [
-        *_unpaired(first, second, f"{reference}: no prediction in {prediction} for"),
-        *_unpaired(second, first, f"{prediction}: no reference in {reference} for"),
-    ]
-    common = [case for case in first.files if case in second.files]
+    pairs = pair_label_maps(first, second)
+    if pairs.unpaired and not allow_missing:
+        raise InputError("\n".join([*pairs.unpaired, "leave these out with --allow-missing"]))
+    return pairs
+
+
+def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
+    """Pair label maps by the names of their cases.
+
+    Raises:
+        InputError: no case has both.
+    """
+    common = [case for case in reference.files if case in prediction.files]
     if not common:
         msg = (
-            f"{prediction}: none of its cases, such as {next(iter(second.files))}, is in {reference}, which has "
-            f"{next(iter(first.files))}: the names of the files must be the same"
+            f"{prediction.source}: none of its cases, such as {next(iter(prediction.files))}, is in "
+            f"{reference.source}, which has {next(iter(reference.files))}: the names of the files must be the same"
         )
         raise InputError(msg)
-    if unpaired and not allow_missing:
-        raise InputError("\n".join([*unpaired, "leave these out with --allow-missing"]))
-    return Pairs([Pair(case, first.files[case], second.files[case]) for case in common], first, second, unpaired)
+    unpaired = [
+        *_unpaired(reference, prediction, f"{reference.source}: no prediction in {prediction.source} for"),
+        *_unpaired(prediction, reference, f"{prediction.source}: no reference in {reference.source} for"),
+    ]
+    pairs = [Pair(case, reference.files[case], prediction.files[case]) for case in common]
+    return Pairs(pairs, reference, prediction, unpaired)
 
 
 def load_pair(pair: Pair, pairs: Pairs, protocol: Protocol) -> LoadedPair:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, write_json
+from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.images import read_labels
-from nnunet_resunet_ds.inference.cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.predictor import Predictor

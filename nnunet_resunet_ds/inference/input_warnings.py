@@ -8,10 +8,10 @@ import SimpleITK as sitk
 
 from dataset_conversion.inspection import intensity_warnings
 from dataset_conversion.intensity import brain_mask
+from nnunet_resunet_ds.image_cases import Images, LoadedCase
 from nnunet_resunet_ds.images import shortened
-from nnunet_resunet_ds.inference.cases import LoadedCase
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.inference.preprocessing import Images, Preprocessed
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 
 MAX_RATIO = 3
 """How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.inference.cases import CaseSet, load_case
+from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed

@@ -12,12 +12,11 @@ from torch import Tensor
 from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.inference.cases import load_files
+from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass, Say
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.preprocessing import (
-    Images,
     Preprocessed,
     Probabilities,
     check_images,

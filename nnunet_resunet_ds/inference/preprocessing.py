@@ -12,13 +12,12 @@ from torch import Tensor
 
 from nnunet_resunet_ds.checks import check_positive
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.image_cases import Images
 from nnunet_resunet_ds.inference.model import Model
 
 MAX_SPACING_RATIO = 20
 """Between a case and the plans; thick slices are 6 to 10 mm, so more is a slip of units."""
 
-Images = NDArray[np.number]
-"""(C, Z, Y, X), channels in the model's order, background 0."""
 Probabilities = NDArray[np.float32]
 """(R, Z, Y, X): WT, TC, ET, then further regions."""
 

@@ -13,8 +13,8 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.images import geometry_difference, read_labels
-from nnunet_resunet_ds.inference.cases import CaseSet, load_case
 from nnunet_resunet_ds.report.beside import Beside
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures

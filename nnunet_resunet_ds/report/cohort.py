@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dataset_conversion.edition import CHANNEL_NAMES
 from dataset_conversion.parallel import for_each
+from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
-from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
-from nnunet_resunet_ds.evaluation.pairs import find_pairs
+from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
-from nnunet_resunet_ds.inference.cases import find_prediction_cases
+from nnunet_resunet_ds.image_cases import find_prediction_cases
 from nnunet_resunet_ds.report.beside import look_beside
 from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, ReportCase, Sources, build_case
 from nnunet_resunet_ds.report.page import write_page
@@ -77,46 +78,56 @@ def write_report(
     Raises:
         InputError: nothing to show, or cases that cannot be shown.
     """
-    scores: Mapping[str, Metrics] = {}
-    rules = protocol_named(protocol)
-    if metrics:
-        name, scores = read_metrics(metrics)
-        rules = protocol_named(name)
+    check_whole_number("quality", quality, at_least=1, at_most=100)
+    check_whole_number("max_viewers", max_viewers, at_least=0)
     label_maps = {PREDICTION: find_label_maps(prediction, prediction_labels)}
     if reference:
         label_maps[REFERENCE] = find_label_maps(reference, reference_labels)
     if before:
         label_maps[BEFORE] = find_label_maps(before, prediction_labels)
-    problems: list[str] = []
-    if reference and not metrics:
-        pairs = find_pairs(
-            reference,
-            prediction,
-            reference_labels=reference_labels,
-            prediction_labels=prediction_labels,
-            allow_missing=True,
-        )
-        evaluation = evaluate_pairs(pairs, rules, n_threads=n_threads)
-        scores, problems = evaluation.cases, evaluation.problems
+    scores = _read(metrics) if metrics else _evaluate(label_maps, protocol_named(protocol), n_threads)
     case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
-    sources = Sources(rules, case_set, label_maps, look_beside(prediction), quality)
-    names = worst_first(list(label_maps[PREDICTION].files), scores, rules)
+    sources = Sources(scores.protocol, case_set, label_maps, look_beside(prediction), quality)
+    names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
     shown = set(names[:max_viewers])
 
     def work(name: str) -> ReportCase | str:
         try:
-            return build_case(name, sources, scores.get(name, {}), with_pictures=name in shown)
+            return build_case(name, sources, scores.cases.get(name, {}), with_pictures=name in shown)
         except InputError as error:
             return str(error)
 
     outcomes = for_each(names, work, "report", n_threads)
     cases = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-    problems = list(dict.fromkeys([*problems, *(outcome for outcome in outcomes if isinstance(outcome, str))]))
+    problems = list(dict.fromkeys([*scores.problems, *(text for text in outcomes if isinstance(text, str))]))
     if problems and not (skip_invalid and cases):
-        n = f"{len(problems)} of {len(names)} cases cannot be shown"
+        n = f"{len(names) - len(cases)} of {len(names)} cases cannot be shown, {len(scores.problems)} not evaluated"
         raise InputError("\n".join([*problems, f"{n}; leave them out with --skip-invalid"]))
-    write_page(cases, rules, title, output)
+    write_page(cases, scores.protocol, title, output)
     return Written(cases, problems)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What is known of the cases in numbers."""
+
+    protocol: Protocol
+    cases: Mapping[str, Metrics] = field(default_factory=dict)
+    problems: Sequence[str] = ()
+
+
+def _read(metrics: Path) -> _Scores:
+    name, cases = read_metrics(metrics)
+    return _Scores(protocol_named(name), cases)
+
+
+def _evaluate(label_maps: Mapping[str, LabelMaps], protocol: Protocol, n_threads: int | None) -> _Scores:
+    """Evaluate the predictions that have a reference."""
+    if REFERENCE not in label_maps:
+        return _Scores(protocol)
+    pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
+    evaluation = evaluate_pairs(pairs, protocol, n_threads=n_threads)
+    return _Scores(protocol, evaluation.cases, evaluation.problems)
 
 
 def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:

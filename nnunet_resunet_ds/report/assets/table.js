@@ -15,7 +15,8 @@ class CaseTable {
     this.flagged = document.getElementById("flagged");
     this.sorting = { column: null, ascending: true }; // null: as the report lists them, the worst first
     for (const [name, title] of Object.entries(data.metrics)) this.metric.append(new Option(title, name));
-    for (const control of [this.filter, this.metric, this.flagged]) control.addEventListener("input", () => this.draw());
+    this.filter.addEventListener("input", () => this.draw());
+    for (const control of [this.metric, this.flagged]) control.addEventListener("change", () => this.draw());
     this.draw();
   }
 

@@ -1,4 +1,4 @@
-"""Finding the cases to predict, in whatever way their files lie, and reading their images."""
+"""Finding the images of cases, in whatever way their files lie, and reading them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from dataset_conversion.detect import AUTO, detect_edition
 from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
@@ -16,7 +17,9 @@ from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase, find_cases
 from dataset_conversion.validate import cohort_problems
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.inference.preprocessing import Images
+
+Images = NDArray[np.number]
+"""(C, Z, Y, X), channels in the model's order, background 0."""
 
 NNUNET = "nnunet"
 """The key of nnU-Net's own file names and label values, beside the editions'."""

@@ -1,0 +1,50 @@
+"""A small made-up cohort with predictions, for the tests of the report."""
+
+import json
+
+import numpy as np
+from brats_files import MODALITIES, write
+
+SHAPE = (22, 26, 24)
+CASES = ("BraTS2021_00001", "BraTS2021_00002", "BraTS2021_00003")
+SPACING = (1.0, 1.0, 1.5)
+
+
+def ball(centre, radius):
+    distances = np.linalg.norm(np.indices(SHAPE).T - np.array(centre), axis=-1).T
+    return distances <= radius
+
+
+def make_images(folder, case, seed):
+    """A bright ellipsoid with noise, dark around."""
+    random = np.random.default_rng(seed)
+    brain = ball((11, 13, 12), 10)
+    for modality in MODALITIES:
+        values = np.where(brain, random.normal(500, 60, SHAPE), 0).clip(0).astype(np.int16)
+        write(folder / case / f"{case}_{modality}.nii.gz", values, spacing=SPACING)
+
+
+def tumour(centre, et=2):
+    """In nnU-Net's values: oedema, core and enhancing tumour round one centre."""
+    labels = np.zeros(SHAPE, np.uint8)
+    for value, radius in ((1, 6), (2, 4), (3, et)):
+        labels[ball(centre, radius)] = value
+    return labels
+
+
+TO_CLASSIC = np.array([0, 2, 1, 4], np.uint8)
+PREDICTED = {CASES[0]: (11, 13, 13), CASES[1]: (13, 16, 12), CASES[2]: (11, 12, 11)}
+
+
+def make_cohort(folder, cases=CASES):
+    """Write images and references as a BraTS 2021 download, and predictions before and after post-processing."""
+    for number, case in enumerate(cases):
+        make_images(folder / "raw", case, number)
+        write(folder / "raw" / case / f"{case}_seg.nii.gz", TO_CLASSIC[tumour((11, 13, 12))], spacing=SPACING)
+        after = tumour(PREDICTED.get(case, (11, 13, 12)))
+        before = np.where(ball((4, 13, 12), 1), 3, after).astype(np.uint8)
+        write(folder / "labels" / f"{case}.nii.gz", after, spacing=SPACING)
+        write(folder / "before" / f"{case}.nii.gz", before, spacing=SPACING)
+    for name in ("labels", "before"):
+        (folder / name / "run.json").write_text(json.dumps({"labels": "nnunet"}))
+    return folder

@@ -1,0 +1,239 @@
+"""The report in headless Chromium: it shows what it should, and answers mouse and keyboard."""
+
+import shutil
+import time
+
+import pytest
+from reports import CASES, make_cohort
+
+from nnunet_resunet_ds.report import write_report
+
+selenium = pytest.importorskip("selenium")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.select import Select  # noqa: E402
+
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Debian's chromium and chromium-driver are not here")
+ODD_NAME = "a<b>&c"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    folder = make_cohort(tmp_path_factory.mktemp("cohort"))
+    page = folder / "report.html"
+    write_report(
+        [folder / "raw"],
+        folder / "labels",
+        page,
+        reference=folder / "raw",
+        before=folder / "before",
+        title=ODD_NAME,
+        max_viewers=2,
+    )
+    options = Options()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options=options, service=Service(DRIVER)) as driver:
+        driver.get(page.as_uri())
+        yield driver
+        assert driver.get_log("browser") == []
+
+
+def by_id(browser, name):
+    return browser.find_element(By.ID, name)
+
+
+def wait(condition):
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("waited for ten seconds")
+
+
+def rows(browser):
+    return [row.text.split()[0] for row in browser.find_elements(By.CSS_SELECTOR, "#cases tbody tr")]
+
+
+def pixels(browser, plane="axial"):
+    return browser.execute_script(f"return document.getElementById('plane-{plane}').toDataURL()")
+
+
+def press(browser, key):
+    ActionChains(browser).send_keys(key).perform()
+
+
+@pytest.fixture
+def viewer(browser):
+    browser.find_element(By.CSS_SELECTOR, "#cases td button").click()
+    wait(lambda: browser.execute_script("return !!viewer.volumes"))
+    yield browser
+    press(browser, Keys.ESCAPE)
+    wait(lambda: not browser.execute_script("return viewer.dialog.open"))
+    browser.execute_script("viewer.toggles.forEach((toggle, number) => (toggle.checked = number < 2))")
+
+
+def test_the_title_is_text(browser):
+    assert browser.title == ODD_NAME and browser.find_element(By.TAG_NAME, "h1").text == ODD_NAME
+
+
+def test_the_worst_is_first_and_columns_sort_both_ways(browser):
+    assert rows(browser)[0] == CASES[1]
+    heading = "//th/button[text()='{}']"
+    browser.find_element(By.XPATH, heading.format("Case")).click()
+    assert rows(browser) == sorted(CASES)
+    browser.find_element(By.XPATH, heading.format("Case")).click()
+    assert rows(browser) == sorted(CASES, reverse=True)
+    assert browser.find_element(By.XPATH, heading.format("Case") + "/..").get_attribute("aria-sort") == "descending"
+    browser.find_element(By.XPATH, heading.format("WT")).click()
+    values = [float(cell.text) for cell in browser.find_elements(By.CSS_SELECTOR, "#cases tbody td:nth-child(2)")]
+    assert values == sorted(values) and len(set(values)) == 3
+    browser.execute_script("table.sorting = { column: null, ascending: true }; table.draw()")
+
+
+def test_the_metric_can_be_chosen(browser):
+    def cells():
+        return [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#cases tbody td:nth-child(2)")]
+
+    before = cells()
+    Select(by_id(browser, "metric")).select_by_visible_text("HD95 (mm)")
+    assert cells() != before
+    Select(by_id(browser, "metric")).select_by_visible_text("Dice")
+    assert cells() == before
+
+
+def test_cases_can_be_found_by_name_and_flag(browser):
+    by_id(browser, "filter").send_keys(CASES[2][-3:])
+    assert rows(browser) == [CASES[2]] and by_id(browser, "count").text == "1 of 3 cases"
+    by_id(browser, "filter").clear()
+    by_id(browser, "filter").send_keys("enhancing")
+    assert len(rows(browser)) == 3
+    by_id(browser, "filter").send_keys("xyz", Keys.TAB)
+    assert rows(browser) == []
+    by_id(browser, "filter").clear()
+    by_id(browser, "filter").send_keys(" ")
+
+
+def test_figures_have_a_mark_a_case_and_region(browser):
+    assert len(browser.find_elements(By.CSS_SELECTOR, "figure")) == 4
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".mark")) == 4 * 3 * len(CASES)
+
+
+def test_a_mark_opens_its_case(browser):
+    mark = browser.find_element(By.CSS_SELECTOR, f".mark[data-case='{CASES[1]}']")
+    ActionChains(browser).move_to_element(mark).click().perform()
+    assert by_id(browser, "viewer-title").text == CASES[1]
+    press(browser, Keys.ESCAPE)
+
+
+def test_it_opens_at_the_largest_tumour_and_slices_can_be_moved(viewer):
+    start = pixels(viewer)
+    slider = by_id(viewer, "slice-axial")
+    assert 4 < int(slider.get_attribute("value")) < 18
+    slider.send_keys(Keys.ARROW_RIGHT)
+    moved = pixels(viewer)
+    assert moved != start
+    viewer.execute_script(
+        "document.getElementById('plane-axial').dispatchEvent(new WheelEvent('wheel', {deltaY: 100, cancelable: true}))"
+    )
+    assert pixels(viewer) not in (start, moved)
+    by_id(viewer, "largest").click()
+    assert pixels(viewer) == start
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_every_plane_shows_image_and_contours(viewer, plane):
+    colours = viewer.execute_script(
+        f"""const canvas = document.getElementById('plane-{plane}');
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let [grey, coloured] = [0, 0];
+        for (let at = 0; at < data.length; at += 4) {{
+          const spread = Math.max(...data.slice(at, at + 3)) - Math.min(...data.slice(at, at + 3));
+          if (spread > 60) coloured++; else if (data[at] > 60) grey++;
+        }}
+        return [grey, coloured, canvas.width / canvas.height];"""
+    )
+    assert colours[0] > 5000 and colours[1] > 500
+    shape, spacing = viewer.execute_script("return [viewer.shape, viewer.spacing]")
+    extent = [length * mm for length, mm in zip(shape, spacing, strict=True)]
+    ratio = {"axial": extent[2] / extent[1], "coronal": extent[2] / extent[0], "sagittal": extent[1] / extent[0]}
+    assert colours[2] == pytest.approx(ratio[plane], rel=0.02)
+
+
+def test_a_click_goes_there_in_all_planes(viewer):
+    before = [pixels(viewer, plane) for plane in ("coronal", "sagittal")]
+    ActionChains(viewer).move_to_element_with_offset(by_id(viewer, "plane-axial"), 60, 40).click().perform()
+    assert all(
+        a != b for a, b in zip(before, (pixels(viewer, plane) for plane in ("coronal", "sagittal")), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("show-prediction", "p"), ("show-reference", "r"), ("show-changes", "c"), ("show-ET", None)]
+)
+def test_toggles_change_the_picture_by_mouse_and_key(viewer, name, key):
+    where_it_shows = 3 if name == "show-changes" else 11
+    viewer.execute_script(f"viewer.move(0, {where_it_shows})")
+    start = pixels(viewer)
+    by_id(viewer, name).click()
+    assert pixels(viewer) != start
+    press(viewer, key) if key else by_id(viewer, name).click()
+    assert pixels(viewer) == start
+
+
+def test_modalities_by_mouse_and_key(viewer):
+    start = pixels(viewer)
+    buttons = viewer.find_elements(By.CSS_SELECTOR, "#modalities button")
+    assert [button.text for button in buttons] == ["T1", "T1ce", "T2", "FLAIR"]
+    buttons[1].click()
+    second = pixels(viewer)
+    press(viewer, "3")
+    assert len({start, second, pixels(viewer)}) == 3
+    press(viewer, "4")
+    assert pixels(viewer) == start
+
+
+def test_keys_step_through_slices_and_cases(viewer):
+    start = pixels(viewer)
+    press(viewer, Keys.ARROW_UP)
+    assert pixels(viewer) != start
+    press(viewer, "l")
+    assert pixels(viewer) == start
+    first = by_id(viewer, "viewer-title").text
+    press(viewer, "n")
+    assert by_id(viewer, "viewer-title").text != first
+    press(viewer, "b")
+    wait(lambda: viewer.execute_script("return !!viewer.volumes"))
+    assert by_id(viewer, "viewer-title").text == first and pixels(viewer) == start
+
+
+def test_a_case_without_pictures_says_so(viewer):
+    viewer.execute_script("viewer.open(2, [0, 1, 2])")
+    assert "--max-viewers" in by_id(viewer, "message").text
+    assert not by_id(viewer, "planes").is_displayed()
+    viewer.execute_script("viewer.open(0, [0, 1, 2])")
+    wait(lambda: viewer.execute_script("return !!viewer.volumes"))
+    assert by_id(viewer, "planes").is_displayed() and not by_id(viewer, "message").is_displayed()
+
+
+def test_it_prints_the_table_and_not_the_controls(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not by_id(browser, "filter").is_displayed() and by_id(browser, "cases").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_light_and_dark_follow_the_system(browser):
+    backgrounds = set()
+    for scheme in ("light", "dark"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
+        backgrounds.add(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert len(backgrounds) == 2
