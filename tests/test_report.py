@@ -60,7 +60,7 @@ def test_the_page_holds_every_case_and_needs_nothing_else(cohort, tmp_path, caps
     text = page.read_text()
     assert "http" not in text.replace("http-equiv", "") and "<link" not in text and " src=" not in text
     data = data_of(page)
-    assert [case["name"] for case in data["cases"]] == [CASES[1], CASES[0], CASES[2]]
+    assert [case["name"] for case in data["cases"]] == [CASES[1], CASES[2], CASES[0]]
     worst = data["cases"][0]
     assert worst["name"] == CASES[1] and worst["values"]["WT"]["dice"] < data["cases"][1]["values"]["WT"]["dice"]
     assert "Lesion-wise Dice" in data["metrics"].values()
