@@ -7,6 +7,7 @@ from nnunetv2.preprocessing.normalization.default_normalization_schemes import Z
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME
 
 _WITHOUT_CHANNEL = (
     "or train without the salient channel (-tr ResUNetDSTrainerNoSalientChannel, or resunet-ds plan -d ID "
@@ -18,17 +19,23 @@ def check_background(settings: Mapping[str, Any], plans: Mapping[str, Any], fing
     """Refuse data whose background would not be 0 in training.
 
     Args:
-        settings: the resolved configuration, with our architecture.
+        settings: the resolved configuration.
         plans: the plans file it belongs to.
         fingerprint: nnU-Net's dataset_fingerprint.json.
 
     Raises:
         InputError: a normalisation is not masked, or a case would be resampled, which rings into the background.
     """
-    if not settings["architecture"]["arch_kwargs"].get("salient_channel", True):
+    if not has_salient_channel(settings["architecture"]):
         return
     _check_normalization(settings)
     _check_resampling(settings, plans["transpose_forward"], fingerprint)
+
+
+def has_salient_channel(architecture: Mapping[str, Any]) -> bool:
+    """Tell whether a network of plans reads the brain mask off the zero background."""
+    is_ours = architecture["network_class_name"] == NETWORK_CLASS_NAME
+    return is_ours and bool(architecture["arch_kwargs"].get("salient_channel", True))
 
 
 def _check_normalization(settings: Mapping[str, Any]) -> None:

@@ -20,6 +20,9 @@ MAX_STAGES = len(PAPER_FEATURES)
 MIN_MEDIAN_AXIS = 96
 """Where a median image axis is shorter, 128³ would be mostly padding and the stock patch size stays."""
 
+_DESCRIBED = ("features_per_stage", "n_heads", "init_filters", "hidden_size")
+"""Arguments of networks that a line in the log has room for."""
+
 NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
 
 
@@ -206,10 +209,21 @@ def with_architecture_changes(adapted: AdaptedPlans, configuration: str, changes
         fitted = res_unet_ds_architecture(settings["patch_size"], changes["features_per_stage"])["arch_kwargs"]
         arch_kwargs |= {name: fitted[name] for name in ("features_per_stage", "strides")}
         arch_kwargs["n_heads"] = min(arch_kwargs["n_heads"], fitted["n_heads"])
-    plans["configurations"][configuration]["architecture"] = settings["architecture"] | {"arch_kwargs": arch_kwargs}
-    settings = resolved_configuration(plans, configuration)
-    notes = [*adapted.notes, f"The trainer changes {', '.join(changes)}.", _description(settings)]
-    return AdaptedPlans(plans, notes)
+    changed = with_network(plans, configuration, settings["architecture"] | {"arch_kwargs": arch_kwargs})
+    return AdaptedPlans(changed.plans, [*adapted.notes, f"The trainer changes {', '.join(changes)}.", *changed.notes])
+
+
+def with_network(plans: Mapping[str, Any], configuration: str, architecture: Mapping[str, Any]) -> AdaptedPlans:
+    """Return a copy of plans in which one configuration has another network, and nothing else differs.
+
+    Args:
+        plans: of ours.
+        configuration: the one to change.
+        architecture: its entry, as nnU-Net's ``get_network_from_plans`` takes it.
+    """
+    changed = deepcopy(dict(plans))
+    changed["configurations"][configuration]["architecture"] = dict(architecture)
+    return AdaptedPlans(changed, [_description(resolved_configuration(changed, configuration))])
 
 
 def _check_three_dimensional(configuration: str, settings: Mapping[str, Any]) -> None:
@@ -232,9 +246,8 @@ def _paper_or_stock_patch_size(stock: Mapping[str, Any], notes: list[str]) -> Se
 
 
 def _description(settings: Mapping[str, Any]) -> str:
-    arch_kwargs = settings["architecture"]["arch_kwargs"]
-    features = arch_kwargs["features_per_stage"]
-    return (
-        f"ResUNetDS: patch {list(settings['patch_size'])}, batch {settings['batch_size']}, {len(features)} stages of "
-        f"{features} features, {arch_kwargs['n_heads']} heads."
-    )
+    """Say what is trained, in one line."""
+    architecture = settings["architecture"]
+    name = architecture["network_class_name"].rpartition(".")[2]
+    arch_kwargs = ", ".join(f"{key} {value}" for key, value in architecture["arch_kwargs"].items() if key in _DESCRIBED)
+    return f"{name}: patch {list(settings['patch_size'])}, batch {settings['batch_size']}; {arch_kwargs}."

@@ -20,7 +20,12 @@ from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.instance_norm import lay_out_for
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration, with_architecture_changes
+from nnunet_resunet_ds.plans import (
+    AdaptedPlans,
+    obeyed_or_adapted,
+    resolved_configuration,
+    with_architecture_changes,
+)
 from nnunet_resunet_ds.precision import autocast, autocast_dtype
 from nnunet_resunet_ds.progress_picture import add_heads_panel
 from nnunet_resunet_ds.recipe import SECTION, Recipe
@@ -57,8 +62,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own default)
     ) -> None:
         check_regions(dataset_json)
-        adapted = obeyed_or_adapted(plans, configuration)
-        plans, notes = with_architecture_changes(adapted, configuration, self.architecture_changes)
+        plans, notes = self.adapted_plans(plans, configuration)
         settings = resolved_configuration(plans, configuration)
         _check_data(plans, settings, fold, dataset_json)
         self.recipe = self.recipe_from(plans)
@@ -67,7 +71,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._follow_recipe()
-        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"]["n_heads"] > 1
+        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"].get("n_heads", 1) > 1
         self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
         for note in (*notes, f"Recipe: {self.recipe}", f"Convolutions in {self.dtype or torch.float32}."):
             self.print_to_log_file(note)
@@ -80,6 +84,17 @@ class ResUNetDSTrainer(ResumableTrainer):
         self.num_val_iterations_per_epoch = self.recipe.val_iterations_per_epoch
         if self.dtype is not torch.float16:
             self.grad_scaler = None  # only fp16 underflows
+
+    @classmethod
+    def adapted_plans(cls, plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
+        """Return plans that train this trainer's network, from stock ones or from ours.
+
+        Raises:
+            InputError: the plans do not fit the network.
+        """
+        return with_architecture_changes(
+            obeyed_or_adapted(plans, configuration), configuration, cls.architecture_changes
+        )
 
     @classmethod
     def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:

@@ -14,13 +14,13 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunet_resunet_ds.background import has_salient_channel
 from nnunet_resunet_ds.checkpoints import BEST, BEST_LOSS, FINAL, Checkpoint, check_weights_fit, read_checkpoint
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
-from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME
 
 _FOLD = "fold_"
 _READERS = ("SimpleITKIO", "NibabelIO")
@@ -71,9 +71,7 @@ class Model:
     @property
     def has_salient_channel(self) -> bool:
         """Whether the network reads the brain mask off the zero background (decision D4)."""
-        configuration = self.configuration
-        is_ours = configuration.network_arch_class_name == NETWORK_CLASS_NAME
-        return is_ours and bool(configuration.network_arch_init_kwargs.get("salient_channel", True))
+        return has_salient_channel(self.configuration.configuration["architecture"])
 
     def build_network(self) -> nn.Module:
         """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.

@@ -9,6 +9,12 @@ try:
         ResUNetDSTrainerBenchmark_5epochs,
         ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
     )
+    from nnunet_resunet_ds.comparison.trainers import (
+        BraTSAttentionUNetTrainer,
+        BraTSResUNetVAETrainer,
+        BraTSUNETRTrainer,
+        BraTSUNetTrainer,
+    )
     from nnunet_resunet_ds.trainer import ResUNetDSTrainer
     from nnunet_resunet_ds.variants import (
         ResUNetDSTrainerBCE,
@@ -25,6 +31,10 @@ except ModuleNotFoundError as error:
         raise
 else:
     __all__ = [
+        "BraTSAttentionUNetTrainer",
+        "BraTSResUNetVAETrainer",
+        "BraTSUNETRTrainer",
+        "BraTSUNetTrainer",
         "ResUNetDSTrainer",
         "ResUNetDSTrainerBCE",
         "ResUNetDSTrainerBenchmark_5epochs",
