@@ -117,6 +117,9 @@ def test_each_trains_validates_resumes_and_predicts(dataset, name, tmp_path):
     labels, probabilities = predictor.predict_case(images, (1.0, 1.0, 1.0))
     assert labels.shape == images.shape[1:] and probabilities.shape == (3, *images.shape[1:])
     assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    if name != "BraTSUNetTrainer":
+        with pytest.raises(InputError, match="sees patches only"):
+            Predictor.from_model_folder(model, device=torch.device("cpu"), tiles="whole")
 
 
 def test_the_autoencoder_branch_adds_a_tenth_in_training_alone(dataset):
@@ -125,14 +128,14 @@ def test_the_autoencoder_branch_adds_a_tenth_in_training_alone(dataset):
     made.network.train()
     logits, reconstruction = made.network(data)
     plain = trainer(dataset, plans_for(dataset, "BraTSUNetTrainer"), kind=BraTSUNetTrainer)._build_loss()
-    assert float(made.loss((logits, reconstruction), target)) == pytest.approx(
-        float(plain(logits, target)) + 0.1 * float(reconstruction), rel=1e-5
+    assert made.loss((logits, reconstruction), target).item() == pytest.approx(
+        plain(logits, target).item() + 0.1 * reconstruction.item(), rel=1e-5
     )
     assert reconstruction > 0
     made.network.eval()
     output = made.network(data)
     assert isinstance(output, torch.Tensor) and output.shape == target.shape
-    assert float(made.loss(output, target)) == pytest.approx(float(plain(output, target)))
+    assert made.loss(output, target).item() == pytest.approx(plain(output, target).item())
 
 
 def test_the_branch_learns_to_rebuild_the_input(dataset):

@@ -170,6 +170,39 @@ def test_stock_prediction_takes_our_checkpoint(environment, trained, tmp_path):
     assert sitk.ReadImage(str(tmp_path / "out" / "BraTS2021_00000.nii.gz")).GetSize() == (36, 40, 34)
 
 
+def test_a_system_of_the_comparison_trains_continues_and_predicts_by_the_stock_commands(environment, tmp_path):
+    """The one that is least like ours: a branch in training alone, in a network that knows its patch size."""
+    words = [word.replace("ResUNetDSTrainer", "BraTSResUNetVAETrainer").replace("Small", "Tiny") for word in TRAIN]
+    run(
+        environment, "resunet-ds", "plan", "-d", "137", "--name", "Tiny", "--patch-size", "16", "20", "24",
+        "--features", "4", "8", "--epochs", "2", "--iterations", "2", "--val-iterations", "1",
+    )  # fmt: skip
+    assert "Validation complete" in run(environment, *words)
+    assert "Validation complete" in run(environment, *words, "--c")
+    (tmp_path / "in").mkdir()
+    for file in Path(environment["nnUNet_raw"], "Dataset137_BraTS2021", "imagesTr").glob("BraTS2021_00000*"):
+        (tmp_path / "in" / file.name).symlink_to(file)
+    model = (
+        "-d",
+        "137",
+        "-c",
+        "3d_fullres",
+        "-f",
+        "0",
+        "-tr",
+        "BraTSResUNetVAETrainer",
+        "-p",
+        "Tiny",
+        "-device",
+        "cpu",
+    )
+    files = ("-i", str(tmp_path / "in"), "-o")
+    run(environment, "nnUNetv2_predict", *files, str(tmp_path / "stock"), *model, "-npp", "1", "-nps", "1")
+    run(environment, "resunet-ds", "predict", *files, str(tmp_path / "ours"), *model)
+    sizes = {sitk.ReadImage(str(tmp_path / name / "BraTS2021_00000.nii.gz")).GetSize() for name in ("stock", "ours")}
+    assert sizes == {(36, 40, 34)}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

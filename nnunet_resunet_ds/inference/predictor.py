@@ -199,8 +199,22 @@ class Predictor:
             may_compile=not whole,  # each case would be another shape to compile for
             say=say,
         )
-        strides = model.configuration.network_arch_init_kwargs["strides"] if whole else None
+        strides = _strides(model) if whole else None
         return forward, SlidingWindow(forward, model.n_regions, model.patch_size, axes, self.average, strides)
+
+
+def _strides(model: Model) -> list[list[int]]:
+    """Return the strides of a U-Net's stages.
+
+    Raises:
+        InputError: it is none, so how far a whole volume has to be padded is not known.
+    """
+    strides: list[list[int]] | None = model.configuration.network_arch_init_kwargs.get("strides")
+    if strides is None:
+        name = model.configuration.network_arch_class_name.rpartition(".")[2]
+        msg = f"{model.folder}: {name} sees patches only; predict with overlapping tiles (without --tiles whole)"
+        raise InputError(msg)
+    return strides
 
 
 def chosen_device(device: torch.device | str | None) -> torch.device:
