@@ -15,6 +15,8 @@ SECTION = "resunet_ds"
 
 AUTO, FP32, BF16, FP16 = PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_PLATEAU_FACTOR = 0.99
+MAX_SEED = 2**31
+"""So that a rank can be added to it; NumPy takes up to 2³² - 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,9 @@ class Recipe:
     """One weight a region, in the order of dataset.json; None is equal weights."""
     precision: str = AUTO
     """Of convolutions: see `nnunet_resunet_ds.precision`."""
+    seed: int | None = None
+    """Of the initial weights, and of the order of data where it is loaded in the same process (``nnUNet_n_proc_DA=0``);
+    None is another one each time, as in nnU-Net."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "val_iterations_per_epoch"):
@@ -58,6 +63,8 @@ class Recipe:
         check_choice(f"{SECTION}: precision", self.precision, PRECISIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)
         check_number(f"{SECTION}: gamma", self.gamma)
+        if self.seed is not None:
+            check_whole_number(f"{SECTION}: seed", self.seed, at_least=0, at_most=MAX_SEED)
         if self.region_weights is not None:
             for weight in self.region_weights:
                 check_positive(f"{SECTION}: each of region_weights", weight)

@@ -1,5 +1,6 @@
 """The trainer behind ``-tr ResUNetDSTrainer``."""
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -100,6 +101,12 @@ class ResUNetDSTrainer(ResumableTrainer):
     def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a plans file, as this trainer reads it."""
         return Recipe.from_plans(plans)
+
+    def initialize(self) -> None:
+        """Make network and optimiser as nnU-Net does, from the recipe's seed where there is one."""
+        if self.recipe.seed is not None:
+            _sow(self.recipe.seed + self.local_rank)
+        super().initialize()
 
     # ---- what nnU-Net asks for ----
 
@@ -231,6 +238,13 @@ class ResUNetDSTrainer(ResumableTrainer):
             )
             write_table(Path(self.output_folder, TABLE), losses, dice, total)
             add_heads_panel(Path(self.output_folder, "progress.png"), losses, dice)
+
+
+def _sow(seed: int) -> None:
+    """Seed every generator that training draws from in this process."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def _check_data(

@@ -204,3 +204,14 @@ def test_data_that_the_salient_channel_would_not_bear_is_theirs_to_train(dataset
     with pytest.raises(InputError):
         trainer(dataset, plans)
     trainer(dataset, plans, kind=BraTSUNetTrainer)
+
+
+@pytest.mark.parametrize("name", ["BraTSAttentionUNetTrainer", "ResUNetDSTrainer"])
+def test_a_seed_gives_the_same_weights_and_no_seed_others(dataset, name):
+    def weights(**recipe):
+        made = initialized(dataset, plans_for(dataset, name, **recipe), kind_of(name))
+        return torch.cat([parameter.flatten() for parameter in made.network.parameters()])
+
+    assert torch.equal(weights(seed=3), weights(seed=3))
+    assert not torch.equal(weights(seed=3), weights(seed=4))
+    assert not torch.equal(weights(), weights())

@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (name, convert, text) in _RECIPE_FLAGS.items():
         default = getattr(Recipe, name)
         recipe.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{text} (default: {default:g})")
+    recipe.add_argument(
+        "--seed", type=int, metavar="N", help="of the initial weights (default: another one each time, as in nnU-Net)"
+    )
     recipe.add_argument("--region-weights", type=float, nargs="+", metavar="W", help="one a region (default: equal)")
     recipe.add_argument(
         "--precision",
@@ -70,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the plans and say what was chosen."""
-    settings = [*(name for name, _, _ in _RECIPE_FLAGS.values()), "region_weights", "precision"]
+    settings = [*(name for name, _, _ in _RECIPE_FLAGS.values()), "region_weights", "precision", "seed"]
     recipe = {name: getattr(options, name) for name in settings if getattr(options, name) is not None}
     path, adapted = plan(
         options.dataset_id,
