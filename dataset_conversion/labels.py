@@ -1,6 +1,6 @@
 """Translating label values between an edition and nnU-Net, and counting them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +47,15 @@ def unknown_labels(path: Path, values: NDArray[np.integer], counts: Mapping[int,
     if sum(counts.values()) == values.size:
         return []
     unknown = sorted(set(np.unique(values).tolist()) - set(edition.tissues))
-    known = ", ".join(map(str, sorted(edition.tissues)))
-    shown = ", ".join(map(str, unknown[:MAX_VALUES_SHOWN])) + (" …" if len(unknown) > MAX_VALUES_SHOWN else "")
     return [
-        f"{path}: label values {shown} are not among {edition.title}'s {known}; "
+        f"{path}: label values {listed(unknown)} are not among {edition.title}'s {listed(sorted(edition.tissues))}; "
         "name the right edition with --edition, describe it with --edition-file, or mend the label map"
     ]
+
+
+def listed(values: Sequence[int]) -> str:
+    """Return label values for a message, the first few of many."""
+    return ", ".join(map(str, values[:MAX_VALUES_SHOWN])) + (" …" if len(values) > MAX_VALUES_SHOWN else "")
 
 
 def tissue_voxels(counts: Mapping[int, int], edition: Edition) -> dict[str, int]:

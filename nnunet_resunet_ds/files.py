@@ -38,6 +38,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_output_file(path: Path, ending: str) -> None:
+    """Refuse what cannot become a file, before any work is done for it.
+
+    Args:
+        path: of the file to write.
+        ending: that its name must have, so that no input is written over by a slip.
+
+    Raises:
+        InputError: another ending, a folder by that name, or no folder above it.
+    """
+    if path.suffix.lower() != ending:
+        msg = f"{path}: give a name that ends in {ending}"
+        raise InputError(msg)
+    if path.is_dir():
+        msg = f"{path}: is a folder; give the name of a file in it"
+        raise InputError(msg)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        msg = f"{path}: cannot be made, as {above} is a file"
+        raise InputError(msg)
+
+
 def remove_half_written(path: Path) -> None:
     """Remove what killed processes left of a file that they were writing with `replacing`."""
     for file in path.parent.glob(f".????????.{glob.escape(path.name)}"):

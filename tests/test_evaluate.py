@@ -69,7 +69,7 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
     assert summary["std"] == pytest.approx(dice.std(ddof=1))
     assert [summary[name] for name in ("q1", "median", "q3")] == pytest.approx(np.quantile(dice, (0.25, 0.5, 0.75)))
     assert summary["ci_low"] <= summary["mean"] <= summary["ci_high"]
-    assert read_metrics(json_file) == ("brats2023-gli", content["cases"])
+    assert read_metrics(json_file) == (PROTOCOLS["brats2023-gli"], content["cases"])
     rows = list(csv.DictReader(csv_file.open()))
     assert len(rows) == (len(NAMES) + 8) * 3
     row = next(row for row in rows if (row["case"], row["region"]) == (NAMES[1], "WT"))
@@ -79,7 +79,7 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
     )
     printed = capsys.readouterr().out
     assert f"ET      {summary['mean']:.4f}" in printed
-    assert "Lesion-wise HD95" in printed and "nothing beside them says otherwise" in printed
+    assert "Lesion-wise HD95" in printed and "nothing beside them says what they are" in printed
 
 
 def test_one_pair_of_files_of_other_names(folders, tmp_path, capsys):
@@ -105,8 +105,40 @@ def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, t
         assert evaluate(reference, labels).cases == expected
         assert evaluate(reference, labels, prediction_labels="protocol").cases != expected
         (labels / file).unlink()
-    (tmp_path / "dataset.json").write_text(json.dumps(REGIONS_JSON))  # above labelsTr
-    assert evaluate(reference, labels, reference_labels="protocol").cases == expected
+    validation = tmp_path / "model" / "fold_0" / "validation"
+    for folder, above in ((tmp_path / "labelsTr", tmp_path), (validation, tmp_path / "model")):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        labels.rename(folder)
+        (above / "dataset.json").write_text(json.dumps(REGIONS_JSON))
+        labels = folder
+        assert evaluate(reference, labels).cases == expected
+    labels.rename(tmp_path / "sub")  # beside a dataset.json, and none of nnU-Net's folders
+    assert find_label_maps(tmp_path / "sub").labels == "protocol"
+
+
+def test_it_warns_where_one_side_alone_is_declared(folders, capsys):
+    (folders[1] / "run.json").write_text(json.dumps({"labels": "2023-gli"}))
+    assert run("-ref", folders[0], "-pred", folders[1]) == 0
+    assert f"warning: {folders[0]}: nothing tells its label values" in capsys.readouterr().out
+
+
+def test_a_case_twice_below_a_raw_folder_is_refused_unless_it_is_a_copy(cohort, tmp_path, capsys):
+    file = find_label_maps(cohort).files[CASES[0]]
+    copy = cohort / "again" / CASES[0] / file.name
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(file.read_bytes())
+    assert run("-ref", cohort, "-pred", cohort) == 0
+    write(copy, np.zeros((6, 7, 8), np.uint8))
+    assert run("-ref", cohort, "-pred", cohort) == 2
+    assert "is of the same case; remove one" in capsys.readouterr().err
+
+
+def test_gross_target_volumes_are_found_by_their_name(tmp_path):
+    name = "BraTS-MEN-RT-0001-1"
+    write(tmp_path / "ref" / name / f"{name}_gtv.nii.gz", blobs(0).clip(0, 1), spacing=SPACING)
+    write(tmp_path / "pred" / f"{name}.nii.gz", blobs(0).clip(0, 1), spacing=SPACING)
+    found = evaluate(tmp_path / "ref", tmp_path / "pred", "brats2024-menrt")
+    assert found.cases[name]["GTV"]["dice"] == 1
 
 
 def test_plain_labels_in_dataset_json_are_not_taken_for_regions(folders):
@@ -162,6 +194,10 @@ BAD = {
     "affine": (lambda path: write(path, blobs(0), origin=(3, 0, 0), spacing=SPACING), "origin"),
     "spacing": (lambda path: write(path, blobs(0)), "spacing"),
     "labels": (lambda path: write(path, blobs(0) * 2, spacing=SPACING), "label values 4, 6"),
+    "image": (
+        lambda path: write(path, np.arange(14 * 12 * 10, dtype=np.int16).reshape(14, 12, 10), spacing=SPACING),
+        "4, 5, 6, 7, 8, 9, 10, 11 …",
+    ),
     "floats": (lambda path: write(path, blobs(0) / np.float32(2), spacing=SPACING), "not whole numbers"),
 }
 
@@ -224,6 +260,10 @@ def test_what_leaves_nothing_to_evaluate_says_so(change, message, folders, capsy
         (("--pred-labels", "2077"), "choose from protocol, nnunet, 2017"),
         (("--pred-labels", "2024-gli"), "have no counterpart"),
         (("--compare", "missing"), "missing: no such"),
+        (("-o", "metrics.txt"), "ends in .json"),
+        (("-o", "."), "ends in .json"),
+        (("--csv", "metrics.json"), "ends in .csv"),
+        (("-np", "0"), "at least 1"),
     ],
 )
 def test_wrong_options_are_explained(arguments, message, folders, capsys):
@@ -235,13 +275,16 @@ def test_wrong_options_are_explained(arguments, message, folders, capsys):
 def test_comparison_with_another_system(folders, tmp_path, capsys):
     reference, prediction = folders
     output = tmp_path / "metrics.json"
+    assert run("-ref", reference, "-pred", prediction, "--compare", prediction) == 2
+    assert "compared with itself" in capsys.readouterr().err
     assert run("-ref", reference, "-pred", prediction, "--compare", reference, "-o", output) == 0
     comparison = json.loads(output.read_text())["comparison"]
     of_et = comparison["differences"][str(reference)]["ET"]["lesion_dice"]
     ours = [case["ET"]["lesion_dice"] for case in read_metrics(output)[1].values()]
     assert of_et["mean"] == pytest.approx(np.mean(ours) - 1)
     assert comparison["mean_ranks"][str(reference)] < comparison["mean_ranks"][str(prediction)]
-    assert f"minus {reference}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"minus {reference}" in printed and printed.count("label maps with the values of") == 3
 
 
 def metrics(*values):

@@ -1,6 +1,9 @@
 """What stands in the report, without a browser: pictures, figures, flags, escaping, and bad input."""
 
+import argparse
 import base64
+import gzip
+import inspect
 import io
 import json
 import re
@@ -12,6 +15,7 @@ from PIL import Image
 from reports import CASES, SHAPE, SPACING, make_cohort, make_images, tumour
 
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.commands import report
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.report import write_report
 from nnunet_resunet_ds.report.cohort import worst_first
@@ -198,6 +202,7 @@ def test_metrics_of_evaluate_are_taken_as_they_are(cohort, tmp_path):
     metrics, page = tmp_path / "metrics.json", tmp_path / "report.html"
     compared = ("-ref", cohort / "raw", "-pred", cohort / "labels")
     assert main(["evaluate", *map(str, compared), "-o", str(metrics), "--protocol", "brats2021"]) == 0
+    assert run("-i", cohort / "raw", *compared, "--metrics", metrics, "-o", page, "--protocol", "brats2023-gli") == 2
     content = json.loads(metrics.read_text())
     content["cases"][CASES[0]]["WT"]["dice"] = 0.123
     metrics.write_text(json.dumps(content))
@@ -205,6 +210,75 @@ def test_metrics_of_evaluate_are_taken_as_they_are(cohort, tmp_path):
     data = data_of(page)
     assert next(case for case in data["cases"] if case["name"] == CASES[0])["values"]["WT"]["dice"] == 0.123
     assert "lesion_dice" not in data["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["cases"].pop(CASES[1]), f"has nothing on 1 of 3 cases, such as {CASES[1]}"),
+        (lambda content: content["cases"][CASES[0]].pop("ET"), "is not what resunet-ds evaluate writes"),
+        (lambda content: content["cases"][CASES[0]]["ET"].pop("reference_volume"), "is not what resunet-ds evaluate"),
+        (lambda content: content.pop("protocol"), "is not what resunet-ds evaluate writes"),
+    ],
+)
+def test_metrics_that_do_not_fit_are_refused(change, message, cohort, tmp_path, capsys):
+    metrics = tmp_path / "metrics.json"
+    compared = ("-ref", cohort / "raw", "-pred", cohort / "labels")
+    assert main(["evaluate", *map(str, compared), "-o", str(metrics)]) == 0
+    content = json.loads(metrics.read_text())
+    change(content)
+    metrics.write_text(json.dumps(content))
+    assert run("-i", cohort / "raw", *compared, "--metrics", metrics, "-o", tmp_path / "report.html") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_labels_are_checked_without_a_reference_too(tmp_path, capsys):
+    folder = make_cohort(tmp_path)
+    (folder / "labels" / "run.json").unlink()
+    write(folder / "labels" / f"{CASES[0]}.nii.gz", np.full(SHAPE, 4, np.uint8), spacing=SPACING)
+    assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", tmp_path / "report.html") == 2
+    printed = capsys.readouterr()
+    assert "label values 4 are not among BraTS 2023 GLI's" in printed.err
+    assert "prediction: 3 label maps with the values of BraTS 2023 GLI" in printed.out
+
+
+def test_what_a_placed_prediction_contradicts_is_refused_and_what_has_no_place_follows_the_images(tmp_path):
+    import SimpleITK as sitk
+
+    folder = make_cohort(tmp_path, CASES[:1])
+    page, path = tmp_path / "report.html", folder / "labels" / f"{CASES[0]}.nii.gz"
+    write_report([folder / "raw"], folder / "labels", page)
+    expected = data_of(page, "pictures-0")
+    image = sitk.ReadImage(str(path))
+    image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+    assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page) == 2
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[252:256] = bytes(4)  # qform_code and sform_code: it lies nowhere
+    path.write_bytes(gzip.compress(bytes(content)))
+    write_report([folder / "raw"], folder / "labels", page)
+    assert data_of(page, "pictures-0")["images"] == expected["images"]
+
+
+def test_a_single_file_and_a_case_without_images_have_what_they_can(cohort, tmp_path):
+    page = tmp_path / "report.html"
+    write_report([cohort / "raw"], cohort / "labels" / f"{CASES[0]}.nii.gz", page, prediction_labels="nnunet")
+    assert [case["name"] for case in data_of(page)["cases"]] == [CASES[0]]
+    folder = make_cohort(tmp_path / "b")
+    (folder / "raw" / CASES[1] / f"{CASES[1]}_t2.nii.gz").unlink()
+    written = write_report([folder / "raw"], folder / "labels", page, reference=folder / "raw", skip_invalid=True)
+    worst = data_of(page)["cases"][0]
+    assert worst["name"] == CASES[1] and worst["values"]["WT"]["dice"] < 0.7 and "T2" in worst["problem"]
+    assert "T2" in written.problems[0] and 'id="pictures-0"' not in page.read_text()
+
+
+def test_what_the_command_says_of_defaults_is_so():
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    defaults = {action.dest: action.default for action in parser._actions}
+    signature = inspect.signature(write_report).parameters
+    for name in ("quality", "max_viewers", "title"):
+        assert defaults[name] == signature[name].default
 
 
 def test_another_orientation_is_turned_for_display(tmp_path):
@@ -239,7 +313,7 @@ def test_a_case_that_cannot_be_shown_is_named_and_left_out_where_asked(break_it,
     errors = capsys.readouterr().err
     assert message in errors and "--skip-invalid" in errors and "Traceback" not in errors and not page.exists()
     assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page, "--skip-invalid") == 0
-    assert "left out" in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert len(data_of(page)["cases"]) >= 2
 
 
@@ -248,6 +322,7 @@ def test_a_case_that_cannot_be_shown_is_named_and_left_out_where_asked(break_it,
     [
         (("--metrics", "gone.json"), "gone.json: no such file"),
         (("--quality", "0"), "quality"),
+        (("-o", "labels.nii.gz"), "ends in .html"),
         (("--max-viewers", "-1"), "max_viewers"),
         (("-ref", "gone"), "gone: no such file or folder"),
         (("--protocol", "brats1999"), "choose from"),

@@ -95,7 +95,9 @@ def test_the_worst_is_first_and_columns_sort_both_ways(browser):
     browser.find_element(By.XPATH, heading.format("WT")).click()
     values = [float(cell.text) for cell in browser.find_elements(By.CSS_SELECTOR, "#cases tbody td:nth-child(2)")]
     assert values == sorted(values) and len(set(values)) == 3
-    browser.execute_script("table.sorting = { column: null, ascending: true }; table.draw()")
+    browser.find_element(By.XPATH, heading.format("WT")).send_keys(Keys.ENTER)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)  # it keeps the focus
+    assert rows(browser)[0] == CASES[1] and "the worst first" in by_id(browser, "count").text
 
 
 def test_the_metric_can_be_chosen(browser):
@@ -105,13 +107,15 @@ def test_the_metric_can_be_chosen(browser):
     before = cells()
     Select(by_id(browser, "metric")).select_by_visible_text("HD95 (mm)")
     assert cells() != before
-    Select(by_id(browser, "metric")).select_by_visible_text("Dice")
+    Select(by_id(browser, "metric")).select_by_visible_text("Lesions found")
+    assert cells() == ["1"] * 3
+    Select(by_id(browser, "metric")).select_by_visible_text("Lesion-wise Dice")
     assert cells() == before
 
 
 def test_cases_can_be_found_by_name_and_flag(browser):
     by_id(browser, "filter").send_keys(CASES[2][-3:])
-    assert rows(browser) == [CASES[2]] and by_id(browser, "count").text == "1 of 3 cases"
+    assert rows(browser) == [CASES[2]] and by_id(browser, "count").text.startswith("1 of 3 cases")
     by_id(browser, "filter").clear()
     by_id(browser, "filter").send_keys("enhancing")
     assert len(rows(browser)) == 3
@@ -212,6 +216,31 @@ def test_keys_step_through_slices_and_cases(viewer):
     press(viewer, "b")
     wait(lambda: viewer.execute_script("return !!viewer.volumes"))
     assert by_id(viewer, "viewer-title").text == first and pixels(viewer) == start
+
+
+def test_keys_work_after_a_click_on_a_button_that_another_case_replaces(viewer):
+    viewer.find_elements(By.CSS_SELECTOR, "#modalities button")[1].click()
+    first = by_id(viewer, "viewer-title").text
+    press(viewer, "n")
+    wait(lambda: viewer.execute_script("return !!viewer.volumes"))
+    press(viewer, "b")
+    assert by_id(viewer, "viewer-title").text == first
+    wait(lambda: viewer.execute_script("return !!viewer.volumes"))
+    press(viewer, "4")
+
+
+def test_a_trackpad_needs_several_small_steps_for_a_slice(viewer):
+    def roll(delta):
+        viewer.execute_script(
+            "document.getElementById('plane-axial')"
+            f".dispatchEvent(new WheelEvent('wheel', {{deltaY: {delta}, cancelable: true}}))"
+        )
+        return int(by_id(viewer, "slice-axial").get_attribute("value"))
+
+    viewer.execute_script("viewer.wheel = 0")
+    start = roll(30)
+    assert roll(30) == start and roll(30) == start + 1
+    assert roll(-200) == start - 1
 
 
 def test_a_case_without_pictures_says_so(viewer):

@@ -11,10 +11,12 @@ Examples:
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import check_output_file
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.cohort import Evaluation
@@ -52,7 +54,6 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how label maps are to be read."""
     parser.add_argument(
         "--protocol",
-        default="brats2023-gli",
         help="brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
         "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
     )
@@ -64,20 +65,32 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
-    from nnunet_resunet_ds.evaluation.protocols import protocol_named
+    from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
     from nnunet_resunet_ds.evaluation.text_table import summary_lines
 
-    protocol = protocol_named(options.protocol)
-    pairs = {path: _pairs(options, path) for path in dict.fromkeys([options.prediction, *options.compare])}
-    _introduce(pairs[options.prediction], protocol)
+    for path, ending in ((options.output, ".json"), (options.csv, ".csv")):
+        if path:
+            check_output_file(path, ending)
+    protocol = protocol_named(options.protocol or DEFAULT)
+    if options.prediction.resolve() in [other.resolve() for other in options.compare]:
+        msg = f"{options.prediction}: is compared with itself; give predictions of another system with --compare"
+        raise InputError(msg)
+    pairs = {path: _pairs(options, path) for path in (options.prediction, *options.compare)}
+    _introduce(list(pairs.values()), protocol)
     evaluations = {path: _evaluate(options, of_path, protocol) for path, of_path in pairs.items()}
     evaluation = evaluations[options.prediction]
     print("\n".join(["", *summary_lines(evaluation)]))
-    comparison = _compare(evaluations, protocol) if options.compare else {}
-    files = {"reference": str(options.reference), "prediction": str(options.prediction)}
+    more: dict[str, object] = {
+        "reference": str(options.reference),
+        "prediction": str(options.prediction),
+        "reference_labels": pairs[options.prediction].reference.labels,
+        "prediction_labels": pairs[options.prediction].prediction.labels,
+    }
+    if options.compare:
+        more |= _compare(evaluations, protocol)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_metrics(evaluation, options.output, files | comparison)
+        write_metrics(evaluation, options.output, more)
         print(f"wrote {options.output}")
     if options.csv:
         options.csv.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +110,13 @@ def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":
     )
 
 
-def _introduce(pairs: "Pairs", protocol: "Protocol") -> None:
+def _introduce(systems: "Sequence[Pairs]", protocol: "Protocol") -> None:
     """Say how the label values are read, and what is left out."""
-    for name, maps in (("reference", pairs.reference), ("prediction", pairs.prediction)):
-        labels = {"protocol": protocol.title, "nnunet": "nnU-Net"}.get(maps.labels, f"edition {maps.labels}")
-        print(f"{name}: {len(maps.files)} label maps with the values of {labels}, {maps.reason}")
-    for line in pairs.unpaired:
-        print(f"warning: {line}")
+    print(f"reference: {systems[0].reference.described(protocol)}")
+    for pairs in systems:
+        print(f"{pairs.prediction.source}: {pairs.prediction.described(protocol)}")
+        for line in pairs.warnings:
+            print(f"warning: {line}")
 
 
 def _evaluate(options: argparse.Namespace, pairs: "Pairs", protocol: "Protocol") -> "Evaluation":

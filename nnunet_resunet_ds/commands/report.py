@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-viewers", type=int, default=100, metavar="N", help="cases with pictures, the worst first (default: 100)"
     )
     parser.add_argument("--title", default="Brain-tumour segmentation", help="of the page")
-    parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be shown")
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="go on without what cannot be shown: a case, its pictures or its scores",
+    )
     parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
     add_edition_arguments(parser)
 
@@ -68,9 +72,10 @@ def run(options: argparse.Namespace) -> None:
         title=options.title,
         skip_invalid=options.skip_invalid,
         n_threads=options.n_threads,
+        say=print,
     )
     for problem in written.problems:
-        print(f"warning: left out: {problem}")
+        print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)
     size = options.output.stat().st_size / 1e6
     print(f"wrote {options.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")

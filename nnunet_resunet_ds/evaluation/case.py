@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_conversion.labels import listed
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.box import box_around
 from nnunet_resunet_ds.evaluation.dice import Mask, Overlap, overlap
@@ -16,6 +17,8 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 
 Values = NDArray[np.generic]
 LabelValues = NDArray[np.integer]
+MAX_LABEL = 2**31
+"""Beyond it is no label, infinity among others."""
 Metrics = dict[str, dict[str, float]]
 """Region → metric → value."""
 
@@ -89,7 +92,7 @@ class _Case:
             "specificity": counts.specificity(),
             **(self._lesion_metrics(region, hd95) if self._protocol.is_lesion_wise else {}),
             "reference_volume": counts.reference * self._voxel_volume,
-            "prediction_volume": np.count_nonzero(whole) * self._voxel_volume,
+            "prediction_volume": int(np.count_nonzero(whole)) * self._voxel_volume,
         }
 
     def _lesion_metrics(self, region: str, region_hd95: float) -> dict[str, float]:
@@ -143,28 +146,33 @@ def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelVa
     Raises:
         InputError: it has fractions, or labels that the protocol does not have.
     """
+    values = np.asarray(values)
     if values.dtype == bool:
         values = values.view(np.uint8)
     if not np.issubdtype(values.dtype, np.integer):
-        whole = np.nan_to_num(values).astype(np.int64)
-        if not np.array_equal(whole, values):
-            msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
-            raise InputError(msg)
-        values = whole
+        values = _whole_numbers(values, name)
     known = {0, *(label for rule in protocol.regions.values() for label in rule.labels)}
     unknown = sorted(set(np.unique(values[values != 0]).tolist()) - known)
     if unknown:
         msg = (
-            f"{name}: label values {', '.join(map(str, unknown))} are not among {protocol.title}'s "
-            f"{', '.join(map(str, sorted(known)))}; choose another protocol, or say what the values are"
+            f"{name}: label values {listed(unknown)} are not among {protocol.title}'s {listed(sorted(known))}; "
+            "choose another protocol, or say what the values are"
         )
         raise InputError(msg)
     return values
 
 
+def _whole_numbers(values: NDArray[Any], name: str) -> LabelValues:
+    is_real = np.issubdtype(values.dtype, np.floating)
+    if not is_real or not np.array_equal(values, np.rint(values)) or np.abs(values).max(initial=0) > MAX_LABEL:
+        msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
+        raise InputError(msg)
+    return values.astype(np.int64)
+
+
 def _check_geometry(reference: Values, prediction: Values, spacing: Sequence[float]) -> None:
-    if reference.ndim != 3 or reference.shape != prediction.shape:
-        msg = f"label maps must be 3-D and of one shape; got {reference.shape} and {prediction.shape}"
+    if reference.ndim != 3 or reference.shape != prediction.shape or not reference.size:
+        msg = f"label maps must be 3-D, not empty and of one shape; got {reference.shape} and {prediction.shape}"
         raise InputError(msg)
     if len(spacing) != 3 or not all(np.isfinite(length) and length > 0 for length in spacing):
         msg = f"spacing must be three lengths in mm; got {tuple(spacing)}"

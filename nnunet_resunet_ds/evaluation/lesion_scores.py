@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from nnunet_resunet_ds.evaluation.dice import Mask
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
@@ -95,10 +96,8 @@ def score_lesions(
     counts = _counts(reference, rule, voxel_volume)
     missed = counts & ~matching.is_matched
     found = np.flatnonzero(counts & matching.is_matched)
-    distances = [
-        region_hd95 if _is_all(number, matching, prediction) else hd95(*_masks(number, reference, prediction, matching))
-        for number in map(int, found)
-    ]
+    pairs = _Pairs(reference, prediction, matching)
+    distances = [region_hd95 if pairs.is_all(number) else hd95(*pairs.masks(number)) for number in map(int, found)]
     n_false = matching.n_false if false_lesions_count else 0
     n = int(counts.sum()) + n_false
     return LesionScore(
@@ -116,17 +115,31 @@ def _counts(reference: Lesions, rule: RegionRule, voxel_volume: float) -> Mask:
     return counts
 
 
-def _is_all(number: int, matching: Matching, prediction: Lesions) -> bool:
-    """Tell whether a reference lesion and what matches it are all that there is."""
-    return bool(
-        matching.reference_sizes[number] == matching.reference_sizes.sum()
-        and matching.matched_sizes[number] == prediction.sizes.sum()
-    )
+class _Pairs:
+    """Each reference lesion, and all that matches it, in the box around both."""
 
+    def __init__(self, reference: Lesions, prediction: Lesions, matching: Matching) -> None:
+        self._reference, self._prediction, self._matching = reference, prediction, matching
+        self._boxes = ndimage.find_objects(reference.labels)
+        self._predicted_boxes = ndimage.find_objects(prediction.labels)
 
-def _masks(number: int, reference: Lesions, prediction: Lesions, matching: Matching) -> tuple[Mask, Mask]:
-    """Return a reference lesion and all that matches it."""
-    return reference.labels == number, matching.meets[number][prediction.labels]
+    def is_all(self, number: int) -> bool:
+        """Tell whether a lesion and what matches it are all that there is."""
+        matching = self._matching
+        return bool(
+            matching.reference_sizes[number] == matching.reference_sizes.sum()
+            and matching.matched_sizes[number] == self._prediction.sizes.sum()
+        )
+
+    def masks(self, number: int) -> tuple[Mask, Mask]:
+        """Return a lesion and all that matches it."""
+        matched = self._matching.meets[number]
+        boxes = [self._boxes[number - 1], *(self._predicted_boxes[other - 1] for other in np.flatnonzero(matched))]
+        box = tuple(
+            slice(min(side.start for side in sides), max(side.stop for side in sides))
+            for sides in zip(*boxes, strict=True)
+        )
+        return self._reference.labels[box] == number, matched[self._prediction.labels[box]]
 
 
 class ReferenceLesions:

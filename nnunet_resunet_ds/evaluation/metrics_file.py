@@ -11,6 +11,7 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import Evaluation
+from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.summary import Statistics, summarise
 from nnunet_resunet_ds.files import read_json, replacing, write_json
 
@@ -41,7 +42,7 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
     write_json(_with_nulls(content), path)
 
 
-def read_metrics(path: Path) -> tuple[str, dict[str, Metrics]]:
+def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
     """Read the protocol and the metrics of every case from ``metrics.json``; null becomes not a number.
 
     Raises:
@@ -49,16 +50,21 @@ def read_metrics(path: Path) -> tuple[str, dict[str, Metrics]]:
     """
     content = read_json(path)
     try:
-        return str(content["protocol"]), {
+        protocol = protocol_named(content["protocol"])
+        return protocol, {
             case: {
-                region: {name: math.nan if value is None else float(value) for name, value in metrics.items()}
-                for region, metrics in regions.items()
+                region: {name: _number(regions[region][name]) for name in protocol.metrics}
+                for region in protocol.regions
             }
             for case, regions in content["cases"].items()
         }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: is not what resunet-ds evaluate writes; give its -o file"
+        msg = f"{path}: is not what resunet-ds evaluate writes ({type(error).__name__}: {error}); give its -o file"
         raise InputError(msg) from error
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def write_table(evaluation: Evaluation, path: Path) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.evaluation.case import label_values
+from nnunet_resunet_ds.evaluation.case import LabelValues, label_values
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
@@ -34,6 +35,16 @@ class Pairs:
     prediction: LabelMaps
     unpaired: list[str]
     """A line about the references without prediction, and one about the predictions without reference."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what to tell the user before the numbers."""
+        told = [maps for maps in (self.reference, self.prediction) if maps.is_declared]
+        if len(told) != 1:
+            return self.unpaired
+        (other,) = (maps for maps in (self.reference, self.prediction) if not maps.is_declared)
+        line = f"{other.source}: nothing tells its label values; say what they are with --ref-labels or --pred-labels"
+        return [line, *self.unpaired]
 
 
 @dataclass(frozen=True)
@@ -104,22 +115,38 @@ def load_pair(pair: Pair, pairs: Pairs, protocol: Protocol) -> LoadedPair:
     Raises:
         InputError: a file cannot be read, they are not on one grid, or there are values that the protocol lacks.
     """
-    first, reference = read_labels(pair.reference)
-    second, prediction = read_labels(pair.prediction)
-    both_placed = has_place(first) and has_place(second)
-    difference = geometry_difference(second, first, voxels_only=not both_placed)
+    first, reference = read_protocol_labels(pair.reference, pairs.reference.labels, protocol)
+    second, prediction = read_protocol_labels(pair.prediction, pairs.prediction.labels, protocol)
+    check_same_grid(second, pair.prediction, first, str(pair.reference))
+    return LoadedPair(reference.transpose(), prediction.transpose(), second.GetSpacing())
+
+
+def read_protocol_labels(path: Path, labels: str, protocol: Protocol) -> tuple[sitk.Image, LabelValues]:
+    """Read a label map (Z, Y, X) in the protocol's values, with where it lies.
+
+    Args:
+        path: of the file.
+        labels: what its values are, one of `LABELS`.
+        protocol: whose values are wanted.
+
+    Raises:
+        InputError: it cannot be read, or has values that the protocol lacks.
+    """
+    grid, values = read_labels(path)
+    return grid, label_values(to_protocol(values, labels, protocol, path), protocol, str(path))
+
+
+def check_same_grid(grid: sitk.Image, path: Path, other: sitk.Image, of: str) -> None:
+    """Refuse two images that do not lie on one grid; where either does not say where it lies, voxels alone count.
+
+    Raises:
+        InputError: naming ``path``, and what ``of`` names.
+    """
+    both_placed = has_place(grid) and has_place(other)
+    difference = geometry_difference(grid, other, voxels_only=not both_placed)
     if difference:
-        msg = f"{pair.prediction}: {difference} of {pair.reference}; predictions must be on the grid of the reference"
+        msg = f"{path}: {difference} of {of}; they must be on one grid"
         raise InputError(msg)
-    return LoadedPair(
-        _protocol_values(reference, pairs.reference.labels, protocol, pair.reference),
-        _protocol_values(prediction, pairs.prediction.labels, protocol, pair.prediction),
-        second.GetSpacing(),
-    )
-
-
-def _protocol_values(values: NDArray[np.integer], labels: str, protocol: Protocol, path: Path) -> NDArray[np.integer]:
-    return label_values(to_protocol(values, labels, protocol, path), protocol, str(path)).transpose()
 
 
 def _unpaired(one: LabelMaps, other: LabelMaps, line: str) -> Sequence[str]:

@@ -186,6 +186,11 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 
 
+def sorting_metric(protocol: Protocol) -> str:
+    """Return the metric that tells good cases from bad ones: the Dice that the challenge ranks by."""
+    return "lesion_dice" if protocol.is_lesion_wise else "dice"
+
+
 def protocol_named(name: str) -> Protocol:
     """Return one of `PROTOCOLS`.
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
+from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.image_cases import CaseSet, load_case
-from nnunet_resunet_ds.images import geometry_difference, read_labels
 from nnunet_resunet_ds.report.beside import Beside
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
@@ -39,6 +39,8 @@ class ReportCase:
     """What ``predict`` said of the images."""
     changes: list[str] = field(default_factory=list)
     """What each step of post-processing did."""
+    problem: str = ""
+    """Why there are no pictures, where there should be."""
     pictures: Pictures | None = None
 
 
@@ -74,10 +76,10 @@ class Sources:
 def build_case(
     name: str, sources: Sources, metrics: Mapping[str, Mapping[str, float]], *, with_pictures: bool
 ) -> ReportCase:
-    """Read a case and say everything of it.
+    """Read a case and say everything of it; where its images cannot be shown, the rest of it.
 
     Raises:
-        InputError: a file cannot be read, or they are not on one grid.
+        InputError: the prediction cannot be read, or has labels that the protocol lacks.
     """
     grid, prediction = _labels(name, PREDICTION, sources)
     spacing = grid.GetSpacing()
@@ -85,6 +87,12 @@ def build_case(
     protocol, beside = sources.protocol, sources.beside
     folders = {maps.files[name].parent: None for maps in sources.label_maps.values() if name in maps.files}
     in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else np.zeros_like(prediction)
+    pictures, problem = None, ""
+    if with_pictures:
+        try:
+            pictures = _pictures(name, sources, grid, prediction)
+        except InputError as error:
+            problem = str(error)
     return ReportCase(
         name,
         volumes={
@@ -95,28 +103,24 @@ def build_case(
         flags=flags(prediction, protocol, voxel_volume, beside.mean_probabilities(name, in_nnunet, *folders)),
         warnings=beside.warnings(name),
         changes=list(beside.changes.get(name, [])),
-        pictures=_pictures(name, sources, grid, prediction) if with_pictures else None,
+        problem=problem,
+        pictures=pictures,
     )
 
 
 def _pictures(name: str, sources: Sources, grid: sitk.Image, prediction: NDArray[np.integer]) -> Pictures:
     loaded = load_case(sources.raw_case(name), sources.images.edition, sources.images.channels)
-    difference = geometry_difference(grid, loaded.grid, voxels_only=True)
-    if difference:
-        path = sources.label_maps[PREDICTION].files[name]
-        msg = f"{path}: {difference} of the images; give those that it was predicted from with -i"
-        raise InputError(msg)
+    check_same_grid(grid, sources.label_maps[PREDICTION].files[name], loaded.grid, "the images")
     labels = {PREDICTION: prediction}
     for other in (REFERENCE, BEFORE):
         if other in sources.label_maps and name in sources.label_maps[other].files:
-            values = _labels(name, other, sources)[1]
-            if values.shape != prediction.shape:
-                msg = f"{sources.label_maps[other].files[name]}: is not on the grid of the prediction"
-                raise InputError(msg)
-            labels[other] = values
+            other_grid, labels[other] = _labels(name, other, sources)
+            check_same_grid(other_grid, sources.label_maps[other].files[name], loaded.grid, "the images")
     if BEFORE in labels and np.array_equal(labels[BEFORE], prediction):
         del labels[BEFORE]
-    turned, spacing = _as_displayed({**dict(zip(sources.images.channels, loaded.images, strict=True)), **labels}, grid)
+    turned, spacing = _as_displayed(
+        {**dict(zip(sources.images.channels, loaded.images, strict=True)), **labels}, loaded.grid
+    )
     return make_pictures(
         {modality: turned[modality] for modality in sources.images.channels},
         {which: turned[which] for which in labels},
@@ -128,9 +132,7 @@ def _pictures(name: str, sources: Sources, grid: sitk.Image, prediction: NDArray
 def _labels(name: str, which: str, sources: Sources) -> tuple[sitk.Image, NDArray[np.integer]]:
     """Read a label map (Z, Y, X) in the protocol's values."""
     maps = sources.label_maps[which]
-    path = maps.files[name]
-    grid, values = read_labels(path)
-    return grid, to_protocol(values, maps.labels, sources.protocol, path)
+    return read_protocol_labels(maps.files[name], maps.labels, sources.protocol)
 
 
 def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> tuple[dict[str, NDArray[Any]], Spacing]:

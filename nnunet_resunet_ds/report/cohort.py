@@ -1,7 +1,7 @@
 """From folders to the report: finding the cases, the worst first, reading them side by side, writing the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
-from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named, sorting_metric
+from nnunet_resunet_ds.files import check_output_file
 from nnunet_resunet_ds.image_cases import find_prediction_cases
 from nnunet_resunet_ds.report.beside import look_beside
 from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, ReportCase, Sources, build_case
@@ -33,7 +34,7 @@ class Written:
 
     cases: list[ReportCase]
     problems: list[str]
-    """A line for each case that could not be shown."""
+    """A line for each case of which something could not be shown."""
 
 
 def write_report(
@@ -44,7 +45,7 @@ def write_report(
     reference: Path | None = None,
     metrics: Path | None = None,
     before: Path | None = None,
-    protocol: str = DEFAULT,
+    protocol: str | None = None,
     prediction_labels: str | None = None,
     reference_labels: str | None = None,
     edition: str = "auto",
@@ -54,6 +55,7 @@ def write_report(
     title: str = "Brain-tumour segmentation",
     skip_invalid: bool = False,
     n_threads: int | None = None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> Written:
     """Write one HTML file about a folder of predictions.
 
@@ -64,7 +66,7 @@ def write_report(
         reference: folder of reference label maps; without it the report has volumes and flags, and no scores.
         metrics: what ``evaluate`` wrote about them; None: they are evaluated now.
         before: label maps before post-processing, to show what it changed.
-        protocol: to evaluate by, and whose regions are shown; that of ``metrics`` where it is given.
+        protocol: to evaluate by, and whose regions are shown; None is that of ``metrics``, or `DEFAULT`.
         prediction_labels: what the values are, see `find_label_maps`.
         reference_labels: the same.
         edition: of the images, see `detect_edition`.
@@ -72,12 +74,14 @@ def write_report(
         quality: of the pictures, 1 to 100.
         max_viewers: cases with pictures, the worst first.
         title: of the page.
-        skip_invalid: leave out cases that cannot be shown.
+        skip_invalid: go on without what cannot be shown: a case, its pictures or its scores.
         n_threads: cases at a time; None is the number of cores.
+        say: takes lines about how label maps are read and paired.
 
     Raises:
         InputError: nothing to show, or cases that cannot be shown.
     """
+    check_output_file(output, ".html")
     check_whole_number("quality", quality, at_least=1, at_most=100)
     check_whole_number("max_viewers", max_viewers, at_least=0)
     label_maps = {PREDICTION: find_label_maps(prediction, prediction_labels)}
@@ -85,10 +89,16 @@ def write_report(
         label_maps[REFERENCE] = find_label_maps(reference, reference_labels)
     if before:
         label_maps[BEFORE] = find_label_maps(before, prediction_labels)
-    scores = _read(metrics) if metrics else _evaluate(label_maps, protocol_named(protocol), n_threads)
+    scores = _read(metrics, protocol) if metrics else _evaluate(label_maps, protocol, n_threads)
+    for which, maps in label_maps.items():
+        say(f"{which}: {maps.described(scores.protocol)}")
+    for line in scores.warnings:
+        say(f"warning: {line}")
     case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
-    sources = Sources(scores.protocol, case_set, label_maps, look_beside(prediction), quality)
+    beside = look_beside(prediction if prediction.is_dir() else prediction.parent)
+    sources = Sources(scores.protocol, case_set, label_maps, beside, quality)
     names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
+    _check_scored(names, scores, metrics)
     shown = set(names[:max_viewers])
 
     def work(name: str) -> ReportCase | str:
@@ -99,10 +109,10 @@ def write_report(
 
     outcomes = for_each(names, work, "report", n_threads)
     cases = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-    problems = list(dict.fromkeys([*scores.problems, *(text for text in outcomes if isinstance(text, str))]))
+    problems = [outcome if isinstance(outcome, str) else outcome.problem for outcome in outcomes]
+    problems = list(dict.fromkeys(filter(None, [*scores.problems, *problems])))
     if problems and not (skip_invalid and cases):
-        n = f"{len(names) - len(cases)} of {len(names)} cases cannot be shown, {len(scores.problems)} not evaluated"
-        raise InputError("\n".join([*problems, f"{n}; leave them out with --skip-invalid"]))
+        raise InputError("\n".join([*problems, "have a report without these with --skip-invalid"]))
     write_page(cases, scores.protocol, title, output)
     return Written(cases, problems)
 
@@ -114,25 +124,38 @@ class _Scores:
     protocol: Protocol
     cases: Mapping[str, Metrics] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
-def _read(metrics: Path) -> _Scores:
-    name, cases = read_metrics(metrics)
-    return _Scores(protocol_named(name), cases)
+def _read(metrics: Path, protocol: str | None) -> _Scores:
+    found, cases = read_metrics(metrics)
+    if protocol not in (None, found.name):
+        msg = f"{metrics}: is of {found.name}, and {protocol} was asked for; evaluate again, or leave out --protocol"
+        raise InputError(msg)
+    return _Scores(found, cases)
 
 
-def _evaluate(label_maps: Mapping[str, LabelMaps], protocol: Protocol, n_threads: int | None) -> _Scores:
+def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, n_threads: int | None) -> _Scores:
     """Evaluate the predictions that have a reference."""
+    protocol = protocol_named(name or DEFAULT)
     if REFERENCE not in label_maps:
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, n_threads=n_threads)
-    return _Scores(protocol, evaluation.cases, evaluation.problems)
+    return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
+
+
+def _check_scored(names: Sequence[str], scores: _Scores, metrics: Path | None) -> None:
+    """Refuse metrics of other cases than the predictions'."""
+    unscored = [name for name in names if name not in scores.cases]
+    if metrics and unscored:
+        msg = f"{metrics}: has nothing on {len(unscored)} of {len(names)} cases, such as {unscored[0]}; evaluate again"
+        raise InputError(msg)
 
 
 def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:
     """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last."""
-    metric = "lesion_dice" if protocol.is_lesion_wise else "dice"
+    metric = sorting_metric(protocol)
 
     def mean(name: str) -> float:
         values = [region[metric] for region in scores.get(name, {}).values() if not math.isnan(region[metric])]

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.evaluation.protocols import VOLUMES, Protocol
+from nnunet_resunet_ds.evaluation.protocols import VOLUMES, Protocol, sorting_metric
 from nnunet_resunet_ds.evaluation.text_table import TITLES
 from nnunet_resunet_ds.files import replacing
 from nnunet_resunet_ds.report.case import ReportCase
@@ -21,6 +21,7 @@ from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distr
 
 # Okabe and Ito's colours, which colour-blind people tell apart, too.
 COLOURS = ("#009e73", "#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#e69f00")
+LESION_COUNTS = {"n_tp": "Lesions found", "n_fp": "False lesions", "n_fn": "Lesions missed"}
 N_SHOWN_AT_FIRST = 3
 """Regions whose contours the viewer begins with."""
 _SCRIPTS = ("table.js", "volume.js", "viewer.js", "page.js")
@@ -74,13 +75,15 @@ def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
     for region in list(protocol.regions)[:N_SHOWN_AT_FIRST]:
         if scored:
             dice, hd95 = (_column(cases, region, metric) for metric in ("dice", "hd95"))
-            yield Card(f"{region} Dice", f"{_mean(dice):.3f}", f"mean; median HD95 {_median(hd95):.1f} mm")
+            yield Card(
+                f"{region} Dice", _shown(_mean(dice), ".3f"), f"mean; median HD95 {_shown(_median(hd95), '.1f')} mm"
+            )
         else:
             volumes = [case.volumes[region] / 1000 for case in cases]
             yield Card(f"{region} volume", f"{_median(volumes):.1f} ml", "median")
     if scored and protocol.is_lesion_wise:
         means = [_mean(_column(cases, region, "lesion_dice")) for region in protocol.regions]
-        yield Card("Lesion-wise Dice", f"{_mean(means):.3f}", "mean over regions")
+        yield Card("Lesion-wise Dice", _shown(_mean(means), ".3f"), "mean over regions")
     yield Card("To look at", str(flagged), "cases with a flag")
 
 
@@ -110,8 +113,10 @@ def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | No
 def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, Any]:
     """Return what the scripts work on: regions, metrics, and every case without its pictures."""
     has_metrics = any(case.metrics for case in cases)
-    metrics = {name: title for name, title in TITLES.items() if name in protocol.metrics} if has_metrics else {}
+    titles = {**TITLES, **LESION_COUNTS}
+    metrics = {name: title for name, title in titles.items() if name in protocol.metrics} if has_metrics else {}
     return {
+        "sorted_by": sorting_metric(protocol) if has_metrics else "volume",
         "regions": [
             {
                 "name": name,
@@ -136,6 +141,7 @@ def _case_data(case: ReportCase) -> dict[str, Any]:
         "flags": case.flags,
         "warnings": case.warnings,
         "changes": case.changes,
+        "problem": case.problem,
     }
 
 
@@ -149,6 +155,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def _median(values: Sequence[float]) -> float:
     return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+
+def _shown(value: float, form: str) -> str:
+    return f"{value:{form}}" if math.isfinite(value) else "–"
 
 
 def _finite(value: float) -> float | None:

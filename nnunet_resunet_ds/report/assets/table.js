@@ -15,6 +15,10 @@ class CaseTable {
     this.flagged = document.getElementById("flagged");
     this.sorting = { column: null, ascending: true }; // null: as the report lists them, the worst first
     for (const [name, title] of Object.entries(data.metrics)) this.metric.append(new Option(title, name));
+    this.metric.value = data.sorted_by;
+    this.columns = ["Case", ...data.regions.map((region) => region.name), "Flags"];
+    this.headings = this.columns.map((column) => this.heading(column));
+    this.table.tHead.insertRow().append(...this.headings);
     this.filter.addEventListener("input", () => this.draw());
     for (const control of [this.metric, this.flagged]) control.addEventListener("change", () => this.draw());
     this.draw();
@@ -46,20 +50,23 @@ class CaseTable {
     return values[column]?.[this.metric.value] ?? null;
   }
 
+  /** Sort by a column: upwards, then downwards, then as at first. */
   sort(column) {
-    const again = this.sorting.column === column;
-    this.sorting = { column, ascending: again ? !this.sorting.ascending : true };
+    const { column: before, ascending } = this.sorting;
+    if (before !== column) this.sorting = { column, ascending: true };
+    else this.sorting = ascending ? { column, ascending: false } : { column: null, ascending: true };
     this.draw();
   }
 
   draw() {
-    const columns = ["Case", ...this.data.regions.map((region) => region.name), "Flags"];
-    const head = document.createElement("tr");
-    head.append(...columns.map((column) => this.heading(column)));
-    this.table.tHead.replaceChildren(head);
+    const { column, ascending } = this.sorting;
+    this.headings.forEach((heading, place) => {
+      heading.ariaSort = this.columns[place] !== column ? null : ascending ? "ascending" : "descending";
+    });
     const numbers = this.numbers;
-    this.table.tBodies[0].replaceChildren(...numbers.map((number) => this.row(number, columns)));
-    document.getElementById("count").textContent = `${numbers.length} of ${this.data.cases.length} cases`;
+    this.table.tBodies[0].replaceChildren(...numbers.map((number) => this.row(number)));
+    const order = column === null && this.data.sorted_by !== "volume" ? ", the worst first" : "";
+    document.getElementById("count").textContent = `${numbers.length} of ${this.data.cases.length} cases${order}`;
   }
 
   heading(column) {
@@ -67,14 +74,13 @@ class CaseTable {
     const button = document.createElement("button");
     button.textContent = column;
     button.addEventListener("click", () => this.sort(column));
-    if (this.sorting.column === column) cell.ariaSort = this.sorting.ascending ? "ascending" : "descending";
     cell.append(button);
     return cell;
   }
 
-  row(number, columns) {
+  row(number) {
     const row = document.createElement("tr");
-    for (const column of columns) {
+    for (const column of this.columns) {
       const value = this.cell(number, column);
       const cell = row.insertCell();
       if (column === "Case") {
@@ -90,7 +96,8 @@ class CaseTable {
   }
 }
 
-/** A value as text: lengths and volumes have two digits at most, parts of 1 have four. */
+/** A value as text: counts have no digits behind the point, lengths and volumes two, parts of 1 four. */
 function formatted(metric, value) {
+  if (metric.startsWith("n_")) return value.toFixed(0);
   return value.toFixed(metric.endsWith("hd95") || metric === "volume" ? 2 : 4);
 }

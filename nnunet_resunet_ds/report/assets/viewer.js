@@ -1,5 +1,7 @@
 "use strict";
 
+const PIXELS_A_SLICE = 80; // of the wheel: a notch of a mouse is about 100, a stroke on a trackpad many small ones
+const LINES_A_SLICE = 3;
 const LONGEST_SIDE = 640; // of a plane, in pixels of its canvas
 
 /** Three planes through one case, with contours of prediction and reference. */
@@ -18,7 +20,9 @@ class Viewer {
     document.getElementById("close").addEventListener("click", () => this.dialog.close());
     document.getElementById("previous").addEventListener("click", () => this.step(-1));
     document.getElementById("next").addEventListener("click", () => this.step(1));
-    this.dialog.addEventListener("keydown", (event) => this.onKey(event));
+    // On the document: the focus may fall to the body, as when a control that has it is taken away.
+    document.addEventListener("keydown", (event) => this.dialog.open && this.onKey(event));
+    this.wheel = 0;
   }
 
   makePlane(plane) {
@@ -38,7 +42,10 @@ class Viewer {
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.active = plane.fixed;
-      this.move(plane.fixed, this.position[plane.fixed] + Math.sign(event.deltaY));
+      this.wheel += event.deltaY / (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? PIXELS_A_SLICE : LINES_A_SLICE);
+      const slices = Math.trunc(this.wheel);
+      this.wheel -= slices;
+      if (slices !== 0 && this.volumes) this.move(plane.fixed, this.position[plane.fixed] + slices);
     });
     canvas.addEventListener("pointerdown", (event) => this.goTo(moved, event));
     return moved;
@@ -69,9 +76,9 @@ class Viewer {
     this.volumes = null;
     if (!this.dialog.open) this.dialog.showModal();
     const source = document.getElementById(`pictures-${number}`);
-    document.getElementById("planes").hidden = !source;
+    for (const id of ["planes", "controls", "largest"]) document.getElementById(id).hidden = !source;
     if (!source) {
-      this.say("This case has no pictures in this report; --max-viewers gives more cases some.");
+      this.say(shownCase.problem || "This case has no pictures in this report; --max-viewers gives more cases some.");
       return;
     }
     this.say("");
