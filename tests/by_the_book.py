@@ -60,7 +60,7 @@ def join(lesions, other):
 
 
 def lesions_of(labels, protocol, voxel_volume, *, is_prediction):
-    rules = {**protocol.unscored, **protocol.regions}
+    rules = protocol.rules
     alone = {}
     for name, rule in rules.items():
         mask = np.isin(labels, rule.labels)

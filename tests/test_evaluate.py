@@ -13,7 +13,8 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.evaluation.cohort import evaluate
 from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
-from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
+from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, statistics

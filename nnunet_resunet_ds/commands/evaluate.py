@@ -64,7 +64,6 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
-    from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
     from nnunet_resunet_ds.evaluation.text_table import summary_lines
 
@@ -88,6 +87,12 @@ def run(options: argparse.Namespace) -> None:
     }
     if options.compare:
         more |= _compare(evaluations, protocol)
+    _write(options, evaluation, more)
+
+
+def _write(options: argparse.Namespace, evaluation: "Evaluation", more: dict[str, object]) -> None:
+    from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
+
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_metrics(evaluation, options.output, more)

@@ -1,24 +1,20 @@
 """All metrics of one case by the rules of a BraTS protocol."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.labels import listed
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.box import box_around
 from nnunet_resunet_ds.evaluation.dice import Mask, Overlap, overlap
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance
+from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values
 from nnunet_resunet_ds.evaluation.lesion_scores import predicted_lesions, reference_lesions, score_lesions
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 
 Values = NDArray[np.generic]
-LabelValues = NDArray[np.integer]
-MAX_LABEL = 2**31
-"""Beyond it is no label, infinity among others."""
 Metrics = dict[str, dict[str, float]]
 """Region → metric → value."""
 
@@ -68,7 +64,12 @@ class _Case:
     """Masks and lesions of every region of a case, cut to where there is something."""
 
     def __init__(
-        self, reference: Values, prediction: Values, spacing: Sequence[float], protocol: Protocol, empty: EmptyRegions
+        self,
+        reference: LabelValues,
+        prediction: LabelValues,
+        spacing: Sequence[float],
+        protocol: Protocol,
+        empty: EmptyRegions,
     ) -> None:
         self._protocol, self._empty = protocol, empty
         self._shape = reference.shape
@@ -123,9 +124,9 @@ class _Case:
         one_sided = self._empty.one_sided_hd95
         return self._penalty if one_sided is None else one_sided
 
-    def _masks(self, reference: Values, prediction: Values) -> tuple[dict[str, Mask], dict[str, Mask]]:
+    def _masks(self, reference: LabelValues, prediction: LabelValues) -> tuple[dict[str, Mask], dict[str, Mask]]:
         """Return the mask of each region of both, in the box around all labels with room for dilation."""
-        rules = {**self._protocol.unscored, **self._protocol.regions}
+        rules = self._protocol.rules
         box = box_around((reference != 0) | (prediction != 0))
         margin = max(rule.dilations for rule in rules.values())
         both = []
@@ -135,42 +136,7 @@ class _Case:
         return both[0], both[1]
 
 
-def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
-    """Return a label map as whole numbers.
-
-    Args:
-        values: of any real dtype.
-        protocol: whose labels it has to have.
-        name: of the label map, for messages.
-
-    Raises:
-        InputError: it has fractions, or labels that the protocol does not have.
-    """
-    values = np.asarray(values)
-    if values.dtype == bool:
-        values = values.view(np.uint8)
-    if not np.issubdtype(values.dtype, np.integer):
-        values = _whole_numbers(values, name)
-    known = {0, *(label for rule in protocol.regions.values() for label in rule.labels)}
-    unknown = sorted(set(np.unique(values[values != 0]).tolist()) - known)
-    if unknown:
-        msg = (
-            f"{name}: label values {listed(unknown)} are not among {protocol.title}'s {listed(sorted(known))}; "
-            "choose another protocol, or say what the values are"
-        )
-        raise InputError(msg)
-    return values
-
-
-def _whole_numbers(values: NDArray[Any], name: str) -> LabelValues:
-    is_real = np.issubdtype(values.dtype, np.floating)
-    if not is_real or not np.array_equal(values, np.rint(values)) or np.abs(values).max(initial=0) > MAX_LABEL:
-        msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
-        raise InputError(msg)
-    return values.astype(np.int64)
-
-
-def _check_geometry(reference: Values, prediction: Values, spacing: Sequence[float]) -> None:
+def _check_geometry(reference: LabelValues, prediction: LabelValues, spacing: Sequence[float]) -> None:
     if reference.ndim != 3 or reference.shape != prediction.shape or not reference.size:
         msg = f"label maps must be 3-D, not empty and of one shape; got {reference.shape} and {prediction.shape}"
         raise InputError(msg)

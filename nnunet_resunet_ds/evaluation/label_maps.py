@@ -6,28 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dataset_conversion.detect import AUTO, edition_by_case_ids
 from dataset_conversion.edition import RAW_ENDINGS
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.label_schemes import NNUNET, LabelScheme
-from dataset_conversion.labels import listed
 from dataset_conversion.scan import cases_below
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.label_values import LABELS, NNUNET_LABELS, PROTOCOL_LABELS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from postprocessing.folder import RUN
 from postprocessing.model_config import SETTINGS
 
-NNUNET_LABELS = "nnunet"
-PROTOCOL_LABELS = "protocol"
-"""The key of a protocol's own label values."""
-LABELS = (PROTOCOL_LABELS, NNUNET_LABELS, *EDITIONS)
-"""What label values can be said to be."""
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
 """Of nnU-Net, one below dataset.json."""
 _GTV = "_gtv"
@@ -91,38 +82,6 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
     if declared is None:
         return LabelMaps(source, files, PROTOCOL_LABELS, "as nothing beside them says what they are", is_declared=False)
     return LabelMaps(source, files, *declared, is_declared=True)
-
-
-def to_protocol(values: NDArray[np.integer], labels: str, protocol: Protocol, path: Path) -> NDArray[np.integer]:
-    """Translate label values (any shape) to the protocol's.
-
-    Args:
-        values: of the file.
-        labels: one of `LABELS`.
-        protocol: to evaluate by.
-        path: for messages.
-
-    Raises:
-        InputError: there are values that the convention or the protocol does not have.
-    """
-    if labels == PROTOCOL_LABELS:
-        return values
-    scheme: LabelScheme = NNUNET if labels == NNUNET_LABELS else EDITIONS[labels].tissues
-    values_of = {tissue: value for value, tissue in protocol.labels.items()}
-    found = np.unique(values[values != 0]).tolist()
-    unknown = [value for value in found if value not in scheme or scheme[value] not in values_of]
-    if unknown:
-        title = "nnU-Net" if labels == NNUNET_LABELS else EDITIONS[labels].title
-        msg = (
-            f"{path}: label values {listed(unknown)} as of {title} have no counterpart in "
-            f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are"
-        )
-        raise InputError(msg)
-    table = np.zeros(max(found, default=0) + 1, np.uint8)
-    for value in found:
-        table[value] = values_of[scheme[value]]
-    translated: NDArray[np.uint8] = table[values]
-    return translated
 
 
 def _release_file(path: Path) -> dict[str, Path]:

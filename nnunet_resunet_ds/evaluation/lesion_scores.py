@@ -39,7 +39,7 @@ def lesions_of_regions(
 
 def predicted_lesions(masks: Mapping[str, Mask], protocol: Protocol, voxel_volume: float) -> dict[str, Lesions]:
     """Find the lesions of a prediction by the rules of a protocol."""
-    rules = {**protocol.unscored, **protocol.regions}
+    rules = protocol.rules
     if protocol.prediction_filter is PredictionFilter.NONE:
         return {name: find_lesions(masks[name], 0) for name in rules}
     unit = voxel_volume if protocol.prediction_filter is PredictionFilter.MM3 else 1.0
@@ -48,8 +48,7 @@ def predicted_lesions(masks: Mapping[str, Mask], protocol: Protocol, voxel_volum
 
 def reference_lesions(masks: Mapping[str, Mask], protocol: Protocol) -> dict[str, Lesions]:
     """Find the lesions of a reference by the rules of a protocol."""
-    rules = {**protocol.unscored, **protocol.regions}
-    return lesions_of_regions(masks, rules, dict.fromkeys(rules, 0.0))
+    return lesions_of_regions(masks, protocol.rules, dict.fromkeys(protocol.rules, 0.0))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.evaluation.case import LabelValues, label_values
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
+from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
 

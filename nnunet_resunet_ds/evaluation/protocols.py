@@ -55,6 +55,11 @@ class Protocol:
     """Regions that join others (`RegionRule.joined_by`) and have no scores of their own."""
 
     @property
+    def rules(self) -> dict[str, RegionRule]:
+        """Of all regions, those without scores too."""
+        return {**self.unscored, **self.regions}
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what is computed for each region."""
         return (*METRICS, *LESION_METRICS, *VOLUMES) if self.is_lesion_wise else (*METRICS, *VOLUMES)

@@ -1,0 +1,90 @@
+"""What the values of a label map mean, and translating them to a protocol's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.label_schemes import NNUNET, LabelScheme
+from dataset_conversion.labels import listed
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+
+LabelValues = NDArray[np.integer]
+
+NNUNET_LABELS = "nnunet"
+PROTOCOL_LABELS = "protocol"
+"""The key of a protocol's own label values."""
+LABELS = (PROTOCOL_LABELS, NNUNET_LABELS, *EDITIONS)
+"""What label values can be said to be."""
+_MAX_LABEL = 2**31
+"""Beyond it is no label, infinity among others."""
+
+
+def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
+    """Return a label map as whole numbers.
+
+    Args:
+        values: of any real dtype.
+        protocol: whose labels it has to have.
+        name: of the label map, for messages.
+
+    Raises:
+        InputError: it has fractions, or labels that the protocol does not have.
+    """
+    values = np.asarray(values)
+    if values.dtype == bool:
+        values = values.view(np.uint8)
+    if not np.issubdtype(values.dtype, np.integer):
+        values = _whole_numbers(values, name)
+    known = {0, *(label for rule in protocol.regions.values() for label in rule.labels)}
+    unknown = sorted(set(np.unique(values[values != 0]).tolist()) - known)
+    if unknown:
+        msg = (
+            f"{name}: label values {listed(unknown)} are not among {protocol.title}'s {listed(sorted(known))}; "
+            "choose another protocol, or say what the values are"
+        )
+        raise InputError(msg)
+    return values
+
+
+def _whole_numbers(values: NDArray[Any], name: str) -> LabelValues:
+    is_real = np.issubdtype(values.dtype, np.floating)
+    if not is_real or not np.array_equal(values, np.rint(values)) or np.abs(values).max(initial=0) > _MAX_LABEL:
+        msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
+        raise InputError(msg)
+    return values.astype(np.int64)
+
+
+def to_protocol(values: LabelValues, labels: str, protocol: Protocol, path: Path) -> LabelValues:
+    """Translate label values (any shape) to the protocol's.
+
+    Args:
+        values: of the file.
+        labels: one of `LABELS`.
+        protocol: to evaluate by.
+        path: for messages.
+
+    Raises:
+        InputError: there are values that the convention or the protocol does not have.
+    """
+    if labels == PROTOCOL_LABELS:
+        return values
+    scheme: LabelScheme = NNUNET if labels == NNUNET_LABELS else EDITIONS[labels].tissues
+    values_of = {tissue: value for value, tissue in protocol.labels.items()}
+    found = np.unique(values[values != 0]).tolist()
+    unknown = [value for value in found if value not in scheme or scheme[value] not in values_of]
+    if unknown:
+        title = "nnU-Net" if labels == NNUNET_LABELS else EDITIONS[labels].title
+        msg = (
+            f"{path}: label values {listed(unknown)} as of {title} have no counterpart in "
+            f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are"
+        )
+        raise InputError(msg)
+    table = np.zeros(max(found, default=0) + 1, np.uint8)
+    for value in found:
+        table[value] = values_of[scheme[value]]
+    translated: NDArray[np.uint8] = table[values]
+    return translated
