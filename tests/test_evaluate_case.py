@@ -158,27 +158,31 @@ SOME[2:7, 2:7, 2:7] = 3
 DIAGONAL = 10 * np.sqrt(3)
 
 
-@pytest.mark.parametrize(
-    ("protocol", "penalty"),
-    [
-        ("brats2023-gli", 374),
-        ("brats2024-gli", 337),
-        ("brats2024-ped", 374),
-        ("brats2024-met", 374),
-        ("brats2025-met", DIAGONAL),
-    ],
-)
-def test_empty_regions_by_the_rule_of_each_protocol(protocol, penalty):
-    some = np.where(SOME, max(PROTOCOLS[protocol].regions["ET"].labels), 0)
-    lesion = ("dice", "hd95", "lesion_dice", "lesion_hd95", "sensitivity", "specificity")
+PENALTIES = dict.fromkeys(LESION_WISE, 374.0) | {
+    "brats2024-gli": 337.0,
+    "brats2025-gli": 337.0,
+    "brats2025-met": DIAGONAL,
+    "brats2024-menrt": DIAGONAL,
+    "brats2025-menrt": DIAGONAL,
+}
+
+
+@pytest.mark.parametrize("protocol", LESION_WISE)
+def test_empty_regions_by_the_rule_of_each_protocol(protocol):
+    regions, penalty = PROTOCOLS[protocol].regions, PENALTIES[protocol]
+    region = "ET" if "ET" in regions else "GTV"
+    some = np.where(SOME, regions[region].labels[0], 0)
+    names = ("dice", "hd95", "lesion_dice", "lesion_hd95", "sensitivity", "specificity")
 
     def scores(reference, prediction):
-        found = evaluate_case(reference, prediction, (1, 1, 1), protocol)["ET"]
-        return tuple(found[name] for name in lesion)
+        found = evaluate_case(reference, prediction, (1, 1, 1), protocol)[region]
+        return tuple(found[name] for name in names)
 
+    nothing_averaged = region == "GTV"  # MEN-RT leaves false lesions out of the means
     assert scores(EMPTY, EMPTY) == (1, 0, 1, 0, 1, 1)
     assert scores(some, EMPTY) == pytest.approx((0, penalty, 0, penalty, 0, 1))
-    assert scores(EMPTY, some) == pytest.approx((0, penalty, 0, penalty, 0, 1 - 125 / 1000))
+    false = (1, 0) if nothing_averaged else (0, penalty)
+    assert scores(EMPTY, some) == pytest.approx((0, penalty, *false, 0, 1 - 125 / 1000))
     assert scores(some, some) == (1, 0, 1, 0, 1, 1)
 
 

@@ -84,37 +84,43 @@ def write_report(
     check_output_file(output, ".html")
     check_whole_number("quality", quality, at_least=1, at_most=100)
     check_whole_number("max_viewers", max_viewers, at_least=0)
-    label_maps = {PREDICTION: find_label_maps(prediction, prediction_labels)}
-    if reference:
-        label_maps[REFERENCE] = find_label_maps(reference, reference_labels)
-    if before:
-        label_maps[BEFORE] = find_label_maps(before, prediction_labels)
+    folders = {PREDICTION: prediction, REFERENCE: reference, BEFORE: before}
+    labels = {PREDICTION: prediction_labels, REFERENCE: reference_labels, BEFORE: prediction_labels}
+    label_maps = {which: find_label_maps(path, labels[which]) for which, path in folders.items() if path}
     scores = _read(metrics, protocol) if metrics else _evaluate(label_maps, protocol, n_threads)
-    for which, maps in label_maps.items():
-        say(f"{which}: {maps.described(scores.protocol)}")
-    for line in scores.warnings:
-        say(f"warning: {line}")
+    for line in (
+        *(f"{which}: {maps.described(scores.protocol)}" for which, maps in label_maps.items()),
+        *scores.warnings,
+    ):
+        say(line)
+    names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
+    _check_scored(names, scores, metrics)
     case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
     beside = look_beside(prediction if prediction.is_dir() else prediction.parent)
     sources = Sources(scores.protocol, case_set, label_maps, beside, quality)
-    names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
-    _check_scored(names, scores, metrics)
-    shown = set(names[:max_viewers])
+    written = _build(names, sources, scores, max_viewers, n_threads)
+    if written.problems and not (skip_invalid and written.cases):
+        raise InputError("\n".join([*written.problems, "have a report without these with --skip-invalid"]))
+    write_page(written.cases, scores.protocol, title, output)
+    return written
+
+
+def _build(
+    names: Sequence[str], sources: Sources, scores: "_Scores", max_viewers: int, n_threads: int | None
+) -> Written:
+    """Read every case, the first ``max_viewers`` with pictures; one that cannot be read does not stop the others."""
+    with_pictures = set(names[:max_viewers])
 
     def work(name: str) -> ReportCase | str:
         try:
-            return build_case(name, sources, scores.cases.get(name, {}), with_pictures=name in shown)
+            return build_case(name, sources, scores.cases.get(name, {}), with_pictures=name in with_pictures)
         except InputError as error:
             return str(error)
 
     outcomes = for_each(names, work, "report", n_threads)
     cases = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     problems = [outcome if isinstance(outcome, str) else outcome.problem for outcome in outcomes]
-    problems = list(dict.fromkeys(filter(None, [*scores.problems, *problems])))
-    if problems and not (skip_invalid and cases):
-        raise InputError("\n".join([*problems, "have a report without these with --skip-invalid"]))
-    write_page(cases, scores.protocol, title, output)
-    return Written(cases, problems)
+    return Written(cases, list(dict.fromkeys(filter(None, [*scores.problems, *problems]))))
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, n_threads: 
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, n_threads=n_threads)
-    return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
+    return _Scores(protocol, evaluation.cases, evaluation.problems, [f"warning: {line}" for line in pairs.warnings])
 
 
 def _check_scored(names: Sequence[str], scores: _Scores, metrics: Path | None) -> None:
