@@ -89,7 +89,7 @@ def test_it_leaves_the_metrics_and_a_report(demo):
     after = json.loads((folder / "summary.json").read_text())["dice"]["after"]
     assert {region: summary[region]["dice"]["mean"] for region in after} == pytest.approx(after)
     page = (folder / "report.html").read_text()
-    assert page.count('id="pictures-') == 4 and "http" not in page
+    assert page.count('id="pictures-') == 4 and "http:" not in page and "https:" not in page
     assert f"open in a browser: {folder / 'report.html'}" in printed
 
 
