@@ -70,6 +70,16 @@ LESION_METRICS = ("lesion_dice", "lesion_hd95", "n_tp", "n_fp", "n_fn")
 VOLUMES = ("reference_volume", "prediction_volume")
 """In mm³, of all that is labelled, whatever its size."""
 
+TITLES = {
+    "dice": "Dice",
+    "hd95": "HD95 (mm)",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "lesion_dice": "Lesion-wise Dice",
+    "lesion_hd95": "Lesion-wise HD95 (mm)",
+}
+"""Metric → what it is called for people."""
+
 DEFAULT = "brats2023-gli"
 
 _FLAT_PENALTY = 374.0

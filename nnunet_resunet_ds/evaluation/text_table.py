@@ -4,17 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from nnunet_resunet_ds.evaluation.cohort import Evaluation
 from nnunet_resunet_ds.evaluation.comparison import Difference
+from nnunet_resunet_ds.evaluation.protocols import TITLES
 from nnunet_resunet_ds.evaluation.summary import Statistics, summarise
 
-TITLES = {
-    "dice": "Dice",
-    "hd95": "HD95 (mm)",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "lesion_dice": "Lesion-wise Dice",
-    "lesion_hd95": "Lesion-wise HD95 (mm)",
-}
-"""Metric → what it is called for people."""
 _LESIONS = ("n_tp", "n_fp", "n_fn")
 _MILLIMETRES = ("hd95", "lesion_hd95")
 _WIDTHS = (22, 8, 10, 22, 8, 8, 0)
