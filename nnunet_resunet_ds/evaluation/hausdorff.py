@@ -37,7 +37,7 @@ class HausdorffDistance:
         distances = np.zeros(len(surface.corners))
         apart = ~np.isin(surface.numbers, other.numbers, assume_unique=True)
         corners = surface.corners[apart]
-        tree = cKDTree(other.corners * self._spacing, balanced_tree=False)
+        tree = cKDTree(other.corners * self._spacing, compact_nodes=False, balanced_tree=False)  # built for one query
         _, nearest = tree.query(corners * self._spacing)
         # From whole numbers of voxels, so that equal distances are equal to the last bit, and sort as such.
         steps = (corners - other.corners[nearest]) * self._spacing
