@@ -141,11 +141,11 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
     """Print how the first differs from each of the others, and return it for the file."""
     from dataclasses import asdict
 
-    from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks, ranked_metrics
+    from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
     from nnunet_resunet_ds.evaluation.text_table import comparison_lines
 
     systems = {str(path): evaluation.cases for path, evaluation in evaluations.items()}
-    cases, metrics = common_cases(systems), ranked_metrics(protocol)
+    cases, metrics = common_cases(systems), protocol.ranked_by
     ranks = mean_ranks(systems, cases, metrics)
     first, *others = systems
     found = {}

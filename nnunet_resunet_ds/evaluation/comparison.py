@@ -9,7 +9,6 @@ from scipy import stats
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
-from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, column
 
 _SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
@@ -28,11 +27,6 @@ class Difference:
     ci_high: float
     p_value: float
     """Of Wilcoxon's signed-rank test, two-sided; 1 where nothing differs."""
-
-
-def ranked_metrics(protocol: Protocol) -> tuple[str, ...]:
-    """Return what the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
-    return ("lesion_dice", "lesion_hd95") if protocol.is_lesion_wise else ("dice", "hd95")
 
 
 def common_cases(systems: Mapping[str, Cases]) -> list[str]:

@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from nnunet_resunet_ds.evaluation.dice import Mask
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
-from nnunet_resunet_ds.evaluation.lesions import Lesions, Matching, find_lesions, match, neighbours
+from nnunet_resunet_ds.evaluation.lesions import Lesions, Matching, find_lesions, match
+from nnunet_resunet_ds.evaluation.neighbourhood import smallest_neighbour
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, PredictionFilter, Protocol, RegionRule
 
 Hd95 = Callable[[Mask, Mask], float]
@@ -28,7 +29,8 @@ def lesions_of_regions(
     for name, rule in rules.items():
         lesions = find_lesions(masks[name], rule.dilations)
         alone[name] = lesions.keeping(lesions.sizes > smallest[name])
-    beside = {name: neighbours(alone[name]) for name in {name for rule in rules.values() for name in rule.joined_by}}
+    joining = {name for rule in rules.values() for name in rule.joined_by}
+    beside = {name: smallest_neighbour(alone[name].labels) for name in joining}
     joined = {}
     for name, rule in rules.items():
         joined[name] = alone[name]

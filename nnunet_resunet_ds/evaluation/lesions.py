@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import Mask
-from nnunet_resunet_ds.evaluation.neighbourhood import Labels, dilate, smallest_neighbour
+from nnunet_resunet_ds.evaluation.neighbourhood import Labels, dilate
 
 CONNECTIVITY = 26
 
@@ -37,7 +37,7 @@ class Lesions:
         """Make lesions one that touch the same lesion of another tissue; of several, the first counts.
 
         Args:
-            neighbours: `smallest_neighbour` of the other's labels.
+            neighbours: `neighbourhood.smallest_neighbour` of the other's labels.
         """
         lesions, touched = self.labels[self.labels > 0], neighbours[self.labels > 0]
         lesions, touched = lesions[touched > 0], touched[touched > 0]
@@ -107,8 +107,3 @@ def match(reference: Lesions, prediction: Lesions) -> Matching:
     common[0] = 0
     is_false = (prediction.sizes > 0) & ~meets.any(axis=0)
     return Matching(meets, common, reference.sizes, meets @ prediction.sizes, int(is_false.sum()))
-
-
-def neighbours(lesions: Lesions) -> Labels:
-    """Return which lesion each voxel is part of or touches, the first of several; 0: none."""
-    return smallest_neighbour(lesions.labels)

@@ -60,6 +60,11 @@ class Protocol:
         return {**self.unscored, **self.regions}
 
     @property
+    def ranked_by(self) -> tuple[str, str]:
+        """What the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
+        return ("lesion_dice", "lesion_hd95") if self.is_lesion_wise else ("dice", "hd95")
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Names of what is computed for each region."""
         return (*METRICS, *LESION_METRICS, *VOLUMES) if self.is_lesion_wise else (*METRICS, *VOLUMES)
@@ -199,11 +204,6 @@ PROTOCOLS: Mapping[str, Protocol] = {
         replace(_of_2023("MEN", 1, 50), name="brats2025-men", title="BraTS 2025 MEN"),
     )
 }
-
-
-def sorting_metric(protocol: Protocol) -> str:
-    """Return the metric that tells good cases from bad ones: the Dice that the challenge ranks by."""
-    return "lesion_dice" if protocol.is_lesion_wise else "dice"
 
 
 def protocol_named(name: str) -> Protocol:

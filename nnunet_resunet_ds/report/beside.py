@@ -20,7 +20,6 @@ from postprocessing.folder import RUN, read_probabilities
 class Beside:
     """What is known of each case of a prediction folder."""
 
-    folder: Path
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of run.json."""
     changes: Mapping[str, list[str]] = field(default_factory=dict)
@@ -57,7 +56,7 @@ def look_beside(folder: Path) -> Beside:
         with table.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 changes.setdefault(row["case"], []).append(_line(row))
-    return Beside(folder, cases, {case: [line for line in lines if line] for case, lines in changes.items()})
+    return Beside(cases, {case: [line for line in lines if line] for case, lines in changes.items()})
 
 
 def _cases_of_run(path: Path) -> dict[str, dict[str, Any]]:

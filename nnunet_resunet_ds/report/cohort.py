@@ -16,7 +16,7 @@ from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
-from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named, sorting_metric
+from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.files import check_output_file
 from nnunet_resunet_ds.image_cases import find_prediction_cases
 from nnunet_resunet_ds.report.beside import look_beside
@@ -161,7 +161,7 @@ def _check_scored(names: Sequence[str], scores: _Scores, metrics: Path | None) -
 
 def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:
     """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last."""
-    metric = sorting_metric(protocol)
+    metric, _ = protocol.ranked_by
 
     def mean(name: str) -> float:
         values = [region[metric] for region in scores.get(name, {}).values() if not math.isnan(region[metric])]

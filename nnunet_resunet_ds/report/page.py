@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol, sorting_metric
+from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
 from nnunet_resunet_ds.files import replacing
 from nnunet_resunet_ds.report.case import ReportCase
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
@@ -115,7 +115,7 @@ def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, A
     titles = {**TITLES, **LESION_COUNTS}
     metrics = {name: title for name, title in titles.items() if name in protocol.metrics} if has_metrics else {}
     return {
-        "sorted_by": sorting_metric(protocol) if has_metrics else "volume",
+        "sorted_by": protocol.ranked_by[0] if has_metrics else "volume",
         "regions": [
             {
                 "name": name,
