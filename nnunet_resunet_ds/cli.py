@@ -7,6 +7,7 @@ from types import ModuleType
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.commands import (
+    ablation,
     convert,
     demo,
     env,
@@ -31,6 +32,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "report": report,
     "submission": submission,
+    "ablation": ablation,
     "demo": demo,
     "env": env,
 }

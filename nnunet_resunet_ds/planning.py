@@ -56,16 +56,12 @@ def plan(
         msg = f"the new plans would overwrite {stock_name}; choose another --name"
         raise InputError(msg)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
-    stock_file = folder / f"{stock_name}.json"
-    if not stock_file.is_file():
-        command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
-        msg = f"{stock_file}: no such plans; make them with: {command}"
-        raise InputError(msg)
+    stock = stock_plans(dataset_id, stock_name, configuration)
     dataset_json = read_json(folder / "dataset.json")
     check_regions(dataset_json)
     check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
     adapted = with_res_unet_ds(
-        _stock_plans(stock_file),
+        stock,
         configuration,
         patch_size=patch_size,
         batch_size=batch_size,
@@ -81,7 +77,22 @@ def plan(
     return path, adapted
 
 
-def _stock_plans(path: Path) -> Mapping[str, Any]:
+def stock_plans(dataset_id: int, stock_name: str, configuration: str) -> Mapping[str, Any]:
+    """Read the plans that nnUNetv2_plan_and_preprocess has written.
+
+    Args:
+        dataset_id: of the dataset.
+        stock_name: of the plans.
+        configuration: for the command that would make them.
+
+    Raises:
+        InputError: they are not there, or are no plans.
+    """
+    path = dataset_folder("nnUNet_preprocessed", dataset_id) / f"{stock_name}.json"
+    if not path.is_file():
+        command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
+        msg = f"{path}: no such plans; make them with: {command}"
+        raise InputError(msg)
     plans = read_json(path)
     if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
         msg = f"{path}: not nnU-Net plans; make them anew with nnUNetv2_plan_and_preprocess"

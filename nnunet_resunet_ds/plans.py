@@ -10,6 +10,10 @@ from nnunet_resunet_ds.recipe import SECTION, Recipe
 
 PAPER_FEATURES = (64, 96, 128, 192, 256, 384, 512)
 """Channels of the seven stages (decision D1; paper section 5 gives depth and ends, Futrega et al. 2021 the rest)."""
+NNUNET_FEATURES = (32, 64, 128, 256, 320, 320)
+"""nnU-Net's own, which the paper starts from: doubled from 32 up to 320, in six stages (paper section 5)."""
+WIDE_FEATURES = (64, 128, 256, 512, 512, 512)
+"""The paper's 64 to 512 in six stages, doubled as nnU-Net does."""
 PAPER_PATCH_SIZE = (128, 128, 128)
 PAPER_BATCH_SIZE = 2
 """Paper section 5 (decision D7)."""

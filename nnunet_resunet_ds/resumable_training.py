@@ -18,6 +18,7 @@ from nnunet_resunet_ds.errors import InputError, TrainingError
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
+from nnunet_resunet_ds.training_record import write_record
 
 SAVE_LATEST_EVERY = 5
 """Epochs; nnU-Net's own 50 are too many to lose."""
@@ -90,10 +91,11 @@ class ResumableTrainer(nnUNetTrainer):
             self.print_to_log_file(f"A training was here before: its checkpoint is now {path.name}.")
 
     def on_train_start(self) -> None:
-        """Prepare as nnU-Net does, and remove half-written checkpoints of a killed run."""
+        """Prepare as nnU-Net does, remove half-written checkpoints of a killed run, and note what trains."""
         super().on_train_start()
         if self.local_rank == 0:
             checkpoints.remove_half_written(Path(self.output_folder))
+            self._write_record()
 
     def _run_epoch(self, terminated: Callable[[], bool]) -> None:
         self.on_epoch_start()
@@ -183,6 +185,13 @@ class ResumableTrainer(nnUNetTrainer):
             self._save(checkpoints.BEST_LOSS)
         if self.current_epoch % SAVE_LATEST_EVERY == 0 and self.current_epoch < self.num_epochs:
             self._save(checkpoints.LATEST)
+        if self.local_rank == 0:
+            self._write_record()
+
+    def _write_record(self) -> None:
+        log = self.logger.get_checkpoint()
+        times = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)
+        write_record(Path(self.output_folder), self.device, [end - start for start, end in times])
 
     def on_train_end(self) -> None:
         """Let the best epoch's weights be the final ones, save them and close the loaders."""

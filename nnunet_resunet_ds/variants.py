@@ -6,14 +6,11 @@ from typing import Any
 
 import torch
 
+from nnunet_resunet_ds.plans import NNUNET_FEATURES, WIDE_FEATURES
 from nnunet_resunet_ds.recipe import Recipe
 from nnunet_resunet_ds.schedule import PolySchedule
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
-NNUNET_FEATURES = (32, 64, 128, 256, 320, 320)
-"""nnU-Net's own: doubled from 32 up to 320, in six stages (paper section 5)."""
-WIDE_FEATURES = (64, 128, 256, 512, 512, 512)
-"""The paper's 64 to 512 in six stages, doubled as nnU-Net does."""
 SGD_MOMENTUM = 0.99
 SGD_DEFAULTS: Mapping[str, Any] = {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000}
 """nnU-Net's own recipe."""

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.demo.phantom import SHAPE, make_phantom
+from nnunet_resunet_ds.demo.phantom import ANATOMY, make_phantom
 from nnunet_resunet_ds.evaluation.dice import dice, mean_region_dice, region_dice
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -21,7 +21,7 @@ MODEL = "nnUNet_results/Dataset999_Phantoms/ResUNetDSTrainer__nnUNetResUNetDSPla
 def test_a_phantom_is_reproducible_and_has_what_brats_has():
     phantom = make_phantom(5)
     np.testing.assert_array_equal(phantom.images, make_phantom(5).images)
-    assert phantom.images.shape == (4, *SHAPE) and phantom.images.dtype == np.int16
+    assert phantom.images.shape == (4, *ANATOMY.shape) and phantom.images.dtype == np.int16
     assert np.unique(phantom.labels).tolist() == [0, 1, 2, 3]
     brain = phantom.images[0] != 0
     assert 0.1 < brain.mean() < 0.4

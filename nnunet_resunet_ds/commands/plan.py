@@ -12,22 +12,9 @@ import argparse
 
 from nnunet_resunet_ds.planning import DEFAULT_NAME, plan
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
-from nnunet_resunet_ds.recipe import PRECISIONS, Recipe
+from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
 
 SUMMARY = "plans with your own patch, network size or recipe (optional)"
-
-_RECIPE_FLAGS = {
-    "--epochs": ("epochs", int, "at most this many"),
-    "--iterations": ("iterations_per_epoch", int, "training steps an epoch"),
-    "--val-iterations": ("val_iterations_per_epoch", int, "validation batches an epoch"),
-    "--lr": ("initial_lr", float, "initial learning rate"),
-    "--weight-decay": ("weight_decay", float, "of Adam"),
-    "--dice-weight": ("dice_weight", float, "share of Dice in the loss, 0 to 1"),
-    "--gamma": ("gamma", float, "focusing exponent of the focal loss"),
-    "--plateau-factor": ("plateau_factor", float, "factor on the learning rate when the validation loss stays"),
-    "--plateau-patience": ("plateau_patience", int, "epochs without improvement that are borne before"),
-    "--patience": ("stopping_patience", int, "epochs without improvement after which training stops"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,25 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="(default: %(default)s)")
     network.add_argument("--no-salient-channel", action="store_true", help="do not give the network the brain mask")
     network.add_argument("--no-residual", action="store_true", help="plain blocks instead of residual ones")
-    recipe = parser.add_argument_group("recipe (defaults: the paper's)")
-    for flag, (name, convert, text) in _RECIPE_FLAGS.items():
-        default = getattr(Recipe, name)
-        recipe.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{text} (default: {default:g})")
-    recipe.add_argument(
-        "--seed", type=int, metavar="N", help="of the initial weights (default: another one each time, as in nnU-Net)"
-    )
-    recipe.add_argument("--region-weights", type=float, nargs="+", metavar="W", help="one a region (default: equal)")
-    recipe.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
-    )
+    add_recipe_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the plans and say what was chosen."""
-    settings = [*(name for name, _, _ in _RECIPE_FLAGS.values()), "region_weights", "precision", "seed"]
-    recipe = {name: getattr(options, name) for name in settings if getattr(options, name) is not None}
     path, adapted = plan(
         options.dataset_id,
         name=options.name,
@@ -86,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
         n_heads=options.heads,
         salient_channel=not options.no_salient_channel,
         residual=not options.no_residual,
-        recipe=recipe,
+        recipe=chosen_recipe(options),
     )
     for note in adapted.notes:
         print(note)

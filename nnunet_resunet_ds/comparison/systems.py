@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.plans import fitted_strides
+from nnunet_resunet_ds.plans import NNUNET_FEATURES, fitted_strides
 
-UNET_FEATURES = (32, 64, 128, 256, 320, 320)
-"""Six stages, 32 to 320 channels (paper section 5): nnU-Net's own."""
 VAE_FILTERS, VAE_LATENT = 32, 256
 """Of the winner of BraTS 2018, which the paper takes as it is (paper section 5)."""
 EMBEDDING, UNETR_FEATURES, UNETR_HEADS = 768, 16, 12
@@ -23,13 +21,13 @@ MONAI_NETWORKS = "nnunet_resunet_ds.comparison.monai_networks"
 
 def unet_architecture(patch_size: Sequence[int], width: float = 1.0) -> dict[str, Any]:
     """Return nnU-Net's plain U-Net."""
-    strides = fitted_strides(patch_size, max_stages=len(UNET_FEATURES))
+    strides = fitted_strides(patch_size, max_stages=len(NNUNET_FEATURES))
     n_stages = len(strides)
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
             "n_stages": n_stages,
-            "features_per_stage": [_scaled(features, width) for features in UNET_FEATURES[:n_stages]],
+            "features_per_stage": [scaled(features, width) for features in NNUNET_FEATURES[:n_stages]],
             "conv_op": "torch.nn.modules.conv.Conv3d",
             "kernel_sizes": [[3, 3, 3]] * n_stages,
             "strides": strides,
@@ -52,16 +50,16 @@ def res_unet_vae_architecture(patch_size: Sequence[int], width: float = 1.0) -> 
     return _of_monai(
         "ResUNetVAE",
         patch_size=list(patch_size),
-        init_filters=_scaled(VAE_FILTERS, width, multiple=8),  # groups of its group norm
-        latent=_scaled(VAE_LATENT, width),
+        init_filters=scaled(VAE_FILTERS, width, multiple=8),  # groups of its group norm
+        latent=scaled(VAE_LATENT, width),
     )
 
 
 def attention_unet_architecture(patch_size: Sequence[int], width: float = 1.0) -> dict[str, Any]:
     """Return the U-Net with attention gates, of the plain U-Net's channels."""
-    n_stages = min(len(UNET_FEATURES), min(patch_size).bit_length() - 1)  # two voxels at the bottom
+    n_stages = min(len(NNUNET_FEATURES), min(patch_size).bit_length() - 1)  # two voxels at the bottom
     return _of_monai(
-        "AttentionUNet", features_per_stage=[_scaled(features, width) for features in UNET_FEATURES[:n_stages]]
+        "AttentionUNet", features_per_stage=[scaled(features, width) for features in NNUNET_FEATURES[:n_stages]]
     )
 
 
@@ -82,8 +80,8 @@ def unetr_architecture(patch_size: Sequence[int], width: float = 1.0) -> dict[st
     return _of_monai(
         "UNETR",
         patch_size=list(patch_size),
-        hidden_size=_scaled(EMBEDDING, width, multiple=UNETR_HEADS),
-        feature_size=_scaled(UNETR_FEATURES, width),
+        hidden_size=scaled(EMBEDDING, width, multiple=UNETR_HEADS),
+        feature_size=scaled(UNETR_FEATURES, width),
         num_heads=UNETR_HEADS,
     )
 
@@ -92,5 +90,6 @@ def _of_monai(name: str, **arch_kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 
     return {"network_class_name": f"{MONAI_NETWORKS}.{name}", "arch_kwargs": arch_kwargs, "_kw_requires_import": []}
 
 
-def _scaled(size: int, width: float, multiple: int = 1) -> int:
+def scaled(size: int, width: float, multiple: int = 1) -> int:
+    """Return a number of channels times ``width``, as the nearest multiple of ``multiple`` that is not 0."""
     return max(1, round(size * width / multiple)) * multiple

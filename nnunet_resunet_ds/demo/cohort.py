@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import raw_labels
-from nnunet_resunet_ds.demo.phantom import Phantom, make_phantom
+from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, Phantom, make_phantom
 
 EDITION = EDITIONS["2021"]
 FIRST_CASE = 90000
@@ -19,18 +19,20 @@ WITHOUT_ET_EVERY = 4
 """Every fourth case has no enhancing tumour."""
 
 
-def make_cohort(folder: Path, n_training: int, n_held_out: int) -> tuple[Path, Path, Path]:
+def make_cohort(folder: Path, n_training: int, n_held_out: int, anatomy: Anatomy = ANATOMY) -> tuple[Path, Path, Path]:
     """Write phantoms and return the folders of training cases, held-out images, and held-out truth.
 
     Args:
         folder: parent of the three.
         n_training: cases with images and segmentation.
         n_held_out: cases whose segmentation goes to the truth folder, as ``CASE_seg.nii.gz``.
+        anatomy: of all cases.
     """
     training, held_out, truth = (folder / name for name in ("training", "held_out", "held_out_truth"))
     for number in tqdm(range(n_training + n_held_out), desc="make phantoms", unit="case"):
         case_id = f"BraTS2021_{FIRST_CASE + number:05d}"
-        phantom = make_phantom(FIRST_CASE + number, enhancing=number % WITHOUT_ET_EVERY != WITHOUT_ET_EVERY - 1)
+        enhancing = number % WITHOUT_ET_EVERY != WITHOUT_ET_EVERY - 1
+        phantom = make_phantom(FIRST_CASE + number, enhancing=enhancing, anatomy=anatomy)
         is_training = number < n_training
         case_folder = (training if is_training else held_out) / case_id
         _write_images(phantom, case_folder, case_id)

@@ -5,6 +5,7 @@ was drawn, bias and noise vary from case to case, and bright spots that are no t
 of 1 mm, axes Z, Y, X.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,10 +17,20 @@ from nnunet_resunet_ds.regions import Tissue
 
 Volume = NDArray[np.floating]
 Mask = NDArray[np.bool_]
-Random = np.random.Generator
 
-SHAPE = (68, 80, 72)
-BRAIN_RADII = (25, 31, 26)
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What all phantoms of a cohort have in common."""
+
+    shape: tuple[int, int, int]
+    brain_radii: tuple[int, int, int]
+    noise: tuple[float, float]
+    """Least and most standard deviation of a case, where white matter in T1 is 620."""
+
+
+ANATOMY = Anatomy(shape=(68, 80, 72), brain_radii=(25, 31, 26), noise=(30, 60))
+
 DISAGREEMENT = 2.0
 """Standard deviation, by which the enhancing rim is thicker or thinner in the images than as drawn; drawn and painted
 ET agree to a Dice of 0.83 on average."""
@@ -57,67 +68,76 @@ class Phantom:
     """(Z, Y, X) in nnU-Net's values."""
 
 
-def make_phantom(seed: int, *, enhancing: bool = True) -> Phantom:
+def make_phantom(seed: int, *, enhancing: bool = True, anatomy: Anatomy = ANATOMY) -> Phantom:
     """Make one case; the same seed gives the same case.
 
     Args:
         seed: of everything random in it.
         enhancing: whether the tumour has an enhancing part.
+        anatomy: size of image and brain, and noise.
     """
-    random = np.random.default_rng(seed)
-    brain = _brain(random)
-    tissues = _healthy_tissues(brain, random)
-    labels, painted = _tumour(brain, random, enhancing=enhancing)
+    canvas = _Canvas(anatomy.shape, np.random.default_rng(seed))
+    brain = _brain(canvas, anatomy.brain_radii)
+    tissues = _healthy_tissues(brain, canvas)
+    labels, painted = _tumour(brain, canvas, enhancing=enhancing)
     tissues = np.where(painted != Tissue.BACKGROUND, painted, tissues)
     images = np.stack([_blurred(_paint(tissues, channel), brain, sigma=0.7) for channel in range(4)])
-    images = _infiltrated(images, labels, brain, random)
-    _add_mimics(images, brain & (labels == Tissue.BACKGROUND), random)
-    return Phantom(_acquired(images, brain, random), labels)
+    images = _infiltrated(images, labels, brain, canvas)
+    _add_mimics(images, brain & (labels == Tissue.BACKGROUND), canvas)
+    return Phantom(_acquired(images, brain, canvas, anatomy.noise), labels)
 
 
-def _noise(scale: float, random: Random) -> Volume:
-    """Return a smooth random field of mean 0 and standard deviation 1; ``scale`` is the width of its bumps."""
-    field = gaussian_filter(random.standard_normal(SHAPE), scale, mode="wrap")
-    normalised: Volume = (field - field.mean()) / field.std()
-    return normalised
+@dataclass(frozen=True)
+class _Canvas:
+    """The grid that a phantom is drawn on, and the chance that draws."""
+
+    shape: tuple[int, int, int]
+    random: np.random.Generator
+
+    def noise(self, scale: float) -> Volume:
+        """Return a smooth random field of mean 0 and standard deviation 1; ``scale`` is the width of its bumps."""
+        field = gaussian_filter(self.random.standard_normal(self.shape), scale, mode="wrap")
+        normalised: Volume = (field - field.mean()) / field.std()
+        return normalised
+
+    def offsets(self, centre: NDArray[np.floating]) -> list[Volume]:
+        """Return the distance from ``centre`` along each axis, broadcastable to the whole volume."""
+        return list(
+            np.meshgrid(
+                *[np.arange(n) - c for n, c in zip(self.shape, centre, strict=True)], indexing="ij", sparse=True
+            )
+        )
+
+    def from_the_middle(self) -> list[Volume]:
+        """Return the distance from the middle along each axis."""
+        return self.offsets((np.array(self.shape) - 1) / 2)
 
 
-def _offsets(centre: NDArray[np.floating]) -> list[Volume]:
-    """Return the distance from ``centre`` along each axis, broadcastable to the whole volume."""
-    return list(
-        np.meshgrid(*[np.arange(n) - c for n, c in zip(SHAPE, centre, strict=True)], indexing="ij", sparse=True)
-    )
-
-
-def _from_the_middle() -> list[Volume]:
-    return _offsets((np.array(SHAPE) - 1) / 2)
-
-
-def _brain(random: Random) -> Mask:
+def _brain(canvas: _Canvas, radii: Sequence[float]) -> Mask:
     """Return an egg with a flat base, a fissure between the halves and gyri on the surface."""
-    z, y, x = _from_the_middle()
-    rz, ry, rx = (radius * random.uniform(0.94, 1.04) for radius in BRAIN_RADII)
+    z, y, x = canvas.from_the_middle()
+    rz, ry, rx = (radius * canvas.random.uniform(0.94, 1.04) for radius in radii)
     taper = 1 - 0.12 * y / ry  # narrower at the front
     radius = np.sqrt((z / rz) ** 2 + (y / ry) ** 2 + (x / (rx * taper)) ** 2)
-    radius += 0.035 * _noise(2.5, random)
+    radius += 0.035 * canvas.noise(2.5)
     fissure = (np.abs(x) < 1) & (z > 0.55 * rz)
     brain: Mask = (radius < 1) & (z > -0.72 * rz) & ~fissure
     return brain
 
 
-def _healthy_tissues(brain: Mask, random: Random) -> NDArray[np.uint8]:
+def _healthy_tissues(brain: Mask, canvas: _Canvas) -> NDArray[np.uint8]:
     depth = distance_transform_edt(brain)
-    tissues = np.full(SHAPE, Brain.WHITE_MATTER, dtype=np.uint8)
-    tissues[depth < 3.5 + 1.8 * _noise(2.5, random)] = Brain.GREY_MATTER
-    tissues[depth < 0.9 + 0.5 * _noise(2.0, random)] = Brain.FLUID
-    z, y, x = _from_the_middle()
+    tissues = np.full(canvas.shape, Brain.WHITE_MATTER, dtype=np.uint8)
+    tissues[depth < 3.5 + 1.8 * canvas.noise(2.5)] = Brain.GREY_MATTER
+    tissues[depth < 0.9 + 0.5 * canvas.noise(2.0)] = Brain.FLUID
+    z, y, x = canvas.from_the_middle()
     ventricle = ((z - 2) / 6) ** 2 + (y / 12) ** 2 + ((np.abs(x) - 4.5) / 3) ** 2
-    tissues[ventricle + 0.25 * _noise(3, random) < 1] = Brain.FLUID
+    tissues[ventricle + 0.25 * canvas.noise(3) < 1] = Brain.FLUID
     tissues[~brain] = Tissue.BACKGROUND
     return tissues
 
 
-def _tumour(brain: Mask, random: Random, *, enhancing: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _tumour(brain: Mask, canvas: _Canvas, *, enhancing: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return nested irregular blobs: oedema around a core, its rim enhancing, its middle necrotic.
 
     Twice: as a reader drew it, and as the images show it, where the rim is thicker here and thinner there. Readers
@@ -125,16 +145,16 @@ def _tumour(brain: Mask, random: Random, *, enhancing: bool) -> tuple[NDArray[np
     """
     depth = distance_transform_edt(brain)
     candidates = np.argwhere((depth > 7) & (depth < 16))
-    centre = candidates[random.integers(len(candidates))]
-    stretch = random.uniform(0.8, 1.25, size=3)
-    offsets = _offsets(centre)
+    centre = candidates[canvas.random.integers(len(candidates))]
+    stretch = canvas.random.uniform(0.8, 1.25, size=3)
+    offsets = canvas.offsets(centre)
     radius = np.sqrt(sum((offset / s) ** 2 for offset, s in zip(offsets, stretch, strict=True)))
-    core_radius = random.uniform(6, 9)
-    oedema_radius = core_radius + random.uniform(2.5, 6)
-    rim = random.uniform(1.8, 3.5)
-    rough, fine = _noise(4, random), _noise(1.6, random)
+    core_radius = canvas.random.uniform(6, 9)
+    oedema_radius = core_radius + canvas.random.uniform(2.5, 6)
+    rim = canvas.random.uniform(1.8, 3.5)
+    rough, fine = canvas.noise(4), canvas.noise(1.6)
     core = radius + 1.6 * rough + 0.7 * fine
-    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels = np.zeros(canvas.shape, dtype=np.uint8)
     labels[radius + 3.0 * rough + 1.2 * fine < oedema_radius] = Tissue.ED
     labels[core < core_radius] = Tissue.NCR
     labels[~brain] = Tissue.BACKGROUND
@@ -142,7 +162,7 @@ def _tumour(brain: Mask, random: Random, *, enhancing: bool) -> tuple[NDArray[np
     if enhancing:
         patchy = (labels == Tissue.NCR) & (fine > -0.9)  # the rim is broken here and there
         labels[patchy & (core > core_radius - rim)] = Tissue.ET
-        painted[patchy & (core > core_radius - rim + DISAGREEMENT * _noise(1.6, random))] = Tissue.ET
+        painted[patchy & (core > core_radius - rim + DISAGREEMENT * canvas.noise(1.6))] = Tissue.ET
     return labels, painted
 
 
@@ -161,29 +181,29 @@ def _blurred(image: Volume, brain: Mask, sigma: float) -> Volume:
     return blurred
 
 
-def _infiltrated(images: Volume, labels: NDArray[np.uint8], brain: Mask, random: Random) -> Volume:
+def _infiltrated(images: Volume, labels: NDArray[np.uint8], brain: Mask, canvas: _Canvas) -> Volume:
     """Fade oedema into the brain around it: its outline in the images is not where the label ends."""
     tumour = (labels != Tissue.BACKGROUND).astype(float)
-    strength = np.clip(0.75 + 0.25 * _noise(3, random), 0.25, 1)
-    share = gaussian_filter(tumour, random.uniform(1.0, 1.8)) * strength * (labels == Tissue.BACKGROUND)
+    strength = np.clip(0.75 + 0.25 * canvas.noise(3), 0.25, 1)
+    share = gaussian_filter(tumour, canvas.random.uniform(1.0, 1.8)) * strength * (labels == Tissue.BACKGROUND)
     oedema = np.array(_INTENSITIES[Tissue.ED], dtype=float).reshape(4, 1, 1, 1)
     mixed: Volume = images + share * brain * (oedema - images)
     return mixed
 
 
-def _add_mimics(images: Volume, healthy: Mask, random: Random) -> None:
+def _add_mimics(images: Volume, healthy: Mask, canvas: _Canvas) -> None:
     """Add vessels, bright in T1ce only, and age lesions, bright in T2 and FLAIR, where there is no tumour."""
-    for _ in range(random.integers(4, 9)):
-        _blend(images[1:2], _spot(healthy, random.uniform(1.0, 2.2), random), (_VESSEL_IN_T1CE,))
-    for _ in range(random.integers(2, 6)):
-        _blend(images[2:4], _spot(healthy, random.uniform(1.5, 4.0), random), _AGE_LESION_IN_T2_AND_FLAIR)
+    for _ in range(canvas.random.integers(4, 9)):
+        _blend(images[1:2], _spot(healthy, canvas.random.uniform(1.0, 2.2), canvas), (_VESSEL_IN_T1CE,))
+    for _ in range(canvas.random.integers(2, 6)):
+        _blend(images[2:4], _spot(healthy, canvas.random.uniform(1.5, 4.0), canvas), _AGE_LESION_IN_T2_AND_FLAIR)
 
 
-def _spot(healthy: Mask, radius: float, random: Random) -> Volume:
+def _spot(healthy: Mask, radius: float, canvas: _Canvas) -> Volume:
     """Return a soft ball of height 1 somewhere in healthy brain."""
     candidates = np.argwhere(healthy)
-    centre = candidates[random.integers(len(candidates))]
-    offsets = _offsets(centre)
+    centre = candidates[canvas.random.integers(len(candidates))]
+    offsets = canvas.offsets(centre)
     distance = np.sqrt(sum(offset**2 for offset in offsets))
     ball: Volume = np.clip(radius + 0.5 - distance, 0, 1) * healthy
     return ball
@@ -193,14 +213,17 @@ def _blend(images: Volume, share: Volume, intensities: tuple[int, ...]) -> None:
     images += share * (np.reshape(intensities, (-1, 1, 1, 1)) - images)
 
 
-def _acquired(images: Volume, brain: Mask, random: Random) -> NDArray[np.int16]:
+def _acquired(images: Volume, brain: Mask, canvas: _Canvas, noise: tuple[float, float]) -> NDArray[np.int16]:
     """Add what a scanner adds, different in every case and contrast: gain, bias field and Rician noise."""
     acquired = np.zeros(images.shape, dtype=np.int16)
     for channel, image in enumerate(images):
-        bias = np.exp(random.uniform(0.05, 0.16) * _noise(18, random))
-        texture = 1 + 0.04 * _noise(1.5, random)
-        sigma = random.uniform(30, 60)
+        bias = np.exp(canvas.random.uniform(0.05, 0.16) * canvas.noise(18))
+        texture = 1 + 0.04 * canvas.noise(1.5)
+        sigma = canvas.random.uniform(*noise)
         signal = image * bias * texture
-        noisy = np.hypot(signal + sigma * random.standard_normal(SHAPE), sigma * random.standard_normal(SHAPE))
-        acquired[channel] = np.clip(noisy * random.uniform(0.7, 1.5), 1, np.iinfo(np.int16).max) * brain
+        noisy = np.hypot(
+            signal + sigma * canvas.random.standard_normal(canvas.shape),
+            sigma * canvas.random.standard_normal(canvas.shape),
+        )
+        acquired[channel] = np.clip(noisy * canvas.random.uniform(0.7, 1.5), 1, np.iinfo(np.int16).max) * brain
     return acquired

@@ -1,12 +1,8 @@
 """What ``run.json`` says of a run: the settings that decide its results, and the environment that ran it."""
 
-import platform
-from importlib.metadata import version
 from typing import Any
 
-import torch
-
-from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.environment import device_name, versions
 from nnunet_resunet_ds.files import file_state
 from nnunet_resunet_ds.inference.predictor import Predictor
 
@@ -38,14 +34,8 @@ def settings_of(predictor: Predictor, labels: str) -> dict[str, Any]:
 
 def environment_of(predictor: Predictor) -> dict[str, Any]:
     """Return with what and where it runs."""
-    device = predictor.device
     return {
-        "versions": {
-            "nnunet-resunet-ds": __version__,
-            "nnunetv2": version("nnunetv2"),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "versions": versions(),
+        "device": device_name(predictor.device),
         "precision": str(predictor.dtype).removeprefix("torch."),
     }

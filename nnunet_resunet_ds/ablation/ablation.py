@@ -1,0 +1,68 @@
+"""The ablation from its checks to its table."""
+
+from collections.abc import Sequence
+
+import torch
+
+from nnunet_resunet_ds.ablation.planned import check_plans_files, check_rungs
+from nnunet_resunet_ds.ablation.process import shell_line
+from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
+from nnunet_resunet_ds.ablation.rungs import Rung
+from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all, settings_for
+from nnunet_resunet_ds.ablation.settings import Settings, keep_settings
+from nnunet_resunet_ds.ablation.summary import Written, write_summary
+from nnunet_resunet_ds.ablation.tables import aligned
+from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.training_data import check_fold
+
+
+def ablation(
+    settings: Settings,
+    rungs: Sequence[Rung],
+    seeds: Sequence[int],
+    folds: Sequence[int],
+    device: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Run what is missing, then write the table of all that is there."""
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dry_run:
+        for run in runs:
+            for command in commands_of(run, device):
+                print(f"$ {shell_line(command, settings_for(device))}")
+        return
+    keep_settings(settings)
+    failures = run_all(runs, device)
+    _show(write_summary(settings))
+    if failures:
+        raise InputError("\n".join(f"{run.name}: {why}" for run, why in failures.items()))
+
+
+def _show(written: Written) -> None:
+    for table in written.tables:
+        print(f"\n{table.title}")
+        for line in aligned([table.header, *table.rows]):
+            print(line)
+    for path in written.files:
+        print(f"wrote {path}")
+
+
+def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> None:
+    """Refuse what cannot be run, before anything is.
+
+    Raises:
+        InputError: data, rungs, folds, plans or half-finished trainings that do not go together.
+    """
+    dataset_json = read_json(settings.preprocessed / DATASET_JSON)
+    check_regions(dataset_json)
+    check_rungs(rungs, settings)
+    for run in runs:
+        check_fold(run.fold, settings.preprocessed, dataset_json["numTraining"])
+        check_version(run)
+    check_plans_files(runs)

@@ -1,0 +1,92 @@
+"""How each rung differs from the baseline, and whether that is more than another seed would make."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
+from nnunet_resunet_ds.ablation.rungs import BASELINE
+from nnunet_resunet_ds.evaluation.comparison import Difference, common_cases, differences
+
+METRIC = "dice"
+SIGNIFICANT = 0.05
+"""Of Wilcoxon's test, not corrected for the number of tests."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A rung minus the baseline in one region, over the cases of both, each case the mean of its seeds."""
+
+    rung: str
+    region: str
+    n_seeds: int
+    difference: Difference
+    spread: float
+    """The larger of the two standard deviations of the mean over seeds; not a number for one seed."""
+
+    @property
+    def verdict(self) -> str:
+        """Say what the difference is, in words."""
+        if math.isnan(self.spread):
+            return "one seed: its spread is not known"
+        if abs(self.difference.mean) <= self.spread:
+            return "none: within the spread of seeds"
+        if self.difference.p_value >= SIGNIFICANT:
+            return "none that the cases show"
+        return "higher" if self.difference.mean > 0 else "lower"
+
+
+def against_baseline(rows: Sequence[Row]) -> list[Compared]:
+    """Compare each rung with the baseline on the seeds, folds and cases of both; empty without a baseline."""
+    baseline = next((row for row in rows if row.rung.name == BASELINE), None)
+    if baseline is None:
+        return []
+    return [compared for row in rows if row is not baseline for compared in _compare(row, baseline)]
+
+
+def _compare(row: Row, baseline: Row) -> list[Compared]:
+    both = [_by_seed_and_fold(of) for of in (row, baseline)]
+    shared = sorted(both[0].keys() & both[1].keys())
+    if not shared:
+        return []
+    mine, others = ([of[key] for key in shared] for of in both)
+    first, second = _mean_of_seeds(mine), _mean_of_seeds(others)
+    cases = common_cases({row.rung.name: first, BASELINE: second})
+    found = differences(first, second, cases, [METRIC])
+    return [
+        Compared(
+            row.rung.name,
+            region,
+            len({seed for seed, _ in shared}),
+            by_metric[METRIC],
+            float(np.max([spread_of_seeds(mine, region), spread_of_seeds(others, region)])),
+        )
+        for region, by_metric in found.items()
+    ]
+
+
+def spread_of_seeds(outcomes: Sequence[Outcome], region: str) -> float:
+    """Return the standard deviation over seeds of the mean Dice over folds; not a number for one seed."""
+    seeds = {outcome.run.seed for outcome in outcomes}
+    means = [np.mean([outcome.mean(region, METRIC) for outcome in outcomes if outcome.run.seed == s]) for s in seeds]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+
+
+def _by_seed_and_fold(row: Row) -> dict[tuple[int, int], Outcome]:
+    return {(outcome.run.seed, outcome.run.fold): outcome for outcome in row.outcomes}
+
+
+def _mean_of_seeds(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return fold and case → region → the mean Dice of its seeds."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for outcome in outcomes:
+        for case, metrics in outcome.cases.items():
+            for region, by_metric in metrics.items():
+                key = f"fold {outcome.run.fold}, {case}"
+                values.setdefault(key, {}).setdefault(region, []).append(by_metric[METRIC])
+    return {
+        case: {region: {METRIC: float(np.mean(seeds))} for region, seeds in regions.items()}
+        for case, regions in values.items()
+    }

@@ -1,0 +1,121 @@
+"""Running the commands of an ablation one after the other, with what they print in a file."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_TO_SAVE = 120.0
+"""For a training that is told to stop."""
+
+
+class CommandError(Exception):
+    """A command failed: the message says where it wrote why."""
+
+
+def command_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this environment with settings that it does not have, and the commands of this Python found first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**settings, **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def log_of(folder: Path) -> Iterator[IO[bytes]]:
+    """Open the log of a folder to append to it, for this process and its children alone.
+
+    Raises:
+        InputError: another process has it, perhaps a training that outlived the command that began it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "log.txt"
+    with path.open("ab") as stream:
+        if not _is_ours(stream):
+            msg = f"{path}: another process is at work on this; run again when it has ended"
+            raise InputError(msg)
+        yield stream
+
+
+def _is_ours(stream: IO[bytes]) -> bool:
+    """Lock a file; children inherit the lock with the file, so that it outlives this process where they do."""
+    try:
+        import fcntl  # noqa: PLC0415 (not on Windows, where two ablations at once are not noticed)
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def run_command(
+    command: Sequence[str], settings: Mapping[str, str], log: IO[bytes], look: Callable[[], object]
+) -> None:
+    """Run a command to its end.
+
+    Args:
+        command: words.
+        settings: environment variables, where they are not set.
+        log: takes what it prints.
+        look: is called every few seconds meanwhile.
+
+    Raises:
+        CommandError: it failed.
+        SystemExit: SIGTERM came; the command was told, and has ended.
+    """
+    log.write(f"\n$ {shell_line(command, settings)}\n".encode())
+    log.flush()
+    with sigterm_noted() as terminated:
+        # in a session of its own: Ctrl-C reaches us alone, and a training is told by SIGTERM, at which it saves
+        process = subprocess.Popen(
+            command,
+            env=command_environment(settings),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None and not terminated():
+                _wait(process, _SECONDS_BETWEEN_LOOKS)
+                look()
+        finally:
+            _end(process)
+        if terminated():
+            raise SystemExit(EXIT_CODE)
+    if process.returncode != 0:
+        msg = f"{command[0]} failed with exit code {process.returncode}; {log.name} ends: {_last_line(Path(log.name))}"
+        raise CommandError(msg)
+
+
+def shell_line(command: Sequence[str], settings: Mapping[str, str]) -> str:
+    """Return the command as it can be typed, with the variables that nnU-Net's commands need."""
+    if not command[0].startswith("nnUNet"):
+        return shlex.join(command)
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in settings.items()), shlex.join(command)])
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Have a command end that has not ended by itself: first asked, for a training saves then."""
+    if process.poll() is None:
+        process.terminate()
+        _wait(process, _SECONDS_TO_SAVE)
+        process.kill()
+        process.wait()
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,95 @@
+"""Running what is missing of an ablation: plans, training, prediction, post-processing, evaluation."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from tqdm import tqdm
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
+from nnunet_resunet_ds.ablation.run_folder import Run
+from nnunet_resunet_ds.errors import InputError
+
+_CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
+"""On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
+_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
+
+
+def settings_for(device: str) -> Mapping[str, str]:
+    """Return the variables that commands get where they are not set."""
+    return _CPU_SETTINGS if device == "cpu" else {}
+
+
+def commands_of(run: Run, device: str) -> Iterator[list[str]]:
+    """Yield what is still to be done, each command when those before it are done."""
+    if run.is_finished:
+        return
+    if not run.plans_file.is_file():
+        yield run.training.plan_command(run.settings, run.seed)
+    if not run.is_trained:
+        yield run.train_command(device)
+    yield run.predict_command(device)
+    yield from run.score_commands()
+
+
+def run_all(runs: Sequence[Run], device: str, say: Callable[[str], object] = tqdm.write) -> dict[Run, str]:
+    """Run what is missing; a run that fails does not stop the others.
+
+    Args:
+        runs: in this order.
+        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
+        say: takes every command, and what goes wrong.
+
+    Returns:
+        What went wrong, of the runs that failed.
+    """
+    failures = {}
+    total = sum(run.settings.epochs for run in runs)
+    interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
+    done = {run: run.epochs_done for run in runs}
+    with tqdm(total=total, initial=sum(done.values()), unit="epoch", mininterval=interval) as bar:
+        for number, run in enumerate(runs, start=1):
+            bar.set_description(f"{number}/{len(runs)} {run.name}")
+
+            def look(run: Run = run) -> None:
+                bar.update(run.epochs_done - done[run])
+                done[run] = run.epochs_done
+
+            try:
+                _run(run, device, say, look)
+            except (CommandError, InputError) as error:
+                failures[run] = str(error)
+                say(f"failed: {run.name}: {error}")
+            look()
+    return failures
+
+
+def _run(run: Run, device: str, say: Callable[[str], object], look: Callable[[], object]) -> None:
+    if run.is_finished:
+        return
+    check_version(run)
+    variables = settings_for(device)
+    with log_of(run.folder) as log:
+        for command in commands_of(run, device):
+            if command == run.predict_command(device):
+                run.link_images()
+            say(f"$ {shell_line(command, variables)}")
+            run_command(command, variables, log, look)
+        run.remove_probabilities()
+
+
+def check_version(run: Run) -> None:
+    """Refuse to go on with what another version of this package has begun.
+
+    Raises:
+        InputError: the training is half finished, and another version, or an unknown one, began it.
+    """
+    if not run.is_begun or run.is_trained:
+        return
+    begun_by = run.record.get("versions", {}).get("nnunet-resunet-ds", "an unknown version")
+    if begun_by != __version__:
+        msg = (
+            f"{run.fold_folder}: is half trained by {begun_by} of this package, and this is {__version__}: finish it "
+            "with that version, or remove the folder to train it anew"
+        )
+        raise InputError(msg)

@@ -1,0 +1,101 @@
+"""What all rungs of an ablation share, and where it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.checks import check_name, check_number
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
+from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.nnunet_folders import dataset_folder, nnunet_folder
+from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
+from nnunet_resunet_ds.recipe import Recipe
+
+SETTINGS = "ablation.json"
+FORMAT = 1
+"""Of the folder; one of another format cannot be gone on with."""
+MIN_WIDTH = 1 / 64
+"""One channel at the finest stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Decides every number of the table, apart from rungs, seeds and folds.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    dataset_id: int
+    name: str = "Ablation"
+    """Of the folder, and first part of the plans' names."""
+    configuration: str = "3d_fullres"
+    stock_plans: str = "nnUNetPlans"
+    patch_size: Sequence[int] | None = None
+    """See `with_res_unet_ds`."""
+    batch_size: int = PAPER_BATCH_SIZE
+    width: float = 1.0
+    """What all channels are multiplied with."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe`, but seed and γ, which seeds and rungs decide."""
+    use_mirroring: bool = True
+    protocol: str = DEFAULT
+
+    def __post_init__(self) -> None:
+        check_name("the name of the ablation", self.name)
+        check_number("the width", self.width, at_least=MIN_WIDTH, at_most=1)
+        Recipe.from_section(self.recipe)
+        protocol_named(self.protocol)
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs of a training."""
+        return Recipe.from_section(self.recipe).epochs
+
+    @property
+    def raw(self) -> Path:
+        """The dataset's folder below ``$nnUNet_raw``."""
+        return dataset_folder("nnUNet_raw", self.dataset_id)
+
+    @property
+    def preprocessed(self) -> Path:
+        """The dataset's folder below ``$nnUNet_preprocessed``."""
+        return dataset_folder("nnUNet_preprocessed", self.dataset_id)
+
+    @property
+    def results(self) -> Path:
+        """The dataset's folder below ``$nnUNet_results``, where the models are."""
+        return nnunet_folder("nnUNet_results") / self.preprocessed.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the ablation keeps everything but the models."""
+        return self.results / self.name
+
+
+def keep_settings(settings: Settings) -> None:
+    """Write the settings into the folder of the ablation, or check that it was begun with these.
+
+    Raises:
+        InputError: the folder was begun with other settings, or has another format.
+    """
+    file = settings.folder / SETTINGS
+    wanted = {"format": FORMAT, **asdict(settings), "patch_size": _as_list(settings.patch_size)}
+    if not file.is_file():
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        write_json(wanted, file)
+        return
+    found = read_json(file)
+    if not isinstance(found, Mapping) or found.get("format") != FORMAT:
+        msg = f"{file}: is of another version of this package; start a new ablation with --name"
+        raise InputError(msg)
+    others = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    if others:
+        msg = f"{file}: was begun with {'; '.join(others)}: go on with these settings, or give another --name"
+        raise InputError(msg)
+
+
+def _as_list(values: Sequence[int] | None) -> list[int] | None:
+    return None if values is None else list(values)

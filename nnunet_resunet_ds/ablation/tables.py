@@ -1,0 +1,150 @@
+"""The tables of an ablation as header and text, for Markdown and HTML alike, and its numbers as CSV."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnunet_resunet_ds.ablation.against_baseline import METRIC, Compared
+from nnunet_resunet_ds.ablation.cost import Cost
+from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
+from nnunet_resunet_ds.ablation.rungs import RUNGS
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.files import replacing
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table with what to know of it."""
+
+    title: str
+    note: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def summary_table(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol) -> Table:
+    """Return a rung a row: Dice of each region, and what it costs."""
+    header = ["rung", *protocol.regions, "runs", "parameters, M", "GFLOP a patch", "s an epoch", "s a case", "peak MiB"]
+    finished = {row.rung.name for row in rows}
+    missing = [name for name in RUNGS if name not in finished]
+    note = (
+        "Dice, mean ± standard deviation over runs (seeds and folds) of the mean over cases. Seconds a case are the "
+        "network's; memory is the GPU's in training, or without one that of the process."
+    )
+    if missing:
+        note += f" Not run: {', '.join(missing)}."
+    return Table("Rungs", note, header, [_summary(row, costs[row.rung.name], protocol) for row in rows])
+
+
+def _summary(row: Row, cost: Cost, protocol: Protocol) -> list[str]:
+    runs = [outcome.run for outcome in row.outcomes]
+    return [
+        row.rung.name,
+        *(_mean_and_spread([outcome.mean(region, METRIC) for outcome in row.outcomes]) for region in protocol.regions),
+        str(len(runs)),
+        f"{cost.parameters / 1e6:.3g}",
+        f"{cost.flops / 1e9:.3g}",
+        _mean([run.record.get("seconds_per_epoch") for run in runs]),
+        _mean([outcome.seconds_per_case for outcome in row.outcomes]),
+        _mean([peak_memory(outcome) for outcome in row.outcomes], ".0f"),
+    ]
+
+
+def difference_table(compared: Sequence[Compared]) -> Table:
+    """Return how each rung and region differs from the baseline."""
+    note = (
+        "Dice of a rung minus that of the baseline, paired by case, each case the mean of its seeds; 95 % interval by "
+        "bootstrap over cases; Wilcoxon's signed-rank test, two-sided, not corrected for the number of tests. Seeds: "
+        "the standard deviation of the mean over seeds, the larger of the two."
+    )
+    header = ["rung", "region", "difference", "95 % interval", "p", "cases", "seeds", "in words"]
+    return Table("Against the baseline", note, header, [_difference(of) for of in compared])
+
+
+def _difference(of: Compared) -> list[str]:
+    difference = of.difference
+    return [
+        of.rung,
+        of.region,
+        f"{difference.mean:+.4f}",
+        f"{difference.ci_low:+.4f} to {difference.ci_high:+.4f}",
+        f"{difference.p_value:.2g}",
+        str(difference.n),
+        MISSING if np.isnan(of.spread) else f"{of.spread:.4f}",
+        of.verdict,
+    ]
+
+
+def run_table(rows: Sequence[Row], protocol: Protocol) -> Table:
+    """Return every fold and seed of every rung."""
+    header = ["rung", "fold", "seed", *protocol.regions, "cases", "epochs"]
+    body = [
+        [
+            row.rung.name,
+            str(outcome.run.fold),
+            str(outcome.run.seed),
+            *(f"{outcome.mean(region, METRIC):.4f}" for region in protocol.regions),
+            str(len(outcome.cases)),
+            str(outcome.run.record.get("epochs", MISSING)),
+        ]
+        for row in rows
+        for outcome in row.outcomes
+    ]
+    return Table("Folds and seeds", "Dice, mean over the cases that the fold is validated on.", header, body)
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown."""
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    return "\n".join([f"## {table.title}", "", table.note, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of cells as text in columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+
+
+def write_csv(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol, path: Path) -> None:
+    """Write a line a rung, seed, fold and region, with the mean of every metric."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["rung", "seed", "fold", "region", *protocol.metrics, *_COSTS])
+        for row in rows:
+            for outcome in row.outcomes:
+                for region in protocol.regions:
+                    means = [outcome.mean(region, metric) for metric in protocol.metrics]
+                    run = outcome.run
+                    cells = _costs(outcome, costs[row.rung.name])
+                    table.writerow([row.rung.name, run.seed, run.fold, region, *means, *cells])
+
+
+_COSTS = ("parameters", "flops", "seconds_per_epoch", "epochs", "seconds_per_case", "peak_memory_mib")
+
+
+def _costs(outcome: Outcome, cost: Cost) -> Iterable[object]:
+    record = outcome.run.record
+    yield from (cost.parameters, cost.flops, record.get("seconds_per_epoch"), record.get("epochs"))
+    yield from (outcome.seconds_per_case, peak_memory(outcome))
+
+
+def peak_memory(outcome: Outcome) -> float | None:
+    """Return MiB in training, of the GPU or of the process where there was none."""
+    memory = outcome.run.record.get("peak_memory_mib", {})
+    value: float | None = memory.get("gpu") or memory.get("process")
+    return value
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.4f}"
+    return f"{mean} ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else mean
+
+
+def _mean(values: Sequence[float | None], form: str = ".3g") -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):{form}}" if known else MISSING

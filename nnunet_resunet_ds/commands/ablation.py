@@ -1,0 +1,74 @@
+"""Train, predict and evaluate the paper's ablation: one table of what each factor is worth on your data.
+
+Rungs that are finished are skipped, and a stopped ablation goes on where it was. Each is the stock nnUNetv2_train with
+plans of its own, then resunet-ds predict, postprocess and evaluate; every command is printed and can be typed by hand.
+
+ladder    baseline, a plain six-stage U-Net; then, each on top of those before, +deep-supervision, +depth (seven
+          stages), +channels (64 to 512), +salient-channel, +focal-loss, +residual, +post-processing
+alone     deep-supervision, depth, channels, salient-channel, focal-loss, residual, post-processing: over the baseline
+systems   UNet, ResUNetVAE, AttentionUNet, UNETR: to be compared with +post-processing, whose loss and recipe they have
+
+Examples:
+  resunet-ds ablation -d 137 --dry-run
+  resunet-ds ablation -d 137 -f 0 1 2 3 4
+  resunet-ds ablation -d 137 --only baseline +deep-supervision UNETR --seeds 1 2 3
+"""
+
+import argparse
+
+from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
+from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
+
+SUMMARY = "what each factor of the method is worth: train, predict, evaluate, one table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=["ladder", "alone", "systems"],
+        metavar="RUNG",
+        help="rungs or groups of rungs (default: ladder alone systems)",
+    )
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], metavar="FOLD", help="(default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N", help="trainings a rung (default: 1)")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands that are to be run, and stop")
+    parser.add_argument("--name", default="Ablation", help="of folder and plans (default: %(default)s)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
+    parser.add_argument("-p", dest="stock_plans", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
+    parser.add_argument("--protocol", help="of the evaluation (default: brats2023-gli)")
+    parser.add_argument("--no-tta", action="store_true", help="predict without flips, in an eighth of the time")
+    network = parser.add_argument_group("network")
+    network.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels (default: 128³)")
+    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    network.add_argument(
+        "--width", type=float, default=1.0, metavar="W", help="what all channels are multiplied with (default: 1)"
+    )
+    add_recipe_arguments(parser, leave_out=("gamma", "seed"))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run what is missing, and write the table of what is there."""
+    from nnunet_resunet_ds.ablation.rungs import rungs_named
+    from nnunet_resunet_ds.ablation.settings import Settings
+    from nnunet_resunet_ds.evaluation.protocols import DEFAULT
+
+    rungs = rungs_named(options.only)
+    settings = Settings(
+        dataset_id=options.dataset_id,
+        name=options.name,
+        configuration=options.configuration,
+        stock_plans=options.stock_plans,
+        patch_size=options.patch_size,
+        batch_size=options.batch_size,
+        width=options.width,
+        recipe=chosen_recipe(options),
+        use_mirroring=not options.no_tta,
+        protocol=options.protocol or DEFAULT,
+    )
+    from nnunet_resunet_ds.ablation.ablation import ablation
+
+    ablation(settings, rungs, options.seeds, options.folds, options.device, dry_run=options.dry_run)

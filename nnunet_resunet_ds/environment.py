@@ -1,0 +1,51 @@
+"""With what and where something runs, for the files that say so beside results."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from nnunet_resunet_ds import __version__
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
+_PEAK = "VmHWM:"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide results."""
+    return {
+        "nnunet-resunet-ds": __version__,
+        "nnunetv2": version("nnunetv2"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the kind of another device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def machine(device: torch.device) -> str:
+    """Return the hardware in words: the GPU where it computes, and the processor."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    gpu = f"{device_name(device)}, " if device.type == "cuda" else ""
+    return f"{gpu}{os.cpu_count()} cores of {model}"
+
+
+def peak_memory_mib(device: torch.device) -> dict[str, float | None]:
+    """Return the most memory in MiB that this process has had, and of the GPU; None where it cannot be told."""
+    try:  # Linux; of this program alone, where getrusage counts what started it, too
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        process = next(round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith(_PEAK))
+    except (OSError, StopIteration):
+        process = None
+    gpu = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
+    return {"process": process, "gpu": gpu}
