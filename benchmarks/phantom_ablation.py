@@ -1,7 +1,7 @@
 """The ablation on phantoms: make a cohort that is hard enough for differences, prepare it, and run the ladder.
 
-The brains are made long, so that one axis of the patch has 128 voxels and can be halved six times: with less the seventh
-stage would not be there. Images are noisier than the demo's. Run again, it goes on where it was.
+The brains are made long, so that one axis of the patch has 128 voxels and can be halved six times: with less, the
+seventh stage would not be there. Images are noisier than the demo's. Run again, it goes on where it was.
 
     python benchmarks/phantom_ablation.py -o /tmp/phantom_ablation
 

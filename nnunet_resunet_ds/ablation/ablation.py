@@ -1,10 +1,11 @@
 """The ablation from its checks to its table."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from nnunet_resunet_ds.ablation.planned import check_plans_files, check_rungs
+from nnunet_resunet_ds.ablation.planned import check_plans, check_rungs
 from nnunet_resunet_ds.ablation.process import shell_line
 from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
 from nnunet_resunet_ds.ablation.rungs import Rung
@@ -61,8 +62,17 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
     check_regions(dataset_json)
+    _check_raw(settings.raw)
     check_rungs(rungs, settings)
     for run in runs:
         check_fold(run.fold, settings.preprocessed, dataset_json["numTraining"])
         check_version(run)
-    check_plans_files(runs)
+    check_plans(runs)
+
+
+def _check_raw(raw: Path) -> None:
+    """Refuse a dataset without the files that are predicted and evaluated: training alone does without them."""
+    for name in ("imagesTr", "labelsTr"):
+        if not (raw / name).is_dir():
+            msg = f"{raw / name}: is not there, and validation cases are predicted from it: bring the raw dataset back"
+            raise InputError(msg)

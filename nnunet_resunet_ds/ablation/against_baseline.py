@@ -24,7 +24,7 @@ class Compared:
     n_seeds: int
     difference: Difference
     spread: float
-    """The larger of the two standard deviations of the mean over seeds; not a number for one seed."""
+    """Standard deviation over seeds of the difference of means; not a number for one seed."""
 
     @property
     def verdict(self) -> str:
@@ -53,25 +53,27 @@ def _compare(row: Row, baseline: Row) -> list[Compared]:
         return []
     mine, others = ([of[key] for key in shared] for of in both)
     first, second = _mean_of_seeds(mine), _mean_of_seeds(others)
-    cases = common_cases({row.rung.name: first, BASELINE: second})
-    found = differences(first, second, cases, [METRIC])
+    found = differences(first, second, common_cases({row.rung.name: first, BASELINE: second}), [METRIC])
+    seeds = sorted({seed for seed, _ in shared})
     return [
         Compared(
             row.rung.name,
             region,
-            len({seed for seed, _ in shared}),
+            len(seeds),
             by_metric[METRIC],
-            float(np.max([spread_of_seeds(mine, region), spread_of_seeds(others, region)])),
+            _spread([_mean(mine, seed, region) - _mean(others, seed, region) for seed in seeds]),
         )
         for region, by_metric in found.items()
     ]
 
 
-def spread_of_seeds(outcomes: Sequence[Outcome], region: str) -> float:
-    """Return the standard deviation over seeds of the mean Dice over folds; not a number for one seed."""
-    seeds = {outcome.run.seed for outcome in outcomes}
-    means = [np.mean([outcome.mean(region, METRIC) for outcome in outcomes if outcome.run.seed == s]) for s in seeds]
-    return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+def _mean(outcomes: Sequence[Outcome], seed: int, region: str) -> float:
+    """Return the mean Dice of one seed over its folds."""
+    return float(np.mean([outcome.mean(region, METRIC) for outcome in outcomes if outcome.run.seed == seed]))
+
+
+def _spread(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _by_seed_and_fold(row: Row) -> dict[tuple[int, int], Outcome]:

@@ -78,14 +78,15 @@ def check_rungs(rungs: Sequence[Rung], settings: Settings) -> None:
         raise InputError("\n".join([*problems, "choose rungs with --only"]))
 
 
-def check_plans_files(runs: Sequence[Run]) -> None:
-    """Refuse plans by the names that are needed and with other content.
+def check_plans(runs: Sequence[Run]) -> None:
+    """Refuse settings that make no plans, and plans by the names that are needed with other content.
 
     Raises:
-        InputError: with the file and what to do.
+        InputError: with the setting, or the file and what to do.
     """
     for run in runs:
-        if run.plans_file.is_file() and read_json(run.plans_file) != planned(run.training, run.settings, run.seed):
+        plans = planned(run.training, run.settings, run.seed)
+        if run.plans_file.is_file() and read_json(run.plans_file) != plans:
             msg = (
                 f"{run.plans_file}: is not what would be trained now, but of another version or other stock plans; "
                 f"remove it and {run.model_folder}, or give another --name"

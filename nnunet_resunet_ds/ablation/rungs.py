@@ -46,8 +46,8 @@ def _ladder() -> Iterable[Rung]:
 
 LADDER = tuple(_ladder())
 """Each factor on top of those before; the last is the whole method."""
-ALONE = tuple(Rung(factor, frozenset({factor}), neighbour=BASELINE) for factor in FACTORS)
-"""Each factor on top of the baseline."""
+ALONE = (LADDER[1], *(Rung(factor, frozenset({factor}), neighbour=BASELINE) for factor in FACTORS[1:]))
+"""Each factor on top of the baseline; deep supervision is so on the ladder."""
 SYSTEMS = tuple(
     Rung(name, frozenset(FACTORS), f"BraTS{name}Trainer") for name in ("UNet", "ResUNetVAE", "AttentionUNet", "UNETR")
 )

@@ -84,10 +84,10 @@ def _facts(rows: Sequence[Row], settings: Settings) -> list[str]:
     """Return with what and on what the runs were made, a line each."""
     records = [outcome.run.record for row in rows for outcome in row.outcomes]
     configuration = configuration_of(Training.of(rows[0].rung), settings, seed=0)
-    recipe = ", ".join(f"{name} {value}" for name, value in settings.recipe.items())
+    recipe = ", ".join(f"{name} {value}" for name, value in settings.recipe.items()) or "the paper's"
     return [
         f"Patch {configuration['patch_size']}, batch {settings.batch_size}, channels × {settings.width:g}; "
-        f"recipe: {recipe or 'the paper’s'}; {'eight flips' if settings.use_mirroring else 'no flips'}.",
+        f"recipe: {recipe}; {'eight flips' if settings.use_mirroring else 'no flips'}.",
         f"Versions: {_different(_versions(record) for record in records)}.",
         f"Hardware: {_different(record.get('machine') for record in records)}.",
     ]

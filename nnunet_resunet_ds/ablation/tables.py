@@ -59,10 +59,10 @@ def difference_table(compared: Sequence[Compared]) -> Table:
     """Return how each rung and region differs from the baseline."""
     note = (
         "Dice of a rung minus that of the baseline, paired by case, each case the mean of its seeds; 95 % interval by "
-        "bootstrap over cases; Wilcoxon's signed-rank test, two-sided, not corrected for the number of tests. Seeds: "
-        "the standard deviation of the mean over seeds, the larger of the two."
+        "bootstrap over cases; Wilcoxon's signed-rank test, two-sided, not corrected for the number of tests. Spread: "
+        "the standard deviation of the difference over seeds; what is not larger than it is called none."
     )
-    header = ["rung", "region", "difference", "95 % interval", "p", "cases", "seeds", "in words"]
+    header = ["rung", "region", "difference", "95 % interval", "p", "cases", "spread", "in words"]
     return Table("Against the baseline", note, header, [_difference(of) for of in compared])
 
 

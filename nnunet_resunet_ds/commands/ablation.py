@@ -5,7 +5,7 @@ plans of its own, then resunet-ds predict, postprocess and evaluate; every comma
 
 ladder    baseline, a plain six-stage U-Net; then, each on top of those before, +deep-supervision, +depth (seven
           stages), +channels (64 to 512), +salient-channel, +focal-loss, +residual, +post-processing
-alone     deep-supervision, depth, channels, salient-channel, focal-loss, residual, post-processing: over the baseline
+alone     +deep-supervision, depth, channels, salient-channel, focal-loss, residual, post-processing: over the baseline
 systems   UNet, ResUNetVAE, AttentionUNet, UNETR: to be compared with +post-processing, whose loss and recipe they have
 
 Examples:

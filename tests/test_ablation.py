@@ -1,0 +1,388 @@
+"""The rungs of the ablation: what each trains, what is refused, and what is run and skipped."""
+
+import json
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+from ablations import finish, run_of, settings
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.ablation import running
+from nnunet_resunet_ds.ablation.ablation import ablation, check
+from nnunet_resunet_ds.ablation.planned import check_rungs, planned
+from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
+from nnunet_resunet_ds.ablation.run_folder import runs_of
+from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, rungs_named
+from nnunet_resunet_ds.ablation.running import commands_of, run_all
+from nnunet_resunet_ds.ablation.settings import keep_settings
+from nnunet_resunet_ds.ablation.training import Training
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.plans import with_res_unet_ds
+from nnunet_resunet_ds.termination import EXIT_CODE
+
+# ---- rungs ----
+
+
+def test_the_ladder_is_the_paper_s():
+    assert [rung.name for rung in LADDER] == [
+        "baseline", "+deep-supervision", "+depth", "+channels", "+salient-channel", "+focal-loss", "+residual",
+        "+post-processing",
+    ]  # fmt: skip
+    for lower, upper in pairwise(LADDER):
+        assert lower.factors < upper.factors and len(upper.factors - lower.factors) == 1
+        assert upper.neighbour == lower.name
+    assert LADDER[-1].factors == set(FACTORS)
+    assert [rung.trainer for rung in SYSTEMS] == [
+        "BraTSUNetTrainer", "BraTSResUNetVAETrainer", "BraTSAttentionUNetTrainer", "BraTSUNETRTrainer"
+    ]  # fmt: skip
+
+
+def test_rungs_are_named_singly_or_by_group_and_come_in_the_order_of_the_table():
+    assert rungs_named(["UNETR", "+depth", "baseline"]) == [RUNGS[name] for name in ("baseline", "+depth", "UNETR")]
+    assert rungs_named(["ladder", "+depth"]) == list(LADDER)
+    assert len(rungs_named(["ladder", "alone", "systems"])) == 8 + 6 + 4
+    assert [rung.name for rung in rungs_named(["alone"])] == ["+deep-supervision", *FACTORS[1:]]
+    with pytest.raises(InputError, match=r"no rung 'deep'; valid are ladder, alone, systems, baseline, \+deep-sup"):
+        rungs_named(["deep"])
+
+
+def test_the_whole_method_is_what_the_trainer_makes_of_stock_plans(dataset):
+    of = settings(dataset, patch_size=None, width=1.0, recipe={})
+    plans = planned(Training.of(RUNGS["+post-processing"]), of, seed=3)
+    default = with_res_unet_ds(dataset[0], "3d_fullres").plans
+    assert plans["configurations"] == json.loads(json.dumps(default["configurations"]))
+    assert plans["resunet_ds"] == {"gamma": 2.0, "seed": 3}
+
+
+def test_the_baseline_is_nnu_net_s_plain_u_net_with_one_output(dataset):
+    plans = planned(Training.of(RUNGS["baseline"]), settings(dataset, patch_size=None, width=1.0), seed=1)
+    network = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    assert network["features_per_stage"] == [32, 64, 128, 256, 320, 320]
+    assert (network["n_heads"], network["salient_channel"], network["residual"]) == (1, False, False)
+    assert plans["resunet_ds"]["gamma"] == 0
+
+
+CHANGES = {
+    "deep-supervision": {"n_heads"},
+    "depth": {"features_per_stage", "strides"},
+    "channels": {"features_per_stage"},
+    "salient-channel": {"salient_channel"},
+    "focal-loss": {"gamma"},
+    "residual": {"residual"},
+    "post-processing": set(),
+}
+
+
+@pytest.mark.parametrize("rung", [rung for rung in RUNGS.values() if rung.neighbour], ids=lambda rung: rung.name)
+def test_a_rung_differs_from_its_neighbour_in_its_factor_alone(dataset, rung):
+    def parts(of):
+        plans = planned(Training.of(of), settings(dataset), seed=1)
+        configuration = plans["configurations"]["3d_fullres"]
+        others = {key: value for key, value in configuration.items() if key != "architecture"}
+        return configuration["architecture"]["arch_kwargs"] | plans["resunet_ds"], others
+
+    (mine, rest), (other, other_rest) = parts(rung), parts(RUNGS[rung.neighbour])
+    assert rest == other_rest
+    assert {key for key in mine if mine[key] != other[key]} == CHANGES[rung.name.removeprefix("+")]
+
+
+@pytest.mark.parametrize("rung", ["baseline", "+channels", "residual", "UNETR"])
+def test_the_command_that_is_printed_writes_the_plans_that_were_checked(dataset, rung):
+    recipe = {"epochs": 7, "initial_lr": 2e-3, "region_weights": [1.0, 1.5, 3.0], "precision": "fp32"}
+    run = run_of(settings(dataset, recipe=recipe), rung, seed=5)
+    command = run.training.plan_command(run.settings, run.seed)
+    assert main(command[1:]) == 0
+    assert read_json(run.plans_file) == planned(run.training, run.settings, run.seed)
+
+
+# ---- what is refused ----
+
+
+def test_a_rung_that_would_train_what_its_neighbour_trains_is_refused(dataset):
+    of = settings(dataset, patch_size=[64, 64, 64])
+    with pytest.raises(InputError) as refused:
+        check_rungs(list(LADDER), of)
+    assert str(refused.value).splitlines() == [
+        "+depth: has the plans of +deep-supervision, for the patch [64, 64, 64] fits 6 stages alone: give a patch with "
+        "an axis of 128, or leave the rung out",
+        "choose rungs with --only",
+    ]
+    check_rungs(rungs_named(["baseline", "+deep-supervision", "+post-processing", "post-processing"]), of)
+    check_rungs(list(LADDER), settings(dataset))
+
+
+def test_a_system_that_cannot_be_trained_is_named_with_what_would_do(dataset, monkeypatch):
+    with pytest.raises(InputError, match=r"UNETR: UNETR's tokens .* \[16, 16, 128\] and \[32, 16, 128\]"):
+        check_rungs(rungs_named(["systems"]), settings(dataset, patch_size=[24, 16, 128]))
+    monkeypatch.setitem(sys.modules, "monai", None)
+    with pytest.raises(InputError) as refused:
+        check_rungs(rungs_named(["systems"]), settings(dataset))
+    lines = str(refused.value).splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == ["ResUNetVAE", "AttentionUNet", "UNETR"]
+    assert "pip install 'nnunet-resunet-ds[comparison]'" in lines[0]
+
+
+def test_other_settings_or_another_format_are_not_gone_on_with(dataset):
+    of = settings(dataset)
+    keep_settings(of)
+    keep_settings(settings(dataset, patch_size=(16, 16, 128)))
+    with pytest.raises(InputError, match=r"was begun with width 0\.125, not 0\.25: .* another --name"):
+        keep_settings(settings(dataset, width=0.25))
+    (of.folder / "ablation.json").write_text('{"format": 0}')
+    with pytest.raises(InputError, match="another version of this package"):
+        keep_settings(of)
+
+
+def checked(of, *names):
+    rungs = [RUNGS[name] for name in names]
+    return check(of, rungs, runs_of(of, rungs, [1], [0]))
+
+
+def test_a_training_that_another_version_half_finished_is_refused(dataset):
+    of = settings(dataset)
+    run = run_of(of, "baseline")
+    run.fold_folder.mkdir(parents=True)
+    (run.fold_folder / "checkpoint_latest.pth").touch()
+    with pytest.raises(InputError, match=rf"fold_0: is half trained by an unknown .* this is {__version__}"):
+        checked(of, "baseline")
+    (run.fold_folder / "run.json").write_text('{"versions": {"nnunet-resunet-ds": "0.0.7"}}')
+    with pytest.raises(InputError, match=r"half trained by 0\.0\.7 .*finish it with that version, or remove"):
+        checked(of, "baseline")
+    (run.fold_folder / "checkpoint_final.pth").touch()
+    checked(of, "baseline")
+
+
+def test_plans_of_other_content_by_the_same_name_are_refused(dataset):
+    of = settings(dataset)
+    run = run_of(of, "baseline")
+    main(run.training.plan_command(of, 1)[1:])
+    checked(of, "baseline", "+depth")
+    run.plans_file.write_text(run.plans_file.read_text().replace('"batch_size": 2', '"batch_size": 4'))
+    with pytest.raises(InputError, match=r"Ablation-baseline-seed1\.json: is not what would be trained now"):
+        checked(of, "baseline")
+
+
+def test_a_dataset_without_its_raw_files_is_refused(dataset):
+    of = settings(dataset)
+    (of.raw / "labelsTr").rmdir()
+    with pytest.raises(InputError, match=r"labelsTr: is not there, .* bring the raw dataset back"):
+        checked(of, "baseline")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only", "depht"], "there is no rung 'depht'; valid are ladder, alone, systems, baseline"),
+        (["-f", "7"], "fold 7 is not there: nnU-Net makes folds 0 to 4"),
+        (["--width", "0"], "the width must be a number from 0.015625 to 1; got 0.0"),
+        (["--name", "a/b"], "the name of the ablation may have letters"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1"),
+        (["--protocol", "brats1999"], "brats1999"),
+        (["-d", "138"], "no dataset with ID 138"),
+        (["-p", "Other"], "Other.json: no such plans"),
+        (["--seeds", "-1"], "seed must be a whole number from 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(dataset, capsys, flags, message):
+    settings(dataset)
+    assert main(["ablation", "-d", "137", "--only", "baseline", "--patch-size", "16", "16", "128", *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert message in lines[0] and len(lines) <= 2
+    assert not list((dataset[2].parents[1] / "nnUNet_results").iterdir())
+
+
+# ---- what is run ----
+
+
+def test_a_dry_run_prints_every_command_and_writes_nothing(dataset, capsys):
+    of = settings(dataset)
+    ablation(of, rungs_named(["baseline", "post-processing", "UNETR"]), [1, 2], [0], "cpu", dry_run=True)
+    lines = capsys.readouterr().out.splitlines()
+    trained = [line for line in lines if "nnUNetv2_train" in line]
+    assert len(trained) == 4 and len(lines) == 4 * 7  # post-processing shares the training of the baseline
+    assert trained[0] == (
+        "$ nnUNet_def_n_proc=2 nnUNet_n_proc_DA=0 nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer "
+        "-p Ablation-baseline-seed1 -device cpu"
+    )
+    assert "-tr BraTSUNETRTrainer -p Ablation-full-seed2" in trained[-1]
+    assert not of.results.exists()
+
+
+@pytest.fixture
+def stand_in(dataset, monkeypatch, nnunet_folders):
+    """Commands that leave the files of the real ones: the words of each that was run, and a set of runs to fail."""
+    of = settings(dataset)
+    raw = nnunet_folders / "nnUNet_raw" / "Dataset137_BraTS2021"
+    for case in ("a", "b"):
+        for channel in range(4):
+            (raw / "imagesTr" / f"{case}_{channel:04d}.nii.gz").touch()
+    (dataset[2] / "splits_final.json").write_text(json.dumps([{"train": ["c"], "val": ["a", "b"]}]))
+    ran, failing = [], set()
+
+    def run_command(command, variables, log, look):
+        ran.append(command)
+        if command[1] == "plan":
+            main(command[1:])
+        elif command[0] == "nnUNetv2_train":
+            plans = command[command.index("-p") + 1]
+            if plans in failing:
+                msg = f"nnUNetv2_train failed with {plans}"
+                raise CommandError(msg)
+            of = next(run for run in runs if run.plans_name == plans)
+            finish(of, {"a": 0.5, "b": 0.75})
+            for preset in ("none", "paper"):
+                of.metrics(preset).unlink()
+            (of.fold_folder / "checkpoint_final.pth").touch()
+        elif command[1] == "predict":
+            of = next(run for run in runs if str(run.predictions) in command)
+            assert sorted(link.name for link in of.images.iterdir())[:2] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+            (of.predictions / "a.npz").touch()
+        elif command[1] == "evaluate":
+            of = next(run for run in runs for preset in ("none", "paper") if str(run.metrics(preset)) in command)
+            metrics = {preset: of.metrics(preset).is_file() for preset in ("none", "paper")}
+            finish(of, {"a": 0.5, "b": 0.75})
+            if not metrics["none"]:
+                of.metrics("paper").unlink()
+        look()
+
+    monkeypatch.setattr(running, "run_command", run_command)
+    runs = runs_of(of, rungs_named(["baseline", "+deep-supervision"]), [1, 2], [0])
+    return runs, ran, failing
+
+
+def test_what_is_finished_is_skipped_and_a_failure_does_not_stop_the_others(stand_in):
+    runs, ran, failing = stand_in
+    failing.add("Ablation-ds-seed1")
+    said = []
+    failures = run_all(runs, "cpu", said.append)
+    assert [run.plans_name for run in failures] == ["Ablation-ds-seed1"]
+    trained = [command[command.index("-p") + 1] for command in ran if command[0] == "nnUNetv2_train"]
+    assert trained == [f"Ablation-{name}-seed{seed}" for seed in (1, 2) for name in ("baseline", "ds")]
+    assert any("failed" in line for line in said) and f"$ {shell_line(ran[0], {})}" in said
+    assert not list(runs[0].folder.rglob("*.npz")) and not runs[0].images.exists()
+
+    failing.clear()
+    ran.clear()
+    assert run_all(runs, "cpu", said.append) == {}
+    assert [command[:2] for command in ran] == [
+        ["nnUNetv2_train", "137"], ["resunet-ds", "predict"],
+        *[["resunet-ds", "postprocess"], ["resunet-ds", "evaluate"]] * 2,
+    ]  # fmt: skip
+    ran.clear()
+    assert run_all(runs, "cpu", said.append) == {} and ran == []
+
+
+def test_a_begun_training_is_continued_and_a_finished_one_only_predicted(dataset):
+    run = run_of(settings(dataset), "baseline")
+    main(run.training.plan_command(run.settings, 1)[1:])
+    run.fold_folder.mkdir(parents=True)
+    (run.fold_folder / "checkpoint_best.pth").touch()
+    assert next(words[-1] for words in commands_of(run, "cpu")) == "--c"
+    (run.fold_folder / "checkpoint_final.pth").touch()
+    assert next(words[1] for words in commands_of(run, "cpu")) == "predict"
+
+
+def test_epochs_of_a_stopped_training_count_as_done(dataset):
+    run = run_of(settings(dataset), "baseline")
+    assert run.epochs_done == 0
+    finish(run, {"a": 0.5}, epochs=2)
+    for preset in ("none", "paper"):
+        run.metrics(preset).unlink()
+    assert run.epochs_done == 2
+    (run.fold_folder / "checkpoint_final.pth").touch()
+    assert run.epochs_done == 3
+
+
+# ---- commands ----
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def test_a_command_that_fails_is_told_of_with_its_last_line(tmp_path):
+    with (
+        log_of(tmp_path) as log,
+        pytest.raises(CommandError, match=r"exit code 3; .*log\.txt ends: no such plans"),
+    ):
+        run_command(python("print('no such plans\\n'); raise SystemExit(3)"), {}, log, lambda: None)
+    assert "raise SystemExit(3)" in (tmp_path / "log.txt").read_text()
+
+
+def test_settings_of_the_user_come_before_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "7")
+    code = "import os; print(os.environ['nnUNet_n_proc_DA'], os.environ['nnUNet_def_n_proc'])"
+    with log_of(tmp_path) as log:
+        run_command(python(code), {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2"}, log, lambda: None)
+    assert (tmp_path / "log.txt").read_text().endswith("7 2\n")
+
+
+def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
+    command = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('saved'), sys.exit()))\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    parent = (
+        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
+        f"with log_of(Path({str(tmp_path)!r})) as log:\n"
+        f"    run_command([{sys.executable!r}, '-c', {command!r}], {{}}, log, lambda: None)\n"
+    )
+    process = subprocess.Popen(python(parent))
+    log = tmp_path / "log.txt"
+    wait_for(lambda: log.is_file() and "\nready" in log.read_text())
+    process.terminate()
+    assert process.wait(30) == EXIT_CODE and log.read_text().endswith("saved\n")
+
+
+def wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no flock")
+def test_a_training_that_outlives_its_ablation_keeps_others_away(tmp_path):
+    release = tmp_path / "release"
+    command = f"import time, pathlib\nwhile not pathlib.Path({str(release)!r}).exists(): time.sleep(0.05)"
+    parent = (
+        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
+        f"with log_of(Path({str(tmp_path)!r})) as log:\n"
+        f"    run_command([{sys.executable!r}, '-c', {command!r}], {{}}, log, lambda: None)\n"
+    )
+    process = subprocess.Popen(python(parent))
+    log = tmp_path / "log.txt"
+    wait_for(lambda: log.is_file() and "while not" in log.read_text())
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    with pytest.raises(InputError, match="another process is at work on this"), log_of(tmp_path):
+        pass
+    release.touch()
+    wait_for(lambda: lock_is_free(tmp_path))
+
+
+def lock_is_free(folder):
+    try:
+        with log_of(folder):
+            return True
+    except InputError:
+        return False
+
+
+def test_images_of_a_fold_that_are_not_there_are_named(dataset):
+    (dataset[2] / "splits_final.json").write_text(json.dumps([{"train": ["b"], "val": ["a"]}]))
+    run = run_of(settings(dataset), "baseline")
+    folder = run.settings.raw / "imagesTr"
+    with pytest.raises(InputError, match=r"imagesTr: has no images of a, which fold 0 is validated on"):
+        run.link_images()
+    (folder / "a_0000.nii.gz").touch()
+    run.link_images()
+    run.link_images()  # again, as after a stop
+    assert [link.name for link in run.images.iterdir()] == ["a_0000.nii.gz"]
