@@ -11,6 +11,7 @@ import pytest
 from brats_files import CASES, MODALITIES, make_case
 from hypothesis import settings
 from models import small_plans, write_model
+from stock_runs import preprocessed_dataset
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
@@ -119,6 +120,12 @@ def model(dataset, tmp_path):
     """A model folder of two folds, a small network with random weights."""
     plans, dataset_json, _ = dataset
     return write_model(tmp_path / "model", small_plans(plans), dataset_json, folds=(0, 1))
+
+
+@pytest.fixture(scope="session")
+def stock_dataset(tmp_path_factory):
+    """Dataset 137 as nnU-Net's own script makes it, preprocessed: environment variables for its commands."""
+    return preprocessed_dataset(tmp_path_factory.mktemp("stock"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from nnunet_resunet_ds.ablation.planned import check_rungs, planned
 from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
 from nnunet_resunet_ds.ablation.run_folder import runs_of
 from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, rungs_named
-from nnunet_resunet_ds.ablation.running import commands_of, run_all
+from nnunet_resunet_ds.ablation.running import commands_of, run_all, settings_for
 from nnunet_resunet_ds.ablation.settings import keep_settings
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.cli import main
@@ -199,7 +199,9 @@ def test_bad_input_is_one_line_and_code_2(dataset, capsys, flags, message):
 # ---- what is run ----
 
 
-def test_a_dry_run_prints_every_command_and_writes_nothing(dataset, capsys):
+def test_a_dry_run_prints_every_command_and_writes_nothing(dataset, capsys, monkeypatch):
+    for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):
+        monkeypatch.delenv(name, raising=False)
     of = settings(dataset)
     ablation(of, rungs_named(["baseline", "post-processing", "UNETR"]), [1, 2], [0], "cpu", dry_run=True)
     lines = capsys.readouterr().out.splitlines()
@@ -314,12 +316,13 @@ def test_a_command_that_fails_is_told_of_with_its_last_line(tmp_path):
     assert "raise SystemExit(3)" in (tmp_path / "log.txt").read_text()
 
 
-def test_settings_of_the_user_come_before_ours(tmp_path, monkeypatch):
+def test_settings_of_the_user_stay_and_are_not_printed(monkeypatch):
+    for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):
+        monkeypatch.delenv(name, raising=False)
+    assert settings_for("cpu") == {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"} and settings_for("cuda") == {}
     monkeypatch.setenv("nnUNet_n_proc_DA", "7")
-    code = "import os; print(os.environ['nnUNet_n_proc_DA'], os.environ['nnUNet_def_n_proc'])"
-    with log_of(tmp_path) as log:
-        run_command(python(code), {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2"}, log, lambda: None)
-    assert (tmp_path / "log.txt").read_text().endswith("7 2\n")
+    assert settings_for("cpu") == {"nnUNet_def_n_proc": "2"}
+    assert shell_line(["nnUNetv2_train", "1"], settings_for("cpu")) == "nnUNet_def_n_proc=2 nnUNetv2_train 1"
 
 
 def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):

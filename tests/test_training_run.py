@@ -5,19 +5,15 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from brats_files import write
 from matplotlib.image import imread
-from nnunetv2.dataset_conversion.Dataset137_BraTS21 import copy_BraTS_segmentation_and_convert_labels_to_nnUNet
-from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
+from stock_runs import command, run
 
 from nnunet_resunet_ds import checkpoints
-from nnunet_resunet_ds.demo.phantom import make_phantom
 from nnunet_resunet_ds.files import read_json
 
 pytestmark = pytest.mark.end_to_end
@@ -26,58 +22,15 @@ N_EPOCHS = 9
 TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", "-p", "Small", "-device", "cpu"]
 
 
-def as_nnunet_s_script_does(raw: Path, sources: Path) -> None:
-    """Do what the main block of nnunetv2.dataset_conversion.Dataset137_BraTS21 does, with its own functions."""
-    dataset = raw / "Dataset137_BraTS2021"
-    for folder in ("imagesTr", "labelsTr"):
-        (dataset / folder).mkdir(parents=True)
-    for number in range(5):
-        case, phantom = f"BraTS2021_{number:05d}", make_phantom(number)
-        for channel, image in enumerate(phantom.images):
-            write(dataset / "imagesTr" / f"{case}_{channel:04d}.nii.gz", image[::2, ::2, ::2])
-        brats = (phantom.labels == 1) * 2 + (phantom.labels == 2) * 1 + (phantom.labels == 3) * 4
-        write(sources / f"{case}_seg.nii.gz", brats[::2, ::2, ::2].astype("uint8"))
-        copy_BraTS_segmentation_and_convert_labels_to_nnUNet(
-            str(sources / f"{case}_seg.nii.gz"), str(dataset / "labelsTr" / f"{case}.nii.gz")
-        )
-    generate_dataset_json(
-        str(dataset),
-        channel_names={0: "T1", 1: "T1ce", 2: "T2", 3: "Flair"},
-        labels={"background": 0, "whole tumor": (1, 2, 3), "tumor core": (2, 3), "enhancing tumor": (3,)},
-        num_training_cases=5,
-        file_ending=".nii.gz",
-        regions_class_order=(1, 2, 3),
-        dataset_release="1.0",
-    )
-
-
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """nnU-Net's folders with the dataset, preprocessed and planned small: environment variables."""
-    folder = tmp_path_factory.mktemp("training")
-    variables = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
-    settings = {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
-    environment = {**os.environ, **variables, **settings}
-    as_nnunet_s_script_does(folder / "raw", folder / "sources")
-    run(environment, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+def environment(stock_dataset):
+    """The dataset, planned small: environment variables."""
     run(
-        environment, "resunet-ds", "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
+        stock_dataset, "resunet-ds", "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
         "--features", "4", "8", "12", "16", "--epochs", str(N_EPOCHS), "--iterations", "4", "--val-iterations", "2",
         "--lr", "1e-3", "--patience", str(N_EPOCHS),
     )  # fmt: skip
-    return environment
-
-
-def command(*words):
-    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
-
-
-def run(environment, *words, code=0):
-    done = subprocess.run(
-        command(*words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    assert done.returncode == code, done.stdout[-3000:]
-    return done.stdout
+    return stock_dataset
 
 
 def fold_of(environment):

@@ -22,9 +22,9 @@ class CommandError(Exception):
 
 
 def command_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this environment with settings that it does not have, and the commands of this Python found first."""
+    """Return this environment with further settings, and the commands of this Python found first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**settings, **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **settings, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def run_command(
 
     Args:
         command: words.
-        settings: environment variables, where they are not set.
+        settings: environment variables, on top of those of this process.
         log: takes what it prints.
         look: is called every few seconds meanwhile.
 

@@ -1,5 +1,6 @@
 """Running what is missing of an ablation: plans, training, prediction, post-processing, evaluation."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -16,8 +17,9 @@ _SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
 
 
 def settings_for(device: str) -> Mapping[str, str]:
-    """Return the variables that commands get where they are not set."""
-    return _CPU_SETTINGS if device == "cpu" else {}
+    """Return the variables that commands need on top of the user's."""
+    settings = _CPU_SETTINGS if device == "cpu" else {}
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 def commands_of(run: Run, device: str) -> Iterator[list[str]]:
