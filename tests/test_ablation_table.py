@@ -151,8 +151,8 @@ def test_the_figure_shows_the_finest_head_of_every_run(written):
     )
     axes = loss_figure(rows).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "baseline, 3 runs",
-        "+deep-supervision, 3 runs",
+        "baseline, n = 3",
+        "+deep-supervision, n = 3",
     ]
     assert (of.folder / "validation_loss.png").is_file() and loss_figure(rows[:1]) is None
 

@@ -101,6 +101,8 @@ def test_what_is_left_is_that_of_one_training(environment, trained):
     height, width, _ = imread(fold / "progress.png").shape
     assert height / width > 54 / 30 + 0.5  # nnU-Net's three panels and ours
     assert read_json(fold / "validation" / "summary.json")["foreground_mean"]["Dice"] >= 0
+    record = read_json(fold / "run.json")
+    assert record["epochs"] == N_EPOCHS and record["seconds_per_epoch"] > 0
 
 
 def test_continuing_a_finished_training_only_validates(environment, trained):

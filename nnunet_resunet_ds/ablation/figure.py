@@ -38,7 +38,7 @@ def loss_figure(rows: Sequence[Row]) -> Figure | None:
         epochs = np.arange(1, curves.shape[1] + 1)
         axes.plot(epochs, curves.T, color=colour, linewidth=0.7, alpha=0.5)
         mean = np.nanmean(curves, axis=0)
-        axes.plot(epochs, mean, color=colour, linewidth=2, label=f"{row.rung.name}, {len(curves)} runs")
+        axes.plot(epochs, mean, color=colour, linewidth=2, label=f"{row.rung.name}, n = {len(curves)}")
     axes.set(xlabel="epoch", ylabel="validation loss of the finest head")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
