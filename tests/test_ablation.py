@@ -138,6 +138,23 @@ def test_other_settings_or_another_format_are_not_gone_on_with(dataset):
         keep_settings(of)
 
 
+def test_a_split_that_was_changed_since_is_refused(dataset):
+    of, file = settings(dataset), dataset[2] / "splits_final.json"
+    keep_settings(of)  # before nnU-Net has made one
+    file.write_text(json.dumps([{"train": ["a"], "val": ["b", "c"]}]))
+    keep_settings(of)
+    file.write_text(json.dumps([{"train": ["a"], "val": ["c", "b"]}]))
+    keep_settings(of)
+    file.write_text(json.dumps([{"train": ["b"], "val": ["a", "c"]}]))
+    with pytest.raises(InputError, match=r"was begun with another split than splits_final\.json has now"):
+        keep_settings(of)
+
+
+def test_a_protocol_of_other_labels_is_refused_before_anything_is_trained(dataset):
+    with pytest.raises(InputError, match=r"labelsTr: label values .* have no counterpart in .* --protocol"):
+        checked(settings(dataset, protocol="brats2024-menrt"), "baseline")
+
+
 def checked(of, *names):
     rungs = [RUNGS[name] for name in names]
     return check(of, rungs, runs_of(of, rungs, [1], [0]))
@@ -170,7 +187,7 @@ def test_plans_of_other_content_by_the_same_name_are_refused(dataset):
 def test_a_dataset_without_its_raw_files_is_refused(dataset):
     of = settings(dataset)
     (of.raw / "labelsTr").rmdir()
-    with pytest.raises(InputError, match=r"labelsTr: is not there, .* bring the raw dataset back"):
+    with pytest.raises(InputError, match=r"labelsTr: is not there, .* bring it back"):
         checked(of, "baseline")
 
 

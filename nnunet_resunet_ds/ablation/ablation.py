@@ -1,8 +1,9 @@
 """The ablation from its checks to its table."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
 from nnunet_resunet_ds.ablation.planned import check_plans, check_rungs
@@ -15,7 +16,10 @@ from nnunet_resunet_ds.ablation.summary import Written, write_summary
 from nnunet_resunet_ds.ablation.tables import aligned
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.label_values import to_protocol
+from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.image_cases import NNUNET
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.training_data import check_fold
 
@@ -40,6 +44,7 @@ def ablation(
         return
     keep_settings(settings)
     failures = run_all(runs, device)
+    keep_settings(settings)
     _show(write_summary(settings))
     if failures:
         raise InputError("\n".join(f"{run.name}: {why}" for run, why in failures.items()))
@@ -62,7 +67,7 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
     check_regions(dataset_json)
-    _check_raw(settings.raw)
+    _check_raw(settings, dataset_json)
     check_rungs(rungs, settings)
     for run in runs:
         check_fold(run.fold, settings.preprocessed, dataset_json["numTraining"])
@@ -70,9 +75,11 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
     check_plans(runs)
 
 
-def _check_raw(raw: Path) -> None:
-    """Refuse a dataset without the files that are predicted and evaluated: training alone does without them."""
+def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
+    """Refuse a dataset without the files that are predicted and evaluated, or a protocol of other labels."""
     for name in ("imagesTr", "labelsTr"):
-        if not (raw / name).is_dir():
-            msg = f"{raw / name}: is not there, and validation cases are predicted from it: bring the raw dataset back"
+        if not (settings.raw / name).is_dir():
+            msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
             raise InputError(msg)
+    labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
+    to_protocol(labels, NNUNET, protocol_named(settings.protocol), settings.raw / "labelsTr")

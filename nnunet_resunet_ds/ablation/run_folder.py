@@ -10,12 +10,10 @@ from typing import Any
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.ablation.rungs import Rung
-from nnunet_resunet_ds.ablation.settings import Settings
+from nnunet_resunet_ds.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import TABLE
-from nnunet_resunet_ds.nnunet_folders import SPLITS
 from nnunet_resunet_ds.training_record import read_record
 
 PRESETS = {False: "none", True: "paper"}
@@ -119,7 +117,7 @@ class Run:
     def link_images(self) -> None:
         """Make links to the images of the cases that the fold is validated on."""
         self.images.mkdir(parents=True, exist_ok=True)
-        for case in read_json(self.settings.preprocessed / SPLITS)[self.fold]["val"]:
+        for case in (split_of(self.settings) or [])[self.fold]:
             files = sorted((self.settings.raw / "imagesTr").glob(f"{case}_????{FILE_ENDING}"))
             if not files:
                 msg = (

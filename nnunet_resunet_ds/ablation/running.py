@@ -68,6 +68,7 @@ def run_all(runs: Sequence[Run], device: str, say: Callable[[str], object] = tqd
 
 def _run(run: Run, device: str, say: Callable[[str], object], look: Callable[[], object]) -> None:
     if run.is_finished:
+        run.remove_probabilities()  # if it was killed before it could
         return
     check_version(run)
     variables = settings_for(device)

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.checks import check_name, check_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.nnunet_folders import dataset_folder, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe import Recipe
 
@@ -78,20 +78,39 @@ class Settings:
 def keep_settings(settings: Settings) -> None:
     """Write the settings into the folder of the ablation, or check that it was begun with these.
 
+    The split is one of them as soon as there is one: nnU-Net makes it in the first training.
+
     Raises:
         InputError: the folder was begun with other settings, or has another format.
     """
     file = settings.folder / SETTINGS
     wanted = {"format": FORMAT, **asdict(settings), "patch_size": _as_list(settings.patch_size)}
-    if not file.is_file():
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        write_json(wanted, file)
-        return
+    wanted[SPLITS] = split_of(settings)
+    if file.is_file():
+        _check_same(file, wanted)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    write_json(wanted, file)
+
+
+def split_of(settings: Settings) -> list[list[str]] | None:
+    """Return the cases that each fold is validated on; None where no split is made yet."""
+    file = settings.preprocessed / SPLITS
+    return [sorted(fold["val"]) for fold in read_json(file)] if file.is_file() else None
+
+
+def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
     found = read_json(file)
     if not isinstance(found, Mapping) or found.get("format") != FORMAT:
         msg = f"{file}: is of another version of this package; start a new ablation with --name"
         raise InputError(msg)
-    others = [f"{key} {found.get(key)!r}, not {value!r}" for key, value in wanted.items() if found.get(key) != value]
+    if found.get(SPLITS) not in (None, wanted[SPLITS]):
+        msg = f"{file}: was begun with another split than {SPLITS} has now: bring that back, or give another --name"
+        raise InputError(msg)
+    others = [
+        f"{key} {found.get(key)!r}, not {value!r}"
+        for key, value in wanted.items()
+        if key != SPLITS and found.get(key) != value
+    ]
     if others:
         msg = f"{file}: was begun with {'; '.join(others)}: go on with these settings, or give another --name"
         raise InputError(msg)
