@@ -8,6 +8,7 @@ from types import ModuleType
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.commands import (
     ablation,
+    benchmark,
     convert,
     demo,
     env,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, ModuleType] = {
     "report": report,
     "submission": submission,
     "ablation": ablation,
+    "benchmark": benchmark,
     "demo": demo,
     "env": env,
 }

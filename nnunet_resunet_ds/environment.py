@@ -11,7 +11,7 @@ from nnunet_resunet_ds import __version__
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
-_PEAK = "VmHWM:"
+_NOW, _PEAK = "VmRSS:", "VmHWM:"
 
 
 def versions() -> dict[str, str]:
@@ -40,12 +40,21 @@ def machine(device: torch.device) -> str:
     return f"{gpu}{os.cpu_count()} cores of {model}"
 
 
+def memory_mib() -> float | None:
+    """Return the memory in MiB that this process has; None where it cannot be told."""
+    return _of_status(_NOW)
+
+
 def peak_memory_mib(device: torch.device) -> dict[str, float | None]:
     """Return the most memory in MiB that this process has had, and of the GPU; None where it cannot be told."""
-    try:  # Linux; of this program alone, where getrusage counts what started it, too
-        lines = _STATUS.read_text(encoding="ascii").splitlines()
-        process = next(round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith(_PEAK))
-    except (OSError, StopIteration):
-        process = None
     gpu = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
-    return {"process": process, "gpu": gpu}
+    return {"process": _of_status(_PEAK), "gpu": gpu}
+
+
+def _of_status(entry: str) -> float | None:
+    """Read an entry in MiB (Linux): of this program alone, where getrusage counts what started it, too."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        return next(round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith(entry))
+    except (OSError, StopIteration):
+        return None

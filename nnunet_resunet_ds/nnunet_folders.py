@@ -1,6 +1,9 @@
 """nnU-Net's three folders, found through its environment variables."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nnunet_resunet_ds.errors import InputError
@@ -45,3 +48,16 @@ def dataset_folder(variable: str, dataset_id: int) -> Path:
         msg = f"{parent}: {what} with ID {dataset_id}; expected exactly one folder Dataset{dataset_id:03d}_NAME"
         raise InputError(msg)
     return found[0]
+
+
+@contextmanager
+def temporary_nnunet_folders() -> Iterator[Path]:
+    """Yield a folder with nnU-Net's three below it, which the variables of this process name from here on.
+
+    nnU-Net reads the variables when it is imported: enter before that.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        for variable in NNUNET_FOLDERS:
+            Path(name, variable).mkdir()
+            os.environ[variable] = str(Path(name, variable))
+        yield Path(name)

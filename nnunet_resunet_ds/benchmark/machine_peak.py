@@ -1,0 +1,70 @@
+"""The most floating-point operations a second that this machine reaches: what a network is measured against."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.nn import functional as F
+
+from nnunet_resunet_ds.benchmark.turns import synchronize
+
+_DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
+_MATMULS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+_CONVOLUTIONS = {"cpu": ((64, 32), (256, 16)), "cuda": ((64, 128), (128, 64), (256, 64), (512, 32))}
+"""Channels and edge of a cube, as at fine and coarse stages of the network."""
+_REPEATS, _SECONDS = 3, 0.1
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The best of a sweep in one number format."""
+
+    dtype: str
+    flops: float
+    """A second; a multiplication with its addition counts two."""
+    of: str
+    """What reached it."""
+
+
+def machine_peak(device: torch.device) -> list[Peak]:
+    """Return the best of matrix products and 3³ convolutions, for each number format."""
+    peaks = []
+    for dtype in _DTYPES.get(device.type, (torch.float32,)):
+        found = [(flops / _least_seconds(run, device), name) for name, flops, run in _sweep(dtype, device)]
+        best, name = max(found)
+        peaks.append(Peak(str(dtype).removeprefix("torch."), best, name))
+    return peaks
+
+
+@torch.inference_mode()
+def _sweep(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, float, Callable[[], object]]]:
+    for n in _MATMULS.get(device.type, _MATMULS["cpu"]):
+        a = torch.rand(n, n, dtype=dtype, device=device)
+        yield f"matmul {n}", 2.0 * n**3, partial(torch.matmul, a, a)
+    for channels, edge in _CONVOLUTIONS.get(device.type, _CONVOLUTIONS["cpu"]):
+        x = torch.rand(1, channels, edge, edge, edge, dtype=dtype, device=device)
+        weight = torch.rand(channels, channels, 3, 3, 3, dtype=dtype, device=device)
+        x, weight = (values.to(memory_format=torch.channels_last_3d) for values in (x, weight))
+        flops = 2.0 * channels**2 * 27 * edge**3
+        yield f"convolution {channels}, {edge}³", flops, partial(F.conv3d, x, weight, padding=1)
+
+
+@torch.inference_mode()
+def _least_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Return the least time of one call, among repeats of as many calls as take a tenth of a second."""
+    run()
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    n_calls = max(1, int(_SECONDS / max(time.perf_counter() - start, 1e-6)))
+    seconds = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        for _ in range(n_calls):
+            run()
+        synchronize(device)
+        seconds.append((time.perf_counter() - start) / n_calls)
+    return min(seconds)

@@ -1,0 +1,113 @@
+"""The benchmark from its material to its tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from nnunet_resunet_ds.benchmark.data import conversion_task, evaluation_task, loading_task, postprocessing_task
+from nnunet_resunet_ds.benchmark.machine_peak import machine_peak
+from nnunet_resunet_ds.benchmark.material import SIZES, Material, make_material
+from nnunet_resunet_ds.benchmark.prediction import prediction_task
+from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
+from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
+from nnunet_resunet_ds.benchmark.training import training_task
+from nnunet_resunet_ds.benchmark.turns import take_turns
+from nnunet_resunet_ds.checks import check_choice, check_whole_number
+from nnunet_resunet_ds.environment import machine, versions
+from nnunet_resunet_ds.files import replacing, write_json
+from nnunet_resunet_ds.inference.predictor import chosen_device
+from nnunet_resunet_ds.precision import autocast_dtype
+
+PEERS = {"nnunet": NNUNET, "monai": MONAI}
+MAKERS: Mapping[str, Callable[[Material], Task]] = {
+    "training": training_task,
+    "prediction": prediction_task,
+    "loading": loading_task,
+    "conversion": conversion_task,
+    "postprocessing": postprocessing_task,
+    "evaluation": evaluation_task,
+}
+
+
+def benchmark(
+    folder: Path,
+    output: Path,
+    *,
+    size: str,
+    tasks: Sequence[str] = tuple(MAKERS),
+    against: Sequence[str] = tuple(PEERS),
+    rounds: int = 3,
+    device: str | None = None,
+    precision: str = "auto",
+    say: Callable[[str], object] = tqdm.write,
+) -> list[Measured]:
+    """Measure and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
+
+    Args:
+        folder: of `temporary_nnunet_folders`, for what is made.
+        output: without an ending.
+        size: one of `SIZES`.
+        tasks: of `MAKERS`.
+        against: of `PEERS`.
+        rounds: in which forms take turns.
+        device: None is a GPU where there is one.
+        precision: of our convolutions.
+        say: takes lines about what is going on.
+
+    Raises:
+        InputError: a setting that cannot be, or no such device.
+    """
+    for task in tasks:
+        check_choice("a task", task, tuple(MAKERS))
+    check_whole_number("the number of rounds", rounds, at_least=1)
+    chosen = chosen_device(device)
+    facts = _facts(size, chosen, precision)
+    say("measuring what this machine can do at most")
+    peaks = machine_peak(chosen)
+    material = make_material(folder, SIZES[size], chosen, precision, say)
+    measured: list[Measured] = []
+    for name in tasks:
+        measured.append(_measure(MAKERS[name](material), against, rounds, chosen))
+        write_json(to_mapping(measured, peaks, facts), output.with_suffix(".json"))
+        _write_text("\n".join([*markdown(measured, peaks, facts), ""]), output.with_suffix(".md"))
+    return measured
+
+
+def _measure(task: Task, against: Sequence[str], rounds: int, device: torch.device) -> Measured:
+    names = {OURS, *(PEERS[peer] for peer in against)}
+    forms = [form for form in task.forms if form.name in names] or task.forms
+    with tqdm(total=len(forms) * (rounds + 1), desc=task.name, unit="run") as bar:
+        timings = take_turns(forms, rounds, device, lambda name: (bar.set_postfix_str(name), bar.update()))
+    return Measured(task, timings, task.stages() if task.stages else {})
+
+
+def _facts(size: str, device: torch.device, precision: str) -> dict[str, Any]:
+    dtype = autocast_dtype(precision, device) or torch.float32
+    chosen = SIZES[size]
+    return {
+        "hardware": machine(device),
+        "versions": {**versions(), **_monai_version()},
+        "size": f"{size}: patch {_by(chosen.patch_size)}, images {_by(chosen.anatomy.shape)}, "
+        f"channels {', '.join(map(str, chosen.features))}",
+        "ours in": str(dtype).removeprefix("torch."),
+    }
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _monai_version() -> Mapping[str, str]:
+    try:
+        import monai  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return {}
+    return {"monai": monai.__version__}
+
+
+def _write_text(text: str, path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

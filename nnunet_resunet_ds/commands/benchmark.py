@@ -1,0 +1,59 @@
+"""Measure how fast each stage is on this machine, beside stock nnU-Net and MONAI on the same data and weights.
+
+A training step, prediction from files to a file with eight flips, loading and augmentation, conversion, post-processing
+and evaluation, on made-up images with random weights. The forms take turns, so that other work on the machine hits all
+of them; what counts is how many times as fast one is, and how that varies.
+
+Examples:
+  resunet-ds benchmark --quick
+  resunet-ds benchmark --full -o benchmark_h200 --only training prediction
+"""
+
+import argparse
+from pathlib import Path
+
+from nnunet_resunet_ds.nnunet_folders import temporary_nnunet_folders
+from nnunet_resunet_ds.recipe import AUTO, PRECISIONS
+
+SUMMARY = "how fast each stage is here, beside nnU-Net and MONAI"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", default="quick", help="a small network (default)"
+    )
+    size.add_argument(
+        "--full", dest="size", action="store_const", const="full", help="the paper's network, 128³, images as BraTS'"
+    )
+    parser.add_argument(
+        "-o", dest="output", type=Path, default=Path("benchmark"), metavar="NAME", help="of NAME.md and NAME.json"
+    )
+    parser.add_argument("--only", nargs="+", metavar="TASK", help="training prediction loading conversion …")
+    parser.add_argument(
+        "--against", nargs="+", choices=("nnunet", "monai"), default=["nnunet", "monai"], help="(default: both)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="in which they take turns (default: 3)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=AUTO, help="of our convolutions (default: auto)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, and print the table."""
+    with temporary_nnunet_folders() as folder:
+        from nnunet_resunet_ds.benchmark.run import MAKERS, benchmark
+
+        benchmark(
+            folder,
+            options.output,
+            size=options.size,
+            tasks=options.only or tuple(MAKERS),
+            against=options.against,
+            rounds=options.rounds,
+            device=options.device,
+            precision=options.precision,
+            say=print,
+        )
+    page = options.output.with_suffix(".md")
+    print(f"\n{page.read_text(encoding='utf-8')}\nwrote {page} and {options.output.with_suffix('.json')}")

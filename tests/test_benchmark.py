@@ -1,0 +1,166 @@
+"""The benchmark: turns, ratios, memory, the machine's peak, and a run of every task on next to nothing."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_resunet_ds.benchmark import machine_peak as peaks
+from nnunet_resunet_ds.benchmark.machine_peak import Peak, machine_peak
+from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
+from nnunet_resunet_ds.benchmark.task import Task
+from nnunet_resunet_ds.benchmark.turns import Form, Timing, ratio, take_turns
+from nnunet_resunet_ds.cli import main
+
+CPU = torch.device("cpu")
+
+
+def test_forms_take_turns_after_one_run_each_to_warm_up():
+    ran, told = [], []
+    forms = [Form(name, lambda name=name: ran.append(name)) for name in ("a", "b")]
+    timings = take_turns(forms, 2, CPU, told.append)
+    assert ran == told == ["a", "b"] * 3
+    assert {name: len(timing.seconds) for name, timing in timings.items()} == {"a": 2, "b": 2}
+
+
+def test_seconds_are_those_of_the_form():
+    timings = take_turns([Form("slow", lambda: time.sleep(0.05)), Form("quick", lambda: None)], 1, CPU)
+    assert timings["slow"].median >= 0.05 > timings["quick"].median
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_what_a_form_has_on_top_whoever_came_before():
+    code = (
+        "import json, numpy, torch\n"
+        "from nnunet_resunet_ds.benchmark.turns import Form, take_turns\n"
+        "forms = [Form('large', lambda: numpy.ones(2**26).sum()), Form('small', lambda: numpy.ones(2**23).sum())]\n"
+        "print(json.dumps({k: v.peak_mib for k, v in take_turns(forms, 1, torch.device('cpu')).items()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    if found["large"] is None:
+        pytest.skip("this kernel does not let a process forget its peak")
+    assert found == {"large": pytest.approx(512, abs=40), "small": pytest.approx(64, abs=20)}
+
+
+def test_ratios_are_taken_round_by_round():
+    found = ratio(Timing([2.0, 8.0, 3.0]), Timing([1.0, 2.0, 3.0]))
+    assert found == (2.0, 1.0, 4.0)
+
+
+def test_the_peak_is_the_best_of_the_sweep(monkeypatch):
+    calls = []
+
+    def sweep(dtype, device):
+        for seconds, flops in ((0.01, 1e6), (0.01, 3e6), (0.02, 4e6)):
+            yield f"{flops:g}", flops, lambda seconds=seconds: calls.append(time.sleep(seconds))
+
+    monkeypatch.setattr(peaks, "_sweep", sweep)
+    found = machine_peak(CPU)
+    assert [peak.dtype for peak in found] == ["float32", "bfloat16"] and {peak.of for peak in found} == {"3e+06"}
+    assert found[0].flops == pytest.approx(3e8, rel=0.2)
+
+
+def test_operations_of_the_sweep_are_those_that_pytorch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for _, flops, run in peaks._sweep(torch.float32, CPU):
+        with FlopCounterMode(display=False) as counter:
+            run()
+        assert counter.get_total_flops() == flops
+
+
+@pytest.fixture
+def measured():
+    task = Task("training step", "step", [], units_per_run=2, flops=4e9, note="a note")
+    timings = {
+        "nnU-Net": Timing([4.0, 4.0], 100.0),
+        "ours": Timing([2.0, 1.0], None),
+        "MONAI": Timing([8.0, 8.0], 50.0),
+    }
+    return [Measured(task, timings, {"read": 0.25})]
+
+
+PEAKS = [Peak("float32", 1e10, "matmul 8"), Peak("bfloat16", 4e10, "matmul 9")]
+
+
+def test_results_as_json(measured):
+    task = to_mapping(measured, PEAKS, {"hardware": "h"})["tasks"]["training step"]
+    ours = task["forms"]["ours"]
+    assert ours["units_per_second"] == pytest.approx(2 / 1.5)
+    assert ours["times_as_fast_as_baseline"] == {"median": 3.0, "least": 2.0, "most": 4.0}
+    assert ours["share_of_machine_peak"] == pytest.approx(4e9 / 1.5 / 4e10)
+    assert task["forms"]["MONAI"]["share_of_machine_peak"] is None and task["stages_in_seconds"] == {"read": 0.25}
+    json.dumps(to_mapping(measured, PEAKS, {}))
+
+
+def test_results_as_markdown(measured):
+    lines = list(markdown(measured, PEAKS, {"hardware": "h", "versions": {"torch": "2"}}))
+    assert lines[:4] == [
+        "- hardware: h", "- versions: torch 2", "- most in float32: 0.01 TFLOP/s (matmul 8)",
+        "- most in bfloat16: 0.04 TFLOP/s (matmul 9)",
+    ]  # fmt: skip
+    assert "| training step | nnU-Net | step | 2 | 1 | 100 | 2% |" in lines
+    assert "| training step | ours | step | 0.75 | 3.00, 2.00 to 4.00 | – | 7% |" in lines
+    assert "- training step: a note" in lines and "- training step, ours: read 0.25 s" in lines
+
+
+TINY = """
+import sys
+from pathlib import Path
+from nnunet_resunet_ds.nnunet_folders import temporary_nnunet_folders
+with temporary_nnunet_folders() as folder:
+    from nnunet_resunet_ds.benchmark.material import SIZES, Size
+    from nnunet_resunet_ds.benchmark.run import benchmark
+    from nnunet_resunet_ds.demo.phantom import Anatomy
+    SIZES["tiny"] = Size(Anatomy((36, 40, 36), (16, 18, 16), (30, 60)), (32, 32, 32), (4, 8, 8))
+    benchmark(folder, Path(sys.argv[1]), size="tiny", rounds=1, device="cpu", precision="fp32", say=print)
+"""
+
+
+@pytest.mark.end_to_end
+def test_every_task_runs_ours_beside_its_peers(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TINY, str(tmp_path / "bench")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "bench.json").read_text())
+    forms = {name: list(task["forms"]) for name, task in found["tasks"].items()}
+    assert forms == {
+        "training step": ["nnU-Net", "ours", "MONAI"],
+        "prediction": ["nnU-Net", "ours", "MONAI"],
+        "loading and augmentation": ["nnU-Net"],
+        "conversion": ["nnU-Net", "ours"],
+        "post-processing": ["nnU-Net", "ours"],
+        "evaluation": ["ours"],
+    }
+    for task in found["tasks"].values():
+        assert all(of["units_per_second"] > 0 for of in task["forms"].values())
+    stages = found["tasks"]["prediction"]["stages_in_seconds"]
+    assert list(stages) == [
+        "read", "preprocess", "network", "flips and averages", "back to the images", "post-process", "write"
+    ]  # fmt: skip
+    assert all(seconds >= 0 for seconds in stages.values())
+    assert found["tasks"]["loading and augmentation"]["forms"]["nnU-Net"]["units_per_second"] < 1000
+    assert (tmp_path / "bench.md").read_text().count("| ours |") == 5
+    assert np.isfinite(found["tasks"]["training step"]["flops_per_run"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--only", "trianing"], "a task must be one of training, prediction, loading"),
+        (["--rounds", "0"], "the number of rounds must be a whole number of at least 1"),
+        (["-device", "mps"], "no mps device here; use -device cpu"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, capsys, monkeypatch, flags, message):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(tmp_path))  # so that what the command sets is undone
+    assert main(["benchmark", "-o", str(tmp_path / "b"), *flags]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
