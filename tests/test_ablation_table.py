@@ -8,11 +8,11 @@ import pytest
 from ablations import finish, run_of, settings
 from scipy import stats
 
-from nnunet_resunet_ds.ablation.against_baseline import against_baseline
 from nnunet_resunet_ds.ablation.cost import count_cost
 from nnunet_resunet_ds.ablation.figure import loss_curves, loss_figure
 from nnunet_resunet_ds.ablation.outcomes import finished_rows
 from nnunet_resunet_ds.ablation.planned import configuration_of
+from nnunet_resunet_ds.ablation.rung_differences import rung_differences
 from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.ablation.summary import write_summary
 from nnunet_resunet_ds.ablation.training import Training
@@ -41,7 +41,7 @@ def test_a_difference_is_called_what_it_is(dataset, means, slope, words):
     of = settings(dataset)
     of_seeds(of, "baseline", (0.70, 0.71, 0.70))
     of_seeds(of, "+depth", means, slope)
-    compared = [one for one in against_baseline(finished_rows(of)) if one.rung == "+depth"]
+    compared = [one for one in rung_differences(finished_rows(of)) if one.rung == "+depth"]
     assert [one.region for one in compared] == ["WT", "TC", "ET"]
     assert {one.verdict for one in compared} == {words} and {one.n_seeds for one in compared} == {len(means)}
 
@@ -54,7 +54,7 @@ def test_differences_pair_cases_and_seeds_of_both(dataset):
         finish(run_of(of, "baseline", seed), dict(zip(CASES, base[seed - 1], strict=True)))
     for seed in (2, 3, 7):
         finish(run_of(of, "+depth", seed), dict(zip(CASES, deep[min(seed, 3) - 1], strict=True)))
-    one = next(one for one in against_baseline(finished_rows(of)) if one.rung == "+depth")
+    one = next(one for one in rung_differences(finished_rows(of)) if one.rung == "+depth")
     per_case = (deep[1:] - base[1:]).mean(axis=0)
     assert one.difference.mean == pytest.approx(per_case.mean()) and one.difference.n == len(CASES)
     assert one.difference.p_value == pytest.approx(stats.wilcoxon(per_case).pvalue)
@@ -66,7 +66,7 @@ def test_the_same_case_in_two_folds_counts_twice_and_seeds_average_their_folds(d
     for fold in (0, 1):
         of_seeds(of, "baseline", (0.5, 0.5), fold=fold)
         of_seeds(of, "+depth", (0.6 + 0.1 * fold, 0.7 + 0.1 * fold), fold=fold)
-    one = next(one for one in against_baseline(finished_rows(of)) if one.rung == "+depth")
+    one = next(one for one in rung_differences(finished_rows(of)) if one.rung == "+depth")
     assert one.difference.n == 2 * len(CASES)
     assert one.difference.mean == pytest.approx(0.2) and one.spread == pytest.approx(np.std([0.15, 0.25], ddof=1))
 
@@ -74,9 +74,21 @@ def test_the_same_case_in_two_folds_counts_twice_and_seeds_average_their_folds(d
 def test_without_baseline_or_common_seed_nothing_is_compared(dataset):
     of = settings(dataset)
     finish(run_of(of, "+depth", seed=2), {"a": 0.5})
-    assert against_baseline(finished_rows(of)) == []
+    assert rung_differences(finished_rows(of)) == []
     finish(run_of(of, "baseline", seed=1), {"a": 0.5})
-    assert {one.rung for one in against_baseline(finished_rows(of))} == {"post-processing"}
+    assert {one.rung for one in rung_differences(finished_rows(of))} == {"post-processing"}
+
+
+def test_a_rung_is_compared_with_the_baseline_and_the_rung_below_and_a_system_with_the_whole_method(dataset):
+    of = settings(dataset)
+    for rung in ("baseline", "+deep-supervision", "+depth", "+residual", "UNETR"):
+        finish(run_of(of, rung), {"a": 0.5})
+    pairs = dict.fromkeys((one.rung, one.other) for one in rung_differences(finished_rows(of)))
+    assert list(pairs) == [
+        ("+deep-supervision", "baseline"), ("+depth", "baseline"), ("+depth", "+deep-supervision"),
+        ("+residual", "baseline"), ("+post-processing", "baseline"), ("+post-processing", "+residual"),
+        ("post-processing", "baseline"), ("UNETR", "baseline"), ("UNETR", "+post-processing"),
+    ]  # fmt: skip
 
 
 def test_rungs_that_share_a_training_differ_in_post_processing(dataset):

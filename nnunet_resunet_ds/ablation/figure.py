@@ -6,6 +6,7 @@ from io import StringIO
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.ablation.outcomes import Row
@@ -40,6 +41,7 @@ def loss_figure(rows: Sequence[Row]) -> Figure | None:
         mean = np.nanmean(curves, axis=0)
         axes.plot(epochs, mean, color=colour, linewidth=2, label=f"{row.rung.name}, n = {len(curves)}")
     axes.set(xlabel="epoch", ylabel="validation loss of the finest head")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

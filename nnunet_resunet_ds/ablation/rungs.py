@@ -35,6 +35,13 @@ class Rung:
         """Whether the paper's thresholds and rules are used, or 0.5 and none."""
         return POST_PROCESSING in self.factors
 
+    @property
+    def compared_with(self) -> list[str]:
+        """The rungs that its scores are compared with: the baseline, and the one below; a system, the whole method."""
+        if self.name == BASELINE:
+            return []
+        return list(dict.fromkeys([BASELINE, self.neighbour or LADDER[-1].name]))
+
 
 def _ladder() -> Iterable[Rung]:
     yield Rung(BASELINE, frozenset())

@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from nnunet_resunet_ds.ablation.against_baseline import against_baseline
 from nnunet_resunet_ds.ablation.cost import Cost, count_cost
 from nnunet_resunet_ds.ablation.figure import as_svg, loss_figure
 from nnunet_resunet_ds.ablation.outcomes import Row, finished_rows
 from nnunet_resunet_ds.ablation.planned import configuration_of
+from nnunet_resunet_ds.ablation.rung_differences import rung_differences
 from nnunet_resunet_ds.ablation.settings import Settings
 from nnunet_resunet_ds.ablation.tables import (
     Table,
@@ -51,7 +51,7 @@ def write_summary(settings: Settings) -> Written:
     protocol = protocol_named(settings.protocol)
     costs = _costs(rows, settings)
     tables = [
-        summary_table(rows, costs, protocol), difference_table(against_baseline(rows)), run_table(rows, protocol)
+        summary_table(rows, costs, protocol), difference_table(rung_differences(rows)), run_table(rows, protocol)
     ]  # fmt: skip
     tables = [table for table in tables if table.rows]
     figure = loss_figure(rows)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_resunet_ds.ablation.against_baseline import METRIC, Compared
 from nnunet_resunet_ds.ablation.cost import Cost
 from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
+from nnunet_resunet_ds.ablation.rung_differences import METRIC, Compared
 from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.files import replacing
@@ -56,20 +56,21 @@ def _summary(row: Row, cost: Cost, protocol: Protocol) -> list[str]:
 
 
 def difference_table(compared: Sequence[Compared]) -> Table:
-    """Return how each rung and region differs from the baseline."""
+    """Return how each rung differs from the baseline, and from the rung below, in each region."""
     note = (
-        "Dice of a rung minus that of the baseline, paired by case, each case the mean of its seeds; 95 % interval by "
+        "Dice of a rung minus that of another, paired by case, each case the mean of its seeds; 95 % interval by "
         "bootstrap over cases; Wilcoxon's signed-rank test, two-sided, not corrected for the number of tests. Spread: "
         "the standard deviation of the difference over seeds; what is not larger than it is called none."
     )
-    header = ["rung", "region", "difference", "95 % interval", "p", "cases", "spread", "in words"]
-    return Table("Against the baseline", note, header, [_difference(of) for of in compared])
+    header = ["rung", "minus", "region", "difference", "95 % interval", "p", "cases", "spread", "in words"]
+    return Table("Differences", note, header, [_difference(of) for of in compared])
 
 
 def _difference(of: Compared) -> list[str]:
     difference = of.difference
     return [
         of.rung,
+        of.other,
         of.region,
         f"{difference.mean:+.4f}",
         f"{difference.ci_low:+.4f} to {difference.ci_high:+.4f}",

@@ -1,4 +1,4 @@
-"""How each rung differs from the baseline, and whether that is more than another seed would make."""
+"""How rungs differ from the baseline and from the rung below, and whether that is more than another seed would make."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
-from nnunet_resunet_ds.ablation.rungs import BASELINE
 from nnunet_resunet_ds.evaluation.comparison import Difference, common_cases, differences
 
 METRIC = "dice"
@@ -17,9 +16,10 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """A rung minus the baseline in one region, over the cases of both, each case the mean of its seeds."""
+    """A rung minus another in one region, over the cases of both, each case the mean of its seeds."""
 
     rung: str
+    other: str
     region: str
     n_seeds: int
     difference: Difference
@@ -38,26 +38,26 @@ class Compared:
         return "higher" if self.difference.mean > 0 else "lower"
 
 
-def against_baseline(rows: Sequence[Row]) -> list[Compared]:
-    """Compare each rung with the baseline on the seeds, folds and cases of both; empty without a baseline."""
-    baseline = next((row for row in rows if row.rung.name == BASELINE), None)
-    if baseline is None:
-        return []
-    return [compared for row in rows if row is not baseline for compared in _compare(row, baseline)]
+def rung_differences(rows: Sequence[Row]) -> list[Compared]:
+    """Compare each rung with those of `Rung.compared_with`, on the seeds, folds and cases of both."""
+    finished = {row.rung.name: row for row in rows}
+    pairs = [(row, finished[name]) for row in rows for name in row.rung.compared_with if name in finished]
+    return [compared for row, other in pairs for compared in _compare(row, other)]
 
 
-def _compare(row: Row, baseline: Row) -> list[Compared]:
-    both = [_by_seed_and_fold(of) for of in (row, baseline)]
+def _compare(row: Row, other: Row) -> list[Compared]:
+    both = [_by_seed_and_fold(of) for of in (row, other)]
     shared = sorted(both[0].keys() & both[1].keys())
     if not shared:
         return []
     mine, others = ([of[key] for key in shared] for of in both)
     first, second = _mean_of_seeds(mine), _mean_of_seeds(others)
-    found = differences(first, second, common_cases({row.rung.name: first, BASELINE: second}), [METRIC])
+    names = (row.rung.name, other.rung.name)
+    found = differences(first, second, common_cases(dict(zip(names, (first, second), strict=True))), [METRIC])
     seeds = sorted({seed for seed, _ in shared})
     return [
         Compared(
-            row.rung.name,
+            *names,
             region,
             len(seeds),
             by_metric[METRIC],
