@@ -26,6 +26,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.benchmark.material import FULL, stock_plans
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
 SHAPE, BRAIN = (155, 240, 240), (135, 163, 137)
@@ -85,7 +86,8 @@ def _model(folder: Path, patch: int) -> Path:
     """Write a model folder of random weights."""
     (folder / "fold_0").mkdir(parents=True)
     write_dataset_json(folder, EDITIONS["2021"], n_training=5)
-    plans = with_res_unet_ds(_stock_plans(), "3d_fullres", patch_size=(patch, patch, patch)).plans
+    stock = {**stock_plans(FULL), "dataset_name": "Dataset137_BraTS2021"}
+    plans = with_res_unet_ds(stock, "3d_fullres", patch_size=(patch, patch, patch)).plans
     (folder / "plans.json").write_text(json.dumps(plans))
     architecture = plans["configurations"]["3d_fullres"]["architecture"]
     torch.manual_seed(0)
@@ -100,38 +102,6 @@ def _model(folder: Path, patch: int) -> Path:
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
     return folder
-
-
-def _stock_plans() -> dict[str, object]:
-    """Return what nnU-Net's planner would write, as far as prediction reads it."""
-    resampling: dict[str, object] = {}
-    for what, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
-        resampling[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
-        resampling[f"resampling_fn_{what}_kwargs"] = {
-            "is_seg": what == "seg", "order": order, "order_z": 0, "force_separate_z": None
-        }  # fmt: skip
-    return {
-        "dataset_name": "Dataset137_BraTS2021",
-        "plans_name": "nnUNetPlans",
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(4)},
-        "configurations": {
-            "3d_fullres": {
-                "data_identifier": "nnUNetPlans_3d_fullres",
-                "preprocessor_name": "DefaultPreprocessor",
-                "patch_size": [128, 128, 128],
-                "median_image_size_in_voxels": list(BRAIN),
-                "spacing": [1.0, 1.0, 1.0],
-                "normalization_schemes": ["ZScoreNormalization"] * 4,
-                "use_mask_for_norm": [True] * 4,
-                "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
-                **resampling,
-            }
-        },
-    }
 
 
 def _run(form: str, images: Path, model: Path, output: Path, options: argparse.Namespace) -> float:

@@ -17,7 +17,7 @@ from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command
 from nnunet_resunet_ds.ablation.run_folder import runs_of
 from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, rungs_named
 from nnunet_resunet_ds.ablation.running import commands_of, run_all, settings_for
-from nnunet_resunet_ds.ablation.settings import keep_settings
+from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
@@ -130,24 +130,25 @@ def test_a_system_that_cannot_be_trained_is_named_with_what_would_do(dataset, mo
 def test_other_settings_or_another_format_are_not_gone_on_with(dataset):
     of = settings(dataset)
     keep_settings(of)
-    keep_settings(settings(dataset, patch_size=(16, 16, 128)))
+    check_settings(settings(dataset, patch_size=(16, 16, 128)))
     with pytest.raises(InputError, match=r"was begun with width 0\.125, not 0\.25: .* another --name"):
-        keep_settings(settings(dataset, width=0.25))
+        check_settings(settings(dataset, width=0.25))
     (of.folder / "ablation.json").write_text('{"format": 0}')
     with pytest.raises(InputError, match="another version of this package"):
-        keep_settings(of)
+        checked(of, "baseline")
 
 
 def test_a_split_that_was_changed_since_is_refused(dataset):
     of, file = settings(dataset), dataset[2] / "splits_final.json"
     keep_settings(of)  # before nnU-Net has made one
     file.write_text(json.dumps([{"train": ["a"], "val": ["b", "c"]}]))
+    check_settings(of)
     keep_settings(of)
     file.write_text(json.dumps([{"train": ["a"], "val": ["c", "b"]}]))
-    keep_settings(of)
+    check_settings(of)
     file.write_text(json.dumps([{"train": ["b"], "val": ["a", "c"]}]))
     with pytest.raises(InputError, match=r"was begun with another split than splits_final\.json has now"):
-        keep_settings(of)
+        check_settings(of)
 
 
 def test_a_protocol_of_other_labels_is_refused_before_anything_is_trained(dataset):
@@ -348,16 +349,20 @@ def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
         "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('saved'), sys.exit()))\n"
         "print('ready', flush=True); time.sleep(60)"
     )
-    parent = (
-        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
-        f"with log_of(Path({str(tmp_path)!r})) as log:\n"
-        f"    run_command([{sys.executable!r}, '-c', {command!r}], {{}}, log, lambda: None)\n"
-    )
-    process = subprocess.Popen(python(parent))
-    log = tmp_path / "log.txt"
+    process, log = started(command, tmp_path)
     wait_for(lambda: log.is_file() and "\nready" in log.read_text())
     process.terminate()
     assert process.wait(30) == EXIT_CODE and log.read_text().endswith("saved\n")
+
+
+def started(code, folder):
+    """Start a process that runs a command of the ablation, and return it and the log."""
+    parent = (
+        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
+        f"with log_of(Path({str(folder)!r})) as log:\n"
+        f"    run_command([{sys.executable!r}, '-c', {code!r}], {{}}, log, lambda: None)\n"
+    )
+    return subprocess.Popen(python(parent)), folder / "log.txt"
 
 
 def wait_for(condition):
@@ -371,13 +376,7 @@ def wait_for(condition):
 def test_a_training_that_outlives_its_ablation_keeps_others_away(tmp_path):
     release = tmp_path / "release"
     command = f"import time, pathlib\nwhile not pathlib.Path({str(release)!r}).exists(): time.sleep(0.05)"
-    parent = (
-        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
-        f"with log_of(Path({str(tmp_path)!r})) as log:\n"
-        f"    run_command([{sys.executable!r}, '-c', {command!r}], {{}}, log, lambda: None)\n"
-    )
-    process = subprocess.Popen(python(parent))
-    log = tmp_path / "log.txt"
+    process, log = started(command, tmp_path)
     wait_for(lambda: log.is_file() and "while not" in log.read_text())
     time.sleep(0.3)
     process.kill()

@@ -28,6 +28,8 @@ from nnunet_resunet_ds.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDept
 LOSSES = [0.9, 0.7, 0.71, 0.6, 0.65, 0.64, 0.63, 0.5, 0.55, 0.56, 0.57, 0.58, 0.59, 0.6, 0.61, 0.62, 0.63, 0.64, 0.1]
 """The rate falls twice, the best epoch is 7, and ten epochs later training stops: the 0.1 is never seen."""
 BEST_EPOCH, STOPPED_AFTER = 7, 18
+FILES = ["checkpoint_best.pth", "checkpoint_best_loss.pth", "checkpoint_final.pth", "heads.csv", "run.json"]
+"""That a finished training leaves, beside log and picture."""
 FINGERPRINT = "decoder.seg_layers.1.bias"
 N_HEADS = 2
 
@@ -117,7 +119,7 @@ def test_it_stops_early_and_the_best_epoch_is_final(start):
     assert found["losses"] == LOSSES[:STOPPED_AFTER]
     assert found["best"] == (BEST_EPOCH, 0.5)
     assert found["weights"] == found["weights here"] == [BEST_EPOCH] * 3
-    assert found["files"] == ["checkpoint_best.pth", "checkpoint_best_loss.pth", "checkpoint_final.pth", "heads.csv"]
+    assert found["files"] == FILES
     assert f"Epoch {BEST_EPOCH} had the lowest validation loss, 0.5000: its weights are" in log_of(made)
     assert "has not improved for 10 epochs" in log_of(made)
 

@@ -11,7 +11,7 @@ from nnunet_resunet_ds.ablation.process import shell_line
 from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
 from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all, settings_for
-from nnunet_resunet_ds.ablation.settings import Settings, keep_settings
+from nnunet_resunet_ds.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.ablation.summary import Written, write_summary
 from nnunet_resunet_ds.ablation.tables import aligned
 from nnunet_resunet_ds.dataset_json import check_regions
@@ -33,7 +33,19 @@ def ablation(
     *,
     dry_run: bool = False,
 ) -> None:
-    """Run what is missing, then write the table of all that is there."""
+    """Run what is missing, then write the table of all that is there.
+
+    Args:
+        settings: what all rungs share.
+        rungs: to be run.
+        seeds: of each rung.
+        folds: of each rung and seed.
+        device: as nnU-Net's ``-device``; None is a GPU where there is one.
+        dry_run: print the commands, and write nothing.
+
+    Raises:
+        InputError: what cannot be run, before anything is; or runs that failed, when all others are done.
+    """
     runs = runs_of(settings, rungs, seeds, folds)
     check(settings, rungs, runs)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,7 +56,7 @@ def ablation(
         return
     keep_settings(settings)
     failures = run_all(runs, device)
-    keep_settings(settings)
+    keep_settings(settings)  # with the split that the first training may have made
     _show(write_summary(settings))
     if failures:
         raise InputError("\n".join(f"{run.name}: {why}" for run, why in failures.items()))
@@ -67,6 +79,7 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
     check_regions(dataset_json)
+    check_settings(settings)
     _check_raw(settings, dataset_json)
     check_rungs(rungs, settings)
     for run in runs:

@@ -76,20 +76,17 @@ class Settings:
 
 
 def keep_settings(settings: Settings) -> None:
-    """Write the settings into the folder of the ablation, or check that it was begun with these.
+    """Write the settings into the folder of the ablation.
 
     The split is one of them as soon as there is one: nnU-Net makes it in the first training.
-
-    Raises:
-        InputError: the folder was begun with other settings, or has another format.
     """
-    file = settings.folder / SETTINGS
-    wanted = {"format": FORMAT, **asdict(settings), "patch_size": _as_list(settings.patch_size)}
-    wanted[SPLITS] = split_of(settings)
-    if file.is_file():
-        _check_same(file, wanted)
     settings.folder.mkdir(parents=True, exist_ok=True)
-    write_json(wanted, file)
+    write_json(_content(settings), settings.folder / SETTINGS)
+
+
+def _content(settings: Settings) -> dict[str, Any]:
+    patch_size = None if settings.patch_size is None else list(settings.patch_size)
+    return {"format": FORMAT, **asdict(settings), "patch_size": patch_size, SPLITS: split_of(settings)}
 
 
 def split_of(settings: Settings) -> list[list[str]] | None:
@@ -98,7 +95,15 @@ def split_of(settings: Settings) -> list[list[str]] | None:
     return [sorted(fold["val"]) for fold in read_json(file)] if file.is_file() else None
 
 
-def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
+def check_settings(settings: Settings) -> None:
+    """Check that an ablation that is there was begun with these settings.
+
+    Raises:
+        InputError: the folder was begun with other settings, on another split, or has another format.
+    """
+    file, wanted = settings.folder / SETTINGS, _content(settings)
+    if not file.is_file():
+        return
     found = read_json(file)
     if not isinstance(found, Mapping) or found.get("format") != FORMAT:
         msg = f"{file}: is of another version of this package; start a new ablation with --name"
@@ -114,7 +119,3 @@ def _check_same(file: Path, wanted: Mapping[str, Any]) -> None:
     if others:
         msg = f"{file}: was begun with {'; '.join(others)}: go on with these settings, or give another --name"
         raise InputError(msg)
-
-
-def _as_list(values: Sequence[int] | None) -> list[int] | None:
-    return None if values is None else list(values)

@@ -95,7 +95,7 @@ class Material:
     def plans(self) -> dict[str, Any]:
         """Plans that train our network."""
         return with_res_unet_ds(
-            _stock_plans(self.size), CONFIGURATION, patch_size=self.size.patch_size,
+            stock_plans(self.size), CONFIGURATION, patch_size=self.size.patch_size,
             features_per_stage=self.size.features, recipe={"precision": self.precision},
         ).plans  # fmt: skip
 
@@ -178,7 +178,7 @@ def _write_model(material: Material) -> None:
     torch.save(checkpoint, fold / "checkpoint_final.pth")
 
 
-def _stock_plans(size: Size) -> dict[str, Any]:
+def stock_plans(size: Size) -> dict[str, Any]:
     """Return what nnU-Net's planner would write, as far as training and prediction read it."""
     resampling: dict[str, Any] = {}
     for what, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
