@@ -73,17 +73,20 @@ class Decoder(nn.Module):
         )
 
     def forward(self, skips: list[Tensor]) -> Tensor | list[Tensor]:
-        """Return the finest logits, or with deep supervision those of every head, the finest first."""
-        x = skips[-1]
-        levels = []
-        for upsample, stage, skip in zip(self.transpconvs, self.stages, skips[-2::-1], strict=True):
-            x = stage(torch.cat((upsample(x), skip), dim=1))
-            levels.append(x)
-        if not self.deep_supervision:
-            finest: Tensor = self.seg_layers[-1](x)
-            return finest
-        n_heads = len(self.seg_layers)
-        return [head(level) for head, level in zip(self.seg_layers, levels[-n_heads:], strict=True)][::-1]
+        """Return the finest logits, or with deep supervision those of every head, the finest first.
+
+        Args:
+            skips: what each encoder stage returns, the finest first; the list is empty afterwards.
+        """
+        n_without_head = len(self.stages) - len(self.seg_layers)
+        heads = [None] * n_without_head + list(self.seg_layers)
+        x = skips.pop()  # each is let go as soon as it is joined: they are the largest tensors
+        outputs = []
+        for upsample, stage, head in zip(self.transpconvs, self.stages, heads, strict=True):
+            x = stage(torch.cat((upsample(x), skips.pop()), dim=1))
+            if head is not None and (self.deep_supervision or not skips):
+                outputs.append(head(x))
+        return outputs[::-1] if self.deep_supervision else outputs[0]
 
 
 class ResUNetDS(nn.Module):

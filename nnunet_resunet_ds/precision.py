@@ -5,10 +5,11 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.instance_norm import BlockwiseInstanceNorm3d
 from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32, PRECISIONS
 
 MIN_GAIN = 1.2
@@ -47,24 +48,17 @@ def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.devic
     """Convert, in place, the convolutions of a network that is to predict on a CPU, and tell whether that was done.
 
     It is faster than autocast, which converts weights and tensors to and fro in each forward pass. Norms keep fp32
-    parameters, and average pooling, which has no such kernel on a CPU, computes in fp32. A network of other parts stays
-    as it is, for autocast.
+    parameters. A network of other parts, or with layers of PyTorch that cannot do it, stays as it is, for autocast.
     """
     with_weights = [module for module in network.modules() if list(module.parameters(recurse=False))]
-    convertible = all(isinstance(module, (*_CONVOLUTIONS, nn.InstanceNorm3d)) for module in with_weights)
-    if dtype is None or device.type != "cpu" or not convertible:
+    convertible = all(isinstance(module, (*_CONVOLUTIONS, BlockwiseInstanceNorm3d)) for module in with_weights)
+    pools_in_fp32_only = any(type(module) is nn.AvgPool3d for module in network.modules())
+    if dtype is None or device.type != "cpu" or not convertible or pools_in_fp32_only:
         return False
     for module in network.modules():
         if isinstance(module, _CONVOLUTIONS):
             module.to(dtype)
-        elif type(module) is nn.AvgPool3d:
-            module.__class__ = _AvgPool3dInFp32
     return True
-
-
-class _AvgPool3dInFp32(nn.AvgPool3d):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float()).to(x.dtype)
 
 
 @functools.cache

@@ -14,12 +14,13 @@ from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.background import check_background
-from nnunet_resunet_ds.compiling import compile_wish
+from nnunet_resunet_ds.compiling import compile_is_wished
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.errors import first_line
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
-from nnunet_resunet_ds.instance_norm import lay_out_for
+from nnunet_resunet_ds.layout import lay_out_for
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,
@@ -135,7 +136,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     def _do_i_compile(self) -> bool:
         """Tell whether to use torch.compile: on a GPU as nnU-Net decides, on a CPU where ``nnUNet_compile`` is set."""
         if self.device.type == "cpu":
-            return bool(compile_wish())
+            return compile_is_wished()
         return bool(super()._do_i_compile())
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
@@ -160,6 +161,18 @@ class ResUNetDSTrainer(ResumableTrainer):
             return self.region_loss
         supervised: nn.Module = DeepSupervisionWrapper(self.region_loss, head_weights(len(scales)))
         return supervised
+
+    # ---- where most of the time goes ----
+
+    def run_training(self) -> None:
+        """Train, on a CPU without giving memory back between steps."""
+        with freed_memory_kept(self.device):
+            super().run_training()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict and score the validation cases as nnU-Net does, likewise."""
+        with freed_memory_kept(self.device):
+            super().perform_actual_validation(save_probabilities)
 
     # ---- steps ----
 

@@ -7,21 +7,22 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds import precision
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.instance_norm import GroupedInstanceNorm3d, lay_out_for, use_grouped_instance_norm
+from nnunet_resunet_ds.instance_norm import BlockwiseInstanceNorm3d
+from nnunet_resunet_ds.layout import lay_out_for, use_blockwise_instance_norm
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
 
 CPU = torch.device("cpu")
 
 
-def test_grouped_instance_norm_is_instance_norm_in_value_and_gradient():
+def test_blockwise_instance_norm_is_instance_norm_in_value_and_gradient():
     torch.manual_seed(0)
     norm = nn.InstanceNorm3d(5, affine=True)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    x = torch.randn(2, 5, 4, 6, 7) * 3 + 1
+    x = (torch.randn(2, 5, 40, 24, 31) * 3 + 1).to(memory_format=torch.channels_last_3d)  # several blocks
     results = []
-    for kind in (nn.InstanceNorm3d, GroupedInstanceNorm3d):
+    for kind in (nn.InstanceNorm3d, BlockwiseInstanceNorm3d):
         norm.__class__ = kind
         norm.zero_grad()
         leaf = x.clone().requires_grad_()
@@ -33,7 +34,7 @@ def test_grouped_instance_norm_is_instance_norm_in_value_and_gradient():
 
 
 def test_one_voxel_is_refused_by_both():
-    for kind in (nn.InstanceNorm3d, GroupedInstanceNorm3d):
+    for kind in (nn.InstanceNorm3d, BlockwiseInstanceNorm3d):
         with pytest.raises(ValueError, match=r"[Ee]xpected more than"):
             kind(3, affine=True)(torch.zeros(1, 3, 1, 1, 1))
 
@@ -47,7 +48,7 @@ def network():
 def test_a_network_laid_out_is_the_same_network():
     plain, laid_out = network(), network()
     lay_out_for(laid_out, CPU)
-    assert any(isinstance(module, GroupedInstanceNorm3d) for module in laid_out.modules())
+    assert any(isinstance(module, BlockwiseInstanceNorm3d) for module in laid_out.modules())
     assert list(laid_out.state_dict()) == list(plain.state_dict())
     x = torch.randn(2, 4, 32, 32, 32)
     for a, b in zip(laid_out(x.to(memory_format=torch.channels_last_3d)), plain(x), strict=True):
@@ -56,7 +57,7 @@ def test_a_network_laid_out_is_the_same_network():
 
 def test_norms_with_running_statistics_are_left_alone():
     norm = nn.Sequential(nn.InstanceNorm3d(3, track_running_stats=True))
-    use_grouped_instance_norm(norm)
+    use_blockwise_instance_norm(norm)
     assert type(norm[0]) is nn.InstanceNorm3d
 
 

@@ -99,10 +99,10 @@ class _Pipeline:
                     writing.result()
                 bar.update()
 
-            for number, (case, reading) in enumerate(one_ahead(cases, self._read, reader)):
+            for case, reading in one_ahead(cases, self._read, reader):
                 with self._failure_noted(case.case_id):
                     ready = reading.result()
-                    outputs, seconds = self._evaluate(case.case_id, ready, len(cases) - 1 - number)
+                    outputs, seconds = self._evaluate(case.case_id, ready)
                     writing = writer.submit(self._write, case.case_id, ready, outputs, seconds)
                     unwritten.append((case.case_id, writing))
                 if case.case_id in self.report.failures:
@@ -121,14 +121,14 @@ class _Pipeline:
             raise InputError(msg) from error
         return _Ready(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models))
 
-    def _evaluate(self, case_id: str, ready: _Ready, cases_to_come: int) -> tuple[list[Tensor], float]:
+    def _evaluate(self, case_id: str, ready: _Ready) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
         start = time.monotonic()
         total = self._predictor.n_forward_passes(ready.cases)
         interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
         with tqdm(total=total, desc=f"  {case_id}", unit="pass", leave=False, position=1, mininterval=interval) as bar:
             try:
-                outputs = self._predictor.evaluate(ready.cases, bar.update, cases_to_come=cases_to_come)
+                outputs = self._predictor.evaluate(ready.cases, bar.update)
             except torch.OutOfMemoryError as error:
                 msg = f"{case_id}: out of memory on {self._predictor.device} even for one tile; use -device cpu"
                 raise InputError(msg) from error

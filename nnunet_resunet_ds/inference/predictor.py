@@ -12,6 +12,7 @@ from torch import Tensor
 from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass, Say
@@ -157,27 +158,18 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def evaluate(
-        self, cases: Sequence[Preprocessed], advance: Advance = lambda _: None, *, cases_to_come: int = 0
-    ) -> list[Tensor]:
+    def evaluate(self, cases: Sequence[Preprocessed], advance: Advance = lambda _: None) -> list[Tensor]:
         """Run the networks on a prepared case and average over tiles, flips and folds: (R, Z, Y, X) for each model.
 
         Args:
             cases: what `prepare` returned.
             advance: called with the number of forward passes that are done.
-            cases_to_come: after this one, of about its size: compiling may pay.
         """
-        outputs = []
-        for model, (forward, window), case in zip(self.models, self._windows, cases, strict=True):
-            forward.to_come = window.n_forward_passes(case.data.shape[1:]) * len(model.weights) * (1 + cases_to_come)
-            total: Tensor | None = None
-            for weights in model.weights.values():
-                forward.load(weights)
-                output = window(case.data, advance)
-                total = output if total is None else total.add_(output)
-            assert total is not None  # a model has at least one fold
-            outputs.append(total.div_(len(model.weights)))
-        return outputs
+        with freed_memory_kept(self.device):
+            return [
+                _mean_over_folds(model, forward, window, case.data, advance)
+                for model, (forward, window), case in zip(self.models, self._windows, cases, strict=True)
+            ]
 
     def finish(self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]) -> Probabilities:
         """Bring outputs back onto the voxels of the images, and average over models: (R, Z, Y, X)."""
@@ -201,6 +193,18 @@ class Predictor:
         )
         strides = _strides(model) if whole else None
         return forward, SlidingWindow(forward, model.n_regions, model.patch_size, axes, self.average, strides)
+
+
+def _mean_over_folds(
+    model: Model, forward: ForwardPass, window: SlidingWindow, volume: Tensor, advance: Advance
+) -> Tensor:
+    total: Tensor | None = None
+    for weights in model.weights.values():
+        forward.load(weights)
+        output = window(volume, advance)
+        total = output if total is None else total.add_(output)
+    assert total is not None  # a model has at least one fold
+    return total.div_(len(model.weights))
 
 
 def _strides(model: Model) -> list[list[int]]:

@@ -116,7 +116,8 @@ class SlidingWindow:
         result.add(place, self._mean_over_flips(tile), weights)
 
     def _mean_over_flips(self, tile: Tensor) -> Tensor:
-        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device."""
+        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where the tile is sent once and flipped."""
+        tile = tile.to(self._forward.device)
         total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
         remaining = self._flips
         while remaining:

@@ -1,0 +1,33 @@
+"""The faster ways to compute the same on a CPU, and the variable that switches them off to compare or to find fault."""
+
+import os
+
+from nnunet_resunet_ds.errors import InputError
+
+CHANNELS_LAST = "channels-last"
+"""Networks in memory with the channels of a voxel side by side; on a GPU, too."""
+INSTANCE_NORM = "instance-norm"
+"""`BlockwiseInstanceNorm3d`."""
+AVERAGE_POOLING = "average-pooling"
+"""`PlanewiseAvgPool3d`."""
+KEPT_MEMORY = "kept-memory"
+"""`freed_memory_kept`."""
+FAST_PATHS = (CHANNELS_LAST, INSTANCE_NORM, AVERAGE_POOLING, KEPT_MEMORY)
+"""Beside them: bf16 (``--precision``, or the recipe's), compiling (``nnUNet_compile``), whole volumes (``--tiles``)."""
+
+WITHOUT_VARIABLE = "RESUNET_DS_WITHOUT"
+"""Names of fast paths, parted by spaces or commas, that are not to be taken."""
+
+
+def is_taken(path: str) -> bool:
+    """Tell whether a fast path is to be taken.
+
+    Raises:
+        InputError: the variable names a path that there is not.
+    """
+    left_out = os.environ.get(WITHOUT_VARIABLE, "").replace(",", " ").split()
+    unknown = sorted(set(left_out) - set(FAST_PATHS))
+    if unknown:
+        msg = f"{WITHOUT_VARIABLE}: no fast path {', '.join(unknown)}; there are {', '.join(FAST_PATHS)}"
+        raise InputError(msg)
+    return path not in left_out
