@@ -14,8 +14,11 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from test_demo import MODEL
 
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.compiling import COMPILE_VARIABLE
 from nnunet_resunet_ds.evaluation.dice import region_dice
+from nnunet_resunet_ds.fast_paths import FAST_PATHS, WITHOUT_VARIABLE
 from nnunet_resunet_ds.images import read_labels
+from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing import PostprocessingConfig
 
@@ -58,6 +61,44 @@ def test_it_is_what_nnunet_predicts(demo, predicted, precision, least, differenc
         a, b = (np.load(folder / f"{case}.npz")["probabilities"] for folder in (stock, ours))
         # nnU-Net's own sums are coarse in the far corners of the volume, where its fp16 weights run out of digits
         assert (np.abs(a - b) > difference).mean() < 1e-3
+
+
+@pytest.fixture(scope="module")
+def plain(demo):
+    """Label map and probabilities of two held-out phantoms in fp32, eager, and without any fast path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WITHOUT_VARIABLE, ",".join(FAST_PATHS))
+        return predictions(demo, "fp32")
+
+
+def predictions(demo, precision):
+    predictor = Predictor.from_model_folder(demo[0] / MODEL, precision=precision, say=pytest.fail)
+    folders = sorted((demo[0] / "phantoms" / "held_out").iterdir())[:2]
+    modalities = ("t1", "t1ce", "t2", "flair")
+    return [predictor.predict_case([folder / f"{folder.name}_{m}.nii.gz" for m in modalities]) for folder in folders]
+
+
+@pytest.mark.parametrize(
+    ("paths", "precision", "least", "largest", "mean"),
+    [
+        *(((path,), "fp32", 0.999, 1e-4, 1e-6) for path in FAST_PATHS),
+        (FAST_PATHS, "fp32", 0.999, 1e-4, 1e-6),
+        ((*FAST_PATHS, COMPILE_VARIABLE), "fp32", 0.999, 1e-4, 1e-6),
+        (FAST_PATHS, "bf16", 0.995, 0.2, 1e-3),
+    ],
+)
+def test_fast_paths_agree_with_plain_fp32(demo, plain, monkeypatch, paths, precision, least, largest, mean):
+    """Tolerances: of the Dice of each region over all cases, and of probabilities, at most and on average."""
+    monkeypatch.setenv(WITHOUT_VARIABLE, ",".join(path for path in FAST_PATHS if path not in paths))
+    monkeypatch.setenv(COMPILE_VARIABLE, str(int(COMPILE_VARIABLE in paths)))
+    torch._dynamo.utils.counters.clear()
+    found = predictions(demo, precision)
+    assert bool(torch._dynamo.utils.counters["stats"]) is (COMPILE_VARIABLE in paths)
+    labels = [np.concatenate([case[0].ravel() for case in cases]) for cases in (plain, found)]
+    dice = region_dice(*labels)
+    assert min(dice.values()) >= least, dice
+    differences = np.concatenate([np.abs(a[1] - b[1]).ravel() for a, b in zip(plain, found, strict=True)])
+    assert differences.max() <= largest and differences.mean() <= mean, (differences.max(), differences.mean())
 
 
 def test_averaging_probabilities_differs_a_little(demo, predicted):

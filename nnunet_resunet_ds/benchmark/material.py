@@ -47,6 +47,8 @@ class Material:
     size: Size
     device: torch.device
     precision: str = AUTO
+    use_mirroring: bool = True
+    """Whether prediction averages over eight flips."""
 
     @property
     def raw_cases(self) -> Path:
@@ -106,26 +108,14 @@ class Material:
         return content
 
 
-def make_material(
-    folder: Path, size: Size, device: torch.device, precision: str, say: Callable[[str], object]
-) -> Material:
-    """Make everything.
-
-    Args:
-        folder: of `temporary_nnunet_folders`.
-        size: one of `SIZES`.
-        device: to compute on.
-        precision: of our convolutions.
-        say: takes a line about what is being made.
-    """
-    material = Material(folder, size, device, precision)
+def make_files(material: Material, say: Callable[[str], object]) -> None:
+    """Make everything in the folder, which is of `temporary_nnunet_folders`; ``say`` takes a line about each step."""
     say("making phantoms")
-    make_cohort(folder / "cases", size.n_cases, 0, size.anatomy)
+    make_cohort(material.folder / "cases", material.size.n_cases, 0, material.size.anatomy)
     _convert(material)
     say("preprocessing")
     _preprocess(material)
     _write_model(material)
-    return material
 
 
 def _convert(material: Material) -> None:

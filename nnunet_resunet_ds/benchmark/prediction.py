@@ -26,9 +26,13 @@ from postprocessing import postprocess
 
 
 def prediction_task(material: Material) -> Task:
-    """Return the task: overlapping tiles and eight flips in every form."""
+    """Return the task: overlapping tiles, and the same flips in every form."""
     predictor = Predictor.from_model_folder(
-        material.model_folder, device=material.device, precision=material.precision, say=lambda _: None
+        material.model_folder,
+        device=material.device,
+        precision=material.precision,
+        use_mirroring=material.use_mirroring,
+        say=lambda _: None,
     )
     images = load_files(material.image_files, predictor.channels)
     n_passes = predictor.n_forward_passes(predictor.prepare(images.images, images.spacing))
@@ -97,7 +101,10 @@ def _stock(material: Material) -> Callable[[], None]:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415 (reads the folders' names)
 
     predictor = nnUNetPredictor(
-        perform_everything_on_device=material.device.type == "cuda", device=material.device, allow_tqdm=False
+        use_mirroring=material.use_mirroring,
+        perform_everything_on_device=material.device.type == "cuda",
+        device=material.device,
+        allow_tqdm=False,
     )
     predictor.initialize_from_trained_model_folder(str(material.model_folder), (0,), "checkpoint_final.pth")
 
@@ -111,6 +118,7 @@ def _stock(material: Material) -> Callable[[], None]:
 def _monai(material: Material, predictor: Predictor) -> Callable[[], None]:
     architecture = material.plans["configurations"][CONFIGURATION]["architecture"]
     device, on_gpu = material.device, material.device.type == "cuda"
+    all_flips = flips((0, 1, 2) if material.use_mirroring else ())
     network = dyn_unet(architecture, 4, 3).to(device).eval()
     from monai.inferers.utils import sliding_window_inference  # noqa: PLC0415 (an extra)
 
@@ -120,14 +128,14 @@ def _monai(material: Material, predictor: Predictor) -> Callable[[], None]:
         (case,) = predictor.prepare(loaded.images, loaded.spacing)
         data = case.data[None].to(device)
         total = torch.zeros((3, *data.shape[2:]), device=device)
-        for axes in flips((0, 1, 2)):
+        for axes in all_flips:
             shifted = [axis + 1 for axis in axes]  # of (B, C, Z, Y, X)
             with torch.autocast(device.type, torch.float16, enabled=on_gpu):
                 logits = sliding_window_inference(
                     data.flip(shifted), material.size.patch_size, 1, network, STEP, "gaussian"
                 )
             total += torch.as_tensor(logits).float().sigmoid().flip(shifted)[0]
-        probabilities = predictor.finish([total / len(flips((0, 1, 2)))], [case])
+        probabilities = predictor.finish([total / len(all_flips)], [case])
         labels = (np.asarray(probabilities) >= 0.5).sum(axis=0).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(labels), str(material.folder / "monai.nii.gz"))
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds.benchmark.data import conversion_task, evaluation_task, loading_task, postprocessing_task
 from nnunet_resunet_ds.benchmark.machine_peak import machine_peak
-from nnunet_resunet_ds.benchmark.material import SIZES, Material, make_material
+from nnunet_resunet_ds.benchmark.material import SIZES, Material, make_files
 from nnunet_resunet_ds.benchmark.prediction import prediction_task
 from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
@@ -42,6 +42,7 @@ def benchmark(
     rounds: int = 3,
     device: str | None = None,
     precision: str = "auto",
+    use_mirroring: bool = True,
     say: Callable[[str], object] = tqdm.write,
 ) -> list[Measured]:
     """Measure and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
@@ -55,6 +56,7 @@ def benchmark(
         rounds: in which forms take turns.
         device: None is a GPU where there is one.
         precision: of our convolutions.
+        use_mirroring: average over eight flips in prediction.
         say: takes lines about what is going on.
 
     Raises:
@@ -64,10 +66,11 @@ def benchmark(
         check_choice("a task", task, tuple(MAKERS))
     check_whole_number("the number of rounds", rounds, at_least=1)
     chosen = chosen_device(device)
-    facts = _facts(size, chosen, precision)
+    material = Material(folder, SIZES[size], chosen, precision, use_mirroring)
+    facts = _facts(size, material)
     say("measuring what this machine can do at most")
     peaks = machine_peak(chosen)
-    material = make_material(folder, SIZES[size], chosen, precision, say)
+    make_files(material, say)
     measured: list[Measured] = []
     for name in tasks:
         measured.append(_measure(MAKERS[name](material), against, rounds, chosen))
@@ -84,14 +87,15 @@ def _measure(task: Task, against: Sequence[str], rounds: int, device: torch.devi
     return Measured(task, timings, task.stages() if task.stages else {})
 
 
-def _facts(size: str, device: torch.device, precision: str) -> dict[str, Any]:
-    dtype = autocast_dtype(precision, device) or torch.float32
-    chosen = SIZES[size]
+def _facts(size: str, material: Material) -> dict[str, Any]:
+    dtype = autocast_dtype(material.precision, material.device) or torch.float32
+    chosen = material.size
     return {
-        "hardware": machine(device),
+        "hardware": machine(material.device),
         "versions": {**versions(), **_monai_version()},
         "size": f"{size}: patch {_by(chosen.patch_size)}, images {_by(chosen.anatomy.shape)}, "
         f"channels {', '.join(map(str, chosen.features))}",
+        "flips in prediction": "eight" if material.use_mirroring else "none",
         "ours in": str(dtype).removeprefix("torch."),
     }
 

@@ -1,6 +1,7 @@
 """A training step: nnU-Net's own and ours on the same network and loss, and MONAI's network in a plain loop."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,13 @@ from nnunet_resunet_ds.benchmark.monai_network import dyn_unet
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
 from nnunet_resunet_ds.benchmark.turns import Form
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 LEARNING_RATE = 1e-4
+N_STEPS = 3
+"""At a time: ours is to be seen with the memory that a training keeps between steps."""
 
 
 def training_task(material: Material) -> Task:
@@ -31,15 +35,27 @@ def training_task(material: Material) -> Task:
 
     data, targets = _batch(material)
     forms = []
-    for name, kind in ((NNUNET, Stock), (OURS, ResUNetDSTrainer)):
-        trainer = initialized(material, kind)
-        forms.append(Form(name, partial(trainer.train_step, {"data": data, "target": targets})))
+    for name, kind, context in ((NNUNET, Stock, nullcontext), (OURS, ResUNetDSTrainer, freed_memory_kept)):
+        step = partial(initialized(material, kind).train_step, {"data": data, "target": targets})
+        forms.append(Form(name, partial(_steps, step, context, material.device)))
     note = ""
     try:
-        forms.append(Form(MONAI, _monai_step(material, data, targets[0])))
+        forms.append(
+            Form(MONAI, partial(_steps, _monai_step(material, data, targets[0]), nullcontext, material.device))
+        )
     except InputError as error:
         note = str(error)
-    return Task("training step", "step", forms, flops=_flops(material, data), note=note)
+    return Task("training step", "step", forms, N_STEPS, N_STEPS * _flops(material, data), note=note)
+
+
+def _steps(
+    step: Callable[[], object],
+    context: Callable[[torch.device], AbstractContextManager[object]],
+    device: torch.device,
+) -> None:
+    with context(device):
+        for _ in range(N_STEPS):
+            step()
 
 
 def initialized(material: Material, kind: Any) -> Any:  # noqa: ANN401 (trainers, whose base class has no types)

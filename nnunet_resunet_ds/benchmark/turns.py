@@ -1,7 +1,5 @@
 """Timing forms that take turns, so that other work on the machine hits all of them."""
 
-import ctypes
-import ctypes.util
 import gc
 import statistics
 import time
@@ -13,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from nnunet_resunet_ds.environment import memory_mib, peak_memory_mib
+from nnunet_resunet_ds.freed_memory import give_back_freed_memory
 
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
@@ -100,7 +99,7 @@ def _peak_of(form: Form, device: torch.device) -> float | None:
         before = torch.cuda.memory_allocated(device) / 2**20
         form.run()
         return round(torch.cuda.max_memory_allocated(device) / 2**20 - before, 1)
-    _give_back_free_memory()
+    give_back_freed_memory()  # or this form would use unseen what another has freed
     resettable = _reset_peak()
     before_run = memory_mib()
     form.run()
@@ -108,14 +107,6 @@ def _peak_of(form: Form, device: torch.device) -> float | None:
     if not resettable or before_run is None or peak is None:
         return None
     return round(peak - before_run, 1)
-
-
-def _give_back_free_memory() -> None:
-    """Have the C library return what was freed, or the next form would use it unseen."""
-    name = ctypes.util.find_library("c")
-    trim = getattr(ctypes.CDLL(name), "malloc_trim", None) if name else None
-    if trim:
-        trim(0)
 
 
 def _reset_peak() -> bool:

@@ -7,6 +7,7 @@ of them; what counts is how many times as fast one is, and how that varies.
 Examples:
   resunet-ds benchmark --quick
   resunet-ds benchmark --full -o benchmark_h200 --only training prediction
+  resunet-ds benchmark --full --no-tta --rounds 1 -device cpu
 """
 
 import argparse
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="in which they take turns (default: 3)")
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
     parser.add_argument("--precision", choices=PRECISIONS, default=AUTO, help="of our convolutions (default: auto)")
+    parser.add_argument("--no-tta", action="store_true", help="predict without flips: an eighth of the time")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             rounds=options.rounds,
             device=options.device,
             precision=options.precision,
+            use_mirroring=not options.no_tta,
             say=print,
         )
     page = options.output.with_suffix(".md")
