@@ -15,7 +15,8 @@ from dataset_conversion.intensity import without_fill
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.files import link_or_copy, replacing
-from nnunet_resunet_ds.images import is_gzip, read_image, write_image
+from nnunet_resunet_ds.images import read_image, write_image
+from nnunet_resunet_ds.nifti_bytes import is_gzip
 
 Placement = Literal["hardlink", "symlink", "copy"]
 """What is done with image files that nnU-Net can take as they are."""

@@ -13,7 +13,8 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.images import is_gzip, read_labels, unreadable, write_labels
+from nnunet_resunet_ds.images import read_labels, write_labels
+from nnunet_resunet_ds.nifti_bytes import is_gzip, unreadable
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
 

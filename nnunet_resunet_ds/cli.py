@@ -11,6 +11,7 @@ from nnunet_resunet_ds.commands import (
     benchmark,
     convert,
     demo,
+    doctor,
     env,
     evaluate,
     plan,
@@ -36,6 +37,7 @@ COMMANDS: dict[str, ModuleType] = {
     "ablation": ablation,
     "benchmark": benchmark,
     "demo": demo,
+    "doctor": doctor,
     "env": env,
 }
 """In the order of the way from a BraTS download to a report."""

@@ -1,0 +1,68 @@
+"""Look at what is installed, found, fast and wrong on this machine, and say how to mend it.
+
+Versions, whether nnU-Net's workers find the trainers, nnU-Net's three folders and their space, GPU, processes, shared
+memory, and for ten seconds the speed of convolutions. With -d also how far a dataset has come, with -m whether a model
+folder is whole. Exit code 2 where anything fails. What --json prints is what to send with a question.
+
+Examples:
+  resunet-ds doctor
+  resunet-ds doctor -d 137
+  resunet-ds doctor -m MODEL_FOLDER --json
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from nnunet_resunet_ds.doctor.examination import examine
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
+from nnunet_resunet_ds.errors import InputError
+
+SUMMARY = "what is installed, found, fast and wrong here, and how to mend it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-d", dest="dataset_id", type=int, metavar="ID", help="dataset to look at, too")
+    parser.add_argument(
+        "-m",
+        dest="model_folders",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="model to look at, too: TRAINER__PLANS__CONFIGURATION",
+    )
+    parser.add_argument("--no-speed", action="store_true", help="leave out the ten seconds that measure it")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, when all are there")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Look, print each finding as it comes, and count.
+
+    Raises:
+        InputError: something fails.
+    """
+    from tqdm import tqdm
+
+    findings = []
+    for finding in examine(options.dataset_id, options.model_folders, measure_speed=not options.no_speed):
+        findings.append(finding)
+        if not options.json:
+            for line in lines_of(finding):
+                tqdm.write(line)
+    if options.json:
+        print(json.dumps({"worst": worst(findings), "findings": list(map(asdict, findings))}, indent=2))
+    counts = {level: sum(finding.level == level for finding in findings) for level in (OK, WARN, FAIL)}
+    if not options.json:
+        print(", ".join(f"{count} {level}" for level, count in counts.items()))
+    if counts[FAIL]:
+        msg = f"{counts[FAIL]} of {len(findings)} findings fail; each names what to do"
+        raise InputError(msg)
+
+
+def lines_of(finding: Finding) -> list[str]:
+    """Return a finding as text, its remedy on a line of its own."""
+    lines = [f"{finding.level:5} {finding.subject}: {finding.text}"]
+    return [*lines, f"      → {finding.remedy}"] if finding.remedy else lines

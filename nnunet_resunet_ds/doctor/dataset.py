@@ -1,0 +1,96 @@
+"""How far a dataset has come, and whether it can be trained on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nnunet_resunet_ds.background import check_background
+from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, datasets_with_id
+from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
+from nnunet_resunet_ds.training_data import check_fold
+
+STOCK_PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
+PREPROCESSED_PER_RAW_BYTE = 3.0
+"""How many times as large as its raw .nii.gz files nnU-Net's packed fp32 of a case is."""
+
+
+def dataset(dataset_id: int) -> Iterator[Finding]:
+    """Yield a finding for the raw dataset, the preprocessed one and its trained models."""
+    yield _stage("nnUNet_raw", dataset_id, _raw_text, f"resunet-ds convert FOLDER -d {dataset_id}")
+    planned = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {CONFIGURATION}"
+    yield _stage("nnUNet_preprocessed", dataset_id, _preprocessed_text, planned)
+    trained = f"nnUNetv2_train {dataset_id} {CONFIGURATION} 0 -tr ResUNetDSTrainer"
+    yield _stage("nnUNet_results", dataset_id, _results_text, trained)
+
+
+def space_needed(dataset_id: int) -> float | None:
+    """Return the bytes that preprocessing will still write, about; None where the raw dataset is not there."""
+    raw, preprocessed = (datasets_with_id(f"nnUNet_{kind}", dataset_id) for kind in ("raw", "preprocessed"))
+    if len(raw) != 1:
+        return None
+    done = _preprocessed_cases(preprocessed[0]) if preprocessed else set()
+    images = (raw[0] / "imagesTr").glob("*.nii.gz")
+    left = [image.stat().st_size for image in images if image.name.rpartition("_")[0] not in done]
+    return sum(left) * PREPROCESSED_PER_RAW_BYTE
+
+
+def _stage(variable: str, dataset_id: int, describe: Callable[[Path], str], command: str) -> Finding:
+    subject = f"dataset {dataset_id} in {variable}"
+    found = datasets_with_id(variable, dataset_id)
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        return Finding(FAIL, subject, f"has several names: {names}", "remove or rename all but one")
+    if not found:
+        return Finding(WARN, subject, "is not there yet", command)
+    try:
+        return Finding(OK, subject, describe(found[0]))
+    except InputError as error:
+        return Finding(FAIL, subject, str(error), f"as said; then {command}")
+
+
+def _raw_text(folder: Path) -> str:
+    dataset_json = read_json(folder / DATASET_JSON)
+    check_regions(dataset_json)
+    n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
+    n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
+    if n_images != n_expected:
+        msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} promises {n_expected}"
+        raise InputError(msg)
+    return f"{folder.name}: {dataset_json['numTraining']} training cases"
+
+
+def _preprocessed_text(folder: Path) -> str:
+    plans = read_json(folder / f"{STOCK_PLANS}.json")
+    fingerprint = read_json(folder / "dataset_fingerprint.json")
+    n_training = read_json(folder / DATASET_JSON)["numTraining"]
+    adapted = obeyed_or_adapted(plans, CONFIGURATION).plans
+    check_background(resolved_configuration(adapted, CONFIGURATION), adapted, fingerprint)
+    check_fold(0, folder, n_training)
+    n_done = len(_preprocessed_cases(folder))
+    if n_done < n_training:
+        msg = f"{folder}: {n_done} of {n_training} cases are preprocessed for {CONFIGURATION}"
+        raise InputError(msg)
+    return f"{folder.name}: planned, {n_done} cases preprocessed"
+
+
+def _preprocessed_cases(folder: Path) -> set[str]:
+    files = (folder / f"{STOCK_PLANS}_{CONFIGURATION}").glob("*.pkl")
+    return {file.stem for file in files}
+
+
+def _results_text(folder: Path) -> str:
+    models = sorted(path for path in folder.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
+    if not models:
+        msg = f"{folder}: no checkpoint of any model yet"
+        raise InputError(msg)
+    return ", ".join(f"{path.name} ({_folds(path)})" for path in models)
+
+
+def _folds(model: Path) -> str:
+    finished = {path.parent.name for path in model.glob("fold_*/checkpoint_final.pth")}
+    begun = {path.parent.name for path in model.glob("fold_*/checkpoint_*.pth")} - finished
+    parts = [f"{', '.join(sorted(finished))} finished"] if finished else []
+    return "; ".join([*parts, *([f"{', '.join(sorted(begun))} begun"] if begun else [])])

@@ -1,0 +1,56 @@
+"""Whether nnU-Net finds our trainers, in this process and in the workers that it spawns."""
+
+import contextlib
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE, SEARCH_PATH_VARIABLE, trainer_folder
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.errors import first_line
+
+TRAINER = "ResUNetDSTrainer"
+_BRING_BACK = 'eval "$(resunet-ds env)"'
+
+
+def trainer_search() -> Iterator[Finding]:
+    """Yield whether the search path holds our folder, and what a spawned worker finds along it."""
+    entries = [entry for entry in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if entry]
+    if trainer_folder() not in entries:
+        opted_out = f", as {OPT_OUT_VARIABLE} is set" if os.environ.get(OPT_OUT_VARIABLE) else ""
+        text = f"{SEARCH_PATH_VARIABLE} does not hold our folder{opted_out}"
+        yield Finding(FAIL, "trainer", text, f"{_BRING_BACK}, or unset {OPT_OUT_VARIABLE}")
+        return
+    missing = [entry for entry in entries if not os.path.isdir(entry)]  # noqa: PTH112 (as nnU-Net reads the variable)
+    if missing:
+        text = f"{SEARCH_PATH_VARIABLE} names {', '.join(missing)}, which is no folder"
+        yield Finding(WARN, "trainer", text, "take it out of the variable")
+    yield _as_spawned_worker()
+
+
+def found_trainer(name: str) -> str:
+    """Return the module of the trainer that nnU-Net's search finds; runs in a worker."""
+    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net tells of variables that are not set, and of its search
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name  # noqa: PLC0415
+
+        return str(recursive_find_trainer_class_by_name(name).__module__)
+
+
+def _as_spawned_worker() -> Finding:
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as workers:
+            module = workers.submit(found_trainer, TRAINER).result()
+    except BrokenProcessPool:
+        text = "a spawned worker died while it looked for the trainer; nnU-Net's own workers would, too"
+        return Finding(FAIL, "trainer", text, "look at the memory of this machine, or of its container")
+    except Exception as error:  # a module of any folder in the search path may raise anything
+        text = f"nnU-Net's search for {TRAINER} fails in a spawned worker ({first_line(error)})"
+        remedy = f"look at the folders in {SEARCH_PATH_VARIABLE}: {os.environ[SEARCH_PATH_VARIABLE]}"
+        return Finding(FAIL, "trainer", text, remedy)
+    if not module.startswith("nnunet_resunet_ds."):
+        text = f"{TRAINER} is found in {module}, which comes before ours in {SEARCH_PATH_VARIABLE}"
+        return Finding(WARN, "trainer", text, "rename that class, if you did not mean to replace ours")
+    return Finding(OK, "trainer", f"a spawned worker finds {TRAINER}")

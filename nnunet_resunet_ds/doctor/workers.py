@@ -1,0 +1,95 @@
+"""How many worker processes this machine bears, and the shared memory through which they hand over batches."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+
+GIB = 2**30
+WORKER_BYTES = 1.5 * GIB
+"""Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
+BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
+"""Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
+_DEFAULTS = {"nnUNet_def_n_proc": 8, "nnUNet_n_proc_DA": 12}
+"""nnU-Net's variables, and what holds where they are not set."""
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMORY_INFO = Path("/proc/meminfo")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def processes() -> Finding:
+    """Return how the numbers of nnU-Net's workers fit cores and memory."""
+    configured = {name: _configured(name) for name in _DEFAULTS}
+    bad = [name for name, number in configured.items() if number is None]
+    if bad:
+        return Finding(FAIL, "processes", f"{bad[0]} is {os.environ[bad[0]]!r}", f"export {bad[0]}=2")
+    cores, memory = n_cores(), memory_bytes()
+    bearable = max(1, min(cores, int(memory / WORKER_BYTES)))
+    text = ", ".join(f"{name} {_said(name, number)}" for name, number in configured.items())
+    text = f"{text}; {cores} cores and {memory / GIB:.0f} GiB bear {bearable}"
+    if any(number > bearable for number in configured.values() if number):
+        remedy = f"export nnUNet_def_n_proc={bearable} nnUNet_n_proc_DA={max(1, bearable - 1)}"
+        return Finding(WARN, "processes", text, remedy)
+    return Finding(OK, "processes", text)
+
+
+def shared_memory() -> Finding:
+    """Return whether batches on their way from workers to training fit into shared memory."""
+    if not _SHARED_MEMORY.is_dir():
+        return Finding(OK, "shared memory", "not of this system")
+    needed, free = queue_bytes(_augmenting()), shutil.disk_usage(_SHARED_MEMORY).free
+    text = f"{free / GIB:.1f} GiB free, batches of {_augmenting()} workers take up to {needed / GIB:.1f}"
+    if free < needed:
+        remedy = "in a container: docker run --shm-size=8g, or --ipc=host; or export nnUNet_n_proc_DA=0"
+        return Finding(FAIL, "shared memory", text, remedy)
+    return Finding(OK, "shared memory", text)
+
+
+def queue_bytes(n_workers: int) -> float:
+    """Return the most that batches take which wait or are in the making, as nnU-Net sets up its queues."""
+    if n_workers == 0:
+        return 0
+    waiting = max(6, n_workers // 2) + max(3, n_workers // 4)
+    in_the_making = n_workers + max(1, n_workers // 2)
+    return BATCH_BYTES * (waiting + in_the_making)
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> float:
+    """Return the memory of this machine, or of the container that it is."""
+    limits = [_limit(Path(path)) for path in _MEMORY_LIMITS]
+    return min([_total_memory(), *(limit for limit in limits if limit)])
+
+
+def _limit(path: Path) -> float | None:
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such file, or the word max
+        return None
+
+
+def _total_memory() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _configured(name: str, environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return a number of workers; None where the variable holds no number."""
+    try:
+        return int(environment.get(name, _DEFAULTS[name]))
+    except ValueError:
+        return None
+
+
+def _augmenting() -> int:
+    """Return nnU-Net's number of augmentation workers, which is never more than there are cores."""
+    return min(_configured("nnUNet_n_proc_DA") or 0, os.cpu_count() or 1)
+
+
+def _said(name: str, number: int | None) -> str:
+    return str(number) if name in os.environ else f"not set ({number})"

@@ -1,0 +1,37 @@
+"""One writer at a time: two processes that write the same output would undo each other's work."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nnunet_resunet_ds.errors import InputError
+
+
+@contextmanager
+def only_writer(folder: Path, output: Path | None = None) -> Iterator[None]:
+    """Lock a folder for this process until the block ends.
+
+    The folder itself is locked: that ends with the process, however it ends, and leaves no file behind. Some network
+    file systems do not lock folders; then nothing guards against a second process.
+
+    Args:
+        folder: that is there.
+        output: what the message names; None is the folder.
+
+    Raises:
+        InputError: another process has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"{output or folder}: another resunet-ds is writing this; wait for it, or stop it first"
+            raise InputError(msg) from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
