@@ -1,12 +1,9 @@
 """The whole conversion: find the cases, check them all, then write the dataset."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
@@ -19,6 +16,7 @@ from dataset_conversion.staging import carry_over, foreign_files, partial_name, 
 from dataset_conversion.write import case_files, is_written, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
 
 MAX_DATASET_ID = 999
@@ -74,12 +72,12 @@ def convert(
     check_placement(placement)
     cohort = find_cohort(inputs, edition, edition_file, n_threads)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
-    tqdm.write(f"{len(cohort.cases)} cases, read as {cohort.decision.edition.title}: {cohort.decision.reason}")
+    LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
     with staging_folder(dataset) as staging:
         if not overwrite:
             _check_replaceable(dataset, cohort.cases)
         if placement == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
-            tqdm.write(f"{dataset.parent} is on another file system, so images are copied; --symlink saves the space")
+            LOG.warning("%s is on another file system, so images are copied; --symlink saves the space", dataset.parent)
         replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, n_threads))
     _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
@@ -95,7 +93,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     report = inspect_cohort(cohort, options.n_threads, known_valid=finished, open_files=options.validate)
     _leave_out(report.problems, options)
     if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
-        tqdm.write(f"{dataset} is up to date: its cases were made from these very files")
+        LOG.info("%s is up to date: its cases were made from these very files", dataset)
         return False
     _check_trainable(report.valid, cohort.cases)
     for case in report.valid:
@@ -165,17 +163,17 @@ def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
     if lines and not options.skip_invalid:
         raise InputError("\n".join(lines))
     for line in lines:
-        tqdm.write(f"skipped: {line}", file=sys.stderr)
+        LOG.warning("skipped: %s", line)
 
 
 def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
     """Say what was made from the dataset as it was before, and what a conversion under another name has left."""
     if replaced and (dataset / SPLITS).exists():
-        tqdm.write(f"{dataset / SPLITS} is of the earlier cases: make it anew with resunet-ds splits --overwrite")
+        LOG.warning("%s is of the earlier cases: make it anew with resunet-ds splits --overwrite", dataset / SPLITS)
     for folder in datasets_with_id("nnUNet_preprocessed", dataset_id) if replaced else []:
-        tqdm.write(f"{folder} is of the earlier cases: run nnUNetv2_plan_and_preprocess again")
+        LOG.warning("%s is of the earlier cases: run nnUNetv2_plan_and_preprocess again", folder)
     for folder in dataset.parent.glob(partial_name(f"Dataset{dataset_id:03d}_*")):
-        tqdm.write(f"{folder} is left of a conversion that did not finish: run it again, or remove the folder")
+        LOG.warning("%s is left of a conversion that did not finish: run it again, or remove the folder", folder)
 
 
 def _check_trainable(cases: Iterable[RawCase], found: Iterable[RawCase]) -> None:

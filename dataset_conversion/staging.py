@@ -1,7 +1,5 @@
 """The dataset in the making: a hidden folder, for one process at a time, that takes its place when it is complete."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,8 +8,8 @@ from pathlib import Path
 from dataset_conversion.manifest import MANIFEST
 from dataset_conversion.records import RECORDS
 from dataset_conversion.write import FOLDERS, image_names, label_name
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import link_or_copy
+from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 
 _OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
@@ -26,9 +24,7 @@ def staging_folder(dataset: Path) -> Iterator[Path]:
     """
     staging = dataset.with_name(partial_name(dataset.name))
     staging.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(staging, os.O_RDONLY)
-    try:
-        _lock(descriptor, dataset)
+    with only_writer(staging, dataset):
         for folder in (*FOLDERS, RECORDS):
             (staging / folder).mkdir(exist_ok=True)
         _finish_swap(dataset)
@@ -37,24 +33,11 @@ def staging_folder(dataset: Path) -> Iterator[Path]:
         finally:
             if staging.exists() and not any((staging / RECORDS).glob("*")):
                 shutil.rmtree(staging)
-    finally:
-        os.close(descriptor)
 
 
 def partial_name(name: str) -> str:
     """Return the name of the folder in which the dataset of a name is made."""
     return f".{name}.partial"
-
-
-def _lock(descriptor: int, dataset: Path) -> None:
-    """Lock the folder itself: the lock ends with the process, however that ends, and leaves no file behind."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        msg = f"{dataset}: another resunet-ds convert is making this dataset; wait for it, or stop it first"
-        raise InputError(msg) from error
-    except OSError:
-        return  # some network file systems do not lock folders; then nothing guards against a second process
 
 
 def carry_over(files: Iterable[Path], dataset: Path, staging: Path) -> None:

@@ -23,6 +23,7 @@ from nnunet_resunet_ds.commands import (
     tune,
 )
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.interrupts import EXIT_CODE, second_interrupt_ends
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
@@ -43,8 +44,9 @@ COMMANDS: dict[str, ModuleType] = {
 """In the order of the way from a BraTS download to a report."""
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-"""What a shell reports for Ctrl-C."""
+
+_FOR_MEMORY = "end other programs, or take fewer cases at a time, where there is -np; what is finished is kept"
+_OUR_FAULT = "this should not happen: please report what follows, with what 'resunet-ds doctor --json' prints"
 
 _THE_WAY = """\
 the whole way:
@@ -60,29 +62,37 @@ the last step with stock nnU-Net:
   resunet-ds postprocess -i out -o labels
 
 to see it work first, on made-up images: resunet-ds demo
+when something does not work: resunet-ds doctor
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 done, 2 bad input, 130 interrupted; a fault of ours raises (1)."""
     options = _parser().parse_args(arguments)
+    from nnunet_resunet_ds.log import shown  # noqa: PLC0415 (not for --help)
+
     try:
-        COMMANDS[options.command].run(options)
+        with shown(verbose=options.verbose), second_interrupt_ends():
+            COMMANDS[options.command].run(options)
     except InputError as error:
-        for line in str(error).splitlines():
-            print(f"resunet-ds {options.command}: error: {line}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        # what the disk or its permissions refuse is the user's to mend, too
-        print(
-            f"resunet-ds {options.command}: error: {error.filename or 'disk'}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return EXIT_BAD_INPUT
+        return _stopped(options.command, str(error))
+    except OSError as error:  # what the disk or its permissions refuse is the user's to mend, too
+        return _stopped(options.command, f"{error.filename or 'disk'}: {error.strerror or error}")
+    except MemoryError:
+        return _stopped(options.command, f"out of memory: {_FOR_MEMORY}")
     except KeyboardInterrupt:
         print(f"resunet-ds {options.command}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_CODE
+    except Exception:
+        print(f"resunet-ds {options.command}: {_OUR_FAULT}", file=sys.stderr)
+        raise
     return 0
+
+
+def _stopped(command: str, message: str) -> int:
+    for line in message.splitlines():
+        print(f"resunet-ds {command}: error: {line}", file=sys.stderr)
+    return EXIT_BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)
+        subparser.add_argument("-v", "--verbose", action="store_true", help="say what is done to each case")
     return parser
 
 

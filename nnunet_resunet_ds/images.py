@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole
 
 GEOMETRY_TOLERANCE = 1e-3
@@ -23,6 +24,7 @@ def read_image(path: Path) -> sitk.Image:
     Raises:
         InputError: the file is missing, truncated, too large, not an image, holds NaN, or has several values a voxel.
     """
+    LOG.debug("reading %s", path)
     check_bytes(path)
     try:
         image = _read_alone(path)
@@ -79,6 +81,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
                 raise _not_written(path)
         except RuntimeError as error:
             raise _not_written(path) from error
+    LOG.debug("wrote %s", path)
 
 
 def _not_written(path: Path) -> OSError:

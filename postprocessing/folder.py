@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_image, write_labels
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from postprocessing.case import Change, postprocess_explained
@@ -37,8 +38,8 @@ def postprocess_folder(
         What was changed in each case written, by its name.
 
     Raises:
-        InputError: there are no probabilities, they are of other regions, the output is the input, or cases failed;
-            then the message has a line a case, and the others are written.
+        InputError: there are no probabilities, they are of other regions, the output is the input, another process
+            writes there, or cases failed; then the message has a line a case, and the others are written.
     """
     probability_files = _probability_files(input_folder)
     _check_dataset(input_folder)
@@ -46,15 +47,16 @@ def postprocess_folder(
         msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
         raise InputError(msg)
     output_folder.mkdir(parents=True, exist_ok=True)
-    config.to_json(output_folder / SETTINGS)
     written: dict[str, list[Change]] = {}
     failures = _without_probabilities(input_folder)
-    for path in tqdm(probability_files, desc="postprocess", unit="case"):
-        try:
-            written[path.name.removesuffix(".npz")] = _postprocess_file(path, output_folder, config)
-        except InputError as error:
-            failures.append(str(error))
-    write_changes(written, output_folder / TABLE)
+    with only_writer(output_folder):
+        config.to_json(output_folder / SETTINGS)
+        for path in tqdm(probability_files, desc="postprocess", unit="case"):
+            try:
+                written[path.name.removesuffix(".npz")] = _postprocess_file(path, output_folder, config)
+            except InputError as error:
+                failures.append(str(error))
+        write_changes(written, output_folder / TABLE)
     if failures:
         raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
     return written

@@ -1,6 +1,7 @@
 """The rungs of the ablation: what each trains, what is refused, and what is run and skipped."""
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from ablations import finish, run_of, settings
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.ablation import running
-from nnunet_resunet_ds.ablation.ablation import ablation, check
+from nnunet_resunet_ds.ablation.ablation import check, commands
 from nnunet_resunet_ds.ablation.planned import check_rungs, planned
 from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
 from nnunet_resunet_ds.ablation.run_folder import runs_of
@@ -22,6 +23,7 @@ from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.termination import EXIT_CODE
 
@@ -217,16 +219,15 @@ def test_bad_input_is_one_line_and_code_2(dataset, capsys, flags, message):
 # ---- what is run ----
 
 
-def test_a_dry_run_prints_every_command_and_writes_nothing(dataset, capsys, monkeypatch):
+def test_a_dry_run_names_every_command_and_writes_nothing(dataset, monkeypatch):
     for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):
         monkeypatch.delenv(name, raising=False)
     of = settings(dataset)
-    ablation(of, rungs_named(["baseline", "post-processing", "UNETR"]), [1, 2], [0], "cpu", dry_run=True)
-    lines = capsys.readouterr().out.splitlines()
+    lines = list(commands(of, rungs_named(["baseline", "post-processing", "UNETR"]), [1, 2], [0], "cpu"))
     trained = [line for line in lines if "nnUNetv2_train" in line]
     assert len(trained) == 4 and len(lines) == 4 * 7  # post-processing shares the training of the baseline
     assert trained[0] == (
-        "$ nnUNet_def_n_proc=2 nnUNet_n_proc_DA=0 nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer "
+        "nnUNet_def_n_proc=2 nnUNet_n_proc_DA=0 nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer "
         "-p Ablation-baseline-seed1 -device cpu"
     )
     assert "-tr BraTSUNETRTrainer -p Ablation-full-seed2" in trained[-1]
@@ -275,26 +276,26 @@ def stand_in(dataset, monkeypatch, nnunet_folders):
     return runs, ran, failing
 
 
-def test_what_is_finished_is_skipped_and_a_failure_does_not_stop_the_others(stand_in):
+def test_what_is_finished_is_skipped_and_a_failure_does_not_stop_the_others(stand_in, caplog):
+    caplog.set_level(logging.INFO, LOG.name)
     runs, ran, failing = stand_in
     failing.add("Ablation-ds-seed1")
-    said = []
-    failures = run_all(runs, "cpu", said.append)
+    failures = run_all(runs, "cpu")
     assert [run.plans_name for run in failures] == ["Ablation-ds-seed1"]
     trained = [command[command.index("-p") + 1] for command in ran if command[0] == "nnUNetv2_train"]
     assert trained == [f"Ablation-{name}-seed{seed}" for seed in (1, 2) for name in ("baseline", "ds")]
-    assert any("failed" in line for line in said) and f"$ {shell_line(ran[0], {})}" in said
+    assert "failed: " in caplog.text and f"$ {shell_line(ran[0], {})}" in caplog.messages
     assert not list(runs[0].folder.rglob("*.npz")) and not runs[0].images.exists()
 
     failing.clear()
     ran.clear()
-    assert run_all(runs, "cpu", said.append) == {}
+    assert run_all(runs, "cpu") == {}
     assert [command[:2] for command in ran] == [
         ["nnUNetv2_train", "137"], ["resunet-ds", "predict"],
         *[["resunet-ds", "postprocess"], ["resunet-ds", "evaluate"]] * 2,
     ]  # fmt: skip
     ran.clear()
-    assert run_all(runs, "cpu", said.append) == {} and ran == []
+    assert run_all(runs, "cpu") == {} and ran == []
 
 
 def test_a_begun_training_is_continued_and_a_finished_one_only_predicted(dataset):

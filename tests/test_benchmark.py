@@ -118,7 +118,7 @@ with temporary_nnunet_folders() as folder:
     from nnunet_resunet_ds.benchmark.run import benchmark
     from nnunet_resunet_ds.demo.phantom import Anatomy
     SIZES["tiny"] = Size(Anatomy((36, 40, 36), (16, 18, 16), (30, 60)), (32, 32, 32), (4, 8, 8))
-    benchmark(folder, Path(sys.argv[1]), size="tiny", rounds=1, device="cpu", precision="fp32", say=print)
+    benchmark(folder, Path(sys.argv[1]), size="tiny", rounds=1, device="cpu", precision="fp32")
 """
 
 

@@ -65,3 +65,22 @@ def test_interrupting_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr(COMMANDS["env"], "run", interrupt)
     assert main(["env"]) == 130
     assert capsys.readouterr().err.strip() == "resunet-ds env: interrupted"
+
+
+def test_running_out_of_memory_says_what_to_do(monkeypatch, capsys):
+    def fill(_):
+        raise MemoryError
+
+    monkeypatch.setattr(COMMANDS["env"], "run", fill)
+    assert main(["env"]) == 2
+    assert "error: out of memory: end other programs" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_keeps_its_traceback_and_asks_for_a_report(monkeypatch, capsys):
+    def fail(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(COMMANDS["env"], "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["env"])
+    assert "please report what follows, with what 'resunet-ds doctor --json' prints" in capsys.readouterr().err

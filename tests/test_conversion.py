@@ -42,8 +42,9 @@ def test_a_cohort_becomes_a_dataset_that_nnunet_accepts(cohort, raw, tmp_path, c
         converted = dataset / "imagesTr" / f"BraTS2021_00003_{channel:04d}.nii.gz"
         assert converted.samefile(source)
     verify_dataset_integrity(str(dataset), num_processes=1)
-    printed = capsys.readouterr().out
-    assert "3 cases, read as BraTS 2021: told from the case ids, all 3 are like BraTS2021_00000" in printed
+    printed = capsys.readouterr()
+    assert "3 cases, read as BraTS 2021: told from the case ids, all 3 are like BraTS2021_00000" in printed.err
+    printed = printed.out
     assert "next: nnUNetv2_plan_and_preprocess -d 137" in printed
 
 

@@ -1,5 +1,6 @@
 import gzip
 import json
+import logging
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ from dataset_conversion import convert
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.images import write_labels
+from nnunet_resunet_ds.log import LOG
 
 
 def unlink(case, file):
@@ -153,17 +155,19 @@ def test_with_skip_invalid_an_unreadable_file_costs_its_case_alone(cohort, raw):
     assert [file.name for file in (dataset / "labelsTr").iterdir()] == ["BraTS2021_00000.nii.gz"]
 
 
-def test_an_edition_that_the_ids_contradict_is_doubted(cohort, raw, capsys, tmp_path):
+def test_an_edition_that_the_ids_contradict_is_doubted(cohort, raw, caplog, tmp_path):
     """Its labels mean other things, so a wrong --edition exchanges tissues without a trace."""
     replace_one(cohort / "BraTS2021_00000", "seg", np.zeros(SHAPE, np.uint8))
     replace_one(cohort / "BraTS2021_00003", "seg", np.full(SHAPE, 2, np.uint8))
     for case in list(cohort.iterdir()):
         for file, suffix in zip((*MODALITIES, "seg"), ("-t1n", "-t1c", "-t2w", "-t2f", "-seg"), strict=True):
             (case / f"{case.name}_{file}.nii.gz").rename(case / f"BraTS-GLI-{case.name[-5:]}-000{suffix}.nii.gz")
+    caplog.set_level(logging.INFO, LOG.name)
     convert([cohort], 137, edition="2024-ped")
-    assert "warning: BraTS-GLI-00000-000 looks like BraTS 2023 GLI" in capsys.readouterr().out
+    assert "warning: BraTS-GLI-00000-000 looks like BraTS 2023 GLI" in caplog.text
+    caplog.clear()
     convert([cohort], 138, edition="2023-gli")
-    assert "warning" not in capsys.readouterr().out.splitlines()[0]
+    assert "read as BraTS 2023 GLI" in caplog.text and "warning" not in caplog.text
 
 
 def test_every_problem_is_listed_in_one_run(cohort, raw, capsys):

@@ -2,6 +2,7 @@ import contextlib
 import fcntl
 import itertools
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from brats_files import SHAPE, make_case, replace_one, values_of
 from dataset_conversion import convert, staging
 from dataset_conversion.write import write_case
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.log import LOG
 
 
 def killed_at_second(function):
@@ -203,19 +205,20 @@ def test_two_at_a_time_are_refused(cohort, raw):
     partial.mkdir()
     descriptor = os.open(partial, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another resunet-ds convert"):
+    with pytest.raises(InputError, match="another resunet-ds is writing this"):
         convert([cohort], 137)
     os.close(descriptor)
     convert([cohort], 137)
 
 
-def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw, monkeypatch, capsys):
+def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, LOG.name)
     dataset = convert([cohort], 137)
     (dataset / "splits_final.json").write_text("[]")
     before = (dataset / "conversion.json").stat().st_mtime_ns
     convert([cohort], 137)
     assert (dataset / "conversion.json").stat().st_mtime_ns == before
-    assert "is up to date" in capsys.readouterr().out
+    assert "is up to date" in caplog.text
     make_case(cohort, "BraTS2021_00007", seed=7)
     written = []
     monkeypatch.setattr(
@@ -227,7 +230,7 @@ def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 3
     assert len(list((dataset / "imagesTr").iterdir())) == 12
     assert (dataset / "splits_final.json").read_text() == "[]"
-    assert "splits_final.json is of the earlier cases" in capsys.readouterr().out
+    assert "splits_final.json is of the earlier cases" in caplog.text
     assert [path.name for path in raw.iterdir()] == [dataset.name]
 
 
@@ -247,7 +250,7 @@ def test_symbolic_links_on_request(cohort, raw):
     assert image.is_symlink() and image.exists()
 
 
-def test_a_conversion_left_under_another_name_is_mentioned(cohort, raw, capsys):
+def test_a_conversion_left_under_another_name_is_mentioned(cohort, raw, caplog):
     (raw / ".Dataset137_Old.partial").mkdir()
     convert([cohort], 137)
-    assert ".Dataset137_Old.partial is left of a conversion" in capsys.readouterr().out
+    assert ".Dataset137_Old.partial is left of a conversion" in caplog.text

@@ -112,7 +112,7 @@ def test_different_post_processing_in_an_ensemble_is_said(cohort, model, tmp_pat
     shutil.copytree(model, other)
     (other / "postprocessing.json").write_text('{"wt": 0.9}')
     assert predict(cohort, tmp_path / "out", model, "-m", str(other)) == 0
-    assert "warning: the models have different post-processing" in capsys.readouterr().out
+    assert "warning: the models have different post-processing" in capsys.readouterr().err
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["postprocessing"]["wt"] == 0.45
 

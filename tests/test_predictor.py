@@ -202,20 +202,20 @@ class Hungry(nn.Module):
         return x[:, :1] * 2
 
 
-def test_batches_are_halved_until_they_fit():
-    said, network = [], Hungry(fits=2)
-    forward = ForwardPass(network, CPU, "fp32", batch_size=8, say=said.append)
+def test_batches_are_halved_until_they_fit(caplog):
+    network = Hungry(fits=2)
+    forward = ForwardPass(network, CPU, "fp32", batch_size=8)
     inputs = torch.arange(8 * 8.0).reshape(8, 1, 2, 2, 2)
     assert torch.equal(forward(inputs), inputs * 2)
     assert network.seen == [2, 2, 2, 2] and forward.batch_size == 2
-    assert [line[-20:] for line in said] == ["ng on with 4 at a time"[-20:], "ng on with 2 at a time"[-20:]]
+    assert [line[-11:] for line in caplog.messages] == ["4 at a time", "2 at a time"]
     with pytest.raises(torch.OutOfMemoryError):
-        ForwardPass(Hungry(fits=0), CPU, "fp32", batch_size=2, say=said.append)(inputs)
+        ForwardPass(Hungry(fits=0), CPU, "fp32", batch_size=2)(inputs)
 
 
-def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch):
+def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch, caplog):
     """As on a card that holds one tile but not the average beside it."""
-    said, freed, network = [], [], Hungry(fits=0)
+    freed, network = [], Hungry(fits=0)
 
     class OnACard(WeightedMean):
         device = torch.device("cuda")
@@ -230,12 +230,10 @@ def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch):
 
     monkeypatch.setattr(sliding_window_module, "WeightedMean", OnACard)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(network.activation() is None))
-    window = SlidingWindow(
-        ForwardPass(network, CPU, "fp32", say=said.append), 1, (4, 4, 4), flips((0, 1, 2)), PROBABILITIES
-    )
+    window = SlidingWindow(ForwardPass(network, CPU, "fp32"), 1, (4, 4, 4), flips((0, 1, 2)), PROBABILITIES)
     volume = torch.randn(1, 6, 4, 5)
     torch.testing.assert_close(window(volume, lambda _: None), (volume * 2).sigmoid())
-    assert len(said) == 1 and "kept on the CPU" in said[0]
+    assert len(caplog.messages) == 1 and "kept on the CPU" in caplog.text
     assert freed == [True]  # what the failed pass held is given up before
 
 
@@ -255,29 +253,26 @@ def test_compiling_is_for_those_who_ask(monkeypatch, compiled, wish, expected):
     monkeypatch.delenv("nnUNet_compile", raising=False)
     if wish:
         monkeypatch.setenv("nnUNet_compile", wish)
-    ForwardPass(Hungry(1), CPU, "fp32", say=lambda _: None)
+    ForwardPass(Hungry(1), CPU, "fp32")
     assert len(compiled) == expected
 
 
-def test_a_failing_compiler_is_left_out_with_a_line(monkeypatch):
+def test_a_failing_compiler_is_left_out_with_a_line(monkeypatch, caplog):
     def no_compiler(_):
         raise TorchDynamoException("no C++ compiler\nand a page of advice")
 
-    said = []
     monkeypatch.setattr(torch, "compile", lambda network, **_: no_compiler)
     monkeypatch.setenv("nnUNet_compile", "1")
-    forward = ForwardPass(Hungry(1), CPU, "fp32", say=said.append)
+    forward = ForwardPass(Hungry(1), CPU, "fp32")
     x = torch.ones(1, 1, 2, 2, 2)
     for _ in range(4):
         assert torch.equal(forward(x), x * 2)
-    assert [line for line in said if "failed" in line] == [
-        "torch.compile failed and is left out from here on: no C++ compiler"
-    ]
+    assert caplog.messages == ["torch.compile failed and is left out from here on: no C++ compiler"]
 
 
 def test_whole_volumes_are_never_compiled_for(model, monkeypatch, compiled):
     monkeypatch.setenv("nnUNet_compile", "1")
-    Predictor.from_model_folder(model, tiles="whole", say=lambda _: None).predict_case(brain(), (1, 1, 1))
+    Predictor.from_model_folder(model, tiles="whole").predict_case(brain(), (1, 1, 1))
     assert not compiled
-    Predictor.from_model_folder(model, say=lambda _: None).predict_case(brain(), (1, 1, 1))
+    Predictor.from_model_folder(model).predict_case(brain(), (1, 1, 1))
     assert len(compiled) == 1

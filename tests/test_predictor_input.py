@@ -57,13 +57,12 @@ def test_a_network_that_returns_nan_is_named(model):
         Predictor([loaded]).predict_case(brain(), (1, 1, 1))
 
 
-def test_averaging_otherwise_than_tuned_is_said(model):
-    said = []
+def test_averaging_otherwise_than_tuned_is_said(model, caplog):
     config = PostprocessingConfig(averaging="logits")
-    Predictor.from_model_folder(model, postprocessing=config, say=said.append)
-    assert len(said) == 1 and "tuned on an average of logits" in said[0]
-    Predictor.from_model_folder(model, postprocessing=config, average="logits", say=said.append)
-    assert len(said) == 1
+    Predictor.from_model_folder(model, postprocessing=config)
+    assert len(caplog.messages) == 1 and "tuned on an average of logits" in caplog.text
+    Predictor.from_model_folder(model, postprocessing=config, average="logits")
+    assert len(caplog.messages) == 1
 
 
 def test_a_plain_script_needs_no_main_guard_and_starts_no_process(model, tmp_path):

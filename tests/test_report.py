@@ -239,7 +239,7 @@ def test_labels_are_checked_without_a_reference_too(tmp_path, capsys):
     assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", tmp_path / "report.html") == 2
     printed = capsys.readouterr()
     assert "label values 4 are not among BraTS 2023 GLI's" in printed.err
-    assert "prediction: 3 label maps with the values of BraTS 2023 GLI" in printed.out
+    assert "prediction: 3 label maps with the values of BraTS 2023 GLI" in printed.err
 
 
 def test_what_a_placed_prediction_contradicts_is_refused_and_what_has_no_place_follows_the_images(tmp_path):

@@ -1,6 +1,6 @@
 """The ablation from its checks to its table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all, settings_for
 from nnunet_resunet_ds.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.ablation.summary import Written, write_summary
-from nnunet_resunet_ds.ablation.tables import aligned
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
@@ -31,7 +30,7 @@ def ablation(
     folds: Sequence[int],
     device: str | None = None,
     *,
-    dry_run: bool = False,
+    done: Callable[[Written], object] = lambda _: None,
 ) -> None:
     """Run what is missing, then write the table of all that is there.
 
@@ -41,34 +40,40 @@ def ablation(
         seeds: of each rung.
         folds: of each rung and seed.
         device: as nnU-Net's ``-device``; None is a GPU where there is one.
-        dry_run: print the commands, and write nothing.
+        done: takes the tables, before runs that failed are spoken of.
 
     Raises:
         InputError: what cannot be run, before anything is; or runs that failed, when all others are done.
     """
     runs = runs_of(settings, rungs, seeds, folds)
     check(settings, rungs, runs)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if dry_run:
-        for run in runs:
-            for command in commands_of(run, device):
-                print(f"$ {shell_line(command, settings_for(device))}")
-        return
+    device = _device(device)
     keep_settings(settings)
     failures = run_all(runs, device)
     keep_settings(settings)  # with the split that the first training may have made
-    _show(write_summary(settings))
+    done(write_summary(settings))
     if failures:
         raise InputError("\n".join(f"{run.name}: {why}" for run, why in failures.items()))
 
 
-def _show(written: Written) -> None:
-    for table in written.tables:
-        print(f"\n{table.title}")
-        for line in aligned([table.header, *table.rows]):
-            print(line)
-    for path in written.files:
-        print(f"wrote {path}")
+def commands(
+    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int], device: str | None = None
+) -> Iterator[str]:
+    """Yield what `ablation` would run, as it can be typed; nothing is written.
+
+    Raises:
+        InputError: what cannot be run.
+    """
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    device = _device(device)
+    for run in runs:
+        for command in commands_of(run, device):
+            yield shell_line(command, settings_for(device))
+
+
+def _device(device: str | None) -> str:
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> None:

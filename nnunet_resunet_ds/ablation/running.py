@@ -10,6 +10,7 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
 from nnunet_resunet_ds.ablation.run_folder import Run
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.log import LOG
 
 _CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
 """On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
@@ -34,13 +35,12 @@ def commands_of(run: Run, device: str) -> Iterator[list[str]]:
     yield from run.score_commands()
 
 
-def run_all(runs: Sequence[Run], device: str, say: Callable[[str], object] = tqdm.write) -> dict[Run, str]:
+def run_all(runs: Sequence[Run], device: str) -> dict[Run, str]:
     """Run what is missing; a run that fails does not stop the others.
 
     Args:
         runs: in this order.
         device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
-        say: takes every command, and what goes wrong.
 
     Returns:
         What went wrong, of the runs that failed.
@@ -58,15 +58,15 @@ def run_all(runs: Sequence[Run], device: str, say: Callable[[str], object] = tqd
                 done[run] = run.epochs_done
 
             try:
-                _run(run, device, say, look)
+                _run(run, device, look)
             except (CommandError, InputError) as error:
                 failures[run] = str(error)
-                say(f"failed: {run.name}: {error}")
+                LOG.error("failed: %s: %s", run.name, error)
             look()
     return failures
 
 
-def _run(run: Run, device: str, say: Callable[[str], object], look: Callable[[], object]) -> None:
+def _run(run: Run, device: str, look: Callable[[], object]) -> None:
     if run.is_finished:
         run.remove_probabilities()  # if it was killed before it could
         return
@@ -76,7 +76,7 @@ def _run(run: Run, device: str, say: Callable[[str], object], look: Callable[[],
         for command in commands_of(run, device):
             if command == run.predict_command(device):
                 run.link_images()
-            say(f"$ {shell_line(command, variables)}")
+            LOG.info("$ %s", shell_line(command, variables))
             run_command(command, variables, log, look)
         run.remove_probabilities()
 

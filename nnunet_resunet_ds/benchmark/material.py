@@ -1,6 +1,5 @@
 """What tasks work on, made on the spot: a cohort of phantoms, a preprocessed dataset, a model of random weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.demo.cohort import make_cohort
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
 from nnunet_resunet_ds.recipe import AUTO
@@ -108,12 +108,12 @@ class Material:
         return content
 
 
-def make_files(material: Material, say: Callable[[str], object]) -> None:
+def make_files(material: Material) -> None:
     """Make everything in the folder, which is of `temporary_nnunet_folders`; ``say`` takes a line about each step."""
-    say("making phantoms")
+    LOG.info("making phantoms")
     make_cohort(material.folder / "cases", material.size.n_cases, 0, material.size.anatomy)
     _convert(material)
-    say("preprocessing")
+    LOG.info("preprocessing")
     _preprocess(material)
     _write_model(material)
 

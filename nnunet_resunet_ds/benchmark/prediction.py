@@ -32,7 +32,6 @@ def prediction_task(material: Material) -> Task:
         device=material.device,
         precision=material.precision,
         use_mirroring=material.use_mirroring,
-        say=lambda _: None,
     )
     images = load_files(material.image_files, predictor.channels)
     n_passes = predictor.n_forward_passes(predictor.prepare(images.images, images.spacing))

@@ -19,6 +19,7 @@ from nnunet_resunet_ds.checks import check_choice, check_whole_number
 from nnunet_resunet_ds.environment import machine, versions
 from nnunet_resunet_ds.files import replacing, write_json
 from nnunet_resunet_ds.inference.predictor import chosen_device
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.precision import autocast_dtype
 
 PEERS = {"nnunet": NNUNET, "monai": MONAI}
@@ -43,7 +44,6 @@ def benchmark(
     device: str | None = None,
     precision: str = "auto",
     use_mirroring: bool = True,
-    say: Callable[[str], object] = tqdm.write,
 ) -> list[Measured]:
     """Measure and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
 
@@ -57,7 +57,6 @@ def benchmark(
         device: None is a GPU where there is one.
         precision: of our convolutions.
         use_mirroring: average over eight flips in prediction.
-        say: takes lines about what is going on.
 
     Raises:
         InputError: a setting that cannot be, or no such device.
@@ -68,9 +67,9 @@ def benchmark(
     chosen = chosen_device(device)
     material = Material(folder, SIZES[size], chosen, precision, use_mirroring)
     facts = _facts(size, material)
-    say("measuring what this machine can do at most")
+    LOG.info("measuring what this machine can do at most")
     peaks = machine_peak(chosen)
-    make_files(material, say)
+    make_files(material)
     measured: list[Measured] = []
     for name in tasks:
         measured.append(_measure(MAKERS[name](material), against, rounds, chosen))

@@ -15,9 +15,13 @@ Examples:
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.ablation.summary import Written
 
 SUMMARY = "what each factor of the method is worth: train, predict, evaluate, one table"
 
@@ -69,6 +73,21 @@ def run(options: argparse.Namespace) -> None:
         use_mirroring=not options.no_tta,
         protocol=options.protocol or DEFAULT,
     )
-    from nnunet_resunet_ds.ablation.ablation import ablation
+    from nnunet_resunet_ds.ablation.ablation import ablation, commands
 
-    ablation(settings, rungs, options.seeds, options.folds, options.device, dry_run=options.dry_run)
+    if options.dry_run:
+        for command in commands(settings, rungs, options.seeds, options.folds, options.device):
+            print(f"$ {command}")
+    else:
+        ablation(settings, rungs, options.seeds, options.folds, options.device, done=_show)
+
+
+def _show(written: "Written") -> None:
+    from nnunet_resunet_ds.ablation.tables import aligned
+
+    for table in written.tables:
+        print(f"\n{table.title}")
+        for line in aligned([table.header, *table.rows]):
+            print(line)
+    for path in written.files:
+        print(f"wrote {path}")

@@ -56,7 +56,6 @@ def run(options: argparse.Namespace) -> None:
             device=options.device,
             precision=options.precision,
             use_mirroring=not options.no_tta,
-            say=print,
         )
     page = options.output.with_suffix(".md")
     print(f"\n{page.read_text(encoding='utf-8')}\nwrote {page} and {options.output.with_suffix('.json')}")

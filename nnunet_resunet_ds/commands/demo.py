@@ -30,5 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the demo."""
     from nnunet_resunet_ds.demo.run import demo
+    from nnunet_resunet_ds.demo.scores import PICTURE, table
+    from nnunet_resunet_ds.demo.workflow import REPORT
 
-    demo(options.folder.resolve(), options.device)
+    folder = options.folder.resolve()
+    summary = demo(folder, options.device)
+    print(f"\n{table(summary)}\n\n{summary['seconds']} s; picture: {folder / PICTURE}; label maps: {folder / 'labels'}")
+    print(f"open in a browser: {folder / REPORT}")

@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
+    from nnunet_resunet_ds.folder_lock import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
     from nnunet_resunet_ds.inference.pipeline import predict_cases
@@ -88,16 +89,16 @@ def run(options: argparse.Namespace) -> None:
         environment_of(predictor),
         save_probabilities=options.save_probabilities,
     )
-    output.prepare(case_set.cases)
-    output.open(models, resume=options.resume)
-    predicted = predict_cases(predictor, case_set, output, resume=options.resume)
-    write_changes(output.changes, folder / TABLE)
+    output.folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(output.folder):
+        output.prepare(case_set.cases)
+        output.open(models, resume=options.resume)
+        predicted = predict_cases(predictor, case_set, output, resume=options.resume)
+        write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
 
 
 def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor":
-    from tqdm import tqdm
-
     from nnunet_resunet_ds.inference.predictor import Predictor, config_of_models
 
     return Predictor(
@@ -107,8 +108,7 @@ def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor
         use_mirroring=not options.no_tta,
         average=options.average,
         tiles=options.tiles,
-        postprocessing=chosen_config(options, config_of_models(models, tqdm.write)),
-        say=tqdm.write,
+        postprocessing=chosen_config(options, config_of_models(models)),
     )
 
 

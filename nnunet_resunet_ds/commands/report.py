@@ -72,7 +72,6 @@ def run(options: argparse.Namespace) -> None:
         title=options.title,
         skip_invalid=options.skip_invalid,
         n_threads=options.n_threads,
-        say=print,
     )
     for problem in written.problems:
         print(f"warning: {problem}")

@@ -46,6 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
+    from nnunet_resunet_ds.folder_lock import only_writer
+
+    folders = chosen_model_folders(options)
+    if len(folders) > 1:
+        msg = "give one model with -m: post-processing is tuned for one"
+        raise InputError(msg)
+    (folder,) = folders
+    _check_regions(folder)
+    with only_writer(folder):
+        _tune(folder, options)
+
+
+def _tune(folder: Path, options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from postprocessing.model_config import SETTINGS, keep_with_model
@@ -54,12 +67,6 @@ def run(options: argparse.Namespace) -> None:
     from postprocessing.tuning import parts_of, tune
     from postprocessing.tuning_report import write_picture, write_table
 
-    folders = chosen_model_folders(options)
-    if len(folders) > 1:
-        msg = "give one model with -m: post-processing is tuned for one"
-        raise InputError(msg)
-    (folder,) = folders
-    _check_regions(folder)
     files, averaging = _stored_cases(folder, options)
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)

@@ -1,7 +1,7 @@
 """What came out of a workflow: Dice of held-out cases, a picture and ``summary.json``."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def held_out_cases(images: Path, truth: Path) -> list[HeldOutCase]:
 
 
 def score_held_out(workflow: Workflow, cases: Sequence[HeldOutCase], start: float) -> dict[str, Any]:
-    """Score the cases before and after post-processing and untrained; print the table, write picture and summary.
+    """Score the cases before and after post-processing and untrained; write picture and summary.
 
     Args:
         workflow: after prediction.
@@ -82,14 +82,14 @@ def score_held_out(workflow: Workflow, cases: Sequence[HeldOutCase], start: floa
         "seconds": round(time.monotonic() - start, 1),
     }
     write_json(summary, workflow.folder / SUMMARY)
-    print(f"\n{table(scores, len(cases))}\n\n{summary['seconds']} s; picture: {picture}; label maps: {workflow.labels}")
-    print(f"open in a browser: {workflow.report_page}")
     return summary
 
 
-def table(scores: dict[str, Scores], n_cases: int) -> str:
-    """Lay mean Dice out as text, a region a row."""
+def table(summary: Mapping[str, Any]) -> str:
+    """Lay the mean Dice of a summary out as text, a region a row."""
     titles = {"untrained": "untrained", "before": "before post-processing", "after": "after"}
+    scores = {"untrained": summary["untrained_dice"], **summary["dice"]}
+    n_cases = len(summary["cases"])
     lines = [f"Dice, mean of {n_cases} held-out cases", "  ".join(["region", *titles.values()])]
     for region in REGIONS:
         values = [f"{scores[name][region.name]:>{len(title)}.4f}" for name, title in titles.items()]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.planning import DEFAULT_NAME
 
 TRAINER = "ResUNetDSTrainer"
@@ -62,7 +63,7 @@ class Workflow:
         """Convert, fingerprint and preprocess, and write small plans."""
         for variable, folder in self._folders().items():
             Path(folder).mkdir(parents=True, exist_ok=True)
-            print(f"$ export {variable}={shlex.quote(folder)}")
+            LOG.info("$ export %s=%s", variable, shlex.quote(folder))
         self._run("resunet-ds", "convert", *map(str, inputs), "-d", str(self.dataset_id), "-n", self.dataset_name)
         self._run(
             "nnUNetv2_plan_and_preprocess", "-d", str(self.dataset_id), "-c", CONFIGURATION, "-npfp", "2", "-np", "2"
@@ -103,7 +104,7 @@ class Workflow:
         )  # fmt: skip
 
     def _run(self, *command: str, settings: Mapping[str, str] = _SMALL_MACHINE) -> None:
-        print(f"\n$ {shlex.join(command)}", flush=True)
+        LOG.info("\n$ %s", shlex.join(command))
         done = subprocess.run(command, env=self._environment(settings), check=False)
         if done.returncode != 0:
             msg = f"{command[0]} failed with exit code {done.returncode}; its own message is above"

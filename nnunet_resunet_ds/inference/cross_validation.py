@@ -20,6 +20,7 @@ from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.sink import PredictedCase
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS, nnunet_folder
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import read_probabilities
@@ -134,7 +135,7 @@ def predict_validation(
         inputs = {case_id: _states(images, store, case_id) for case_id in case_ids}
         store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
         if not all(map(store.is_finished, case_ids)):
-            tqdm.write(f"fold {fold}: {len(case_ids)} validation cases")
+            LOG.info("fold %s: %d validation cases", fold, len(case_ids))
             models = [load_model(folder, [fold], checkpoint)]
             predictor = Predictor(models, postprocessing=PostprocessingConfig.paper(), **settings)
             _predict(predictor, images, case_ids, store)

@@ -9,10 +9,9 @@ from torch._dynamo.exc import TorchDynamoException
 from nnunet_resunet_ds.compiling import compile_is_wished
 from nnunet_resunet_ds.errors import first_line
 from nnunet_resunet_ds.layout import lay_out_for
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.precision import autocast, autocast_dtype, use_dtype
 from nnunet_resunet_ds.recipe import AUTO
-
-Say = Callable[[str], None]
 
 
 class ForwardPass:
@@ -24,7 +23,6 @@ class ForwardPass:
         precision: see `nnunet_resunet_ds.precision`.
         batch_size: inputs at once, to begin with; halved where memory runs out.
         may_compile: whether inputs have one shape; compiled is then where ``nnUNet_compile`` asks for it.
-        say: takes a line for the user.
     """
 
     def __init__(
@@ -35,16 +33,15 @@ class ForwardPass:
         *,
         batch_size: int = 1,
         may_compile: bool = True,
-        say: Say = print,
     ) -> None:
         self.device = device
         self.dtype = autocast_dtype(precision, device)
         self.batch_size = batch_size
-        self.say = say
         self._network = network.to(device).eval()
         lay_out_for(network, device)
         self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         compiles = may_compile and compile_is_wished()
+        LOG.debug("network on %s in %s%s", device, self.dtype or torch.float32, ", compiled" if compiles else "")
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(network, dynamic=False) if compiles else None
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -65,7 +62,7 @@ class ForwardPass:
                     raise
                 self.batch_size //= 2
             torch.cuda.empty_cache()
-            self.say(f"out of memory on {self.device}: going on with {self.batch_size} at a time")
+            LOG.warning("out of memory on %s: going on with %d at a time", self.device, self.batch_size)
 
     def _run(self, inputs: Tensor) -> Tensor:
         inputs = inputs.to(self.device, memory_format=torch.channels_last_3d)
@@ -79,6 +76,6 @@ class ForwardPass:
             try:
                 return self._compiled(inputs)
             except TorchDynamoException as error:
-                self.say(f"torch.compile failed and is left out from here on: {first_line(error)}")
+                LOG.warning("torch.compile failed and is left out from here on: %s", first_line(error))
                 self._compiled = None
         return self._network(inputs)  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 from nnunet_resunet_ds.inference.sink import PredictedCase, Sink
+from nnunet_resunet_ds.log import LOG
 from postprocessing.case import postprocess_explained
 from postprocessing.confidence import mean_probabilities
 
@@ -132,7 +133,9 @@ class _Pipeline:
             except torch.OutOfMemoryError as error:
                 msg = f"{case_id}: out of memory on {self._predictor.device} even for one tile; use -device cpu"
                 raise InputError(msg) from error
-        return outputs, time.monotonic() - start
+        seconds = time.monotonic() - start
+        LOG.debug("%s: %d forward passes in %.2f s", case_id, total, seconds)
+        return outputs, seconds
 
     def _write(self, case_id: str, ready: _Ready, outputs: list[Tensor], seconds: float) -> None:
         probabilities = self._predictor.finish(outputs, ready.cases)

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
-from nnunet_resunet_ds.inference.forward import ForwardPass, Say
+from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.preprocessing import (
     Preprocessed,
@@ -26,6 +26,7 @@ from nnunet_resunet_ds.inference.preprocessing import (
 )
 from nnunet_resunet_ds.inference.sliding_window import LOGITS, PROBABILITIES, Advance, SlidingWindow
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import AVERAGES
@@ -48,7 +49,6 @@ class Predictor:
         tiles: ``overlapping`` patches as in nnU-Net, or ``whole``: the network sees the padded volume at once, fewer
             operations and another result, since instance norm then averages over the whole.
         postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
-        say: takes a line for the user, of what is done otherwise than asked.
 
     Raises:
         InputError: a setting that cannot be, or models that do not fit each other.
@@ -64,7 +64,6 @@ class Predictor:
         average: str = PROBABILITIES,
         tiles: str = OVERLAPPING,
         postprocessing: PostprocessingConfig | None = None,
-        say: Say = print,
     ) -> None:
         if not models:
             msg = "give at least one model"
@@ -77,14 +76,14 @@ class Predictor:
         self.use_mirroring = use_mirroring
         self.average = average
         self.tiles = tiles
-        self.postprocessing = postprocessing or config_of_models(models, say)
+        self.postprocessing = postprocessing or config_of_models(models)
         for model in models:
             check_runs(model)
             check_config_fits(self.postprocessing, model.dataset_json)
-        self._windows = [self._window(model, precision, say) for model in models]
+        self._windows = [self._window(model, precision) for model in models]
         tuned_on = self.postprocessing.averaging
         if tuned_on not in (None, average):
-            say(f"warning: the post-processing was tuned on an average of {tuned_on}, and this one is of {average}")
+            LOG.warning("the post-processing was tuned on an average of %s, and this one is of %s", tuned_on, average)
 
     @classmethod
     def from_model_folder(
@@ -180,7 +179,7 @@ class Predictor:
         mean: Probabilities = restored[0] if len(restored) == 1 else np.mean(restored, axis=0)
         return mean
 
-    def _window(self, model: Model, precision: str, say: Say) -> tuple[ForwardPass, SlidingWindow]:
+    def _window(self, model: Model, precision: str) -> tuple[ForwardPass, SlidingWindow]:
         whole = self.tiles == WHOLE
         axes = flips(model.mirror_axes if self.use_mirroring else ())
         forward = ForwardPass(
@@ -189,7 +188,6 @@ class Predictor:
             precision,
             batch_size=min(GPU_BATCH_SIZE, len(axes)) if self.device.type == "cuda" else 1,
             may_compile=not whole,  # each case would be another shape to compile for
-            say=say,
         )
         strides = _strides(model) if whole else None
         return forward, SlidingWindow(forward, model.n_regions, model.patch_size, axes, self.average, strides)
@@ -249,9 +247,9 @@ def _check_alike(models: Sequence[Model]) -> None:
             raise InputError(msg)
 
 
-def config_of_models(models: Sequence[Model], say: Say) -> PostprocessingConfig:
+def config_of_models(models: Sequence[Model]) -> PostprocessingConfig:
     """Return the post-processing of the first model; where that of another differs, say so."""
     first, *others = [config_of_model(model.folder) for model in models]
     if any(other != first for other in others):
-        say(f"warning: the models have different post-processing; that of {models[0].folder} is used")
+        LOG.warning("the models have different post-processing; that of %s is used", models[0].folder)
     return first

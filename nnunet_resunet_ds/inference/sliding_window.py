@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.tiles import Tile, gaussian, padded_shape, tiles
+from nnunet_resunet_ds.log import LOG
 from postprocessing.config import AVERAGES
 
 PROBABILITIES, LOGITS = AVERAGES
@@ -130,4 +131,4 @@ class SlidingWindow:
         return total.div_(len(self._flips))
 
     def _say_on_cpu(self) -> None:
-        self._forward.say(f"out of memory on {self._forward.device}: the average of this case is kept on the CPU")
+        LOG.warning("out of memory on %s: averages are kept on the CPU", self._forward.device)

@@ -1,7 +1,7 @@
 """From folders to the report: finding the cases, the worst first, reading them side by side, writing the page."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.files import check_output_file
 from nnunet_resunet_ds.image_cases import find_prediction_cases
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.report.beside import look_beside
 from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, ReportCase, Sources, build_case
 from nnunet_resunet_ds.report.page import write_page
@@ -55,7 +56,6 @@ def write_report(
     title: str = "Brain-tumour segmentation",
     skip_invalid: bool = False,
     n_threads: int | None = None,
-    say: Callable[[str], object] = lambda _: None,
 ) -> Written:
     """Write one HTML file about a folder of predictions.
 
@@ -76,7 +76,6 @@ def write_report(
         title: of the page.
         skip_invalid: go on without what cannot be shown: a case, its pictures or its scores.
         n_threads: cases at a time; None is the number of cores.
-        say: takes lines about how label maps are read and paired.
 
     Raises:
         InputError: nothing to show, or cases that cannot be shown.
@@ -88,11 +87,10 @@ def write_report(
     labels = {PREDICTION: prediction_labels, REFERENCE: reference_labels, BEFORE: prediction_labels}
     label_maps = {which: find_label_maps(path, labels[which]) for which, path in folders.items() if path}
     scores = _read(metrics, protocol) if metrics else _evaluate(label_maps, protocol, n_threads)
-    for line in (
-        *(f"{which}: {maps.described(scores.protocol)}" for which, maps in label_maps.items()),
-        *scores.warnings,
-    ):
-        say(line)
+    for which, maps in label_maps.items():
+        LOG.info("%s: %s", which, maps.described(scores.protocol))
+    for line in scores.warnings:
+        LOG.warning(line)
     names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
     _check_scored(names, scores, metrics)
     case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
