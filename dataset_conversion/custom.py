@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise InputError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path}: not valid {'JSON' if path.suffix.lower() == '.json' else 'TOML'} ({error})"
         raise InputError(msg) from error
     return _table(f"{path}: the whole", content)
@@ -151,7 +151,7 @@ def _regions(value: object, tissues: Mapping[str, Tissue]) -> tuple[Region, ...]
 def _region(default: Region, names: object, tissues: Mapping[str, Tissue]) -> Region:
     if names is None:
         return default
-    if not isinstance(names, Sequence) or isinstance(names, str) or not set(names) <= set(tissues):
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in tissues for name in names):
         msg = f"regions.{default.name} must be a list of {', '.join(tissues)}; got {names!r}"
         raise InputError(msg)
     return Region(default.name, default.long_name, tuple(sorted({tissues[name] for name in names})))

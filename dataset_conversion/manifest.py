@@ -10,6 +10,7 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.placement import Placement
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
 
@@ -46,9 +47,11 @@ def read_manifest(dataset: Path) -> dict[str, Any] | None:
     """Return the manifest of a dataset; None where it was not us who made it."""
     try:
         content = read_json(dataset / MANIFEST)
-    except (InputError, OSError):
+        for case_id in content[_CASES]:
+            check_path_part("a case id", case_id)
+    except (InputError, OSError, AttributeError, LookupError, TypeError):
         return None
-    return content if isinstance(content, dict) and isinstance(content.get(_CASES), dict) else None
+    return content if isinstance(content, dict) and isinstance(content[_CASES], dict) else None
 
 
 def edition_of(manifest: Mapping[str, Any]) -> Edition | None:

@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # damaged bytes make PyTorch raise whatever they come to
         msg = f"{path}: {_refusal(error)}"
         raise InputError(msg) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), dict):
+    if not isinstance(checkpoint, dict) or not _are_weights(checkpoint.get("network_weights")):
         msg = f"{path}: not a checkpoint of nnU-Net; it has no network_weights"
         raise InputError(msg)
     return checkpoint
@@ -104,7 +104,8 @@ def set_aside(folder: Path) -> list[Path]:
 
 
 def _epochs(checkpoint: Checkpoint) -> int:
-    return int(checkpoint.get("current_epoch", 0))
+    epochs = checkpoint.get("current_epoch")
+    return epochs if isinstance(epochs, int) else 0
 
 
 def remove_half_written(folder: Path) -> None:
@@ -140,6 +141,10 @@ def _differences(weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -
             yield f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
     for name in weights.keys() - network.keys():
         yield f"it has {name} beside"
+
+
+def _are_weights(values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(value, Tensor) for value in values.values())
 
 
 def _refusal(error: Exception) -> str:

@@ -62,6 +62,18 @@ def check_name(what: str, name: str) -> None:
         raise InputError(msg)
 
 
+def check_path_part(what: str, value: object) -> None:
+    """Refuse what a file gives as a name, of a case or a dataset, and would lead elsewhere as part of a path.
+
+    Raises:
+        InputError: it is no text, is empty or over 200 characters, or has slashes or signs that no file name has.
+    """
+    is_safe = isinstance(value, str) and re.fullmatch(r"[^/\\\0\n]{1,200}", value) and value not in (".", "..")
+    if not is_safe:
+        msg = f"{what} must be a name without slashes, of at most 200 characters; got {value!r}"
+        raise InputError(msg)
+
+
 def check_choice(what: str, value: object, valid: Sequence[str]) -> None:
     """Refuse a value that is not among the valid ones.
 

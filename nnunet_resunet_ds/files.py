@@ -97,6 +97,6 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets in brackets in brackets
         msg = f"{path}: not valid JSON ({error}); restore the file or make it anew"
         raise InputError(msg) from error

@@ -21,9 +21,25 @@ MAX_UNPACKED_BYTES = 2**31
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 31
 """zlib's number for gzip with its header and checksum."""
-_HEADER_BYTES = 348
 _FLOAT_DATATYPES = {16: "f4", 64: "f8"}
-"""NIfTI-1's codes of the types that can hold NaN."""
+"""NIfTI's codes of the types that can hold NaN."""
+
+
+class _Version(NamedTuple):
+    """Where a header says what: number of bytes from its start, and how struct reads them."""
+
+    axes: tuple[int, str]
+    """Their number, then the size of each of seven."""
+    datatype_and_bits: tuple[int, str]
+    offset: tuple[int, str]
+    """Of the first voxel."""
+
+
+_VERSIONS = {
+    348: _Version((40, "8h"), (70, "2h"), (108, "f")),
+    540: _Version((16, "8q"), (12, "2h"), (168, "q")),
+}
+"""NIfTI-1 and NIfTI-2, by the size of their headers, with which they begin."""
 
 
 def check_bytes(path: Path) -> None:
@@ -67,12 +83,12 @@ def is_gzip(path: Path) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a gzipped NIfTI-1 file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
+    """Tell whether a gzipped NIfTI file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
     try:
         with gzip.open(path) as stream:
-            header = stream.read(_HEADER_BYTES)
+            layout = _layout(stream.read(max(_VERSIONS)))
         (unpacked,) = struct.unpack("<I", path.read_bytes()[-4:])
-        return bool(unpacked == _layout(header, "<").end % 2**32)
+        return layout is not None and bool(unpacked == layout.end % 2**32)
     except (OSError, EOFError, zlib.error, struct.error):
         return False
 
@@ -97,43 +113,44 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _problem(content: bytes) -> str | None:
-    """Say what is wrong with unpacked bytes; NIfTI-1 alone is known here, any other kind is SimpleITK's to judge."""
+    """Say what is wrong with unpacked bytes."""
     if not content:
         return "is empty"
     if len(content) > MAX_UNPACKED_BYTES:
         return f"is of more than {MAX_UNPACKED_BYTES >> 30} GiB when unpacked, and no image of a brain"
-    orders = [order for order in "<>" if content[:4] == struct.pack(f"{order}i", _HEADER_BYTES)]
-    if not orders or len(content) < _HEADER_BYTES:
-        return None
-    return _problem_of_nifti1(content, orders[0])
-
-
-def _problem_of_nifti1(content: bytes, order: str) -> str | None:
-    layout = _layout(content, order)
-    kind = _FLOAT_DATATYPES.get(layout.datatype)
-    dtype = np.dtype(f"{order}{kind}") if kind else None
-    if not layout.is_possible or (dtype and layout.bits_per_voxel != 8 * dtype.itemsize):
+    layout = _layout(content)
+    if layout is None:
+        return "not a readable NIfTI image"
+    if not layout.is_possible:
         return "its header is damaged"
     if len(content) < layout.end:
         return f"{len(content)} of {layout.end} bytes are there"
-    if dtype and not np.isfinite(np.frombuffer(content, dtype, layout.n_voxels, int(layout.offset))).all():
-        return "it holds NaN or infinite values"
-    return None
+    return None if layout.is_finite(content) else "it holds NaN or infinite values"
 
 
 class _Layout(NamedTuple):
-    """Where the voxels of a NIfTI-1 file are."""
+    """Where the voxels of a NIfTI file are."""
 
-    datatype: int
+    order: str
+    """Of bytes, ``<`` or ``>``."""
     axes: tuple[int, ...]
-    offset: float
+    datatype: int
     bits_per_voxel: int
+    offset: float
+
+    @property
+    def dtype(self) -> np.dtype[np.floating] | None:
+        """Of the voxels, where they can hold NaN."""
+        kind = _FLOAT_DATATYPES.get(self.datatype)
+        return np.dtype(f"{self.order}{kind}") if kind else None
 
     @property
     def is_possible(self) -> bool:
         """Whether a file could be like this."""
         is_place = math.isfinite(self.offset) and self.offset >= 0
-        return is_place and bool(self.axes) and min(self.axes) >= 1 and self.bits_per_voxel >= 1
+        is_shape = bool(self.axes) and min(self.axes) >= 1
+        is_size = self.bits_per_voxel >= 1 and (self.dtype is None or self.bits_per_voxel == 8 * self.dtype.itemsize)
+        return is_place and is_shape and is_size
 
     @property
     def n_voxels(self) -> int:
@@ -145,10 +162,20 @@ class _Layout(NamedTuple):
         """Bytes of the whole file."""
         return int(self.offset) + self.n_voxels * self.bits_per_voxel // 8
 
+    def is_finite(self, content: bytes) -> bool:
+        """Tell whether no voxel is NaN or infinite."""
+        if self.dtype is None:
+            return True
+        return bool(np.isfinite(np.frombuffer(content, self.dtype, self.n_voxels, int(self.offset))).all())
 
-def _layout(header: bytes, order: str) -> _Layout:
-    """Read it from the header, in byte order ``<`` or ``>``."""
-    n_axes, *axes = struct.unpack_from(f"{order}8h", header, 40)
-    datatype, bits_per_voxel = struct.unpack_from(f"{order}2h", header, 70)
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    return _Layout(datatype, tuple(axes[: max(0, n_axes)]), offset, bits_per_voxel)
+
+def _layout(content: bytes) -> _Layout | None:
+    """Read it from the header; None where that is not NIfTI's."""
+    for order in "<>":
+        version = _VERSIONS.get(struct.unpack_from(f"{order}i", content)[0]) if len(content) >= min(_VERSIONS) else None
+        if version and len(content) >= max(place for place, _ in version):
+            (n_axes, *axes), (datatype, bits), (offset,) = (
+                struct.unpack_from(f"{order}{kind}", content, place) for place, kind in version
+            )
+            return _Layout(order, tuple(axes[: max(0, n_axes)]), datatype, bits, offset)
+    return None

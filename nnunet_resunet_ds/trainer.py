@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.background import check_background
+from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.compiling import compile_is_wished
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.errors import first_line
@@ -264,6 +265,8 @@ def _check_data(
     plans: Mapping[str, Any], settings: Mapping[str, Any], fold: int | str, dataset_json: Mapping[str, Any]
 ) -> None:
     """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder."""
+    for name in ("dataset_name", "plans_name"):  # parts of the paths that nnU-Net writes to
+        check_path_part(f"{name} in the plans", plans[name])
     preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
     check_dataset(plans["plans_name"], dataset_json, preprocessed)
     check_fold(fold, preprocessed, dataset_json["numTraining"])

@@ -1,7 +1,5 @@
 """Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from postprocessing.case import Change, postprocess_explained
 from postprocessing.changes import TABLE, write_changes
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import SETTINGS
+from postprocessing.npz import DamagedError, read_arrays
 
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as SimpleITK reads the image."""
@@ -76,12 +75,11 @@ def read_probabilities(path: Path) -> NDArray[np.floating]:
         InputError: the file is damaged, or holds no floating-point array under ``probabilities``.
     """
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{PROBABILITIES_KEY}.npy") as stream:
-            probabilities: NDArray[np.floating] = np.lib.format.read_array(stream, allow_pickle=False)
+        probabilities: NDArray[np.floating] = read_arrays(path, [PROBABILITIES_KEY])[0]
     except KeyError as error:
         msg = f"{path}: has no array {PROBABILITIES_KEY!r}; predict with nnUNetv2_predict --save_probabilities"
         raise InputError(msg) from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except DamagedError as error:
         msg = f"{path}: damaged ({error}); predict this case again"
         raise InputError(msg) from error
     if not np.issubdtype(probabilities.dtype, np.floating):

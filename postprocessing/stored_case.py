@@ -1,6 +1,5 @@
 """What tuning needs of a validation case, small enough to keep on disk and to read again for each setting."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from scipy.ndimage import find_objects
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
+from postprocessing.npz import read_arrays
 
 LOWEST_THRESHOLD = 0.2
 """That tuning tries: outside the box of what reaches it, and of the reference, nothing can change."""
@@ -59,8 +59,8 @@ def read_stored_case(path: Path) -> StoredCase:
         InputError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return StoredCase(arrays["probabilities"], arrays["reference"], float(arrays["voxel_volume"]))
-    except (OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile) as error:
+        probabilities, reference, volume = read_arrays(path, ["probabilities", "reference", "voxel_volume"])
+        return StoredCase(probabilities, reference, float(volume))
+    except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: damaged ({error}); remove it, and it is made anew"
         raise InputError(msg) from error

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bad_input import Recorder
 from brats_files import CASES, MODALITIES, make_case
 from hypothesis import settings
 from models import small_plans, write_model
@@ -38,6 +39,14 @@ def real_cases() -> Path:
     if not REAL_CASES.is_dir():
         pytest.skip("no real BraTS cases beside the project")
     return REAL_CASES
+
+
+@pytest.fixture(scope="session")
+def bad_input():
+    """Takes command, kind and answer of each kind of bad input: they must stand in docs/bad_input.md."""
+    recorder = Recorder()
+    yield recorder
+    recorder.write()
 
 
 @pytest.fixture

@@ -119,12 +119,13 @@ BAD_CASES = {
 
 
 @pytest.mark.parametrize("kind", BAD_CASES)
-def test_a_bad_case_ends_in_one_line_and_nothing_written(cohort, raw, capsys, kind):
+def test_a_bad_case_ends_in_one_line_and_nothing_written(cohort, raw, capsys, kind, bad_input):
     spoil, message = BAD_CASES[kind]
     spoil(cohort / "BraTS2021_00003")
     assert main(["convert", str(cohort), "-d", "137", "--edition", "2021"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1 and message in lines[0] and "BraTS2021_00003" in lines[0]
+    bad_input("convert", kind, lines[0])
     assert list(raw.iterdir()) == []
 
 

@@ -204,7 +204,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_named_and_the_others_are_evaluated_where_asked(kind, folders, tmp_path, capsys):
+def test_a_bad_file_is_named_and_the_others_are_evaluated_where_asked(kind, folders, tmp_path, capsys, bad_input):
     make, message = BAD[kind]
     path = folders[1] / f"{NAMES[1]}.nii.gz"
     make(path)
@@ -212,6 +212,7 @@ def test_a_bad_file_is_named_and_the_others_are_evaluated_where_asked(kind, fold
     assert run("-ref", folders[0], "-pred", folders[1], "-o", output) == 2
     errors = capsys.readouterr().err
     assert str(path) in errors and message in errors and "--skip-invalid" in errors and "Traceback" not in errors
+    bad_input("evaluate", kind, next(line for line in errors.splitlines() if "error:" in line))
     assert not output.exists()
     assert run("-ref", folders[0], "-pred", folders[1], "-o", output, "--skip-invalid") == 0
     content = json.loads(output.read_text())

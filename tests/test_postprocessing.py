@@ -281,10 +281,11 @@ def broken(folder, how):
     ["truncated", "not a zip", "npy instead of npz", "other key", "integers", "pickled", "other shape", "nan",
      "no label map"],
 )  # fmt: skip
-def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_path, how):
+def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_path, how, bad_input):
     broken(prediction, how)
-    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written"):
+    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written") as raised:
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
+    bad_input("postprocess", how, str(raised.value))
     assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
         "b.nii.gz",
         "postprocessing.json",

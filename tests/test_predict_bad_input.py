@@ -32,13 +32,14 @@ BAD_CASES = {
 
 
 @pytest.mark.parametrize("kind", BAD_CASES)
-def test_a_bad_case_is_named_at_the_end_and_does_not_stop_the_others(cohort, model, tmp_path, capsys, kind):
+def test_a_bad_case_is_named_at_the_end_and_does_not_stop_the_others(cohort, model, tmp_path, capsys, kind, bad_input):
     spoil, named = BAD_CASES[kind]
     spoil(cohort / CASES[0])
     assert predict(cohort, tmp_path / "out", model) == 2
     error = capsys.readouterr().err
     assert CASES[0] in error and "1 cases failed" in error and "Traceback" not in error
     assert re.search(named, error)
+    bad_input("predict", f"case: {kind}", next(line for line in error.splitlines() if "error:" in line))
     assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
     assert not (tmp_path / "out" / f"{CASES[0]}.nii.gz").exists()
     assert json.loads((tmp_path / "out" / "run.json").read_text())["cases"][CASES[0]]["error"]
@@ -184,13 +185,14 @@ BAD_MODELS = {
 
 
 @pytest.mark.parametrize("kind", BAD_MODELS)
-def test_a_model_that_cannot_be_used_is_named(cohort, model, tmp_path, capsys, kind):
+def test_a_model_that_cannot_be_used_is_named(cohort, model, tmp_path, capsys, kind, bad_input):
     spoil, named = BAD_MODELS[kind]
     spoil(model)
     assert predict(cohort, tmp_path / "out", model) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and "Traceback" not in error
     assert re.search(named, error), error
+    bad_input("predict", f"model: {kind}", error)
     assert not (tmp_path / "out").exists()
 
 

@@ -259,7 +259,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_tuning_cannot_do_without_is_named(trained, nnunet_folders, capsys, kind):
+def test_what_tuning_cannot_do_without_is_named(trained, nnunet_folders, capsys, kind, bad_input):
     model, _ = trained
     spoil, flags, named = BAD[kind]
     spoil(model, nnunet_folders / "nnUNet_preprocessed" / model.parent.name)
@@ -267,4 +267,5 @@ def test_what_tuning_cannot_do_without_is_named(trained, nnunet_folders, capsys,
     assert main(["tune", *which, "--no-tta", *flags]) == 2
     error = capsys.readouterr().err
     assert named in error and "Traceback" not in error
+    bad_input("tune", kind, next(line for line in error.splitlines() if "error:" in line))
     assert not (model / "postprocessing.json").exists()

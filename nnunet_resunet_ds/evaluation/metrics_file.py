@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import Evaluation
@@ -50,6 +51,8 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
     """
     content = read_json(path)
     try:
+        for case_id in content["cases"]:
+            check_path_part(f"{path}: a case id", case_id)
         protocol = protocol_named(content["protocol"])
         return protocol, {
             case: {
@@ -58,7 +61,9 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
             }
             for case, regions in content["cases"].items()
         }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         msg = f"{path}: is not what resunet-ds evaluate writes ({type(error).__name__}: {error}); give its -o file"
         raise InputError(msg) from error
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dataset_conversion.edition import FILE_ENDING
+from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, write_json
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
@@ -97,7 +98,7 @@ def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
     """
     splits_file = _dataset_folder(folder, "nnUNet_preprocessed") / SPLITS
     splits = read_json(splits_file)
-    if not isinstance(splits, list) or not all(isinstance(split, dict) and "val" in split for split in splits):
+    if not isinstance(splits, list) or not all(map(_is_split, splits)):
         msg = f'{splits_file}: expected a list of folds with "train" and "val"; make it with resunet-ds splits'
         raise InputError(msg)
     unknown = [fold for fold in folds if not fold.isdigit() or int(fold) >= len(splits)]
@@ -107,7 +108,13 @@ def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
             "out: train fold 0, 1 …"
         )
         raise InputError(msg)
+    for case_id in (case_id for split in splits for case_id in split["val"]):
+        check_path_part(f"{splits_file}: a case id", case_id)
     return {fold: sorted(splits[int(fold)]["val"]) for fold in folds}
+
+
+def _is_split(split: object) -> bool:
+    return isinstance(split, dict) and isinstance(split.get("val"), list)
 
 
 def predict_validation(
@@ -192,7 +199,9 @@ def _references(folder: Path) -> Path:
 
 def _dataset_folder(folder: Path, variable: str) -> Path:
     plans = read_json(folder / PLANS_JSON)
-    dataset = nnunet_folder(variable) / str(plans["dataset_name"])
+    name = plans.get("dataset_name") if isinstance(plans, dict) else None
+    check_path_part(f"{folder / PLANS_JSON}: dataset_name", name)
+    dataset = nnunet_folder(variable) / str(name)
     if not dataset.is_dir():
         msg = f"{dataset}: no such folder; tuning needs the dataset that the model was trained on"
         raise InputError(msg)

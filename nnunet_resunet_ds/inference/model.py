@@ -79,9 +79,9 @@ class Model:
         Raises:
             InputError: there is no such trainer here, or the plans do not describe a network.
         """
-        n_inputs = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
-        n_outputs = self.plans.get_label_manager(self.dataset_json).num_segmentation_heads
         try:
+            n_inputs = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
+            n_outputs = self.plans.get_label_manager(self.dataset_json).num_segmentation_heads
             network: nn.Module = _trainer_class(self.trainer_name).build_network_architecture(
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
@@ -207,7 +207,7 @@ def _agreed(origins: Mapping[Path, tuple[str, str, tuple[int, ...]]]) -> tuple[s
 def _configuration(folder: Path, plans: PlansManager, name: str) -> ConfigurationManager:
     try:
         configuration = plans.get_configuration(name)
-        dimensions = len(configuration.patch_size)
+        dimensions, named = len(configuration.patch_size), _named_modules(configuration)
     except Exception as error:  # whatever damaged plans make nnU-Net stumble over
         msg = (
             f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; get the file again"
@@ -219,18 +219,22 @@ def _configuration(folder: Path, plans: PlansManager, name: str) -> Configuratio
     if configuration.previous_stage_name:
         msg = f"{folder}: {name} is the second stage of a cascade; {_STOCK}"
         raise InputError(msg)
-    _check_architecture(folder / PLANS_JSON, configuration)
+    _check_architecture(folder / PLANS_JSON, named)
     return configuration
 
 
-def _check_architecture(path: Path, configuration: ConfigurationManager) -> None:
-    """Refuse plans that name anything but known networks and parts of PyTorch: nnU-Net would import and call it."""
+def _named_modules(configuration: ConfigurationManager) -> list[tuple[object, tuple[str, ...]]]:
+    """Return what plans name as network and parts of it, each with the packages that it may be of."""
     kwargs = configuration.network_arch_init_kwargs
     parts = [kwargs.get(name) for name in configuration.network_arch_init_kwargs_req_import]
-    named = [
+    return [
         (configuration.network_arch_class_name, _NETWORKS),
         *((part, _PARTS) for part in parts if part is not None),
     ]
+
+
+def _check_architecture(path: Path, named: Sequence[tuple[object, tuple[str, ...]]]) -> None:
+    """Refuse plans that name anything but known networks and parts of PyTorch: nnU-Net would import and call it."""
     for name, packages in named:
         if not _is_module_of(name, packages):
             msg = (

@@ -1,0 +1,44 @@
+"""Reading arrays of ``.npz`` files that may be damaged, or made to do harm."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.errors import first_line
+
+MAX_UNPACKED_BYTES = 2**32
+"""Of an array: thirty times the probabilities of a BraTS case. A file of a few MB can unpack to far more."""
+
+
+class DamagedError(ValueError):
+    """The file cannot be read as it should: the message says why."""
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    """Read arrays of numbers by name; nothing is unpickled, and nothing unpacked beyond the bound.
+
+    Raises:
+        KeyError: there is no array of a name.
+        DamagedError: the file is no such archive, is damaged, holds objects, or is too large.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [_read(archive, name) for name in names]
+    except (KeyError, DamagedError):
+        raise
+    except Exception as error:  # damaged bytes make zipfile, zlib and numpy raise whatever they come to
+        raise DamagedError(first_line(error)) from error
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.file_size > MAX_UNPACKED_BYTES:
+        msg = f"it is of {entry.file_size / 2**30:.1f} GiB when unpacked"
+        raise DamagedError(msg)
+    with archive.open(entry) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array

@@ -1,0 +1,20 @@
+"""That the table of bad input in the docs has a row of each kind that tests make, and no other."""
+
+import test_conversion_bad_input
+import test_evaluate
+import test_predict_bad_input
+import test_tuning
+from bad_input import key, rows_of_docs
+
+
+def test_the_table_has_every_kind_and_no_other():
+    kinds = [
+        *(("convert", kind) for kind in test_conversion_bad_input.BAD_CASES),
+        *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
+        *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
+        *(("evaluate", kind) for kind in test_evaluate.BAD),
+        *(("tune", kind) for kind in test_tuning.BAD),
+    ]
+    rows = [key(row) for row in rows_of_docs()]
+    assert len(rows) == len(set(rows)) >= 40
+    assert [one for one in rows if one[0] != "postprocess"] == sorted(kinds)
