@@ -108,12 +108,6 @@ def _epochs(checkpoint: Checkpoint) -> int:
     return epochs if isinstance(epochs, int) else 0
 
 
-def remove_half_written(folder: Path) -> None:
-    """Remove what a killed process left of a checkpoint that it was writing."""
-    for path in folder.glob(".*.checkpoint_*.pth"):
-        path.unlink()
-
-
 def check_weights_fit(
     path: Path, weights: Mapping[str, Tensor], network: Mapping[str, Tensor], remedy: str = CONTINUE_REMEDY
 ) -> None:

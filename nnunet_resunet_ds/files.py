@@ -1,7 +1,6 @@
 """Writing that is never seen half done: a temporary name in the same folder, then ``os.replace``."""
 
 import errno
-import glob
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 
+_RANDOM_DIGITS = 8
+"""Of a temporary name."""
 _REFUSED_WRITES = {
     errno.ENOSPC: "make space on this disk",
     errno.EDQUOT: "make space in your quota",
@@ -26,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes, because image writers choose the format by them.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:_RANDOM_DIGITS]}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105 (the name everyone greps for)
@@ -60,10 +61,16 @@ def check_output_file(path: Path, ending: str) -> None:
         raise InputError(msg)
 
 
-def remove_half_written(path: Path) -> None:
-    """Remove what killed processes left of a file that they were writing with `replacing`."""
-    for file in path.parent.glob(f".????????.{glob.escape(path.name)}"):
-        file.unlink(missing_ok=True)
+def remove_half_written(folder: Path, *names: str) -> None:
+    """Remove what killed processes left of files that they were writing with `replacing`.
+
+    Args:
+        folder: whose only writer is this process.
+        names: patterns of the files, as they would be called.
+    """
+    for name in names:
+        for file in folder.glob(f".{'[0-9a-f]' * _RANDOM_DIGITS}.{name}"):
+            file.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, destination: Path) -> None:

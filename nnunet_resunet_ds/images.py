@@ -16,6 +16,8 @@ from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gz
 
 GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+"""How ITK says so."""
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -29,6 +31,8 @@ def read_image(path: Path) -> sitk.Image:
     try:
         image = _read_alone(path)
     except RuntimeError as error:
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            raise MemoryError from error
         reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest may name a link of ours
         msg = f"{path}: not a readable NIfTI image ({reason}); get the file again"
         raise InputError(msg) from error

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.files import remove_half_written
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
@@ -94,7 +95,7 @@ class ResumableTrainer(nnUNetTrainer):
         """Prepare as nnU-Net does, remove half-written checkpoints of a killed run, and note what trains."""
         super().on_train_start()
         if self.local_rank == 0:
-            checkpoints.remove_half_written(Path(self.output_folder))
+            remove_half_written(Path(self.output_folder), "*")
             self._write_record()
 
     def _run_epoch(self, terminated: Callable[[], bool]) -> None:

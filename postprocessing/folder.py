@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.files import read_json, remove_half_written
 from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_image, write_labels
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
@@ -49,6 +49,7 @@ def postprocess_folder(
     written: dict[str, list[Change]] = {}
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
+        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS, TABLE)
         config.to_json(output_folder / SETTINGS)
         for path in tqdm(probability_files, desc="postprocess", unit="case"):
             try:

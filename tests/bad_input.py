@@ -1,7 +1,7 @@
 """The table of docs/bad_input.md: what each kind of bad input is answered with, as the tests that make it see it.
 
-Each test that makes bad input of a kind hands the answer to the fixture ``bad_input``, which looks for the row. To write
-the table anew: ``RESUNET_DS_WRITE_DOCS=1 pytest -k bad``.
+Each test that makes bad input of a kind hands the answer to the fixture ``bad_input``, which looks for the row. To
+write the table anew: ``RESUNET_DS_WRITE_DOCS=1 pytest -k bad``.
 """
 
 import os
@@ -13,9 +13,9 @@ WRITES = bool(os.environ.get("RESUNET_DS_WRITE_DOCS"))
 HEAD = """\
 # Bad input, and what is said of it
 
-Exit code 2, no traceback, nothing half-written; where several cases are read, the others are not harmed. Paths are shortened to
-their last part here, and what libraries say to `(…)`. The rows are made by the tests (`tests/bad_input.py`), each from what a run
-on such a file has answered.
+Exit code 2, no traceback, nothing half-written; where several cases are read, the others are not harmed. Paths are
+shortened to their last part here, and what libraries say to `(…)`. The rows are made by the tests
+(`tests/bad_input.py`), each from what a run on such a file has answered.
 
 | command | kind | answer |
 |---|---|---|

@@ -14,6 +14,7 @@ from hypothesis import settings
 from models import small_plans, write_model
 from stock_runs import preprocessed_dataset
 
+from dataset_conversion import convert
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
 
@@ -129,6 +130,24 @@ def model(dataset, tmp_path):
     """A model folder of two folds, a small network with random weights."""
     plans, dataset_json, _ = dataset
     return write_model(tmp_path / "model", small_plans(plans), dataset_json, folds=(0, 1))
+
+
+@pytest.fixture
+def trained(dataset, tmp_path, nnunet_folders):
+    """A dataset of six cases and a model of two folds: (model folder, ids of all cases)."""
+    plans, dataset_json, preprocessed = dataset
+    ids = [f"BraTS2021_{number:05d}" for number in range(6)]
+    for number, case in enumerate(ids):
+        make_case(tmp_path / "train", case, seed=number)
+    raw = convert([tmp_path / "train"], 137)
+    assert raw.name == preprocessed.name
+    (preprocessed / "gt_segmentations").mkdir()
+    for case in ids:
+        (preprocessed / "gt_segmentations" / f"{case}.nii.gz").symlink_to(raw / "labelsTr" / f"{case}.nii.gz")
+    splits = [{"train": ids[3:], "val": ids[:3]}, {"train": ids[:3], "val": ids[3:]}]
+    (preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    folder = nnunet_folders / "nnUNet_results" / raw.name / "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
+    return write_model(folder, small_plans(plans), dataset_json, folds=(0, 1)), ids
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import remove_half_written
 
 GOOD = {
     "network_weights": {"layer": torch.arange(6.0)},
@@ -112,7 +113,7 @@ def test_half_written_ones_are_removed_and_nothing_else(tmp_path):
     names = [".1234abcd.checkpoint_latest.pth", ".hidden", "checkpoint_latest.pth"]
     for name in names:
         (tmp_path / name).touch()
-    checkpoints.remove_half_written(tmp_path)
+    remove_half_written(tmp_path, "*")
     assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
 
 

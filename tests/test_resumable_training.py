@@ -20,6 +20,7 @@ from trainers import small, trainer
 from nnunet_resunet_ds import checkpoints, resumable_training
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.files import remove_half_written
 from nnunet_resunet_ds.schedule import PlateauSchedule
 from nnunet_resunet_ds.termination import sigterm_noted
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
@@ -47,7 +48,7 @@ class Scripted(ResUNetDSTrainer):
     def on_train_start(self):
         if not self.was_initialized:
             self.initialize()
-        checkpoints.remove_half_written(self.output_folder_path)
+        remove_half_written(self.output_folder_path, "*")
         self.dataloader_train = self.dataloader_val = itertools.repeat({"keys": ["case_a", "case_b"]})
 
     @property

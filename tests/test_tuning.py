@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from brats_files import make_case, values_of, write
+from brats_files import values_of, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from models import small_plans, write_model
 
-from dataset_conversion import convert
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import pipeline
 from postprocessing import PostprocessingConfig
@@ -131,24 +129,6 @@ def test_the_only_fold_is_parted():
 
 
 # ---- the command ----
-
-
-@pytest.fixture
-def trained(dataset, tmp_path, nnunet_folders):
-    """A dataset of six cases and a model of two folds: (model folder, ids of all cases)."""
-    plans, dataset_json, preprocessed = dataset
-    ids = [f"BraTS2021_{number:05d}" for number in range(6)]
-    for number, case in enumerate(ids):
-        make_case(tmp_path / "train", case, seed=number)
-    raw = convert([tmp_path / "train"], 137)
-    assert raw.name == preprocessed.name
-    (preprocessed / "gt_segmentations").mkdir()
-    for case in ids:
-        (preprocessed / "gt_segmentations" / f"{case}.nii.gz").symlink_to(raw / "labelsTr" / f"{case}.nii.gz")
-    splits = [{"train": ids[3:], "val": ids[:3]}, {"train": ids[:3], "val": ids[3:]}]
-    (preprocessed / "splits_final.json").write_text(json.dumps(splits))
-    folder = nnunet_folders / "nnUNet_results" / raw.name / "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
-    return write_model(folder, small_plans(plans), dataset_json, folds=(0, 1)), ids
 
 
 def count_predicted(monkeypatch):

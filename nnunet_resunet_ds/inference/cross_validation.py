@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import file_state, read_json, write_json
+from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.images import read_labels
 from nnunet_resunet_ds.inference.model import load_model
@@ -49,6 +49,7 @@ class CaseStore:
     def open(self, made_with: Mapping[str, Any]) -> None:
         """Make the folder; drop what was made with anything else."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_half_written(self.folder, "*")
         record = self.folder / _MADE_WITH
         wanted = json.loads(json.dumps({"format": FORMAT, **made_with}))
         if not record.is_file() or read_json(record) != wanted:

@@ -1,5 +1,6 @@
 """Where predictions go: label maps, probabilities and ``run.json``, each whole or not there."""
 
+import glob
 import json
 import pickle
 import zipfile
@@ -90,19 +91,18 @@ class Output:
         return there and "error" not in entry and bool(entry.get(_WITH_PROBABILITIES)) >= self.save_probabilities
 
     def prepare(self, cases: Sequence[RawCase]) -> None:
-        """Remove what a killed run has left half written of these cases, and look after their images.
+        """Remove what a killed run has left half written, and look after the images.
 
         Raises:
             InputError: an output file would replace an image.
         """
+        remove_half_written(self.folder, RUN, *(f"{glob.escape(case.case_id)}.*" for case in cases))
         for case in cases:
             target = self.folder / f"{case.case_id}{FILE_ENDING}"
             for file in case.files:
                 if file.resolve() == target.resolve():
                     msg = f"{file}: the label map would replace this image; give another output with -o"
                     raise InputError(msg)
-            for ending in (FILE_ENDING, ".npz", ".pkl"):
-                remove_half_written(self.folder / f"{case.case_id}{ending}")
 
     def write_case(self, case: PredictedCase) -> None:
         """Write one case, the label map last; nnU-Net's ensembling reads the properties."""
