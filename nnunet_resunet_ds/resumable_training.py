@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from nnunet_resunet_ds import checkpoints
-from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.files import remove_half_written
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
@@ -308,12 +308,21 @@ class ResumableTrainer(nnUNetTrainer):
 
 
 def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batch | None:
-    """Return the next batch, None under SIGTERM: batch systems send it to the loading processes, too."""
+    """Return the next batch, None under SIGTERM: batch systems send it to the loading processes, too.
+
+    Raises:
+        TrainingError: a loading process has died.
+    """
     if terminated():
         return None
     try:
         return next(loader)
-    except RuntimeError:
+    except RuntimeError as error:
         if terminated():
             return None
-        raise
+        msg = (
+            f"a process that loads data has died ({first_line(error)}); what it printed is above. Where nothing is, "
+            "memory ran out: set nnUNet_n_proc_DA lower (resunet-ds doctor says how low). --c goes on from the last "
+            "checkpoint"
+        )
+        raise TrainingError(msg) from error

@@ -37,8 +37,23 @@ def fold_of(environment):
     return Path(environment["nnUNet_results"], "Dataset137_BraTS2021", "ResUNetDSTrainer__Small__3d_fullres", "fold_0")
 
 
-def signal_in_epoch(environment, epoch, number, *more):
-    """Start a training, send it a signal once it is in an epoch, and return its exit code and what it printed."""
+def kill_group(pid):
+    os.killpg(pid, signal.SIGKILL)
+
+
+def terminate(pid):
+    os.kill(pid, signal.SIGTERM)
+
+
+def kill_a_worker(pid):
+    """Kill one of the processes that load and augment, as the system does where memory runs out."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    loading = [child for child in children if b"nnUNetv2_train" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(loading[0], signal.SIGKILL)
+
+
+def strike_in_epoch(environment, epoch, strike, *more):
+    """Start a training, strike once it is in an epoch, and return its exit code and what it printed."""
     process = subprocess.Popen(
         command(*TRAIN, *more), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
@@ -48,7 +63,7 @@ def signal_in_epoch(environment, epoch, number, *more):
         printed.append(line)
         if line.rstrip().endswith(f": Epoch {epoch}"):
             time.sleep(0.1)
-            (os.killpg if number == signal.SIGKILL else os.kill)(process.pid, number)
+            strike(process.pid)
             break
     printed.append(process.stdout.read())
     return process.wait(), "".join(printed)
@@ -56,14 +71,16 @@ def signal_in_epoch(environment, epoch, number, *more):
 
 @pytest.fixture(scope="module")
 def trained(environment):
-    """Stopped by SIGTERM in epoch 2, killed in epoch 7, continued to the end: what each run printed."""
-    code, stopped = signal_in_epoch(environment, 2, signal.SIGTERM)
+    """Stopped by SIGTERM in epoch 2, a worker killed in 4, killed in 7, continued to the end: what each run printed."""
+    code, stopped = strike_in_epoch(environment, 2, terminate)
     assert code == 143, stopped[-3000:]
     latest = checkpoints.read_checkpoint(fold_of(environment) / checkpoints.LATEST)
-    code, killed = signal_in_epoch(environment, 7, signal.SIGKILL, "--c")
+    code, without_worker = strike_in_epoch(environment, 4, kill_a_worker, "--c")
+    assert code == 1, without_worker[-3000:]
+    code, killed = strike_in_epoch(environment, 7, kill_group, "--c")
     assert code == -signal.SIGKILL, killed[-3000:]
     continued = run(environment, *TRAIN, "--c")
-    return stopped, latest, killed, continued
+    return stopped, latest, without_worker, killed, continued
 
 
 def test_sigterm_saves_complete_epochs_and_exits_without_a_traceback(trained):
@@ -73,13 +90,20 @@ def test_sigterm_saves_complete_epochs_and_exits_without_a_traceback(trained):
     assert "SIGTERM: saved in epoch 2; continue with --c." in stopped and "Traceback" not in stopped
 
 
+def test_a_loading_process_that_dies_is_named_with_what_to_do(trained):
+    _, _, without_worker, _, _ = trained
+    assert "TrainingError: a process that loads data has died" in without_worker
+    assert "set nnUNet_n_proc_DA lower" in without_worker
+
+
 def epochs_of(printed):
     return [int(line.split()[-1]) for line in printed.splitlines() if line.rstrip().partition("Epoch ")[2].isdigit()]
 
 
 def test_continued_trainings_go_on_where_the_last_complete_epoch_ended(trained):
-    _, _, killed, continued = trained
-    assert epochs_of(killed) == [2, 3, 4, 5, 6, 7]
+    *_, without_worker, killed, continued = trained
+    assert epochs_of(without_worker)[0] == 2
+    assert epochs_of(killed)[0] in (2, 3, 4) and epochs_of(killed)[-1] == 7
     assert epochs_of(continued)[0] in (5, 6, 7) and epochs_of(continued)[-1] == N_EPOCHS - 1
 
 
