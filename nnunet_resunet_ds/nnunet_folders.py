@@ -24,7 +24,10 @@ def nnunet_folder(variable: str) -> Path:
     """
     value = os.environ.get(variable)
     if not value:
-        msg = f"the variable {variable} is not set; set it to a folder, for example: export {variable}=/data/{variable}"
+        msg = (
+            f"the variable {variable} is not set; set it to a folder, for example: export {variable}=/data/{variable} "
+            "(resunet-ds doctor looks at all three)"
+        )
         raise InputError(msg)
     return Path(value)
 

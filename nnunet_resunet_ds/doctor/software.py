@@ -16,6 +16,7 @@ _FOR_DEVELOPERS = {"test", "dev"}
 def software() -> Iterator[Finding]:
     """Yield a finding for Python and for each package that the installed distribution asks for, extras last."""
     found = metadata.metadata(DISTRIBUTION)
+    yield Finding(OK, DISTRIBUTION, found["Version"])
     yield _python(SpecifierSet(found["Requires-Python"]))
     requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
     for requirement in requirements:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +34,7 @@ def trainer_search() -> Iterator[Finding]:
 
 def found_trainer(name: str) -> str:
     """Return the module of the trainer that nnU-Net's search finds; runs in a worker."""
+    warnings.simplefilter("ignore")  # of what any of these modules imports
     with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net tells of variables that are not set, and of its search
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name  # noqa: PLC0415
 

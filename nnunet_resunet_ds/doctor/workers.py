@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
@@ -12,8 +11,10 @@ WORKER_BYTES = 1.5 * GIB
 """Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
 BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
 """Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
-_DEFAULTS = {"nnUNet_def_n_proc": 8, "nnUNet_n_proc_DA": 12}
-"""nnU-Net's variables, and what holds where they are not set."""
+_AUGMENTATION = "nnUNet_n_proc_DA"
+"""nnU-Net's variable of the processes that load and augment, of which there are never more than cores."""
+_DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
+"""What holds where a variable is not set."""
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _MEMORY_INFO = Path("/proc/meminfo")
 _SHARED_MEMORY = Path("/dev/shm")
@@ -21,7 +22,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 def processes() -> Finding:
     """Return how the numbers of nnU-Net's workers fit cores and memory."""
-    configured = {name: _configured(name) for name in _DEFAULTS}
+    configured = {name: configured_workers(name) for name in _DEFAULTS}
     bad = [name for name, number in configured.items() if number is None]
     if bad:
         return Finding(FAIL, "processes", f"{bad[0]} is {os.environ[bad[0]]!r}", f"export {bad[0]}=2")
@@ -39,8 +40,9 @@ def shared_memory() -> Finding:
     """Return whether batches on their way from workers to training fit into shared memory."""
     if not _SHARED_MEMORY.is_dir():
         return Finding(OK, "shared memory", "not of this system")
-    needed, free = queue_bytes(_augmenting()), shutil.disk_usage(_SHARED_MEMORY).free
-    text = f"{free / GIB:.1f} GiB free, batches of {_augmenting()} workers take up to {needed / GIB:.1f}"
+    n_workers = configured_workers(_AUGMENTATION) or 0
+    needed, free = queue_bytes(n_workers), shutil.disk_usage(_SHARED_MEMORY).free
+    text = f"{free / GIB:.1f} GiB free, batches of {n_workers} workers take up to {needed / GIB:.1f}"
     if free < needed:
         remedy = "in a container: docker run --shm-size=8g, or --ipc=host; or export nnUNet_n_proc_DA=0"
         return Finding(FAIL, "shared memory", text, remedy)
@@ -78,17 +80,13 @@ def _total_memory() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def _configured(name: str, environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return a number of workers; None where the variable holds no number."""
+def configured_workers(name: str) -> int | None:
+    """Return how many workers nnU-Net starts by one of its variables; None where that holds no number."""
     try:
-        return int(environment.get(name, _DEFAULTS[name]))
+        number = int(os.environ.get(name, _DEFAULTS[name]))
     except ValueError:
         return None
-
-
-def _augmenting() -> int:
-    """Return nnU-Net's number of augmentation workers, which is never more than there are cores."""
-    return min(_configured("nnUNet_n_proc_DA") or 0, os.cpu_count() or 1)
+    return min(number, os.cpu_count() or 1) if name == _AUGMENTATION else number
 
 
 def _said(name: str, number: int | None) -> str:

@@ -86,7 +86,10 @@ class Model:
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
         except Exception as error:  # whatever damaged plans make a network stumble over
-            msg = f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({first_line(error)})"
+            msg = (
+                f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({first_line(error)}); "
+                "get the model again, or see whether resunet-ds doctor finds its trainer"
+            )
             raise InputError(msg) from error
         return network.eval()
 

@@ -234,7 +234,7 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         raise InputError(msg) from error
     missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     if missing.get(chosen.type):
-        msg = f"no {chosen.type} device here; use -device cpu"
+        msg = f"no {chosen.type} device here; use -device cpu, or see what resunet-ds doctor says of the GPU"
         raise InputError(msg)
     return chosen
 
