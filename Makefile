@@ -3,13 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint install clean
+.PHONY: demo test compatible coverage lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
 	$(BIN)/resunet-ds demo -o demo_output
 
 test: $(VENV)/installed-dev lint  ## Style, types, then the tests
 	$(BIN)/python -m pytest
+
+compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
+	$(BIN)/nox -s newest-3.13
+
+coverage: $(VENV)/installed-dev  ## Which lines of the packages the tests run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -30,4 +39,4 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) demo_output build dist
+	rm -rf $(VENV) .nox demo_output build dist

@@ -5,7 +5,8 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nnunet_resunet_ds.checks import check_choice
 from nnunet_resunet_ds.errors import InputError
@@ -17,6 +18,10 @@ MIN_GAIN = 1.2
 _DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 _PROBE_FEATURES, _PROBE_SIZE, _PROBE_REPEATS = 64, 24, 5
+_DEEP_SIZES, _DEEP_FEATURES = (2, 4, 8), 16
+"""Axes of the deepest levels of the paper's network."""
+MAX_GRADIENT_ERROR = 0.05
+"""Of the largest weight gradient; rounding to bf16 makes it 0.005."""
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -37,6 +42,18 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         msg = "precision fp16 needs a GPU; use auto, bf16 or fp32 on the CPU"
         raise InputError(msg)
     return _DTYPES[precision]
+
+
+def training_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str]:
+    """Return what `autocast_dtype` does, but fp32 for a CPU that gets gradients wrong in bf16; and a line about it.
+
+    Raises:
+        InputError: as `autocast_dtype`.
+    """
+    dtype = autocast_dtype(precision, device)
+    if dtype is torch.bfloat16 and device.type == "cpu" and not bf16_gradients_are_right():
+        return None, f"Convolutions in fp32: PyTorch {torch.__version__} gets gradients wrong in bf16 on this CPU."
+    return dtype, f"Convolutions in {dtype or torch.float32}."
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
@@ -69,6 +86,34 @@ def bf16_is_faster() -> bool:
     with AMX it is several times faster. The measurement takes a tenth of a second, once a process.
     """
     return convolution_seconds(torch.float32) >= MIN_GAIN * convolution_seconds(torch.bfloat16)
+
+
+@functools.cache
+def bf16_gradients_are_right() -> bool:
+    """Tell whether weight gradients of small convolutions in bf16 on this CPU are those in fp32, up to rounding.
+
+    With PyTorch 2.14 (oneDNN 3.12) on processors that have AVX-512 BF16 and no AMX they are arbitrary numbers where the
+    first axis has two voxels and the batch at least two images: the deepest level of the paper's network.
+    """
+    return all(bf16_gradient_error(size) < MAX_GRADIENT_ERROR for size in _DEEP_SIZES)
+
+
+def bf16_gradient_error(size: int) -> float:
+    """Return how far weight gradients of two images of size³ are off in bf16, by the largest in fp32; may be NaN."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, _DEEP_FEATURES, *[size] * 3, generator=generator)
+    weight = torch.randn(_DEEP_FEATURES, _DEEP_FEATURES, 3, 3, 3, generator=generator)
+    direction = torch.randn(x.shape, generator=generator)
+    exact, rounded = (_weight_gradient(x, weight, direction, dtype) for dtype in (torch.float32, torch.bfloat16))
+    return float((rounded - exact).abs().max() / exact.abs().max())
+
+
+@torch.enable_grad()
+def _weight_gradient(x: Tensor, weight: Tensor, direction: Tensor, dtype: torch.dtype) -> Tensor:
+    weight = weight.to(dtype).requires_grad_()
+    y = F.conv3d(x.to(dtype), weight, padding=1)
+    (gradient,) = torch.autograd.grad(y, weight, direction.to(dtype))
+    return gradient.float()
 
 
 @torch.no_grad()

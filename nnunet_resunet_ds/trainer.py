@@ -29,7 +29,7 @@ from nnunet_resunet_ds.plans import (
     resolved_configuration,
     with_architecture_changes,
 )
-from nnunet_resunet_ds.precision import autocast, autocast_dtype
+from nnunet_resunet_ds.precision import autocast, training_dtype
 from nnunet_resunet_ds.progress_picture import add_heads_panel
 from nnunet_resunet_ds.recipe import SECTION, Recipe
 from nnunet_resunet_ds.resumable_training import Batch, Outputs, ResumableTrainer
@@ -71,12 +71,12 @@ class ResUNetDSTrainer(ResumableTrainer):
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         plans[SECTION] = self.recipe.to_mapping()
-        self.dtype = autocast_dtype(self.recipe.precision, device)
+        self.dtype, format_note = training_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._follow_recipe()
         self.enable_deep_supervision = settings["architecture"]["arch_kwargs"].get("n_heads", 1) > 1
         self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
-        for note in (*notes, f"Recipe: {self.recipe}", f"Convolutions in {self.dtype or torch.float32}."):
+        for note in (*notes, f"Recipe: {self.recipe}", format_note):
             self.print_to_log_file(note)
 
     def _follow_recipe(self) -> None:

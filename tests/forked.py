@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 _FORKING = """
-import json, os, sys
+import json, os, signal, sys
 import numpy, SimpleITK, torch
 import nnunet_resunet_ds.inference.pipeline, nnunet_resunet_ds.report, nnunet_resunet_ds.evaluation.cohort
 import nnunet_resunet_ds.cli, dataset_conversion, postprocessing.tuning_report
@@ -17,6 +17,7 @@ for line in sys.stdin:
     task = json.loads(line)
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background of a shell
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

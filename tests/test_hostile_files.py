@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from damage import VALUES, damaged_bytes, damaged_json
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from dataset_conversion import convert
 from dataset_conversion.custom import read_custom_edition
@@ -236,6 +236,7 @@ def test_what_checkpoints_hold(model):
 
     @fuzz_slowly
     @given(VALUES, VALUES)
+    @example([float("inf")], None)
     def check(one, other):
         for key in whole:
             for value in (one, {"configuration": one}, dict.fromkeys(whole["network_weights"], other)):

@@ -85,6 +85,42 @@ def test_the_format_asked_for_is_taken(asked, device, dtype):
     assert precision.autocast_dtype(asked, torch.device(device)) == dtype
 
 
+@pytest.mark.parametrize(
+    ("right", "asked", "device", "dtype"),
+    [(True, "bf16", "cpu", torch.bfloat16), (False, "bf16", "cpu", None), (False, "fp32", "cpu", None),
+     (False, "bf16", "cuda", torch.bfloat16), (False, "auto", "cuda", torch.float16)],
+)  # fmt: skip
+def test_training_is_in_fp32_where_a_cpu_gets_gradients_wrong(monkeypatch, right, asked, device, dtype):
+    monkeypatch.setattr(precision, "bf16_gradients_are_right", lambda: right)
+    taken, line = precision.training_dtype(asked, torch.device(device))
+    assert taken == dtype
+    assert ("gets gradients wrong" in line) is (asked == "bf16" and device == "cpu" and not right)
+
+
+@pytest.mark.parametrize("at", [2, 4, 8])
+@pytest.mark.parametrize(("error", "right"), [(0.0, True), (0.02, True), (0.2, False), (float("nan"), False)])
+def test_one_wrong_size_is_enough(monkeypatch, at, error, right):
+    precision.bf16_gradients_are_right.cache_clear()
+    monkeypatch.setattr(precision, "bf16_gradient_error", lambda size: error if size == at else 0.005)
+    assert precision.bf16_gradients_are_right() is right
+    precision.bf16_gradients_are_right.cache_clear()
+
+
+def test_the_gradient_that_is_probed_is_the_gradient():
+    """By finite differences in double precision, of one weight; and rounding the inputs to bf16 alone is within 1 %."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight, direction = (
+        torch.randn(shape, generator=generator) for shape in ((2, 3, 4, 4, 4), (3, 3, 3, 3, 3), (2, 3, 4, 4, 4))
+    )
+    exact = precision._weight_gradient(x, weight, direction, torch.float32)
+    step = torch.zeros(weight.shape, dtype=torch.double)
+    step[1, 2, 0, 1, 2] = 1e-3
+    ahead, behind = (nn.functional.conv3d(x.double(), weight + sign * step, padding=1) for sign in (1, -1))
+    slope = ((ahead - behind) * direction).sum() / 2e-3
+    assert exact[1, 2, 0, 1, 2].item() == pytest.approx(slope.item(), rel=1e-4)
+    assert precision.bf16_gradient_error(4) < 0.01
+
+
 def test_other_formats_are_refused():
     with pytest.raises(InputError, match="fp16 needs a GPU"):
         precision.autocast_dtype("fp16", CPU)
@@ -106,11 +142,12 @@ def losses_of_20_steps(dataset, precision):
     return [made.train_step({"data": data, "target": targets})["loss"].item() for _ in range(20)]
 
 
-def test_training_in_bf16_agrees_with_fp32(dataset):
+def test_training_in_bf16_agrees_with_fp32(dataset, monkeypatch):
     """bf16 keeps 8 bits of a number, so each activation is off by up to 0.4 %; losses are sums over thousands of them,
     in fp32, and steps add their differences up: 1 % of the loss over 20 steps holds, and one order more would not be
     training."""
-    fp32, bf16 = (losses_of_20_steps(dataset, precision) for precision in ("fp32", "bf16"))
+    monkeypatch.setattr(precision, "bf16_gradients_are_right", lambda: True)  # they are, at these sizes
+    fp32, bf16 = (losses_of_20_steps(dataset, asked) for asked in ("fp32", "bf16"))
     assert fp32[-1] < 0.8 * fp32[0]
     assert bf16 == pytest.approx(fp32, rel=0.01)
     assert bf16 != fp32

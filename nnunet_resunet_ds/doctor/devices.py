@@ -9,7 +9,7 @@ from torch import nn
 from nnunet_resunet_ds.doctor.finding import OK, WARN, Finding
 from nnunet_resunet_ds.environment import machine
 from nnunet_resunet_ds.inference.predictor import chosen_device
-from nnunet_resunet_ds.precision import autocast_dtype
+from nnunet_resunet_ds.precision import autocast_dtype, training_dtype
 from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32
 
 SECONDS = 10.0
@@ -50,6 +50,7 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     measured = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
     minutes = TFLOP_PER_TILE * TILES_PER_CASE / rates[chosen] / 60
     yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}; auto takes {chosen}")
+    yield Finding(OK, "training", training_dtype(AUTO, device)[1])
     text = f"at that rate the paper's network takes about {minutes:.1f} minutes a BraTS case, with eight flips"
     if minutes > PATIENCE:
         remedy = "predict with --no-tta in an eighth of it; train on a GPU, or a smaller network: resunet-ds plan"

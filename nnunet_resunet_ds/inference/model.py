@@ -188,7 +188,7 @@ def _origin(file: Path, checkpoint: Checkpoint) -> tuple[str, str, tuple[int, ..
     try:
         axes = tuple(int(axis) for axis in checkpoint.get("inference_allowed_mirroring_axes") or ())
         origin = (str(checkpoint["trainer_name"]), str(checkpoint["init_args"]["configuration"]), axes)
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         msg = f"{file}: does not say which trainer and configuration it is of; is it of nnU-Net v2?"
         raise InputError(msg) from error
     if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
