@@ -1,16 +1,18 @@
 """Finding and checking a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
 
 from collections.abc import Container, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
+from dataset_conversion.edition import Edition
 from dataset_conversion.inspection import CaseReport, inspect_case
-from dataset_conversion.parallel import for_each
 from dataset_conversion.scan import RawCase, find_cases
 from dataset_conversion.validate import cohort_problems, name_problems
-from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.mapping import for_each
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class CohortReport:
 
 
 def check(
-    inputs: Sequence[Path | str], edition: str = AUTO, *, edition_file: Path | None = None, n_threads: int | None = None
+    inputs: Sequence[Path | str],
+    edition: str = AUTO,
+    *,
+    edition_file: Path | None = None,
+    executor: Executor | None = None,
 ) -> CohortReport:
     """Check every file of a cohort and write nothing.
 
@@ -47,26 +53,24 @@ def check(
         inputs: folders to search for cases.
         edition: see `detect_edition`.
         edition_file: the description of a custom edition.
-        n_threads: cases at a time; None is the number of cores.
+        executor: who opens the files; None is a thread for each core.
 
     Raises:
         InputError: no cohort can be found.
     """
-    return inspect_cohort(find_cohort(inputs, edition, edition_file, n_threads), n_threads)
+    return inspect_cohort(find_cohort(inputs, edition, edition_file), executor)
 
 
-def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path | None, n_threads: int | None) -> Cohort:
+def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path | None) -> Cohort:
     """Decide on the edition and find the cases.
 
     Raises:
-        InputError: no input, no edition, no case, or a number of threads that is none.
+        InputError: no input, no edition, or no case.
     """
     folders = [Path(folder) for folder in inputs]
     if not folders:
         msg = "no input folder given"
         raise InputError(msg)
-    if n_threads is not None:
-        check_whole_number("the number of cases at a time", n_threads, at_least=1)
     decision = detect_edition(edition, folders, edition_file)
     cases = find_cases(folders, decision.edition)
     doubt = doubts(decision.edition, [case.case_id for case in cases])
@@ -76,16 +80,23 @@ def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path |
 
 
 def inspect_cohort(
-    cohort: Cohort, n_threads: int | None, *, known_valid: Container[str] = (), open_files: bool = True
+    cohort: Cohort, executor: Executor | None, *, known_valid: Container[str] = (), open_files: bool = True
 ) -> CohortReport:
     """Check how the cases fit together and, unless told otherwise, every file of those not known to be valid."""
     edition = cohort.decision.edition
     problems = cohort_problems(cohort.cases, edition)
     unknown = [case for case in cohort.cases if case.case_id not in known_valid and not name_problems(case)]
-    to_open = unknown if open_files else []
-    found = for_each(to_open, lambda case: inspect_case(case, edition), "check", n_threads) if to_open else []
-    reports = {case.case_id: report for case, report in zip(to_open, found, strict=True)}
-    for case, report in zip(to_open, found, strict=True):
+    reports = _inspected(unknown, edition, executor) if open_files and unknown else {}
+    for case_id, report in reports.items():
         if report.problems:
-            problems.setdefault(case.case_id, []).extend(report.problems)
+            problems.setdefault(case_id, []).extend(report.problems)
     return CohortReport(cohort, reports, problems)
+
+
+def _inspected(cases: Sequence[RawCase], edition: Edition, executor: Executor | None) -> dict[str, CaseReport]:
+    work = partial(inspect_case, edition=edition)
+    outcomes = for_each(cases, work, "check", executor, name=lambda case: case.case_id)
+    return {
+        case.case_id: CaseReport([str(outcome)]) if isinstance(outcome, InputError) else outcome
+        for case, outcome in zip(cases, outcomes, strict=True)
+    }

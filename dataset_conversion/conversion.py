@@ -1,14 +1,17 @@
 """The whole conversion: find the cases, check them all, then write the dataset."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
+from dataset_conversion.edition import Edition
+from dataset_conversion.inspection import CaseReport
 from dataset_conversion.manifest import made_with, read_manifest, unchanged_cases, write_manifest
-from dataset_conversion.parallel import for_each
 from dataset_conversion.placement import Placement, check_placement
 from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
@@ -17,6 +20,7 @@ from dataset_conversion.write import case_files, is_written, write_case, write_d
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.log import LOG
+from nnunet_resunet_ds.mapping import for_each
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
 
 MAX_DATASET_ID = 999
@@ -29,7 +33,7 @@ class Options:
     placement: Placement
     validate: bool
     skip_invalid: bool
-    n_threads: int | None
+    executor: Executor | None
 
 
 def convert(
@@ -43,7 +47,7 @@ def convert(
     validate: bool = True,
     skip_invalid: bool = False,
     overwrite: bool = False,
-    n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> Path:
     """Make the nnU-Net raw dataset ``$nnUNet_raw/DatasetXXX_NAME`` from BraTS folders.
 
@@ -61,7 +65,7 @@ def convert(
         validate: open every image before writing; label maps are checked in any case.
         skip_invalid: leave invalid cases out instead of stopping.
         overwrite: replace a dataset of this name that something else has made.
-        n_threads: cases read and written at a time; None is the number of cores.
+        executor: who reads and writes cases; None is a thread for each core.
 
     Returns:
         The dataset folder.
@@ -70,7 +74,7 @@ def convert(
         InputError: bad input; the message lists every problem found, and no dataset was made or changed.
     """
     check_placement(placement)
-    cohort = find_cohort(inputs, edition, edition_file, n_threads)
+    cohort = find_cohort(inputs, edition, edition_file)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
     LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
     with staging_folder(dataset) as staging:
@@ -78,7 +82,7 @@ def convert(
             _check_replaceable(dataset, cohort.cases)
         if placement == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
             LOG.warning("%s is on another file system, so images are copied; --symlink saves the space", dataset.parent)
-        replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, n_threads))
+        replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, executor))
     _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
 
@@ -90,7 +94,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
     unchanged = _unchanged(dataset, manifest, cohort.cases, made) if manifest else {}
     finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
-    report = inspect_cohort(cohort, options.n_threads, known_valid=finished, open_files=options.validate)
+    report = inspect_cohort(cohort, options.executor, known_valid=finished, open_files=options.validate)
     _leave_out(report.problems, options)
     if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
         LOG.info("%s is up to date: its cases were made from these very files", dataset)
@@ -186,20 +190,32 @@ def _check_trainable(cases: Iterable[RawCase], found: Iterable[RawCase]) -> None
 def _write_all(
     report: CohortReport, staging: Path, finished: Mapping[str, Any], made: Mapping[str, Any], options: Options
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Write what is not finished; return the manifest entries of the cases written, and why others could not be."""
-    edition = report.cohort.decision.edition
+    """Write what is not finished; return the manifest entries of the cases there, and why others could not be."""
+    cases = [case for case in report.valid if case.case_id not in finished]
+    write = partial(
+        _write_one,
+        edition=report.cohort.decision.edition,
+        staging=staging,
+        placement=options.placement,
+        made=made,
+    )
+    items = [(case, report.reports.get(case.case_id)) for case in cases]
+    written = for_each(items, write, "write", options.executor, name=lambda item: item[0].case_id)
+    outcomes = {**finished, **{case.case_id: outcome for case, outcome in zip(cases, written, strict=True)}}
+    failed = {case_id: [str(outcome)] for case_id, outcome in outcomes.items() if isinstance(outcome, InputError)}
+    there = [case.case_id for case in report.valid if case.case_id not in failed]
+    return {case_id: outcomes[case_id] for case_id in there}, failed
 
-    def entry_of(case: RawCase) -> dict[str, Any] | list[str]:
-        if case.case_id in finished:
-            return finished[case.case_id]  # type: ignore[no-any-return]
-        try:
-            entry = write_case(case, edition, staging, options.placement, report.reports.get(case.case_id))
-        except InputError as error:
-            return [str(error)]
-        keep_record(staging, case.case_id, made, entry)
-        return entry
 
-    written = for_each(report.valid, entry_of, "write", options.n_threads)
-    outcomes = {case.case_id: outcome for case, outcome in zip(report.valid, written, strict=True)}
-    failed = {case_id: outcome for case_id, outcome in outcomes.items() if isinstance(outcome, list)}
-    return {case_id: entry for case_id, entry in outcomes.items() if isinstance(entry, dict)}, failed
+def _write_one(
+    item: tuple[RawCase, CaseReport | None],
+    edition: Edition,
+    staging: Path,
+    placement: Placement,
+    made: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write a case, and that it is finished; return its manifest entry."""
+    case, report = item
+    entry = write_case(case, edition, staging, placement, report)
+    keep_record(staging, case.case_id, made, entry)
+    return entry

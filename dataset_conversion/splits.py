@@ -3,7 +3,9 @@
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
@@ -11,12 +13,12 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.manifest import edition_of, read_manifest
-from dataset_conversion.parallel import for_each
 from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
 from nnunet_resunet_ds.images import read_labels
+from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.nnunet_folders import SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.regions import ET
 
@@ -51,7 +53,7 @@ def write_splits(
     holdout: float | None = None,
     seed: int = SEED,
     overwrite: bool = False,
-    n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> tuple[list[Path], list[Fold]]:
     """Write ``splits_final.json`` for a converted dataset, where nnU-Net reads it.
 
@@ -61,7 +63,7 @@ def write_splits(
         holdout: share of cases to hold out in a single split instead; 0.2 is one of five folds, as are its neighbours.
         seed: of the shuffle.
         overwrite: replace an existing file.
-        n_threads: label maps read at a time; None is the number of cores.
+        executor: who reads the label maps; None is a thread for each core.
 
     Returns:
         The files written, in the raw dataset and, where it is there, in the preprocessed one; and the folds.
@@ -76,7 +78,7 @@ def write_splits(
     if existing and not overwrite:
         msg = f"{existing[0]}: is there already, and models may be trained on it; replace it with --overwrite"
         raise InputError(msg)
-    made = make_folds(_cases(raw, n_threads), _n_folds(folds, holdout), seed=seed)
+    made = make_folds(_cases(raw, executor), _n_folds(folds, holdout), seed=seed)
     if holdout is not None:
         made = made[:1]
     content = [{side: [case.case_id for case in getattr(fold, side)] for side in ("train", "val")} for fold in made]
@@ -120,14 +122,17 @@ def _n_folds(folds: int, holdout: float | None) -> int:
     return round(1 / holdout)
 
 
-def _cases(raw: Path, n_threads: int | None) -> list[SplitCase]:
+def _cases(raw: Path, executor: Executor | None) -> list[SplitCase]:
     files = sorted(file for file in (raw / LABELS_TRAINING).glob(f"*{FILE_ENDING}") if not file.name.startswith("."))
     if not files:
         msg = f"{raw / 'labelsTr'}: no label maps; convert a training set first"
         raise InputError(msg)
     manifest = read_manifest(raw)
     edition = edition_of(manifest) if manifest else None
-    return for_each(files, lambda file: _case(file, edition), "read labels", n_threads)
+    cases, problems = results_and_problems(for_each(files, partial(_case, edition=edition), "read labels", executor))
+    if problems:
+        raise InputError("\n".join(problems))
+    return cases
 
 
 def _case(file: Path, edition: Edition | None) -> SplitCase:

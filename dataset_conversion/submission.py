@@ -1,5 +1,7 @@
 """The way back out: label maps in nnU-Net's values to those of a BraTS edition, ready to hand in."""
 
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,9 @@ import numpy as np
 from dataset_conversion.detect import AUTO, edition_by_case_ids
 from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.labels import raw_labels
-from dataset_conversion.parallel import for_each
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.images import read_labels, write_labels
+from nnunet_resunet_ds.mapping import for_each, results_and_problems
 
 
 def write_submission(
@@ -18,7 +20,7 @@ def write_submission(
     edition: str = AUTO,
     *,
     edition_file: Path | None = None,
-    n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> tuple[Edition, list[Path]]:
     """Translate every ``CASE.nii.gz`` of a folder; names and geometry stay, values become the edition's, as uint8.
 
@@ -29,7 +31,7 @@ def write_submission(
         output_folder: for the same file names.
         edition: a key of `EDITIONS`, a year, ``"auto"`` to tell it from the file names, or ``"custom"``.
         edition_file: the description of a custom edition.
-        n_threads: cases at a time; None is the number of cores.
+        executor: who translates; None is a thread for each core.
 
     Returns:
         The edition, and the files written.
@@ -44,30 +46,26 @@ def write_submission(
         msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
         raise InputError(msg)
     output_folder.mkdir(parents=True, exist_ok=True)
-    outcomes = for_each(files, lambda file: _translate(file, output_folder, chosen), "translate", n_threads)
-    problems = [outcome for outcome in outcomes if outcome]
+    work = partial(_translate, output_folder=output_folder, edition=chosen)
+    written, problems = results_and_problems(for_each(files, work, "translate", executor))
     if problems:
-        raise InputError(
-            "\n".join([*problems, f"{len(problems)} cases failed, {len(files) - len(problems)} are written"])
-        )
-    return chosen, [output_folder / file.name for file in files]
+        raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
+    return chosen, written
 
 
-def _translate(file: Path, output_folder: Path, edition: Edition) -> str | None:
-    """Write one file; return what is wrong with it instead, where something is."""
-    try:
-        geometry, labels = read_labels(file)
-    except InputError as error:
-        return str(error)
+def _translate(file: Path, output_folder: Path, edition: Edition) -> Path:
+    """Write one file and return it."""
+    geometry, labels = read_labels(file)
     known = set(map(int, edition.tissues.values()))
     unknown = sorted(set(np.unique(labels).tolist()) - known)
     if unknown:
-        return (
+        msg = (
             f"{file}: label values {', '.join(map(str, unknown))} are not among nnU-Net's "
             f"{', '.join(map(str, sorted(known)))} for {edition.title}; is it a label map of another dataset?"
         )
+        raise InputError(msg)
     write_labels(raw_labels(labels, edition.tissues), geometry, output_folder / file.name)
-    return None
+    return output_folder / file.name
 
 
 def _label_maps(folder: Path) -> list[Path]:

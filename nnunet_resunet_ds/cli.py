@@ -22,7 +22,8 @@ from nnunet_resunet_ds.commands import (
     submission,
     tune,
 )
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
+from nnunet_resunet_ds.errors import InputError, SchedulerLostError, WorkerDiedError
 from nnunet_resunet_ds.interrupts import EXIT_CODE, second_interrupt_ends
 
 COMMANDS: dict[str, ModuleType] = {
@@ -71,10 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from nnunet_resunet_ds.log import shown  # noqa: PLC0415 (not for --help)
 
+    if getattr(options, "scheduler", None):
+        options = with_absolute_paths(options)
     try:
         with shown(verbose=options.verbose), second_interrupt_ends():
             COMMANDS[options.command].run(options)
-    except InputError as error:
+    except (InputError, SchedulerLostError, WorkerDiedError) as error:
         return _stopped(options.command, str(error))
     except OSError as error:  # what the disk or its permissions refuse is the user's to mend, too
         return _stopped(options.command, f"{error.filename or 'disk'}: {error.strerror or error}")

@@ -12,6 +12,14 @@ class TrainingError(RuntimeError):
     """Training cannot go on: the message names epoch, step and cases, and what to do."""
 
 
+class WorkerDiedError(RuntimeError):
+    """A process of an executor that worked on a case died, at each try: the message says what to do."""
+
+
+class SchedulerLostError(RuntimeError):
+    """A cluster cannot go on, for its scheduler is gone: the message says what to do."""
+
+
 def first_line(error: Exception) -> str:
     """Return what an error says in its first line, or its kind where it says nothing: libraries add pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

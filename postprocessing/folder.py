@@ -1,16 +1,18 @@
 """Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, remove_half_written
 from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_image, write_labels
+from nnunet_resunet_ds.mapping import for_each
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from postprocessing.case import Change, postprocess_explained
 from postprocessing.changes import TABLE, write_changes
@@ -26,12 +28,18 @@ RUN = "run.json"
 
 
 def postprocess_folder(
-    input_folder: Path, output_folder: Path, config: PostprocessingConfig
+    input_folder: Path, output_folder: Path, config: PostprocessingConfig, executor: Executor | None = None
 ) -> dict[str, list[Change]]:
     """Write a label map for every ``.npz`` of a prediction folder, with the geometry of the label map beside it.
 
     The settings are written beside the label maps, and a table of what each step changed. A case that fails does not
     stop the others.
+
+    Args:
+        input_folder: of probabilities and label maps.
+        output_folder: for label maps.
+        config: of every case.
+        executor: who works on cases; None is a thread for each core.
 
     Returns:
         What was changed in each case written, by its name.
@@ -46,16 +54,18 @@ def postprocess_folder(
         msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
         raise InputError(msg)
     output_folder.mkdir(parents=True, exist_ok=True)
-    written: dict[str, list[Change]] = {}
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
         remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS, TABLE)
         config.to_json(output_folder / SETTINGS)
-        for path in tqdm(probability_files, desc="postprocess", unit="case"):
-            try:
-                written[path.name.removesuffix(".npz")] = _postprocess_file(path, output_folder, config)
-            except InputError as error:
-                failures.append(str(error))
+        work = partial(_postprocess_file, output_folder=output_folder, config=config)
+        outcomes = dict(zip(probability_files, for_each(probability_files, work, "postprocess", executor), strict=True))
+        written = {
+            path.name.removesuffix(".npz"): changes
+            for path, changes in outcomes.items()
+            if not isinstance(changes, InputError)
+        }
+        failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
         write_changes(written, output_folder / TABLE)
     if failures:
         raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))

@@ -1,8 +1,8 @@
 """Scores of cases under settings of the post-processing, each computed once."""
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
+from nnunet_resunet_ds.mapping import at_hand
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
@@ -49,11 +50,19 @@ class Scores:
         files: stored cases, read again for each batch of settings.
         metric: one of `METRICS`.
         advance: called with the number of settings that are newly scored.
+        executor: who scores the cases; None is a thread for each core.
     """
 
-    def __init__(self, files: Sequence[Path], metric: str, advance: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        metric: str,
+        advance: Callable[[int], object] = lambda _: None,
+        executor: Executor | None = None,
+    ) -> None:
         self._files = files
         self._metric = metric
+        self._executor = executor
         self._advance = advance
         self.known: dict[PostprocessingConfig, NDArray[np.float64]] = {}
         """Settings → a score a case."""
@@ -62,11 +71,14 @@ class Scores:
         """Return the score of every case under each of the settings: (settings, cases)."""
         new = [config for config in dict.fromkeys(configs) if config not in self.known]
         if new:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                columns = list(pool.map(lambda file: self._score_file(file, new), self._files))
+            score = partial(score_file, configs=new, metric=self._metric)
+            with at_hand(self._executor) as pool:
+                columns = list(pool.map(score, self._files))
             self.known |= dict(zip(new, np.array(columns).T, strict=True))
             self._advance(len(new))
         return np.array([self.known[config] for config in configs])
 
-    def _score_file(self, file: Path, configs: Configs) -> list[float]:
-        return list(map(scorer(read_stored_case(file), self._metric), configs))
+
+def score_file(file: Path, configs: Configs, metric: str) -> list[float]:
+    """Return the score of a stored case under each of the settings."""
+    return list(map(scorer(read_stored_case(file), metric), configs))

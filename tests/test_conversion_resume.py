@@ -17,6 +17,7 @@ from dataset_conversion import convert, staging
 from dataset_conversion.write import write_case
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.log import LOG
+from nnunet_resunet_ds.mapping import threads
 
 
 def killed_at_second(function):
@@ -35,18 +36,18 @@ def killed_at_second(function):
 def test_a_stopped_conversion_goes_on_and_ends_the_same(cohort, raw, monkeypatch, tmp_path):
     for number in (4, 5):
         make_case(cohort, f"BraTS2021_{number:05d}", seed=number)
-    whole = convert([cohort], 1, n_threads=1)
+    whole = convert([cohort], 1, executor=threads(1))
     dying, calls = killed_at_second(write_case)
     monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
     with pytest.raises(KeyboardInterrupt):
-        convert([cohort], 137, n_threads=1)
+        convert([cohort], 137, executor=threads(1))
     assert list(raw.glob("Dataset137*")) == []
     partial = raw / ".Dataset137_BraTS2021.partial"
     (partial / "imagesTr" / ".0a1b2c3d.BraTS2021_00004_0000.nii.gz").write_bytes(b"half a file")
     finished = {record.stem for record in (partial / ".finished").iterdir()}
     assert "BraTS2021_00000" in finished and "BraTS2021_00003" not in finished
     n_before = len(calls)
-    dataset = convert([cohort], 137, n_threads=1)
+    dataset = convert([cohort], 137, executor=threads(1))
     assert {*calls[n_before:]} == {f"BraTS2021_{number:05d}" for number in (0, 3, 4, 5)} - finished
     assert not partial.exists() and not (dataset / ".finished").exists()
     files = {file.relative_to(dataset): file.read_bytes() for file in dataset.rglob("*") if file.is_file()}
@@ -57,7 +58,7 @@ def test_a_case_that_changed_or_went_away_meanwhile_is_not_taken_over(cohort, ra
     dying, _ = killed_at_second(write_case)
     monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
     with pytest.raises(KeyboardInterrupt):
-        convert([cohort], 137, n_threads=1)
+        convert([cohort], 137, executor=threads(1))
     monkeypatch.setattr("dataset_conversion.conversion.write_case", write_case)
     replace_one(cohort / "BraTS2021_00000", "seg", np.full(SHAPE, 4, np.uint8))
     dataset = convert([cohort], 137)
@@ -68,7 +69,7 @@ def test_a_case_that_became_a_test_case_meanwhile_is_in_one_place(cohort, raw, m
     dying, _ = killed_at_second(write_case)
     monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
     with pytest.raises(KeyboardInterrupt):
-        convert([cohort], 137, n_threads=1)
+        convert([cohort], 137, executor=threads(1))
     monkeypatch.setattr("dataset_conversion.conversion.write_case", write_case)
     (tmp_path / "val").mkdir()
     case = (cohort / "BraTS2021_00000").rename(tmp_path / "val" / "BraTS2021_00000")
@@ -93,7 +94,7 @@ def test_a_finished_case_that_is_not_wanted_any_more_is_removed(cohort, raw, mon
     dying, _ = killed_at_second(write_case)
     monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
     with pytest.raises(KeyboardInterrupt):
-        convert([cohort], 137, n_threads=1)
+        convert([cohort], 137, executor=threads(1))
     monkeypatch.setattr("dataset_conversion.conversion.write_case", write_case)
     shutil.rmtree(cohort / "BraTS2021_00000")
     dataset = convert([cohort], 137)
@@ -103,13 +104,14 @@ def test_a_finished_case_that_is_not_wanted_any_more_is_removed(cohort, raw, mon
 KILLED = """
 import os, signal, sys
 import dataset_conversion.conversion as conversion
+from nnunet_resunet_ds.mapping import threads
 write_case = conversion.write_case
 def dying(case, *arguments):
     if case.case_id.endswith("5"):
         os.kill(os.getpid(), signal.SIGKILL)
     return write_case(case, *arguments)
 conversion.write_case = dying
-conversion.convert([sys.argv[1]], 137, n_threads=1)
+conversion.convert([sys.argv[1]], 137, executor=threads(1))
 """
 
 
@@ -135,9 +137,9 @@ def test_a_finished_case_whose_file_is_gone_is_made_again(cohort, raw, monkeypat
     dying, calls = killed_at_second(write_case)
     monkeypatch.setattr("dataset_conversion.conversion.write_case", dying)
     with pytest.raises(KeyboardInterrupt):
-        convert([cohort], 137, n_threads=1)
+        convert([cohort], 137, executor=threads(1))
     (raw / ".Dataset137_BraTS2021.partial" / "labelsTr" / "BraTS2021_00000.nii.gz").unlink()
-    dataset = convert([cohort], 137, n_threads=1)
+    dataset = convert([cohort], 137, executor=threads(1))
     assert calls[2:] == ["BraTS2021_00000", "BraTS2021_00003"]
     assert len(list((dataset / "labelsTr").iterdir())) == 2
 

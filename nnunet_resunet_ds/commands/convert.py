@@ -12,8 +12,11 @@ Examples:
 
 import argparse
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
+
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
 
@@ -36,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace a dataset that something else has made, or drop its cases that are not in INPUT",
     )
-    parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
+    add_executor_arguments(parser)
 
 
 def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,16 +57,20 @@ def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Convert, and say what came of it and what comes next; or only check."""
     if options.check:
-        _check(options)
+        with chosen_executor(options, options.inputs) as executor:
+            _check(options, executor)
     else:
-        _convert(options)
+        from nnunet_resunet_ds.nnunet_folders import nnunet_folder
+
+        with chosen_executor(options, options.inputs, [nnunet_folder("nnUNet_raw")]) as executor:
+            _convert(options, executor)
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import check
     from nnunet_resunet_ds.errors import InputError
 
-    result = check(options.inputs, options.edition, edition_file=options.edition_file, n_threads=options.n_threads)
+    result = check(options.inputs, options.edition, edition_file=options.edition_file, executor=executor)
     decision, cases = result.cohort.decision, result.cohort.cases
     labelled = sum(case.segmentation is not None for case in cases)
     print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
@@ -74,7 +81,7 @@ def _check(options: argparse.Namespace) -> None:
     print("no case is invalid")
 
 
-def _convert(options: argparse.Namespace) -> None:
+def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import convert
     from dataset_conversion.manifest import MANIFEST
     from nnunet_resunet_ds.files import read_json
@@ -89,7 +96,7 @@ def _convert(options: argparse.Namespace) -> None:
         validate=not options.no_validate,
         skip_invalid=options.skip_invalid,
         overwrite=options.overwrite,
-        n_threads=options.n_threads,
+        executor=executor,
     )
     cases = read_json(dataset / MANIFEST)["cases"]
     training = sum(entry["segmentation"] is not None for entry in cases.values())

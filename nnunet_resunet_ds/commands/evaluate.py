@@ -12,9 +12,11 @@ Examples:
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import check_output_file
 
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-missing", action="store_true", help="leave out cases with one file only")
     parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
-    parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
+    add_executor_arguments(parser)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +78,13 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(msg)
     pairs = {path: _pairs(options, path) for path in (options.prediction, *options.compare)}
     _introduce(list(pairs.values()), protocol)
-    evaluations = {path: _evaluate(options, of_path, protocol) for path, of_path in pairs.items()}
+    with chosen_executor(options, [options.reference, *pairs]) as executor:
+        evaluations = {path: _evaluate(options, of_path, protocol, executor) for path, of_path in pairs.items()}
     evaluation = evaluations[options.prediction]
     print("\n".join(["", *summary_lines(evaluation)]))
     more: dict[str, object] = {
-        "reference": str(options.reference),
-        "prediction": str(options.prediction),
+        "reference": str(options.reference.absolute()),
+        "prediction": str(options.prediction.absolute()),
         "reference_labels": pairs[options.prediction].reference.labels,
         "prediction_labels": pairs[options.prediction].prediction.labels,
     }
@@ -124,11 +127,13 @@ def _introduce(systems: "Sequence[Pairs]", protocol: "Protocol") -> None:
             print(f"warning: {line}")
 
 
-def _evaluate(options: argparse.Namespace, pairs: "Pairs", protocol: "Protocol") -> "Evaluation":
+def _evaluate(
+    options: argparse.Namespace, pairs: "Pairs", protocol: "Protocol", executor: Executor | None
+) -> "Evaluation":
     from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
     from nnunet_resunet_ds.evaluation.empty_regions import EMPTY_REGIONS
 
-    evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], options.n_threads)
+    evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], executor)
     if evaluation.problems and not options.skip_invalid:
         n = f"{len(evaluation.problems)} of {len(pairs.pairs)} cases could not be evaluated"
         raise InputError("\n".join([*evaluation.problems, f"{n}; have the others evaluated with --skip-invalid"]))

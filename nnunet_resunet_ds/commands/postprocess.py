@@ -11,6 +11,7 @@ Examples:
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 
 SUMMARY = "probabilities → label maps"
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_postprocessing_arguments(
         parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
     )
+    add_executor_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -37,7 +39,8 @@ def run(options: argparse.Namespace) -> None:
     average = averaging_of(options.input_folder)
     if config.averaging not in (None, average):
         print(f"warning: tuned on an average of {config.averaging}, and these probabilities are one of {average}")
-    changes = postprocess_folder(options.input_folder, options.output_folder, config)
+    with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
+        changes = postprocess_folder(options.input_folder, options.output_folder, config, executor)
     for line in summary_lines(changes):
         print(line)
     print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS} and {TABLE} are there, too")

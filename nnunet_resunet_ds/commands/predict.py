@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.errors import InputError
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_postprocessing_arguments(parser, "what was tuned with the model; or the paper's")
     add_edition_arguments(parser)
+    add_executor_arguments(parser, takes_threads=False)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -71,7 +73,6 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.folder_lock import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
-    from nnunet_resunet_ds.inference.pipeline import predict_cases
     from nnunet_resunet_ds.inference.run import environment_of, settings_of
     from postprocessing.changes import TABLE, write_changes
 
@@ -93,9 +94,22 @@ def run(options: argparse.Namespace) -> None:
     with only_writer(output.folder):
         output.prepare(case_set.cases)
         output.open(models, resume=options.resume)
-        predicted = predict_cases(predictor, case_set, output, resume=options.resume)
+        predicted = _predict(options, predictor, case_set, output)
         write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
+
+
+def _predict(options: argparse.Namespace, predictor: "Predictor", case_set: "CaseSet", output: "Output") -> "Predicted":
+    """Predict here, or on the workers of a scheduler."""
+    from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
+    from nnunet_resunet_ds.inference.pipeline import predict_cases
+
+    reads = [*(model.folder for model in predictor.models), *(case.folder for case in case_set.cases[:1])]
+    with chosen_executor(options, reads, [output.folder]) as executor:
+        if executor is None:
+            return predict_cases(predictor, case_set, output, resume=options.resume)
+        settings = PredictorSettings.of(predictor, options.device, options.precision)
+        return predict_cases_on(executor, settings, case_set, output, resume=options.resume)
 
 
 def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor":

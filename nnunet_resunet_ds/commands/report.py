@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.evaluate import add_label_arguments
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "images and label maps → one HTML file to look at"
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on without what cannot be shown: a case, its pictures or its scores",
     )
-    parser.add_argument("-np", dest="n_threads", type=int, metavar="N", help="cases at a time (default: all cores)")
+    add_executor_arguments(parser)
     add_edition_arguments(parser)
 
 
@@ -55,24 +56,26 @@ def run(options: argparse.Namespace) -> None:
     """Write the report and say where it is."""
     from nnunet_resunet_ds.report import write_report
 
-    written = write_report(
-        options.images,
-        options.prediction,
-        options.output,
-        reference=options.reference,
-        metrics=options.metrics,
-        before=options.before,
-        protocol=options.protocol,
-        prediction_labels=options.pred_labels,
-        reference_labels=options.ref_labels,
-        edition=options.edition,
-        edition_file=options.edition_file,
-        quality=options.quality,
-        max_viewers=options.max_viewers,
-        title=options.title,
-        skip_invalid=options.skip_invalid,
-        n_threads=options.n_threads,
-    )
+    folders = [*options.images, options.prediction, options.reference, options.before]
+    with chosen_executor(options, filter(None, folders)) as executor:
+        written = write_report(
+            options.images,
+            options.prediction,
+            options.output,
+            reference=options.reference,
+            metrics=options.metrics,
+            before=options.before,
+            protocol=options.protocol,
+            prediction_labels=options.pred_labels,
+            reference_labels=options.ref_labels,
+            edition=options.edition,
+            edition_file=options.edition_file,
+            quality=options.quality,
+            max_viewers=options.max_viewers,
+            title=options.title,
+            skip_invalid=options.skip_invalid,
+            executor=executor,
+        )
     for problem in written.problems:
         print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)

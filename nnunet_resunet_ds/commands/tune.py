@@ -13,9 +13,12 @@ Examples:
 """
 
 import argparse
+import os
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.errors import InputError
 
@@ -42,11 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take the probabilities of nnUNetv2_train … --npz, averages of logits, instead of predicting",
     )
     add_model_arguments(parser, several=False)
+    add_executor_arguments(parser, takes_threads=False)
 
 
 def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
     from nnunet_resunet_ds.folder_lock import only_writer
+    from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
     folders = chosen_model_folders(options)
     if len(folders) > 1:
@@ -54,11 +59,12 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(msg)
     (folder,) = folders
     _check_regions(folder)
-    with only_writer(folder):
-        _tune(folder, options)
+    reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
+    with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:
+        _tune(folder, options, executor)
 
 
-def _tune(folder: Path, options: argparse.Namespace) -> None:
+def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) -> None:
     from tqdm import tqdm
 
     from postprocessing.model_config import SETTINGS, keep_with_model
@@ -67,12 +73,12 @@ def _tune(folder: Path, options: argparse.Namespace) -> None:
     from postprocessing.tuning import parts_of, tune
     from postprocessing.tuning_report import write_picture, write_table
 
-    files, averaging = _stored_cases(folder, options)
+    files, averaging = _stored_cases(folder, options, executor)
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)
     n_searches = len(set(parts)) + 1
     with tqdm(desc="search", unit="setting", total=n_searches * sum(map(len, GRID.values()))) as bar:
-        scores = Scores([file for of_fold in files.values() for file in of_fold], options.metric, bar.update)
+        scores = Scores([file for of_fold in files.values() for file in of_fold], options.metric, bar.update, executor)
         tuning = tune(scores, parts, averaging)
         write_picture(scores, tuning, options.metric, folder / PICTURE)
         bar.total = bar.n  # searches go more than once over the numbers, but meet settings scored before
@@ -82,7 +88,9 @@ def _tune(folder: Path, options: argparse.Namespace) -> None:
     print(f"wrote {folder / SETTINGS}; the search is in {TABLE} and {PICTURE} there")
 
 
-def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, list[Path]], str]:
+def _stored_cases(
+    folder: Path, options: argparse.Namespace, executor: Executor | None
+) -> tuple[dict[str, list[Path]], str]:
     """Return the stored cases of each fold, and what their probabilities are an average of."""
     from nnunet_resunet_ds.inference.cross_validation import (
         predict_validation,
@@ -93,13 +101,13 @@ def _stored_cases(folder: Path, options: argparse.Namespace) -> tuple[dict[str, 
 
     ids = validation_ids(folder, list(checkpoint_files(folder, options.folds, options.checkpoint)))
     if options.npz:
-        return stored_validation_npz(folder, ids), "logits"
+        return stored_validation_npz(folder, ids, executor), "logits"
     settings: dict[str, Any] = {
         "device": options.device,
         "precision": options.precision,
         "use_mirroring": not options.no_tta,
     }
-    return predict_validation(folder, ids, options.checkpoint, settings), "probabilities"
+    return predict_validation(folder, ids, options.checkpoint, settings, executor), "probabilities"
 
 
 def _check_regions(folder: Path) -> None:

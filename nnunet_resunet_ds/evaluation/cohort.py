@@ -1,14 +1,16 @@
 """All metrics of many cases: two folders, or the pairs in them."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dataset_conversion.parallel import for_each
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
+from nnunet_resunet_ds.mapping import for_each, results_and_problems
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def evaluate(
     prediction_labels: str | None = None,
     empty_regions: EmptyRegions = BRATS,
     allow_missing: bool = False,
-    n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Compare predicted label maps with references: two files, or two folders.
 
@@ -44,7 +46,7 @@ def evaluate(
         prediction_labels: the same.
         empty_regions: what a metric is where a region is empty.
         allow_missing: go on where some cases have one file only.
-        n_threads: cases at a time; None is the number of cores.
+        executor: who evaluates; None is a thread for each core.
 
     Raises:
         InputError: nothing to compare, cases have one file only, or no case could be evaluated.
@@ -56,29 +58,38 @@ def evaluate(
         prediction_labels=prediction_labels,
         allow_missing=allow_missing,
     )
-    return evaluate_pairs(pairs, protocol_named(protocol), empty_regions, n_threads)
+    return evaluate_pairs(pairs, protocol_named(protocol), empty_regions, executor)
 
 
 def evaluate_pairs(
-    pairs: Pairs, protocol: Protocol, empty_regions: EmptyRegions = BRATS, n_threads: int | None = None
+    pairs: Pairs, protocol: Protocol, empty_regions: EmptyRegions = BRATS, executor: Executor | None = None
 ) -> Evaluation:
     """Evaluate pairs with a progress bar; one that cannot be read does not stop the others.
 
     Raises:
         InputError: no case could be evaluated.
     """
-
-    def work(pair: Pair) -> Metrics | str:
-        try:
-            loaded = load_pair(pair, pairs, protocol)
-            return evaluate_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)
-        except InputError as error:
-            return str(error)
-
-    outcomes = for_each(pairs.pairs, work, "evaluate", n_threads)
-    named = sorted(zip((pair.case for pair in pairs.pairs), outcomes, strict=True), key=lambda item: item[0])
-    problems = [outcome for _, outcome in named if isinstance(outcome, str)]
-    cases = {case: outcome for case, outcome in named if not isinstance(outcome, str)}
+    work = partial(
+        evaluate_pair,
+        labels=(pairs.reference.labels, pairs.prediction.labels),
+        protocol=protocol,
+        empty_regions=empty_regions,
+    )
+    in_order = sorted(pairs.pairs, key=lambda pair: pair.case)
+    outcomes = for_each(in_order, work, "evaluate", executor, name=lambda pair: pair.case)
+    named = zip((pair.case for pair in in_order), outcomes, strict=True)
+    cases = {case: outcome for case, outcome in named if not isinstance(outcome, InputError)}
+    _, problems = results_and_problems(outcomes)
     if not cases:
         raise InputError("\n".join(problems))
     return Evaluation(protocol, empty_regions, cases, problems)
+
+
+def evaluate_pair(pair: Pair, labels: tuple[str, str], protocol: Protocol, empty_regions: EmptyRegions) -> Metrics:
+    """Read and evaluate one pair.
+
+    Raises:
+        InputError: see `load_pair`.
+    """
+    loaded = load_pair(pair, labels, protocol)
+    return evaluate_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)

@@ -109,14 +109,19 @@ def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
     return Pairs(pairs, reference, prediction, unpaired)
 
 
-def load_pair(pair: Pair, pairs: Pairs, protocol: Protocol) -> LoadedPair:
+def load_pair(pair: Pair, labels: tuple[str, str], protocol: Protocol) -> LoadedPair:
     """Read a pair.
+
+    Args:
+        pair: the files.
+        labels: what the values of reference and prediction are, each one of `LABELS`.
+        protocol: whose values are wanted.
 
     Raises:
         InputError: a file cannot be read, they are not on one grid, or there are values that the protocol lacks.
     """
-    first, reference = read_protocol_labels(pair.reference, pairs.reference.labels, protocol)
-    second, prediction = read_protocol_labels(pair.prediction, pairs.prediction.labels, protocol)
+    first, reference = read_protocol_labels(pair.reference, labels[0], protocol)
+    second, prediction = read_protocol_labels(pair.prediction, labels[1], protocol)
     check_same_grid(second, pair.prediction, first, str(pair.reference))
     return LoadedPair(reference.transpose(), prediction.transpose(), second.GetSpacing())
 

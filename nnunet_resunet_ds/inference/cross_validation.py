@@ -3,13 +3,15 @@
 import glob
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.checks import check_path_part
@@ -17,11 +19,11 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.images import read_labels
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
-from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
+from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS, nnunet_folder
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import read_probabilities
@@ -64,6 +66,11 @@ class CaseStore:
     def is_finished(self, case_id: str) -> bool:
         """Tell whether a case is there."""
         return self.file(case_id).is_file()
+
+    @property
+    def writer(self) -> "CaseStore":
+        """Return itself."""
+        return self
 
     def write_case(self, case: PredictedCase) -> None:
         """Keep a case with its reference."""
@@ -119,7 +126,11 @@ def _is_split(split: object) -> bool:
 
 
 def predict_validation(
-    folder: Path, ids: Mapping[str, Sequence[str]], checkpoint: str, settings: Mapping[str, Any]
+    folder: Path,
+    ids: Mapping[str, Sequence[str]],
+    checkpoint: str,
+    settings: Mapping[str, Any],
+    executor: Executor | None = None,
 ) -> dict[str, list[Path]]:
     """Predict the validation cases of each fold with its own weights, those that are not kept from before.
 
@@ -127,7 +138,8 @@ def predict_validation(
         folder: of the model.
         ids: fold → its validation cases.
         checkpoint: file name of the weights.
-        settings: of `Predictor`.
+        settings: device, precision and use_mirroring of `Predictor`.
+        executor: whose processes predict; None is this one.
 
     Returns:
         Fold → files of its stored cases.
@@ -144,14 +156,16 @@ def predict_validation(
         store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
         if not all(map(store.is_finished, case_ids)):
             LOG.info("fold %s: %d validation cases", fold, len(case_ids))
-            models = [load_model(folder, [fold], checkpoint)]
-            predictor = Predictor(models, postprocessing=PostprocessingConfig.paper(), **settings)
-            _predict(predictor, images, case_ids, store)
+            model = (folder.resolve(), (fold,), checkpoint)
+            predictor = PredictorSettings((model,), postprocessing=PostprocessingConfig.paper(), **settings)
+            _predict(predictor, images, case_ids, store, executor)
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
 
 
-def stored_validation_npz(folder: Path, ids: Mapping[str, Sequence[str]]) -> dict[str, list[Path]]:
+def stored_validation_npz(
+    folder: Path, ids: Mapping[str, Sequence[str]], executor: Executor | None = None
+) -> dict[str, list[Path]]:
     """Keep what ``nnUNetv2_train … --npz`` wrote of the validation cases; see `predict_validation`.
 
     Raises:
@@ -167,14 +181,24 @@ def stored_validation_npz(folder: Path, ids: Mapping[str, Sequence[str]]) -> dic
             raise InputError(msg)
         references = {case_id: _states(None, store, case_id) for case_id in case_ids}
         store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": references})
-        for case_id, path in tqdm(sources.items(), desc=f"fold {fold}", unit="case"):
-            if not store.is_finished(case_id):
-                store.keep(case_id, read_probabilities(path))
+        to_keep = [item for item in sources.items() if not store.is_finished(item[0])]
+        keep = partial(_keep, store=store)
+        _, problems = results_and_problems(for_each(to_keep, keep, f"fold {fold}", executor, name=itemgetter(0)))
+        if problems:
+            raise InputError("\n".join(problems))
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
 
 
-def _predict(predictor: Predictor, images: Path, case_ids: Sequence[str], store: CaseStore) -> None:
+def _keep(case: tuple[str, Path], store: CaseStore) -> None:
+    case_id, probabilities = case
+    store.keep(case_id, read_probabilities(probabilities))
+
+
+def _predict(
+    settings: PredictorSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
+) -> None:
+    predictor = settings.predictor()
     everything = find_prediction_cases([images], predictor.channels, NNUNET)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
@@ -182,7 +206,10 @@ def _predict(predictor: Predictor, images: Path, case_ids: Sequence[str], store:
         msg = f"{images}: no images of validation cases {', '.join(missing)}"
         raise InputError(msg)
     wanted = CaseSet(everything.edition, everything.reason, cases, everything.channels, {})
-    predicted = predict_cases(predictor, wanted, store, resume=True)
+    if executor:
+        predicted = predict_cases_on(executor, settings, wanted, store, resume=True)
+    else:
+        predicted = predict_cases(predictor, wanted, store, resume=True)
     if predicted.failures:
         raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))
 

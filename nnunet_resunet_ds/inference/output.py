@@ -31,6 +31,32 @@ _FAST_COMPRESSION = 1
 """Of probabilities: a third of the time of the usual 6, for a tenth more bytes."""
 
 
+@dataclass(frozen=True)
+class CaseWriter:
+    """Writes the files of cases.
+
+    Args:
+        folder: that is there.
+        edition: whose label values the label maps get.
+        save_probabilities: in nnU-Net's format, too.
+    """
+
+    folder: Path
+    edition: Edition
+    save_probabilities: bool
+
+    def write_case(self, case: PredictedCase) -> None:
+        """Write one case, the label map last; nnU-Net's ensembling reads the properties."""
+        start = self.folder / case.case_id
+        if self.save_probabilities:
+            _write_probabilities(case.probabilities, Path(f"{start}.npz"))
+            grid = case.grid
+            geometry = {name: getattr(grid, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}
+            with replacing(Path(f"{start}.pkl")) as temporary:
+                temporary.write_bytes(pickle.dumps({**case.properties, "sitk_stuff": geometry}))
+        write_labels(raw_labels(case.labels, self.edition.tissues), case.grid, Path(f"{start}{FILE_ENDING}"))
+
+
 @dataclass
 class Output:
     """A folder of predictions.
@@ -51,6 +77,11 @@ class Output:
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What ``run.json`` says of each case."""
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def writer(self) -> CaseWriter:
+        """Return what writes the cases."""
+        return CaseWriter(self.folder, self.edition, self.save_probabilities)
 
     def open(self, models: Sequence[Model], *, resume: bool) -> None:
         """Make the folder, and read what an earlier run with the same settings has left.
@@ -103,17 +134,6 @@ class Output:
                 if file.resolve() == target.resolve():
                     msg = f"{file}: the label map would replace this image; give another output with -o"
                     raise InputError(msg)
-
-    def write_case(self, case: PredictedCase) -> None:
-        """Write one case, the label map last; nnU-Net's ensembling reads the properties."""
-        start = self.folder / case.case_id
-        if self.save_probabilities:
-            _write_probabilities(case.probabilities, Path(f"{start}.npz"))
-            grid = case.grid
-            geometry = {name: getattr(grid, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}
-            with replacing(Path(f"{start}.pkl")) as temporary:
-                temporary.write_bytes(pickle.dumps({**case.properties, "sitk_stuff": geometry}))
-        write_labels(raw_labels(case.labels, self.edition.tissues), case.grid, Path(f"{start}{FILE_ENDING}"))
 
     @property
     def changes(self) -> dict[str, list[Change]]:

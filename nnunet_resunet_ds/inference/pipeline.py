@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import SimpleITK as sitk
 import torch
@@ -48,6 +48,14 @@ class Predicted:
     """Of these failures, those that are no fault of the input that we know."""
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
+    def add(self, other: "Predicted") -> None:
+        """Take in what came of further cases."""
+        self.written += other.written
+        self.skipped += other.skipped
+        self.failures |= other.failures
+        self.faults |= other.faults
+        self.warnings |= other.warnings
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -58,7 +66,9 @@ class _Ready:
     warnings: list[str]
 
 
-def predict_cases(predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume: bool = False) -> Predicted:
+def predict_cases(
+    predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume: bool = False, show_progress: bool = True
+) -> Predicted:
     """Predict every case and write each as soon as it is done; a case that fails does not stop the others.
 
     Args:
@@ -66,32 +76,45 @@ def predict_cases(predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume
         case_set: the cases.
         sink: where to.
         resume: leave out the cases that are there already.
+        show_progress: draw bars.
     """
-    pipeline = _Pipeline(predictor, case_set, sink)
+    report, cases = sorted_out(case_set, sink, resume=resume)
+    _Pipeline(predictor, case_set, sink, report, show_progress=show_progress).run(cases)
+    return report
+
+
+def sorted_out(case_set: CaseSet, sink: Sink, *, resume: bool) -> tuple[Predicted, list[RawCase]]:
+    """Return what is known before any work: cases that fail and, where that counts, are there; and the others."""
+    report = Predicted()
     for case_id, lines in case_set.problems.items():
-        pipeline.note_failure(case_id, "\n".join(lines))
+        report.failures[case_id] = "\n".join(lines)
+        sink.note(case_id, {"error": report.failures[case_id]})
     cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
     if resume:
-        pipeline.report.skipped = [case.case_id for case in cases if sink.is_finished(case.case_id)]
-    pipeline.run([case for case in cases if case.case_id not in pipeline.report.skipped])
-    return pipeline.report
+        report.skipped = [case.case_id for case in cases if sink.is_finished(case.case_id)]
+    skipped = set(report.skipped)
+    return report, [case for case in cases if case.case_id not in skipped]
 
 
 class _Pipeline:
     """Three stages, each with a case of its own: reading, the network (in the main thread), writing."""
 
-    def __init__(self, predictor: Predictor, case_set: CaseSet, sink: Sink) -> None:
+    def __init__(
+        self, predictor: Predictor, case_set: CaseSet, sink: Sink, report: Predicted, *, show_progress: bool
+    ) -> None:
         self._predictor = predictor
         self._case_set = case_set
         self._sink = sink
-        self.report = Predicted()
+        self._writer = sink.writer
+        self._report = report
+        self._hide = not show_progress
 
     def run(self, cases: Sequence[RawCase]) -> None:
         unwritten: deque[tuple[str, Future[None]]] = deque()
         with (
             ThreadPoolExecutor(1) as reader,
             ThreadPoolExecutor(1) as writer,
-            tqdm(total=len(cases), desc="predict", unit="case") as bar,
+            tqdm(total=len(cases), desc="predict", unit="case", disable=self._hide) as bar,
         ):
 
             def settle() -> None:
@@ -106,7 +129,7 @@ class _Pipeline:
                     outputs, seconds = self._evaluate(case.case_id, ready)
                     writing = writer.submit(self._write, case.case_id, ready, outputs, seconds)
                     unwritten.append((case.case_id, writing))
-                if case.case_id in self.report.failures:
+                if case.case_id in self._report.failures:
                     bar.update()
                 while len(unwritten) > MAX_UNWRITTEN:
                     settle()
@@ -127,7 +150,8 @@ class _Pipeline:
         start = time.monotonic()
         total = self._predictor.n_forward_passes(ready.cases)
         interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
-        with tqdm(total=total, desc=f"  {case_id}", unit="pass", leave=False, position=1, mininterval=interval) as bar:
+        look: dict[str, Any] = {"leave": False, "position": 1, "mininterval": interval, "disable": self._hide}
+        with tqdm(total=total, desc=f"  {case_id}", unit="pass", **look) as bar:
             try:
                 outputs = self._predictor.evaluate(ready.cases, bar.update)
             except torch.OutOfMemoryError as error:
@@ -144,9 +168,9 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        self._sink.write_case(PredictedCase(case_id, labels, probabilities, ready.cases[0].properties, ready.grid))
-        self.report.written.append(case_id)
-        self.report.warnings[case_id] = ready.warnings
+        self._writer.write_case(PredictedCase(case_id, labels, probabilities, ready.cases[0].properties, ready.grid))
+        self._report.written.append(case_id)
+        self._report.warnings[case_id] = ready.warnings
         entry = {
             "network_seconds": round(seconds, 2),
             "warnings": ready.warnings,
@@ -155,9 +179,9 @@ class _Pipeline:
         }
         self._sink.note(case_id, entry)
 
-    def note_failure(self, case_id: str, message: str) -> None:
+    def _note_failure(self, case_id: str, message: str) -> None:
         """Keep what is wrong with a case for the end."""
-        self.report.failures[case_id] = message
+        self._report.failures[case_id] = message
         self._sink.note(case_id, {"error": message})
 
     @contextmanager
@@ -165,12 +189,12 @@ class _Pipeline:
         try:
             yield
         except InputError as error:
-            self.note_failure(case_id, str(error))
+            self._note_failure(case_id, str(error))
         except OSError as error:
-            self.note_failure(case_id, f"{error.filename or case_id}: {error.strerror or error}")
+            self._note_failure(case_id, f"{error.filename or case_id}: {error.strerror or error}")
         except Exception as error:  # the others are not to be lost for it
-            self.report.faults[case_id] = error
-            self.note_failure(case_id, f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}")
+            self._report.faults[case_id] = error
+            self._note_failure(case_id, f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}")
 
 
 def one_ahead(

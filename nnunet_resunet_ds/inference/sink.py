@@ -26,14 +26,22 @@ class PredictedCase:
     """Where the images lie."""
 
 
-class Sink(Protocol):
-    """Where predicted cases go. All but `is_finished` are called from a thread."""
-
-    def is_finished(self, case_id: str) -> bool:
-        """Tell whether a case is there from an earlier run."""
+class Writer(Protocol):
+    """Keeps predicted cases; small enough to be sent to another process with each case."""
 
     def write_case(self, case: PredictedCase) -> None:
         """Keep one case."""
+
+
+class Sink(Protocol):
+    """Where predicted cases go, and what is to be said of them."""
+
+    @property
+    def writer(self) -> Writer:
+        """Return what keeps the cases."""
+
+    def is_finished(self, case_id: str) -> bool:
+        """Tell whether a case is there from an earlier run."""
 
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
         """Keep what is to be said of a case."""

@@ -1,8 +1,9 @@
 """Everything that the report shows of one case."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +19,8 @@ from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.report.beside import Beside
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
+
+Item = TypeVar("Item")
 
 PREDICTION, REFERENCE, BEFORE = "prediction", "reference", "before"
 """Names of label maps; `BEFORE` is before post-processing."""
@@ -46,7 +49,7 @@ class ReportCase:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the files of all cases are."""
+    """Where the files of cases are."""
 
     protocol: Protocol
     images: CaseSet
@@ -66,21 +69,45 @@ class Sources:
         problems = self.images.problems.get(name)
         if problems:
             raise InputError("\n".join(problems))
-        for case in self.images.cases:
-            if case.case_id == name:
-                return case
+        if name in self._raw_cases:
+            return self._raw_cases[name]
         msg = f"{self.label_maps[PREDICTION].files[name]}: has no images by the name {name}; give their folder with -i"
         raise InputError(msg)
 
+    def of(self, name: str) -> "Sources":
+        """Return those of one case, as little as can be sent to another process."""
+        cases = [self._raw_cases[name]] if name in self._raw_cases else []
+        images = replace(self.images, cases=cases, problems=_only(name, self.images.problems))
+        label_maps = {which: replace(maps, files=_only(name, maps.files)) for which, maps in self.label_maps.items()}
+        beside = Beside(_only(name, self.beside.cases), _only(name, self.beside.changes))
+        return replace(self, images=images, label_maps=label_maps, beside=beside)
 
-def build_case(
-    name: str, sources: Sources, metrics: Mapping[str, Mapping[str, float]], *, with_pictures: bool
-) -> ReportCase:
+    @cached_property
+    def _raw_cases(self) -> dict[str, RawCase]:
+        return {case.case_id: case for case in reversed(self.images.cases)}  # of several, the first
+
+
+def _only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:
+    return {name: mapping[name]} if name in mapping else {}
+
+
+@dataclass(frozen=True)
+class CasePart:
+    """What `build_case` needs to know of a case."""
+
+    name: str
+    sources: Sources
+    metrics: Mapping[str, Mapping[str, float]]
+    with_pictures: bool
+
+
+def build_case(case: CasePart) -> ReportCase:
     """Read a case and say everything of it; where its images cannot be shown, the rest of it.
 
     Raises:
         InputError: the prediction cannot be read, or has labels that the protocol lacks.
     """
+    name, sources = case.name, case.sources
     grid, prediction = _labels(name, PREDICTION, sources)
     spacing = grid.GetSpacing()
     voxel_volume = float(np.prod(spacing))
@@ -88,7 +115,7 @@ def build_case(
     folders = {maps.files[name].parent: None for maps in sources.label_maps.values() if name in maps.files}
     in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else np.zeros_like(prediction)
     pictures, problem = None, ""
-    if with_pictures:
+    if case.with_pictures:
         try:
             pictures = _pictures(name, sources, grid, prediction)
         except InputError as error:
@@ -99,7 +126,7 @@ def build_case(
             region: float(np.isin(prediction, rule.labels).sum()) * voxel_volume
             for region, rule in protocol.regions.items()
         },
-        metrics=metrics,
+        metrics=case.metrics,
         flags=flags(prediction, protocol, voxel_volume, beside.mean_probabilities(name, in_nnunet, *folders)),
         warnings=beside.warnings(name),
         changes=list(beside.changes.get(name, [])),

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dataset_conversion.edition import CHANNEL_NAMES
-from dataset_conversion.parallel import for_each
 from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
@@ -20,8 +20,9 @@ from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_n
 from nnunet_resunet_ds.files import check_output_file
 from nnunet_resunet_ds.image_cases import find_prediction_cases
 from nnunet_resunet_ds.log import LOG
+from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.report.beside import look_beside
-from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, ReportCase, Sources, build_case
+from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, CasePart, ReportCase, Sources, build_case
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
 
@@ -55,7 +56,7 @@ def write_report(
     max_viewers: int = MAX_VIEWERS,
     title: str = "Brain-tumour segmentation",
     skip_invalid: bool = False,
-    n_threads: int | None = None,
+    executor: Executor | None = None,
 ) -> Written:
     """Write one HTML file about a folder of predictions.
 
@@ -75,7 +76,7 @@ def write_report(
         max_viewers: cases with pictures, the worst first.
         title: of the page.
         skip_invalid: go on without what cannot be shown: a case, its pictures or its scores.
-        n_threads: cases at a time; None is the number of cores.
+        executor: who reads cases and draws; None is a thread for each core.
 
     Raises:
         InputError: nothing to show, or cases that cannot be shown.
@@ -86,7 +87,7 @@ def write_report(
     folders = {PREDICTION: prediction, REFERENCE: reference, BEFORE: before}
     labels = {PREDICTION: prediction_labels, REFERENCE: reference_labels, BEFORE: prediction_labels}
     label_maps = {which: find_label_maps(path, labels[which]) for which, path in folders.items() if path}
-    scores = _read(metrics, protocol) if metrics else _evaluate(label_maps, protocol, n_threads)
+    scores = _read(metrics, protocol) if metrics else _evaluate(label_maps, protocol, executor)
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(scores.protocol))
     for line in scores.warnings:
@@ -96,7 +97,7 @@ def write_report(
     case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
     beside = look_beside(prediction if prediction.is_dir() else prediction.parent)
     sources = Sources(scores.protocol, case_set, label_maps, beside, quality)
-    written = _build(names, sources, scores, max_viewers, n_threads)
+    written = _build(names, sources, scores, max_viewers, executor)
     if written.problems and not (skip_invalid and written.cases):
         raise InputError("\n".join([*written.problems, "have a report without these with --skip-invalid"]))
     write_page(written.cases, scores.protocol, title, output)
@@ -104,20 +105,16 @@ def write_report(
 
 
 def _build(
-    names: Sequence[str], sources: Sources, scores: "_Scores", max_viewers: int, n_threads: int | None
+    names: Sequence[str], sources: Sources, scores: "_Scores", max_viewers: int, executor: Executor | None
 ) -> Written:
     """Read every case, the first ``max_viewers`` with pictures; one that cannot be read does not stop the others."""
-    with_pictures = set(names[:max_viewers])
-
-    def work(name: str) -> ReportCase | str:
-        try:
-            return build_case(name, sources, scores.cases.get(name, {}), with_pictures=name in with_pictures)
-        except InputError as error:
-            return str(error)
-
-    outcomes = for_each(names, work, "report", n_threads)
-    cases = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-    problems = [outcome if isinstance(outcome, str) else outcome.problem for outcome in outcomes]
+    parts = [
+        CasePart(name, sources.of(name), scores.cases.get(name, {}), with_pictures=number < max_viewers)
+        for number, name in enumerate(names)
+    ]
+    outcomes = for_each(parts, build_case, "report", executor, name=lambda part: part.name)
+    cases, _ = results_and_problems(outcomes)
+    problems = [str(outcome) if isinstance(outcome, InputError) else outcome.problem for outcome in outcomes]
     return Written(cases, list(dict.fromkeys(filter(None, [*scores.problems, *problems]))))
 
 
@@ -139,13 +136,13 @@ def _read(metrics: Path, protocol: str | None) -> _Scores:
     return _Scores(found, cases)
 
 
-def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, n_threads: int | None) -> _Scores:
+def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, executor: Executor | None) -> _Scores:
     """Evaluate the predictions that have a reference."""
     protocol = protocol_named(name or DEFAULT)
     if REFERENCE not in label_maps:
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
-    evaluation = evaluate_pairs(pairs, protocol, n_threads=n_threads)
+    evaluation = evaluate_pairs(pairs, protocol, executor=executor)
     return _Scores(protocol, evaluation.cases, evaluation.problems, [f"warning: {line}" for line in pairs.warnings])
 
 

@@ -1,0 +1,98 @@
+"""Whether the workers of a cluster can do what is asked of them, found out before anything is asked."""
+
+import os
+import platform
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.environment import versions
+from nnunet_resunet_ds.errors import InputError
+
+_PACKAGE = "nnunet_resunet_ds"
+_MAX_LINES = 5
+
+
+def check_versions(client: Client) -> None:
+    """Refuse workers with another version of what decides results, or of what sends it there.
+
+    Raises:
+        InputError: naming worker, package and both versions.
+    """
+    # Dask answers this one itself: nothing of ours need be there, nor Python's version be the same.
+    found = client.get_versions(packages=[_PACKAGE])
+    here = {**found["client"]["packages"], "python": platform.python_version(), _PACKAGE: __version__}
+    names = ("python", "dask", "distributed", _PACKAGE)
+    there = {worker: answer["packages"] for worker, answer in found["workers"].items()}
+    _refuse(_differences({name: here[name] for name in names}, there))
+    _refuse(_differences(versions(), client.run(versions)))
+
+
+def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for worker, there in sorted(workers.items()):
+        for name, version in here.items():
+            other = there.get(name)
+            if _counts(name, other) != _counts(name, version):
+                has = f"{name} {_counts(name, other)}" if other else f"no {name}"
+                yield f"worker {worker}: has {has}, and here is {_counts(name, version)}; install the same there"
+
+
+def _counts(name: str, version: str | None) -> str | None:
+    """Return the part of a version that must be the same: of Python's, what decides how code is sent."""
+    return ".".join(version.split(".")[:2]) if name == "python" and version else version
+
+
+def check_paths(client: Client, reads: Iterable[Path], writes: Iterable[Path]) -> None:
+    """Refuse workers that do not see the same files, or cannot write where they must.
+
+    Args:
+        client: of the workers.
+        reads: files and folders.
+        writes: folders; of one that is not there yet, the one above that is.
+
+    Raises:
+        InputError: naming worker and path.
+    """
+    with ExitStack() as stack:
+        there = [next(above for above in (folder, *folder.absolute().parents) if above.is_dir()) for folder in writes]
+        probes = [str(stack.enter_context(_probe(folder))) for folder in there]
+        answers = client.run(out_of_reach, [str(path) for path in reads], probes)
+    _refuse(
+        f"worker {worker}: {line}; paths must lead to the same files on every machine, as on a shared file system"
+        for worker, lines in sorted(answers.items())
+        for line in lines
+    )
+
+
+def out_of_reach(reads: Iterable[str], probes: Iterable[str]) -> list[str]:
+    """Return, in a worker, a line for each path that cannot be read, and each folder of a probe not written to."""
+    lines = [f"does not see {path}" for path in reads if not os.access(path, os.R_OK)]
+    for probe in map(Path, probes):
+        if not probe.is_file():
+            lines.append(f"does not see what is written to {probe.parent}")
+        elif not os.access(probe.parent, os.W_OK):
+            lines.append(f"cannot write to {probe.parent}")
+    return lines
+
+
+@contextmanager
+def _probe(folder: Path) -> Iterator[Path]:
+    """Yield a file that was not there before: a folder of the same name elsewhere does not have it."""
+    path = folder / f".{uuid.uuid4().hex}.seen"
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _refuse(lines: Iterable[str]) -> None:
+    found = list(lines)
+    if found:
+        more = [f"and {len(found) - _MAX_LINES} more such lines"] if len(found) > _MAX_LINES else []
+        raise InputError("\n".join([*found[:_MAX_LINES], *more]))

@@ -1,0 +1,80 @@
+"""From the address of a scheduler to an executor whose workers are known to be able to do the work."""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+from nnunet_resunet_ds.cluster.checks import check_paths, check_versions
+from nnunet_resunet_ds.cluster.executor import ClusterExecutor
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.log import LOG
+
+LOCAL = re.compile(r"local:([1-9]\d*)")
+"""Starts as many processes here instead."""
+SECONDS_TO_ANSWER = 20
+"""That a scheduler is given, and then its first worker."""
+
+
+@contextmanager
+def connected(
+    scheduler: str, *, reads: Iterable[Path] = (), writes: Iterable[Path] = (), verbose: bool = False
+) -> Iterator[ClusterExecutor]:
+    """Connect to a Dask scheduler, look whether its workers can do the work, and yield them as one executor.
+
+    Args:
+        scheduler: ``tcp://HOST:8786``, or ``local:N`` to start one with N processes here, for as long as this lasts.
+        reads: files and folders that every worker must see.
+        writes: folders in which every worker must be able to write.
+        verbose: show here what workers log of each case.
+
+    Raises:
+        InputError: no scheduler answers, it has no worker, or a worker has other versions or does not see the files.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in our words
+    with _client(scheduler) as client:
+        check_versions(client)
+        check_paths(client, reads, writes)
+        if verbose:
+            client.forward_logging(LOG.name, logging.DEBUG)
+        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        LOG.info("%s: %d worker%s", scheduler, n_workers, "s" * (n_workers > 1))
+        yield ClusterExecutor(client, scheduler)
+
+
+@contextmanager
+def _client(scheduler: str) -> Iterator[Client]:
+    """Yield the client of a scheduler that has a worker."""
+    local = LOCAL.fullmatch(scheduler)
+    if local is None:
+        with _remote_client(scheduler) as client:
+            yield client
+        return
+    n = int(local[1])
+    with (
+        LocalCluster(n, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _remote_client(scheduler: str) -> Client:
+    remedy = "start it with: dask scheduler"
+    try:
+        client = Client(scheduler, timeout=SECONDS_TO_ANSWER)
+    except (OSError, TimeoutError) as error:
+        msg = f"--scheduler {scheduler}: no Dask scheduler answers there; {remedy}"
+        raise InputError(msg) from error
+    except (ValueError, KeyError) as error:
+        msg = f"--scheduler {scheduler}: is no address such as tcp://HOST:8786, nor local:N"
+        raise InputError(msg) from error
+    try:
+        client.wait_for_workers(1, timeout=SECONDS_TO_ANSWER)
+    except TimeoutError as error:
+        client.close()
+        msg = f"--scheduler {scheduler}: has no worker; start some, on any machine: dask worker {scheduler}"
+        raise InputError(msg) from error
+    return client
