@@ -13,8 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation import evaluate_case, hausdorff
+from nnunet_resunet_ds.evaluation.dice import mean_region_dice, overlap
 from nnunet_resunet_ds.evaluation.empty_regions import NAN
-from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
+from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
+from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, PredictionFilter
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 OFFICIAL = {
@@ -115,6 +117,48 @@ def test_it_equals_the_description_step_by_step(name, data):
     assert list(found) == list(expected)
     for region, metrics in expected.items():
         assert found[region] == pytest.approx(metrics, abs=1e-9), region
+
+
+def test_lesions_that_touch_one_lesion_of_the_core_are_one():
+    """Two of ET beside one of NETC, one of them predicted: 2·8 / (16 + 8), and not the mean of 1 and 0."""
+    reference = np.zeros((20, 16, 16), np.uint8)
+    reference[8:12, 6:8, 6:8] = 1
+    prediction = reference.copy()
+    reference[6:8, 6:8, 6:8] = reference[12:14, 6:8, 6:8] = prediction[6:8, 6:8, 6:8] = 3
+    protocol = PROTOCOLS["brats2024-gli"]
+    regions, unscored = (
+        {name: replace(rule, dilations=0, min_size=0.0) for name, rule in rules.items()}
+        for rules in (protocol.regions, protocol.unscored)
+    )
+    found = evaluate_case(reference, prediction, (1, 1, 1), replace(protocol, regions=regions, unscored=unscored))
+    assert found["ET"]["lesion_dice"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("voxel_volume", "counts"), [(6.25, False), (6.26, True)])
+def test_a_lesion_of_exactly_the_smallest_size_does_not_count(voxel_volume, counts):
+    lesion = np.zeros((6, 6, 6), bool)
+    lesion[2:4, 2:4, 2:4] = True  # 8 voxels; those up to 50 mm³ do not count
+    assert ReferenceLesions(lesion, voxel_volume).dice(np.zeros_like(lesion)) == (0 if counts else 1)
+
+
+@pytest.mark.parametrize(("spacing", "n_fp"), [((1, 1, 1), 0), ((1, 1, 1.01), 1)])
+def test_predicted_lesions_are_left_out_by_volume_where_the_protocol_says_mm3(spacing, n_fp):
+    """Of MEN-RT, say: a predicted lesion of 8 voxels that is exactly as large as the smallest is no false one."""
+    protocol = next(one for one in PROTOCOLS.values() if one.prediction_filter is PredictionFilter.MM3)
+    name, rule = next(iter(protocol.regions.items()))
+    only = replace(protocol, regions={name: replace(rule, dilations=0, min_size=8.0)}, unscored={})
+    prediction = np.zeros((8, 8, 8), np.uint8)
+    prediction[2:4, 2:4, 2:4] = rule.labels[0]
+    assert evaluate_case(np.zeros_like(prediction), prediction, spacing, only)[name]["n_fp"] == n_fp
+
+
+def test_nothing_outside_has_no_specificity():
+    assert overlap(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool)).specificity() == 0
+
+
+def test_regions_are_averaged_over_cases():
+    rows = [{"WT": 1.0, "TC": 0.5, "ET": 0.0}, {"WT": 0.5, "TC": 0.5, "ET": 1.0}, {"WT": 0.0, "TC": 0.2, "ET": 1.0}]
+    assert mean_region_dice(rows) == pytest.approx({"WT": 0.5, "TC": 0.4, "ET": 2 / 3})
 
 
 def test_the_border_of_the_image_changes_nothing():

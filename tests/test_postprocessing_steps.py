@@ -49,6 +49,18 @@ def test_components_equal_brute_force(before, values, name, n_voxels, limit, con
     np.testing.assert_array_equal(apply_step(f"{name}_components", before, values, config), expected)
 
 
+@pytest.mark.parametrize(
+    ("n_voxels", "limit", "value", "leaves"),
+    [(8, 0.5, 0.4, False), (9, 0.5, 0.4, True), (9, 0.5, 0.5, False), (9, 1.0, 1.0, True), (9, 0.99, 1.0, False)],
+)
+def test_a_component_at_a_limit_stays_and_the_limit_1_is_above_all(n_voxels, limit, value, leaves):
+    before = np.zeros((4, 4, 4), np.uint8)
+    before[1:3, 1:3, 1:3] = 3
+    config = PostprocessingConfig(et_component_voxels=n_voxels, et_component_probability=limit)
+    after = apply_step("et_components", before, np.full((3, 4, 4, 4), value, np.float32), config)
+    assert set(after[before == 3]) == ({2} if leaves else {3})
+
+
 def eroded(mask, radius):
     """Where a ball of this radius, counted along faces, fits: outside the volume nothing is."""
     padded = np.pad(mask, radius)
