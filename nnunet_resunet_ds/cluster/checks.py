@@ -12,7 +12,7 @@ from distributed import Client
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.environment import versions
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.errors import InputError, first_line
 
 _PACKAGE = "nnunet_resunet_ds"
 _MAX_LINES = 5
@@ -24,13 +24,18 @@ def check_versions(client: Client) -> None:
     Raises:
         InputError: naming worker, package and both versions.
     """
-    # Dask answers this one itself: nothing of ours need be there, nor Python's version be the same.
+    # Dask itself answers this: nothing of ours need be there, nor Python's version be the same.
     found = client.get_versions(packages=[_PACKAGE])
     here = {**found["client"]["packages"], "python": platform.python_version(), _PACKAGE: __version__}
     names = ("python", "dask", "distributed", _PACKAGE)
     there = {worker: answer["packages"] for worker, answer in found["workers"].items()}
     _refuse(_differences({name: here[name] for name in names}, there))
-    _refuse(_differences(versions(), client.run(versions)))
+    try:
+        of_workers = client.run(versions)
+    except Exception as error:  # whatever importing may raise there
+        msg = f"a worker cannot load {_PACKAGE}: {first_line(error)}; run resunet-ds doctor there"
+        raise InputError(msg) from error
+    _refuse(_differences(versions(), of_workers))
 
 
 def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

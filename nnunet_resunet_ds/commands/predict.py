@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
+    from nnunet_resunet_ds.environment import versions
     from nnunet_resunet_ds.folder_lock import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
         folder,
         labels,
         settings_of(predictor, labels.key),
-        environment_of(predictor),
+        {"versions": versions()} if options.scheduler else environment_of(predictor),
         save_probabilities=options.save_probabilities,
     )
     output.folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from nnunet_resunet_ds.image_cases import CaseSet
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import Predicted, predict_cases, sorted_out
 from nnunet_resunet_ds.inference.predictor import Predictor
+from nnunet_resunet_ds.inference.run import device_of
 from nnunet_resunet_ds.inference.sink import Sink, Writer
 from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING
@@ -124,8 +125,9 @@ def predict_one(case: RawCase, settings: PredictorSettings, case_set: CaseSet, w
     """
     sink = _OneCase(writer)
     with _ONE_AT_A_TIME:
-        predicted = predict_cases(_predictor(settings), replace(case_set, cases=[case]), sink, show_progress=False)
-    return _Outcome(predicted, sink.entry)
+        predictor = _predictor(settings)
+        predicted = predict_cases(predictor, replace(case_set, cases=[case]), sink, show_progress=False)
+    return _Outcome(predicted, {**sink.entry, **device_of(predictor)})
 
 
 @lru_cache(maxsize=1)

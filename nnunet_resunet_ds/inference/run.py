@@ -34,8 +34,9 @@ def settings_of(predictor: Predictor, labels: str) -> dict[str, Any]:
 
 def environment_of(predictor: Predictor) -> dict[str, Any]:
     """Return with what and where it runs."""
-    return {
-        "versions": versions(),
-        "device": device_name(predictor.device),
-        "precision": str(predictor.dtype).removeprefix("torch."),
-    }
+    return {"versions": versions(), **device_of(predictor)}
+
+
+def device_of(predictor: Predictor) -> dict[str, str]:
+    """Return where it runs, and in which number format."""
+    return {"device": device_name(predictor.device), "precision": str(predictor.dtype).removeprefix("torch.")}
