@@ -20,6 +20,7 @@ from nnunet_resunet_ds.commands import (
     report,
     splits,
     submission,
+    train,
     tune,
 )
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
@@ -30,6 +31,7 @@ COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
     "splits": splits,
     "plan": plan,
+    "train": train,
     "predict": predict,
     "postprocess": postprocess,
     "tune": tune,

@@ -69,3 +69,12 @@ def write_table(
         writer.writerow(header)
         for epoch, (epoch_losses, epoch_dice, epoch_total) in enumerate(zip(losses, dice, total, strict=True)):
             writer.writerow([epoch, *(f"{value:.6f}" for value in (*epoch_losses, epoch_total, *epoch_dice))])
+
+
+def read_table(fold_folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a fold's table, one an epoch until now."""
+    try:
+        with (fold_folder / TABLE).open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        return []

@@ -14,15 +14,15 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.ablation import running
 from nnunet_resunet_ds.ablation.ablation import check, commands
 from nnunet_resunet_ds.ablation.planned import check_rungs, planned
-from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
 from nnunet_resunet_ds.ablation.run_folder import runs_of
 from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, rungs_named
-from nnunet_resunet_ds.ablation.running import commands_of, run_all, settings_for
+from nnunet_resunet_ds.ablation.running import commands_of, run_all
 from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.termination import EXIT_CODE
@@ -281,7 +281,7 @@ def test_what_is_finished_is_skipped_and_a_failure_does_not_stop_the_others(stan
     runs, ran, failing = stand_in
     failing.add("Ablation-ds-seed1")
     failures = run_all(runs, "cpu")
-    assert [run.plans_name for run in failures] == ["Ablation-ds-seed1"]
+    assert list(failures) == ["ResUNetDSTrainer ds, seed 1, fold 0"]
     trained = [command[command.index("-p") + 1] for command in ran if command[0] == "nnUNetv2_train"]
     assert trained == [f"Ablation-{name}-seed{seed}" for seed in (1, 2) for name in ("baseline", "ds")]
     assert "failed: " in caplog.text and f"$ {shell_line(ran[0], {})}" in caplog.messages
@@ -359,7 +359,7 @@ def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
 def started(code, folder):
     """Start a process that runs a command of the ablation, and return it and the log."""
     parent = (
-        f"from nnunet_resunet_ds.ablation.process import log_of, run_command; from pathlib import Path\n"
+        f"from nnunet_resunet_ds.jobs.process import log_of, run_command; from pathlib import Path\n"
         f"with log_of(Path({str(folder)!r})) as log:\n"
         f"    run_command([{sys.executable!r}, '-c', {code!r}], {{}}, log, lambda: None)\n"
     )

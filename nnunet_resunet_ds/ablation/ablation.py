@@ -7,10 +7,9 @@ import numpy as np
 import torch
 
 from nnunet_resunet_ds.ablation.planned import check_plans, check_rungs
-from nnunet_resunet_ds.ablation.process import shell_line
 from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
 from nnunet_resunet_ds.ablation.rungs import Rung
-from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all, settings_for
+from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all
 from nnunet_resunet_ds.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.ablation.summary import Written, write_summary
 from nnunet_resunet_ds.dataset_json import check_regions
@@ -19,6 +18,8 @@ from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.image_cases import NNUNET
+from nnunet_resunet_ds.jobs.process import settings_for, shell_line
+from nnunet_resunet_ds.jobs.training import check_split
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.training_data import check_fold
 
@@ -30,6 +31,7 @@ def ablation(
     folds: Sequence[int],
     device: str | None = None,
     *,
+    run: Callable[[Sequence[Run], str], Mapping[str, str]] = run_all,
     done: Callable[[Written], object] = lambda _: None,
 ) -> None:
     """Run what is missing, then write the table of all that is there.
@@ -40,6 +42,7 @@ def ablation(
         seeds: of each rung.
         folds: of each rung and seed.
         device: as nnU-Net's ``-device``; None is a GPU where there is one.
+        run: takes all runs and the device, and returns what went wrong, by name; the default goes through them here.
         done: takes the tables, before runs that failed are spoken of.
 
     Raises:
@@ -49,11 +52,26 @@ def ablation(
     check(settings, rungs, runs)
     device = _device(device)
     keep_settings(settings)
-    failures = run_all(runs, device)
+    failures = run(runs, device)
     keep_settings(settings)  # with the split that the first training may have made
     done(write_summary(settings))
     if failures:
-        raise InputError("\n".join(f"{run.name}: {why}" for run, why in failures.items()))
+        raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
+
+
+def begun(
+    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int], device: str | None = None
+) -> tuple[list[Run], str]:
+    """Check everything and keep the settings, for runs on other machines; return the runs and the device.
+
+    Raises:
+        InputError: what cannot be run, or there is no split, which runs that begin at once would each make.
+    """
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    check_split(settings.preprocessed)
+    keep_settings(settings)
+    return runs, _device(device)
 
 
 def commands(

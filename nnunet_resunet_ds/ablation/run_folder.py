@@ -1,6 +1,5 @@
 """One training of an ablation, with one seed on one fold: its files, its commands, and how far it has come."""
 
-import csv
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.heads import TABLE
+from nnunet_resunet_ds.heads import read_table
 from nnunet_resunet_ds.training_record import read_record
 
 PRESETS = {False: "none", True: "paper"}
@@ -95,19 +94,18 @@ class Run:
         return all(self.metrics(preset).is_file() for preset in PRESETS.values())
 
     @property
+    def epochs(self) -> int:
+        """Most epochs of the training."""
+        return self.settings.epochs
+
+    @property
     def epochs_done(self) -> int:
         """Epochs that are trained; those that an early stop saves count as trained."""
-        if self.is_finished or self.is_trained:
-            return self.settings.epochs
-        return len(self.head_losses())
+        return self.epochs if self.is_finished or self.is_trained else len(self.head_losses())
 
     def head_losses(self) -> list[dict[str, str]]:
         """Return what the trainer's table of heads says of each epoch until now."""
-        try:
-            with (self.fold_folder / TABLE).open(newline="", encoding="utf-8") as stream:
-                return list(csv.DictReader(stream))
-        except FileNotFoundError:
-            return []
+        return read_table(self.fold_folder)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -1,26 +1,13 @@
 """Running what is missing of an ablation: plans, training, prediction, post-processing, evaluation."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-
-from tqdm import tqdm
+from collections.abc import Callable, Iterator, Sequence
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.ablation.process import CommandError, log_of, run_command, shell_line
 from nnunet_resunet_ds.ablation.run_folder import Run
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
+from nnunet_resunet_ds.jobs.progress import epoch_bar
 from nnunet_resunet_ds.log import LOG
-
-_CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
-"""On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
-_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
-
-
-def settings_for(device: str) -> Mapping[str, str]:
-    """Return the variables that commands need on top of the user's."""
-    settings = _CPU_SETTINGS if device == "cpu" else {}
-    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 def commands_of(run: Run, device: str) -> Iterator[list[str]]:
@@ -35,7 +22,7 @@ def commands_of(run: Run, device: str) -> Iterator[list[str]]:
     yield from run.score_commands()
 
 
-def run_all(runs: Sequence[Run], device: str) -> dict[Run, str]:
+def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
     """Run what is missing; a run that fails does not stop the others.
 
     Args:
@@ -43,26 +30,18 @@ def run_all(runs: Sequence[Run], device: str) -> dict[Run, str]:
         device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
 
     Returns:
-        What went wrong, of the runs that failed.
+        What went wrong, by the name of the run.
     """
     failures = {}
-    total = sum(run.settings.epochs for run in runs)
-    interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
-    done = {run: run.epochs_done for run in runs}
-    with tqdm(total=total, initial=sum(done.values()), unit="epoch", mininterval=interval) as bar:
+    with epoch_bar(runs) as bar:
         for number, run in enumerate(runs, start=1):
-            bar.set_description(f"{number}/{len(runs)} {run.name}")
-
-            def look(run: Run = run) -> None:
-                bar.update(run.epochs_done - done[run])
-                done[run] = run.epochs_done
-
+            bar.say(f"{number}/{len(runs)} {run.name}")
             try:
-                _run(run, device, look)
+                _run(run, device, bar.look)
             except (CommandError, InputError) as error:
-                failures[run] = str(error)
+                failures[run.name] = str(error)
                 LOG.error("failed: %s: %s", run.name, error)
-            look()
+            bar.look()
     return failures
 
 

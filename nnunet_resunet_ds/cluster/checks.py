@@ -38,6 +38,22 @@ def check_versions(client: Client) -> None:
     _refuse(_differences(versions(), of_workers))
 
 
+def check_resources(client: Client, scheduler: str, resources: Mapping[str, float]) -> None:
+    """Refuse a cluster on which a task with these needs would wait for ever.
+
+    Raises:
+        InputError: no worker offers them.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not any(all(worker["resources"].get(name, 0) >= n for name, n in resources.items()) for worker in workers):
+        needs = " ".join(f"{name}={n:g}" for name, n in resources.items())
+        msg = (
+            f"--scheduler {scheduler}: no worker offers {needs}; start one for each GPU: CUDA_VISIBLE_DEVICES=0 "
+            f"dask worker {scheduler} --nthreads 1 --resources {needs}"
+        )
+        raise InputError(msg)
+
+
 def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for worker, there in sorted(workers.items()):
         for name, version in here.items():

@@ -2,13 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from distributed import Client, LocalCluster
 
-from nnunet_resunet_ds.cluster.checks import check_paths, check_versions
+from nnunet_resunet_ds.cluster.checks import check_paths, check_resources, check_versions
 from nnunet_resunet_ds.cluster.executor import ClusterExecutor
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.log import LOG
@@ -22,7 +22,12 @@ SECONDS_TO_ANSWER = 20
 
 @contextmanager
 def connected(
-    scheduler: str, *, reads: Iterable[Path] = (), writes: Iterable[Path] = (), verbose: bool = False
+    scheduler: str,
+    *,
+    reads: Iterable[Path] = (),
+    writes: Iterable[Path] = (),
+    resources: Mapping[str, float] | None = None,
+    verbose: bool = False,
 ) -> Iterator[ClusterExecutor]:
     """Connect to a Dask scheduler, look whether its workers can do the work, and yield them as one executor.
 
@@ -30,20 +35,23 @@ def connected(
         scheduler: ``tcp://HOST:8786``, or ``local:N`` to start one with N processes here, for as long as this lasts.
         reads: files and folders that every worker must see.
         writes: folders in which every worker must be able to write.
+        resources: that a worker must offer for each task, by name.
         verbose: show here what workers log of each case.
 
     Raises:
-        InputError: no scheduler answers, it has no worker, or a worker has other versions or does not see the files.
+        InputError: no scheduler answers, it has no worker, none that offers the resources, or one with other versions
+            or that does not see the files.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said in our words
     with _client(scheduler) as client:
+        check_resources(client, scheduler, resources or {})
         check_versions(client)
         check_paths(client, reads, writes)
         if verbose:
             client.forward_logging(LOG.name, logging.DEBUG)
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         LOG.info("%s: %d worker%s", scheduler, n_workers, "s" * (n_workers > 1))
-        yield ClusterExecutor(client, scheduler)
+        yield ClusterExecutor(client, scheduler, resources)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A Dask client as an executor that says in our words what becomes of workers and scheduler."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
@@ -26,8 +26,8 @@ class ClusterExecutor(ClientExecutor):
 
     map = Executor.map  # Dask's own would raise its own errors
 
-    def __init__(self, client: Client, address: str, resources: dict[str, float] | None = None) -> None:
-        super().__init__(client, pure=False, resources=resources)
+    def __init__(self, client: Client, address: str, resources: Mapping[str, float] | None = None) -> None:
+        super().__init__(client, pure=False, resources=dict(resources or {}))
         self.client = client
         self.address = address
 

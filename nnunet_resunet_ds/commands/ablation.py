@@ -12,15 +12,21 @@ Examples:
   resunet-ds ablation -d 137 --dry-run
   resunet-ds ablation -d 137 -f 0 1 2 3 4
   resunet-ds ablation -d 137 --only baseline +deep-supervision UNETR --seeds 1 2 3
+  resunet-ds ablation -d 137 -f 0 1 2 3 4 --slurm ablation.sbatch
 """
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnunet_resunet_ds.ablation.run_folder import Run
     from nnunet_resunet_ds.ablation.summary import Written
 
 SUMMARY = "what each factor of the method is worth: train, predict, evaluate, one table"
@@ -52,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--width", type=float, default=1.0, metavar="W", help="what all channels are multiplied with (default: 1)"
     )
     add_recipe_arguments(parser, leave_out=("gamma", "seed"))
+    add_job_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,13 +80,26 @@ def run(options: argparse.Namespace) -> None:
         use_mirroring=not options.no_tta,
         protocol=options.protocol or DEFAULT,
     )
-    from nnunet_resunet_ds.ablation.ablation import ablation, commands
+    from nnunet_resunet_ds.ablation.ablation import ablation, begun, commands
+    from nnunet_resunet_ds.ablation.jobs import jobs_of
+    from nnunet_resunet_ds.ablation.running import run_all
+    from nnunet_resunet_ds.jobs.training import check_split
 
+    wanted = (settings, rungs, options.seeds, options.folds, options.device)
     if options.dry_run:
-        for command in commands(settings, rungs, options.seeds, options.folds, options.device):
+        for command in commands(*wanted):
             print(f"$ {command}")
+    elif options.slurm:
+        runs, device = begun(*wanted)
+        write_slurm(options, settings.name, jobs_of(runs, rungs, device), device)
+        print("when they have ended, the same command without --slurm writes the table")
     else:
-        ablation(settings, rungs, options.seeds, options.folds, options.device, done=_show)
+
+        def on_workers(runs: "Sequence[Run]", device: str) -> Mapping[str, str]:
+            check_split(settings.preprocessed)
+            return run_on_workers(options, jobs_of(runs, rungs, device), device)
+
+        ablation(*wanted, run=on_workers if options.scheduler else run_all, done=_show)
 
 
 def _show(written: "Written") -> None:

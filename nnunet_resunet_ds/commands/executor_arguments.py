@@ -1,9 +1,9 @@
 """Who works on the cases of a command: threads here, or the workers of a Dask scheduler."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,7 @@ def chosen_executor(
         InputError: a number of threads that is none, no such scheduler, or workers that cannot do the work.
     """
     if options.scheduler:
-        try:
-            from nnunet_resunet_ds.cluster import connected
-        except ModuleNotFoundError as error:
-            msg = "--scheduler needs Dask, which is not installed: pip install 'nnunet-resunet-ds[cluster]'"
-            raise InputError(msg) from error
-        with connected(options.scheduler, reads=reads, writes=writes, verbose=options.verbose) as executor:
+        with connected_or_refused(options, reads, writes) as executor:
             yield executor
     elif getattr(options, "n_threads", None) is not None:
         from nnunet_resunet_ds.mapping import threads
@@ -68,3 +63,22 @@ def chosen_executor(
             yield executor
     else:
         yield None
+
+
+def connected_or_refused(
+    options: argparse.Namespace,
+    reads: Iterable[Path],
+    writes: Iterable[Path],
+    resources: Mapping[str, float] | None = None,
+) -> AbstractContextManager[Executor]:
+    """Return `nnunet_resunet_ds.cluster.connected` for the scheduler that was given.
+
+    Raises:
+        InputError: Dask is not installed.
+    """
+    try:
+        from nnunet_resunet_ds.cluster import connected
+    except ModuleNotFoundError as error:
+        msg = "--scheduler needs Dask, which is not installed: pip install 'nnunet-resunet-ds[cluster]'"
+        raise InputError(msg) from error
+    return connected(options.scheduler, reads=reads, writes=writes, resources=resources, verbose=options.verbose)

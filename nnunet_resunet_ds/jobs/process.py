@@ -1,9 +1,10 @@
-"""Running the commands of an ablation one after the other, with what they print in a file."""
+"""Running a long command, with what it prints in a file, and telling it to save before it is stopped."""
 
 import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,12 +14,23 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
 
 _SECONDS_BETWEEN_LOOKS = 2.0
-_SECONDS_TO_SAVE = 120.0
+_SECONDS_BETWEEN_TRIES = 0.5
+SECONDS_TO_SAVE = 120.0
 """For a training that is told to stop."""
+
+
+_CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
+"""On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
 
 
 class CommandError(Exception):
     """A command failed: the message says where it wrote why."""
+
+
+def settings_for(device: str) -> dict[str, str]:
+    """Return the variables that commands need on top of the user's."""
+    settings = _CPU_SETTINGS if device == "cpu" else {}
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 def command_environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -28,15 +40,22 @@ def command_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def log_of(folder: Path) -> Iterator[IO[bytes]]:
+def log_of(folder: Path, patience: float = 0.0) -> Iterator[IO[bytes]]:
     """Open the log of a folder to append to it, for this process and its children alone.
+
+    Args:
+        folder: made where it is not there.
+        patience: seconds to wait for another process that has it.
 
     Raises:
         InputError: another process has it, perhaps a training that outlived the command that began it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "log.txt"
+    end = time.monotonic() + patience
     with path.open("ab") as stream:
+        while not _is_ours(stream) and time.monotonic() < end:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         if not _is_ours(stream):
             msg = f"{path}: another process is at work on this; run again when it has ended"
             raise InputError(msg)
@@ -106,7 +125,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """Have a command end that has not ended by itself: first asked, for a training saves then."""
     if process.poll() is None:
         process.terminate()
-        _wait(process, _SECONDS_TO_SAVE)
+        _wait(process, SECONDS_TO_SAVE)
         process.kill()
         process.wait()
 

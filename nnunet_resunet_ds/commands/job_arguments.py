@@ -1,0 +1,59 @@
+"""Where long commands run: one after the other here, on the workers of a scheduler, or as a SLURM array."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.jobs.job import Job
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="train on the workers of a Dask scheduler, tcp://HOST:8786, that offer --resources GPU=1; see "
+        "docs/cluster.md",
+    )
+    where.add_argument(
+        "--slurm", type=Path, metavar="FILE", help="write a SLURM array script and stop; submit it with: sbatch FILE"
+    )
+
+
+def job_variables(device: str) -> dict[str, str]:
+    """Return what jobs need in their environment wherever they run."""
+    from nnunet_resunet_ds.jobs.process import settings_for
+    from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
+
+    folders = {variable: str(nnunet_folder(variable).absolute()) for variable in NNUNET_FOLDERS}
+    return {**folders, **settings_for(device)}
+
+
+def run_on_workers(options: argparse.Namespace, jobs: "Sequence[Job]", device: str) -> Mapping[str, str]:
+    """Run jobs on the workers of the scheduler; return what went wrong, by the name of the job."""
+    from nnunet_resunet_ds.commands.executor_arguments import connected_or_refused
+    from nnunet_resunet_ds.jobs.on_workers import run_jobs
+    from nnunet_resunet_ds.jobs.progress import epoch_bar
+
+    variables = job_variables(device)
+    results = Path(variables["nnUNet_results"])
+    reads = [Path(variables["nnUNet_preprocessed"])]
+    with (
+        connected_or_refused(options, reads, [results], resources={"GPU": 1}) as executor,
+        epoch_bar(jobs) as bar,
+    ):
+        return run_jobs(jobs, executor, variables, bar.look)
+
+
+def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str) -> None:
+    """Write the array script and say how it is submitted."""
+    from nnunet_resunet_ds.files import replacing
+    from nnunet_resunet_ds.jobs.slurm import array_script
+
+    script = array_script(name, jobs, job_variables(device), options.slurm, gpu=device == "cuda")
+    with replacing(options.slurm) as temporary:
+        temporary.write_text(script, encoding="utf-8")
+    print(f"wrote {options.slurm}: {len(jobs)} jobs; submit them with: sbatch {options.slurm}")

@@ -1,0 +1,95 @@
+"""Train all folds of one trainer with the stock nnUNetv2_train: here, on a Dask cluster, or as a SLURM array.
+
+Folds that are trained and validated are left out, and stopped ones go on, so that the same command can be given again.
+For one fold on this machine, nnUNetv2_train itself is as good.
+
+Examples:
+  resunet-ds train -d 137
+  resunet-ds train -d 137 -f 0 1 2 3 4 --scheduler tcp://HOST:8786
+  resunet-ds train -d 137 --slurm train.sbatch && sbatch --partition=gpu --time=2-00:00:00 train.sbatch
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
+from nnunet_resunet_ds.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnunet_resunet_ds.jobs.job import Job
+
+SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="(default: all of the split)")
+    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
+    parser.add_argument(
+        "-tr", dest="trainer", default="ResUNetDSTrainer", metavar="NAME", help="(default: %(default)s)"
+    )
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="PLANS", help="(default: %(default)s)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cuda", help="(default: %(default)s)")
+    parser.add_argument(
+        "-num_gpus", dest="n_gpus", type=int, default=1, metavar="N", help="of one machine, for each fold (default: 1)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands that are to be run, and stop")
+    add_job_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what is not finished, or write the script that does."""
+    from nnunet_resunet_ds.jobs.process import settings_for, shell_line
+    from nnunet_resunet_ds.jobs.training import Trainings, check_split, unfinished_folds
+
+    trainings = Trainings(
+        dataset_id=options.dataset_id,
+        configuration=options.configuration,
+        trainer=options.trainer,
+        plans=options.plans,
+        device=options.device,
+        n_gpus=options.n_gpus,
+    )
+    folds = trainings.all_folds() if options.folds is None else options.folds
+    jobs = unfinished_folds(trainings, folds)
+    if not jobs:
+        print(f"{trainings.model_folder}: every fold asked for is trained and validated")
+    elif options.dry_run:
+        for job in jobs:
+            print(f"$ {shell_line(job.command, settings_for(options.device))}")
+    elif options.slurm:
+        check_split(trainings.preprocessed)
+        write_slurm(options, f"resunet-ds-{options.dataset_id}", jobs, options.device)
+    else:
+        if options.scheduler:
+            check_split(trainings.preprocessed)
+            failures = run_on_workers(options, jobs, options.device)
+        else:
+            failures = _run_here(jobs, options.device)
+        if failures:
+            raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
+        print(f"trained: {trainings.model_folder}")
+
+
+def _run_here(jobs: "Sequence[Job]", device: str) -> dict[str, str]:
+    """Run jobs one after the other."""
+    from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
+    from nnunet_resunet_ds.jobs.progress import epoch_bar
+    from nnunet_resunet_ds.log import LOG
+
+    failures = {}
+    variables = settings_for(device)
+    with epoch_bar(jobs) as bar:
+        for job in jobs:
+            bar.say(job.name)
+            LOG.info("$ %s", shell_line(job.command, variables))
+            try:
+                with log_of(job.folder) as log:
+                    run_command(job.command, variables, log, bar.look)
+            except (CommandError, InputError) as error:
+                failures[job.name] = str(error)
+                LOG.error("failed: %s: %s", job.name, error)
+    return failures

@@ -1,0 +1,100 @@
+"""The folds of one trainer as jobs: each the stock ``nnUNetv2_train``, which goes on where there is something to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunet_resunet_ds.checkpoints import FINAL
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.heads import read_table
+from nnunet_resunet_ds.jobs.job import Job
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.recipe import SECTION, Recipe
+from nnunet_resunet_ds.training_data import N_STOCK_FOLDS, check_fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """What all folds share, by the letters of ``nnUNetv2_train``."""
+
+    dataset_id: int
+    configuration: str = "3d_fullres"
+    trainer: str = "ResUNetDSTrainer"
+    plans: str = "nnUNetPlans"
+    device: str = "cuda"
+    n_gpus: int = 1
+    """Of one machine, for each fold: nnU-Net's own way to use several."""
+
+    @property
+    def preprocessed(self) -> Path:
+        """The dataset's folder below ``$nnUNet_preprocessed``."""
+        return dataset_folder("nnUNet_preprocessed", self.dataset_id)
+
+    @property
+    def model_folder(self) -> Path:
+        """nnU-Net's folder of the model."""
+        name = f"{self.trainer}__{self.plans}__{self.configuration}"
+        return nnunet_folder("nnUNet_results") / self.preprocessed.name / name
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs of a fold.
+
+        Raises:
+            InputError: there are no such plans.
+        """
+        return Recipe.from_section(read_json(self.preprocessed / f"{self.plans}.json").get(SECTION, {})).epochs
+
+    def all_folds(self) -> list[int]:
+        """Return the folds of the split, or nnU-Net's own five."""
+        file = self.preprocessed / SPLITS
+        return list(range(len(read_json(file)) if file.is_file() else N_STOCK_FOLDS))
+
+
+def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
+    """Return a job for each fold that is not trained and validated.
+
+    Raises:
+        InputError: no such dataset, plans or fold.
+    """
+    n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
+    for fold in folds:
+        check_fold(fold, trainings.preprocessed, n_training)
+    return [_job(trainings, fold) for fold in folds if not _is_finished(_fold_folder(trainings, fold))]
+
+
+def check_split(preprocessed: Path) -> None:
+    """Refuse folds that would begin at once, and each make nnU-Net's split in one file.
+
+    Raises:
+        InputError: there is no split.
+    """
+    if not (preprocessed / SPLITS).is_file():
+        msg = f"{preprocessed / SPLITS}: is not there, and the folds share it: make it with resunet-ds splits -d ID"
+        raise InputError(msg)
+
+
+def _job(trainings: Trainings, fold: int) -> Job:
+    folder, epochs = _fold_folder(trainings, fold), trainings.epochs
+    command = [
+        "nnUNetv2_train", str(trainings.dataset_id), trainings.configuration, str(fold), "-tr", trainings.trainer,
+        "-p", trainings.plans, "-device", trainings.device,
+        *(["-num_gpus", str(trainings.n_gpus)] if trainings.n_gpus > 1 else []),
+        "--c",  # without anything to go on with, it begins
+    ]  # fmt: skip
+    return Job(
+        f"fold {fold}",
+        tuple(command),
+        folder,
+        epochs,
+        lambda: epochs if (folder / FINAL).is_file() else len(read_table(folder)),
+    )
+
+
+def _fold_folder(trainings: Trainings, fold: int) -> Path:
+    return trainings.model_folder / f"fold_{fold}"
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / FINAL).is_file() and (folder / "validation" / "summary.json").is_file()
