@@ -13,8 +13,8 @@ from models import predict, stock_plans, write_model
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
-from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case, nnunet_layout
+from nnunet_resunet_ds.inference import Predictor, output
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -155,6 +155,21 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
     (out / f"{CASES[0]}.npz").unlink()
     assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
     assert evaluated == [CASES[1], CASES[0]]
+
+
+def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "CHEAP_SECONDS", -1.0)
+    monkeypatch.setattr(output, "MAX_SHARE", 1e-9)  # until the end of time
+    made = output.Output(tmp_path, nnunet_layout([]), {})
+
+    def written():
+        return list(json.loads((tmp_path / "run.json").read_text())["cases"])
+
+    made.note("a", {"warnings": []})
+    made.note("b", {"warnings": []})
+    assert written() == ["a"]
+    made.close()
+    assert written() == ["a", "b"]
 
 
 def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, capsys):

@@ -95,7 +95,10 @@ def run(options: argparse.Namespace) -> None:
     with only_writer(output.folder):
         output.prepare(case_set.cases)
         output.open(models, resume=options.resume)
-        predicted = _predict(options, predictor, case_set, output)
+        try:
+            predicted = _predict(options, predictor, case_set, output)
+        finally:
+            output.close()
         write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
 

@@ -3,6 +3,7 @@
 import glob
 import json
 import pickle
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ from postprocessing.folder import PROBABILITIES_KEY, RUN
 
 _WITH_PROBABILITIES = "with_probabilities"
 _REMEDY = "give another folder, or leave out --continue to replace them"
+CHEAP_SECONDS = 0.05
+"""``run.json`` of so many cases that writing it takes longer is not written for each of them,"""
+MAX_SHARE = 0.05
+"""but so often that it takes this share of the time."""
 _FAST_COMPRESSION = 1
 """Of probabilities: a third of the time of the usual 6, for a tenth more bytes."""
 
@@ -77,6 +82,8 @@ class Output:
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What ``run.json`` says of each case."""
     _lock: Lock = field(default_factory=Lock)
+    _next_write: float = 0.0
+    _is_written: bool = True
 
     @property
     def writer(self) -> CaseWriter:
@@ -148,10 +155,22 @@ class Output:
         """Write into ``run.json`` what is to be said of a case; threads may call this at once."""
         with self._lock:
             self.cases[case_id] = {**entry, _WITH_PROBABILITIES: self.save_probabilities}
-            self._write_run()
+            self._is_written = False
+            if time.monotonic() >= self._next_write:
+                self._write_run()
+
+    def close(self) -> None:
+        """Write what `note` has put off."""
+        with self._lock:
+            if not self._is_written:
+                self._write_run()
 
     def _write_run(self) -> None:
+        begin = time.monotonic()
         write_json({**self.settings, **self.environment, "cases": dict(sorted(self.cases.items()))}, self.folder / RUN)
+        self._is_written = True
+        end = time.monotonic()
+        self._next_write = end + (end - begin) / MAX_SHARE if end - begin > CHEAP_SECONDS else 0.0
 
 
 def check_labels(edition: Edition, models: Sequence[Model]) -> None:
