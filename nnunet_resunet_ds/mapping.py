@@ -50,7 +50,8 @@ def for_each(
     """Run ``work`` on every item, with a progress bar; return results in the order of the items.
 
     A case that cannot be done does not stop the others: its InputError takes the place of its result, also where its
-    worker died. Any other error is raised, and what has not begun is left. However this ends, all threads are at rest.
+    worker died. Any other error is raised, and what has not begun is left. However this ends, threads are at rest;
+    processes elsewhere finish the cases that they have.
 
     Args:
         items: cases, say.

@@ -1,6 +1,6 @@
 """Scores of cases under settings of the post-processing, each computed once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.errors import InputError, WorkerDiedError
 from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
 from nnunet_resunet_ds.mapping import at_hand
@@ -73,10 +74,19 @@ class Scores:
         if new:
             score = partial(score_file, configs=new, metric=self._metric)
             with at_hand(self._executor) as pool:
-                columns = list(pool.map(score, self._files))
+                scored = pool.map(score, self._files)
+                columns = [_next_of(scored, file) for file in self._files]
             self.known |= dict(zip(new, np.array(columns).T, strict=True))
             self._advance(len(new))
         return np.array([self.known[config] for config in configs])
+
+
+def _next_of(scored: Iterator[list[float]], file: Path) -> list[float]:
+    try:
+        return next(scored)
+    except WorkerDiedError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
 
 
 def score_file(file: Path, configs: Configs, metric: str) -> list[float]:

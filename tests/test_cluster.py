@@ -17,6 +17,7 @@ import pytest
 import torch
 from brats_files import make_case
 from clusters import Cluster, until
+from models import small_plans, write_model
 from reports import make_cohort
 
 from dataset_conversion import conversion
@@ -123,6 +124,23 @@ def test_predict_postprocess_and_evaluate(cluster, cohort, model, tmp_path, caps
     evaluate = ["evaluate", "-ref", cohort, "-pred", labels, "-o", metrics, "--pred-labels", "nnunet"]
     here, there, _ = ran_both_ways(evaluate, metrics, cluster, capsys)
     assert here == there
+
+
+def test_a_worker_that_has_read_a_model_reads_it_again_when_it_is_trained_further(
+    cluster, cohort, model, dataset, tmp_path, capsys
+):
+    labels = []
+    for number, (folds, more) in enumerate([((0,), True), ((1,), True), ((1,), False)]):
+        out = tmp_path / f"out{number}"
+        write_model(model, small_plans(dataset[0]), dataset[1], folds)
+        if folds != (0,):
+            shutil.copy(model / "fold_1" / "checkpoint_final.pth", model / "fold_0" / "checkpoint_final.pth")
+        words = ["predict", "-i", cohort, "-o", out, "-m", model, "-f", "0", "--no-tta", "--save-probabilities", *PLAIN]
+        with one_thread():
+            assert main([*map(str, words), *(["--scheduler", cluster.address] if more else [])]) == 0
+        labels.append({path.name: path.read_bytes() for path in out.glob("*.npz")})
+    assert labels[1] == labels[2] != labels[0] and len(labels[0]) == 2
+    assert f"on the workers of {cluster.address}: 1 flips" in capsys.readouterr().out
 
 
 def test_report(cluster, tmp_path, capsys):

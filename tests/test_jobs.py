@@ -58,7 +58,7 @@ def slurm(tmp_path):
 
 def submitted(slurm, folder, jobs, variables=None, **how):
     script = folder / "jobs of mine.sbatch"
-    script.write_text(array_script("test", jobs, variables or {}, script, gpu=True))
+    script.write_text(array_script("test", jobs, variables or {}, script, n_gpus=2))
     return script, slurm.sbatch(script, dict(os.environ), **how)
 
 
@@ -77,24 +77,35 @@ def test_every_task_of_the_array_runs_its_own_words(slurm, tmp_path):
     text = script.read_text()
     directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     assert text.splitlines()[: len(directives) + 1] == ["#!/bin/bash", *directives]  # SLURM reads no further
-    assert "#SBATCH --gpus-per-task=1" in directives and "#SBATCH --signal=TERM@300" in directives
-    assert "--gpus" not in array_script("test", jobs, {}, script, gpu=False)
+    assert {"#SBATCH --gpus-per-node=2", "#SBATCH --cpus-per-task=24", "#SBATCH --signal=B:TERM@300"} <= {*directives}
+    assert "--gpus" not in array_script("test", jobs, {}, script, n_gpus=0)
 
 
-def test_a_preempted_task_saves_is_queued_again_and_goes_on(slurm, tmp_path):
-    folder, preempted = tmp_path / "fold_0", []
+def once(folder, stopped):
+    """Say once that a task is to be stopped: after two epochs."""
 
-    def preempt(task):
-        if not preempted and len(list(folder.glob("epoch*"))) >= 2:
-            preempted.append(task)
+    def stop(task):
+        if not stopped and len(list(folder.glob("epoch*"))) >= 2:
+            stopped.append(task)
             return True
         return False
 
-    script, codes = submitted(slurm, tmp_path, [job(folder, 8)], preempt=preempt)
+    return stop
+
+
+def test_a_task_whose_time_is_up_saves_is_queued_again_and_goes_on(slurm, tmp_path):
+    folder = tmp_path / "fold_0"
+    script, codes = submitted(slurm, tmp_path, [job(folder, 8)], stop=once(folder, []))
     assert codes == {0: [EXIT_CODE, 0]}
     said = script.with_name("slurm-77_0.out").read_text().splitlines()
     assert said.count("saved") == 1 and said[-1] == "trained"
     assert [line for line in said if line.startswith("epoch")] == [f"epoch {number}" for number in range(8)]
+
+
+def test_a_task_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
+    folder = tmp_path / "fold_0"
+    script, codes = submitted(slurm, tmp_path, [job(folder, 8)], stop=once(folder, []), state="COMPLETING")
+    assert codes == {0: [EXIT_CODE]} and script.with_name("slurm-77_0.out").read_text().endswith("saved\n")
 
 
 # ---- workers ----
@@ -202,10 +213,11 @@ def test_an_ablation_s_jobs_give_back_its_settings(dataset, tmp_path, capsys, mo
     assert [job.name for job in jobs_of(runs, rungs, "cpu")] == [runs[1].name]
 
     file = tmp_path / "ablation.sbatch"
-    words = [*jobs[1].command[1:], "--slurm", str(file)]
+    words = [*jobs[1].command[1:-2], "--slurm", str(file)]  # without -device
     assert main(words) == 0
-    assert f"wrote {file}: 1 jobs; submit them with: sbatch {file}" in capsys.readouterr().out
+    assert f"wrote {file}: 1 jobs on cuda; submit them with: sbatch {file}" in capsys.readouterr().out
     assert "0) command=(resunet-ds ablation -d 137" in file.read_text()
+    assert "-f 0 -device cuda) ;;" in file.read_text() and "--gpus-per-node=1" in file.read_text()
 
 
 def test_train_says_what_it_would_run_and_what_is_missing(dataset, tmp_path, capsys):
@@ -229,7 +241,12 @@ def test_train_says_what_it_would_run_and_what_is_missing(dataset, tmp_path, cap
     (folder / "splits_final.json").write_text('[{"train": ["b"], "val": ["a"]}, {"train": ["a"], "val": ["b"]}]')
     assert main([*words, "--slurm", str(file), "-num_gpus", "2"]) == 0
     text = file.read_text()
-    assert "#SBATCH --array=0-1" in text and "-num_gpus 2 --c) ;; # fold 1" in text
+    assert "#SBATCH --array=0-1" in text
+    assert "command=(resunet-ds train -d 137 -c 3d_fullres -f 1 -tr ResUNetDSTrainer" in text
+    assert main([*words[:-1], "cuda", "--slurm", str(file), "-num_gpus", "2", "-f", "0", "0"]) == 0
+    assert "#SBATCH --gpus-per-node=2" in file.read_text() and "#SBATCH --array=0-0" in file.read_text()
+    assert main([*words, "--scheduler", "local:2"]) == 2
+    assert "trainings need workers with a GPU each" in capsys.readouterr().err
     assert f"export nnUNet_preprocessed={folder.parent}" in text and "export nnUNet_n_proc_DA=0" in text
     for fold in (0, 1):
         done = (

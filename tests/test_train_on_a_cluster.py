@@ -75,18 +75,20 @@ def test_on_workers_of_which_one_is_killed(environment, tmp_path):
 
 
 def test_as_a_slurm_array_that_is_preempted(environment, tmp_path):
-    script, preempted = tmp_path / "train.sbatch", []
+    script, stopped = tmp_path / "train.sbatch", []
     run(environment, *TRAIN, "-f", "1", "--slurm", str(script))
 
-    def preempt(task):
-        if not preempted and epochs_done(environment, 1) >= 2:
-            preempted.append(task)
+    def stop(task):
+        if not stopped and epochs_done(environment, 1) >= 2:
+            stopped.append(task)
             return True
         return False
 
     elsewhere = {name: value for name, value in environment.items() if not name.startswith("nnUNet_")}
-    assert Slurm(tmp_path).sbatch(script, elsewhere, preempt) == {0: [143, 0]}
+    assert Slurm(tmp_path).sbatch(script, elsewhere, stop) == {0: [143, 0]}
     said = script.with_name("slurm-77_0.out").read_text()
-    assert re.search(r"SIGTERM: saved in epoch \d; continue with --c", said)
+    assert said.count("$ nnUNetv2_train 137 3d_fullres 1") + said.count(" nnUNetv2_train 137 3d_fullres 1") >= 2
+    log = (fold_folder(environment, 1) / "log.txt").read_text()
+    assert re.search(r"SIGTERM: saved in epoch \d; continue with --c", log)
     assert is_finished(environment, 1)
     assert "every fold asked for is trained and validated" in run(environment, *TRAIN, "-f", "1")

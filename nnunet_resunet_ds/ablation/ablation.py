@@ -59,10 +59,8 @@ def ablation(
         raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
 
 
-def begun(
-    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int], device: str | None = None
-) -> tuple[list[Run], str]:
-    """Check everything and keep the settings, for runs on other machines; return the runs and the device.
+def begun(settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int]) -> list[Run]:
+    """Check everything and keep the settings, for runs on other machines; return the runs.
 
     Raises:
         InputError: what cannot be run, or there is no split, which runs that begin at once would each make.
@@ -71,7 +69,7 @@ def begun(
     check(settings, rungs, runs)
     check_split(settings.preprocessed)
     keep_settings(settings)
-    return runs, _device(device)
+    return runs
 
 
 def commands(

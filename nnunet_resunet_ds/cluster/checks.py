@@ -81,8 +81,8 @@ def check_paths(client: Client, reads: Iterable[Path], writes: Iterable[Path]) -
     """
     with ExitStack() as stack:
         there = [next(above for above in (folder, *folder.absolute().parents) if above.is_dir()) for folder in writes]
-        probes = [str(stack.enter_context(_probe(folder))) for folder in there]
-        answers = client.run(out_of_reach, [str(path) for path in reads], probes)
+        probes = [str(stack.enter_context(_probe(folder)).absolute()) for folder in there]
+        answers = client.run(out_of_reach, [str(path.absolute()) for path in reads], probes)
     _refuse(
         f"worker {worker}: {line}; paths must lead to the same files on every machine, as on a shared file system"
         for worker, lines in sorted(answers.items())

@@ -82,24 +82,25 @@ def run(options: argparse.Namespace) -> None:
     )
     from nnunet_resunet_ds.ablation.ablation import ablation, begun, commands
     from nnunet_resunet_ds.ablation.jobs import jobs_of
-    from nnunet_resunet_ds.ablation.running import run_all
     from nnunet_resunet_ds.jobs.training import check_split
 
-    wanted = (settings, rungs, options.seeds, options.folds, options.device)
+    wanted = (settings, rungs, options.seeds, options.folds)
+    on_a_gpu = options.device or "cuda"  # of another machine, whatever this one has
     if options.dry_run:
-        for command in commands(*wanted):
+        for command in commands(*wanted, options.device):
             print(f"$ {command}")
     elif options.slurm:
-        runs, device = begun(*wanted)
-        write_slurm(options, settings.name, jobs_of(runs, rungs, device), device)
+        write_slurm(options, f"resunet-ds-{settings.name}", jobs_of(begun(*wanted), rungs, on_a_gpu), on_a_gpu)
         print("when they have ended, the same command without --slurm writes the table")
-    else:
+    elif options.scheduler:
 
         def on_workers(runs: "Sequence[Run]", device: str) -> Mapping[str, str]:
             check_split(settings.preprocessed)
             return run_on_workers(options, jobs_of(runs, rungs, device), device)
 
-        ablation(*wanted, run=on_workers if options.scheduler else run_all, done=_show)
+        ablation(*wanted, on_a_gpu, run=on_workers, done=_show)
+    else:
+        ablation(*wanted, options.device, done=_show)
 
 
 def _show(written: "Written") -> None:

@@ -149,7 +149,7 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
     from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
     from nnunet_resunet_ds.evaluation.text_table import comparison_lines
 
-    systems = {str(path): evaluation.cases for path, evaluation in evaluations.items()}
+    systems = {str(path.absolute()): evaluation.cases for path, evaluation in evaluations.items()}
     cases, metrics = common_cases(systems), protocol.ranked_by
     ranks = mean_ranks(systems, cases, metrics)
     first, *others = systems

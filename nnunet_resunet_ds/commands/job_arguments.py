@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
+
 if TYPE_CHECKING:
     from nnunet_resunet_ds.jobs.job import Job
 
@@ -19,41 +22,49 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         "docs/cluster.md",
     )
     where.add_argument(
-        "--slurm", type=Path, metavar="FILE", help="write a SLURM array script and stop; submit it with: sbatch FILE"
+        "--slurm",
+        type=Path,
+        metavar="FILE",
+        help="write a SLURM array script, NAME.sbatch, to submit",
     )
 
 
 def job_variables(device: str) -> dict[str, str]:
     """Return what jobs need in their environment wherever they run."""
     from nnunet_resunet_ds.jobs.process import settings_for
-    from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
 
     folders = {variable: str(nnunet_folder(variable).absolute()) for variable in NNUNET_FOLDERS}
     return {**folders, **settings_for(device)}
 
 
-def run_on_workers(options: argparse.Namespace, jobs: "Sequence[Job]", device: str) -> Mapping[str, str]:
+def run_on_workers(
+    options: argparse.Namespace, jobs: "Sequence[Job]", device: str, n_gpus: int = 1
+) -> Mapping[str, str]:
     """Run jobs on the workers of the scheduler; return what went wrong, by the name of the job."""
     from nnunet_resunet_ds.commands.executor_arguments import connected_or_refused
     from nnunet_resunet_ds.jobs.on_workers import run_jobs
     from nnunet_resunet_ds.jobs.progress import epoch_bar
 
+    if "://" not in options.scheduler:
+        msg = f"--scheduler {options.scheduler}: trainings need workers with a GPU each, of a scheduler tcp://HOST:8786"
+        raise InputError(msg)
     variables = job_variables(device)
-    results = Path(variables["nnUNet_results"])
-    reads = [Path(variables["nnUNet_preprocessed"])]
+    raw, preprocessed, results = (Path(variables[name]) for name in NNUNET_FOLDERS)
     with (
-        connected_or_refused(options, reads, [results], resources={"GPU": 1}) as executor,
+        connected_or_refused(options, [raw], [preprocessed, results], resources={"GPU": n_gpus}) as executor,
         epoch_bar(jobs) as bar,
     ):
         return run_jobs(jobs, executor, variables, bar.look)
 
 
-def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str) -> None:
+def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str, n_gpus: int = 1) -> None:
     """Write the array script and say how it is submitted."""
-    from nnunet_resunet_ds.files import replacing
+    from nnunet_resunet_ds.files import check_output_file, replacing
     from nnunet_resunet_ds.jobs.slurm import array_script
 
-    script = array_script(name, jobs, job_variables(device), options.slurm, gpu=device == "cuda")
+    check_output_file(options.slurm, ".sbatch")
+    needed = n_gpus if device == "cuda" else 0
+    script = array_script(name, jobs, job_variables(device), options.slurm, n_gpus=needed)
     with replacing(options.slurm) as temporary:
         temporary.write_text(script, encoding="utf-8")
-    print(f"wrote {options.slurm}: {len(jobs)} jobs; submit them with: sbatch {options.slurm}")
+    print(f"wrote {options.slurm}: {len(jobs)} jobs on {device}; submit them with: sbatch {options.slurm}")

@@ -22,9 +22,12 @@ from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.recipe import FP32
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from dataset_conversion.edition import Edition
     from nnunet_resunet_ds.image_cases import CaseSet
     from nnunet_resunet_ds.inference.model import Model
@@ -82,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     labels = _labels_edition(options, case_set)
     check_labels(labels, models)
     predictor = _predictor(options, models)
-    _introduce(predictor, case_set)
+    _introduce(options, predictor, case_set)
     folder = options.output.parent if _is_file(options.output) else options.output
     output = Output(
         folder,
@@ -91,38 +94,49 @@ def run(options: argparse.Namespace) -> None:
         {"versions": versions()} if options.scheduler else environment_of(predictor),
         save_probabilities=options.save_probabilities,
     )
-    output.folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(output.folder):
-        output.prepare(case_set.cases)
-        output.open(models, resume=options.resume)
-        try:
-            predicted = _predict(options, predictor, case_set, output)
-        finally:
-            output.close()
-        write_changes(output.changes, folder / TABLE)
+    reads = [*(model.folder for model in models), *_inputs(options)]
+    with chosen_executor(options, reads, [folder]) as executor:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder):
+            output.prepare(case_set.cases)
+            output.open(models, resume=options.resume)
+            try:
+                predicted = _predict(options, predictor, case_set, output, executor)
+            finally:
+                output.close()
+            write_changes(output.changes, folder / TABLE)
     _conclude(predicted, output)
 
 
-def _predict(options: argparse.Namespace, predictor: "Predictor", case_set: "CaseSet", output: "Output") -> "Predicted":
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    """Return the folders or files that are given."""
+    return options.inputs or [file for name in _FILES.values() if (file := getattr(options, name))]
+
+
+def _predict(
+    options: argparse.Namespace,
+    predictor: "Predictor",
+    case_set: "CaseSet",
+    output: "Output",
+    executor: "Executor | None",
+) -> "Predicted":
     """Predict here, or on the workers of a scheduler."""
     from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
     from nnunet_resunet_ds.inference.pipeline import predict_cases
 
-    reads = [*(model.folder for model in predictor.models), *(case.folder for case in case_set.cases[:1])]
-    with chosen_executor(options, reads, [output.folder]) as executor:
-        if executor is None:
-            return predict_cases(predictor, case_set, output, resume=options.resume)
-        settings = PredictorSettings.of(predictor, options.device, options.precision)
-        return predict_cases_on(executor, settings, case_set, output, resume=options.resume)
+    if executor is None:
+        return predict_cases(predictor, case_set, output, resume=options.resume)
+    settings = PredictorSettings.of(predictor, options.device, options.precision)
+    return predict_cases_on(executor, settings, case_set, output, resume=options.resume)
 
 
 def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor":
     from nnunet_resunet_ds.inference.predictor import Predictor, config_of_models
 
+    here = {"device": options.device, "precision": options.precision}
     return Predictor(
         models,
-        device=options.device,
-        precision=options.precision,
+        **({"device": "cpu", "precision": FP32} if options.scheduler else here),  # the workers' are their own
         use_mirroring=not options.no_tta,
         average=options.average,
         tiles=options.tiles,
@@ -175,12 +189,13 @@ def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Editio
         raise InputError(msg) from error
 
 
-def _introduce(predictor: "Predictor", case_set: "CaseSet") -> None:
+def _introduce(options: argparse.Namespace, predictor: "Predictor", case_set: "CaseSet") -> None:
     for model in predictor.models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
     n_flips = 2 ** len(predictor.models[0].mirror_axes) if predictor.use_mirroring else 1
     dtype = str(predictor.dtype).removeprefix("torch.")
-    print(f"on {predictor.device} in {dtype}: {n_flips} flips, {predictor.tiles} tiles, {predictor.average} averaged")
+    where = f"the workers of {options.scheduler}" if options.scheduler else f"{predictor.device} in {dtype}"
+    print(f"on {where}: {n_flips} flips, {predictor.tiles} tiles, {predictor.average} averaged")
     print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
 
 

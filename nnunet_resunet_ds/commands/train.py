@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train what is not finished, or write the script that does."""
     from nnunet_resunet_ds.jobs.process import settings_for, shell_line
-    from nnunet_resunet_ds.jobs.training import Trainings, check_split, unfinished_folds
+    from nnunet_resunet_ds.jobs.training import Trainings, check_split, guarded, unfinished_folds
 
     trainings = Trainings(
         dataset_id=options.dataset_id,
@@ -62,11 +62,12 @@ def run(options: argparse.Namespace) -> None:
             print(f"$ {shell_line(job.command, settings_for(options.device))}")
     elif options.slurm:
         check_split(trainings.preprocessed)
-        write_slurm(options, f"resunet-ds-{options.dataset_id}", jobs, options.device)
+        arrayed = [guarded(trainings, job) for job in jobs]
+        write_slurm(options, f"resunet-ds-{options.dataset_id}", arrayed, options.device, options.n_gpus)
     else:
         if options.scheduler:
             check_split(trainings.preprocessed)
-            failures = run_on_workers(options, jobs, options.device)
+            failures = run_on_workers(options, jobs, options.device, options.n_gpus)
         else:
             failures = _run_here(jobs, options.device)
         if failures:

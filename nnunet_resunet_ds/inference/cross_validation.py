@@ -4,7 +4,7 @@ import glob
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -25,6 +25,7 @@ from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS, nnunet_folder
+from nnunet_resunet_ds.recipe import FP32
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import read_probabilities
 from postprocessing.stored_case import cropped_case, write_stored_case
@@ -157,7 +158,7 @@ def predict_validation(
         if not all(map(store.is_finished, case_ids)):
             LOG.info("fold %s: %d validation cases", fold, len(case_ids))
             model = (folder.resolve(), (fold,), checkpoint)
-            predictor = PredictorSettings((model,), postprocessing=PostprocessingConfig.paper(), **settings)
+            predictor = PredictorSettings((model,), (tuple(weights),), PostprocessingConfig.paper(), **settings)
             _predict(predictor, images, case_ids, store, executor)
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
@@ -198,7 +199,8 @@ def _keep(case: tuple[str, Path], store: CaseStore) -> None:
 def _predict(
     settings: PredictorSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
 ) -> None:
-    predictor = settings.predictor()
+    # The workers' device is their own.
+    predictor = (replace(settings, device="cpu", precision=FP32) if executor else settings).predictor()
     everything = find_prediction_cases([images], predictor.channels, NNUNET)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})

@@ -1,15 +1,17 @@
 """Predicting the cases of a cohort in the processes of an executor: each makes its predictor once, a case at a time."""
 
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import file_state
 from nnunet_resunet_ds.image_cases import CaseSet
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import Predicted, predict_cases, sorted_out
@@ -32,6 +34,8 @@ class PredictorSettings:
 
     models: tuple[tuple[Path, tuple[str, ...], str], ...]
     """Folder, folds and checkpoint of each."""
+    states: tuple[tuple[int, ...], ...]
+    """Of the checkpoints, so that a process that has an earlier one of the same name reads it again."""
     postprocessing: PostprocessingConfig
     device: str | None = None
     """None: what the process has."""
@@ -45,6 +49,7 @@ class PredictorSettings:
         """Return those of a predictor, with device and precision as they were asked for."""
         return cls(
             tuple((model.folder.resolve(), tuple(model.weights), model.checkpoint) for model in predictor.models),
+            tuple(tuple(file_state(file)) for model in predictor.models for file in model.files),
             predictor.postprocessing,
             device,
             precision,
@@ -127,9 +132,20 @@ def predict_one(case: RawCase, settings: PredictorSettings, case_set: CaseSet, w
     with _ONE_AT_A_TIME:
         predictor = _predictor(settings)
         predicted = predict_cases(predictor, replace(case_set, cases=[case]), sink, show_progress=False)
-    return _Outcome(predicted, {**sink.entry, **device_of(predictor)})
+    # An exception loses its traceback on the way, or cannot be made anew.
+    faults: dict[str, Exception] = {
+        case_id: RuntimeError("in a worker:\n" + "".join(traceback.format_exception(fault)))
+        for case_id, fault in predicted.faults.items()
+    }
+    return _Outcome(replace(predicted, faults=faults), {**sink.entry, **device_of(predictor)})
 
 
-@lru_cache(maxsize=1)
+_kept: dict[PredictorSettings, Predictor] = {}
+"""At most one, for the next case."""
+
+
 def _predictor(settings: PredictorSettings) -> Predictor:
-    return settings.predictor()
+    if settings not in _kept:
+        _kept.clear()  # first, for two may be too large
+        _kept[settings] = settings.predictor()
+    return _kept[settings]

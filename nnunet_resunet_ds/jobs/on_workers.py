@@ -39,7 +39,7 @@ def run_jobs(
             job = running.pop(future)
             try:
                 future.result()
-            except (InputError, WorkerDiedError) as error:
+            except (InputError, WorkerDiedError, OSError) as error:
                 failures[job.name] = str(error)
                 LOG.error("failed: %s: %s", job.name, error)
             else:
@@ -56,6 +56,6 @@ def run_in_worker(command: Sequence[str], folder: Path, variables: Mapping[str, 
     # One that was told to stop as its worker died may still be saving.
     with log_of(folder, patience=1.5 * SECONDS_TO_SAVE) as log:
         try:
-            run_command([sys.executable, "-m", bound.__name__, *command], variables, log, lambda: None)
+            run_command(command, variables, log, launcher=[sys.executable, "-m", bound.__name__])
         except CommandError as error:
             raise InputError(str(error)) from None

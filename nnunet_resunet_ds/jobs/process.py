@@ -70,13 +70,20 @@ def _is_ours(stream: IO[bytes]) -> bool:
         return True
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # some network file systems do not lock; then nothing guards against a second process
+        return True
     return True
 
 
 def run_command(
-    command: Sequence[str], settings: Mapping[str, str], log: IO[bytes], look: Callable[[], object]
+    command: Sequence[str],
+    settings: Mapping[str, str],
+    log: IO[bytes],
+    look: Callable[[], object] = lambda: None,
+    *,
+    launcher: Sequence[str] = (),
 ) -> None:
     """Run a command to its end.
 
@@ -85,6 +92,7 @@ def run_command(
         settings: environment variables, on top of those of this process.
         log: takes what it prints.
         look: is called every few seconds meanwhile.
+        launcher: words before the command, of which nobody needs to know.
 
     Raises:
         CommandError: it failed.
@@ -95,7 +103,7 @@ def run_command(
     with sigterm_noted() as terminated:
         # in a session of its own: Ctrl-C reaches us alone, and a training is told by SIGTERM, at which it saves
         process = subprocess.Popen(
-            command,
+            [*launcher, *command],
             env=command_environment(settings),
             stdout=log,
             stderr=subprocess.STDOUT,

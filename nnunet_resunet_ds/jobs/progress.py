@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tqdm import tqdm
 
@@ -20,7 +20,8 @@ class EpochBar:
 
     def look(self) -> None:
         """Look how far all of them are; a training that stops early has done its epochs."""
-        self._bar.update(sum(training.epochs_done for training in self._trainings) - self._bar.n)
+        with suppress(OSError):  # a file system that does not answer now will do so later
+            self._bar.update(sum(training.epochs_done for training in self._trainings) - self._bar.n)
 
     def say(self, text: str) -> None:
         """Put text before the bar."""

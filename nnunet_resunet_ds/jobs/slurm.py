@@ -21,9 +21,9 @@ _SCRIPT = """\
 #SBATCH --array=0-{last}
 {needs}
 #SBATCH --requeue
-#SBATCH --signal=TERM@{seconds}
+#SBATCH --signal=B:TERM@{seconds}
 #SBATCH --open-mode=append
-#SBATCH --output={folder}/slurm-%A_%a.out
+#SBATCH --output=%x-%A_%a.out
 
 # What your cluster needs beside, account, partition and time, can stand here or before the name of this file:
 #   sbatch --partition=gpu --time=2-00:00:00 {file}
@@ -35,35 +35,39 @@ case "$SLURM_ARRAY_TASK_ID" in
 {cases}
 esac
 
-trap : TERM # srun gets it, too: what it runs saves, and is waited for
-srun "${{command[@]}}" &
-step=$!
-while wait "$step"; code=$?; kill -0 "$step" 2>/dev/null; do :; done
-if [ "$code" -eq {stopped} ]; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+# Without srun: it would end at SIGTERM, and what it runs with it, before anything is saved.
+"${{command[@]}}" &
+job=$!
+trap 'kill -TERM "$job" 2>/dev/null' TERM
+while wait "$job"; code=$?; kill -0 "$job" 2>/dev/null; do :; done
+
+task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+# Stopped and saved, and not cancelled by anybody: its time was up.
+if [ "$code" -eq {stopped} ] && [ "$(squeue --noheader --jobs="$task" --format=%T)" = RUNNING ]; then
+    scontrol requeue "$task"
 fi
 exit "$code"
 """
 
 
-def array_script(name: str, jobs: Sequence[Job], variables: Mapping[str, str], file: Path, *, gpu: bool) -> str:
+def array_script(name: str, jobs: Sequence[Job], variables: Mapping[str, str], file: Path, *, n_gpus: int) -> str:
     """Return the script.
 
     Args:
         name: of the array, for squeue.
         jobs: one or more.
         variables: of the environment, that jobs need wherever they run.
-        file: where the script will be; what jobs print goes beside it.
-        gpu: whether each needs one.
+        file: where the script will be.
+        n_gpus: that each needs.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}$PATH"
-    needs = [*(["--gpus-per-task=1"] if gpu else []), "--ntasks=1", f"--cpus-per-task={_CORES}"]
+    gpus = [f"--gpus-per-node={n_gpus}"] if n_gpus else []
+    needs = ["--nodes=1", "--ntasks=1", f"--cpus-per-task={_CORES * max(1, n_gpus)}", *gpus]
     return _SCRIPT.format(
         name=name,
         last=len(jobs) - 1,
         needs="\n".join(f"#SBATCH {need}" for need in needs),
         seconds=SECONDS_TO_SAVE,
-        folder=file.absolute().parent,
         file=shlex.quote(str(file)),
         variables="\n".join(
             [*(f"export {key}={shlex.quote(value)}" for key, value in variables.items()), f'export PATH="{path}"']

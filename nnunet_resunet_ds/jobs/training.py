@@ -1,7 +1,7 @@
 """The folds of one trainer as jobs: each the stock ``nnUNetv2_train``, which goes on where there is something to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunet_resunet_ds.checkpoints import FINAL
@@ -61,7 +61,18 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
     for fold in folds:
         check_fold(fold, trainings.preprocessed, n_training)
-    return [_job(trainings, fold) for fold in folds if not _is_finished(_fold_folder(trainings, fold))]
+    return [_job(trainings, fold) for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
+
+
+def guarded(trainings: Trainings, job: Job) -> Job:
+    """Return a job by our own command, which leaves a finished fold alone and waits for nobody who is at work on it."""
+    fold = job.command[job.command.index(trainings.configuration) + 1]
+    command = [
+        "resunet-ds", "train", "-d", str(trainings.dataset_id), "-c", trainings.configuration, "-f", fold,
+        "-tr", trainings.trainer, "-p", trainings.plans, "-device", trainings.device,
+        "-num_gpus", str(trainings.n_gpus),
+    ]  # fmt: skip
+    return replace(job, command=tuple(command))
 
 
 def check_split(preprocessed: Path) -> None:
