@@ -22,9 +22,9 @@ from nnunet_resunet_ds.mapping import for_each
 
 WORKERS = (1, 2, 4)
 SLEEPS = (0.0, 0.02, 0.1, 0.5)
-SECONDS = 8.0
+SECONDS = 3.0
 """That a measurement should take, about."""
-MAX_CASES = 3000
+MAX_CASES = 2000
 REPEATS = 3
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from dataset_conversion.edition import FILE_ENDING, Edition
@@ -94,7 +95,7 @@ def make_folds(cases: Sequence[SplitCase], n_folds: int, *, seed: int = SEED) ->
         InputError: there are fewer patients than folds.
     """
     cases = sorted(cases, key=lambda case: case.case_id)
-    patients = {case.patient for case in cases}
+    patients = sorted({case.patient for case in cases})
     if len(patients) < n_folds:
         msg = (
             f"{len(patients)} patients are too few for {n_folds} folds; give fewer with --folds, or train with fold all"
@@ -103,10 +104,12 @@ def make_folds(cases: Sequence[SplitCase], n_folds: int, *, seed: int = SEED) ->
     enhancing = [case.enhancing for case in cases]
     if max(Counter(enhancing).values()) < n_folds:  # too few of either kind to spread
         enhancing = [False] * len(cases)
-    groups = [case.patient for case in cases]
+    # Shuffled here, for the shuffling of older versions of scikit-learn, such as 1.3, undoes their stratification.
+    rank = dict(zip(patients, np.random.default_rng(seed).permutation(len(patients)), strict=True))
+    groups = [rank[case.patient] for case in cases]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a kind has fewer cases than there are folds
-        indices = list(StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(cases, enhancing, groups))
+        indices = list(StratifiedGroupKFold(n_folds).split(cases, enhancing, groups))
     if any(len(val) == 0 for _, val in indices):  # where patients have very different numbers of time points
         indices = list(GroupKFold(n_folds).split(cases, groups=groups))
     return [Fold(tuple(cases[i] for i in train), tuple(cases[i] for i in val)) for train, val in indices]

@@ -39,7 +39,8 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """
     with replacing(path) as temporary:
         try:
-            torch.save(checkpoint, temporary)
+            with temporary.open("wb") as stream:  # given a path, PyTorch 2.6 says nothing of a small file cut short
+                torch.save(checkpoint, stream)
         except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError on a full disk
             reason = str(error).strip().splitlines()[0]
             earlier = "the earlier checkpoint is intact" if path.exists() else "no earlier one is there"

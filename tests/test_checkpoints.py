@@ -84,8 +84,7 @@ def test_a_file_without_weights_is_no_checkpoint(tmp_path):
 def test_a_full_disk_leaves_the_earlier_one(tmp_path, monkeypatch):
     path = tmp_path / "c.pth"
     checkpoints.write_checkpoint(GOOD, path)
-    save = torch.save
-    monkeypatch.setattr(torch, "save", lambda content, _file: save(content, "/dev/full"))
+    monkeypatch.setattr(Path, "open", lambda _path, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
     with pytest.raises(OSError, match=r"could not be written .* earlier checkpoint is intact.*--c") as raised:
         checkpoints.write_checkpoint({**GOOD, "current_epoch": 4}, path)
     assert raised.value.filename == str(path)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distributed import Client, LocalCluster
+from distributed import TimeoutError as NoAnswerError
 
 from nnunet_resunet_ds.cluster.checks import check_paths, check_resources, check_versions
 from nnunet_resunet_ds.cluster.executor import ClusterExecutor
@@ -74,12 +75,12 @@ def _remote_client(scheduler: str) -> Client:
         raise InputError(msg)
     try:
         client = Client(scheduler, timeout=SECONDS_TO_ANSWER)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NoAnswerError) as error:
         msg = f"--scheduler {scheduler}: no Dask scheduler answers there; start it with: dask scheduler"
         raise InputError(msg) from error
     try:
         client.wait_for_workers(1, timeout=SECONDS_TO_ANSWER)
-    except TimeoutError as error:
+    except NoAnswerError as error:
         client.close()
         msg = f"--scheduler {scheduler}: has no worker; start some, on any machine: dask worker {scheduler}"
         raise InputError(msg) from error
