@@ -18,6 +18,7 @@ from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.jobs.here import run_here
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.on_workers import run_jobs
 from nnunet_resunet_ds.jobs.process import log_of
@@ -261,3 +262,16 @@ def test_train_says_what_it_would_run_and_what_is_missing(dataset, tmp_path, cap
         (done / "validation" / "summary.json").touch()
     assert main(words) == 0
     assert "every fold asked for is trained and validated" in capsys.readouterr().out
+
+
+# ---- here ----
+
+
+def test_jobs_run_here_one_after_the_other_and_failures_are_named(tmp_path):
+    broken = Job("broken", (sys.executable, "-c", "print('why'); raise SystemExit(4)"), tmp_path / "broken", 1, int)
+    jobs = [broken, job(tmp_path / "fold_0", 3)]
+    failures = run_here(jobs, "cpu")
+    assert list(failures) == ["broken"] and "ends: why" in failures["broken"]
+    assert jobs[1].epochs_done == 3
+    with log_of(jobs[1].folder):
+        assert "another process is at work" in run_here(jobs[1:], "cpu")["fold 0"]

@@ -10,15 +10,9 @@ Examples:
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nnunet_resunet_ds.jobs.job import Job
 
 SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
 
@@ -42,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is not finished, or write the script that does."""
+    from nnunet_resunet_ds.jobs.here import run_here
     from nnunet_resunet_ds.jobs.process import settings_for, shell_line
     from nnunet_resunet_ds.jobs.training import Trainings, check_split, guarded, unfinished_folds
 
@@ -69,28 +64,7 @@ def run(options: argparse.Namespace) -> None:
             check_split(trainings.preprocessed)
             failures = run_on_workers(options, jobs, options.device, options.n_gpus)
         else:
-            failures = _run_here(jobs, options.device)
+            failures = run_here(jobs, options.device)
         if failures:
             raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
         print(f"trained: {trainings.model_folder}")
-
-
-def _run_here(jobs: "Sequence[Job]", device: str) -> dict[str, str]:
-    """Run jobs one after the other."""
-    from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
-    from nnunet_resunet_ds.jobs.progress import epoch_bar
-    from nnunet_resunet_ds.log import LOG
-
-    failures = {}
-    variables = settings_for(device)
-    with epoch_bar(jobs) as bar:
-        for job in jobs:
-            bar.say(job.name)
-            LOG.info("$ %s", shell_line(job.command, variables))
-            try:
-                with log_of(job.folder) as log:
-                    run_command(job.command, variables, log, bar.look)
-            except (CommandError, InputError) as error:
-                failures[job.name] = str(error)
-                LOG.error("failed: %s: %s", job.name, error)
-    return failures
