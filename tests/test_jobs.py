@@ -219,6 +219,9 @@ def test_an_ablation_s_jobs_give_back_its_settings(dataset, tmp_path, capsys, mo
     assert f"wrote {file}: 1 jobs on cuda; submit them with: sbatch {file}" in capsys.readouterr().out
     assert "0) command=(resunet-ds ablation -d 137" in file.read_text()
     assert "-f 0 -device cuda) ;;" in file.read_text() and "--gpus-per-node=1" in file.read_text()
+    finish(runs[1], {"a": 0.5})
+    assert main(words) == 0
+    assert "every run is finished: there is nothing to submit" in capsys.readouterr().out
 
 
 def test_train_says_what_it_would_run_and_what_is_missing(dataset, tmp_path, capsys):

@@ -63,6 +63,9 @@ def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", d
     from nnunet_resunet_ds.jobs.slurm import array_script
 
     check_output_file(options.slurm, ".sbatch")
+    if not jobs:
+        print("every run is finished: there is nothing to submit")
+        return
     needed = n_gpus if device == "cuda" else 0
     script = array_script(name, jobs, job_variables(device), options.slurm, n_gpus=needed)
     with replacing(options.slurm) as temporary:
