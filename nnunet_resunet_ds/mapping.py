@@ -49,9 +49,10 @@ def for_each(
 ) -> list[Result | InputError]:
     """Run ``work`` on every item, with a progress bar; return results in the order of the items.
 
-    A case that cannot be done does not stop the others: its InputError takes the place of its result, also where its
-    worker died. Any other error is raised, and what has not begun is left. However this ends, threads are at rest;
-    processes elsewhere finish the cases that they have.
+    A case that cannot be done does not stop the others: its InputError takes the place of its result. One whose worker
+    died is tried once more, alone, since another case may have been to blame, and then counts as one. Any other error
+    is raised, and what has not begun is left. However this ends, threads are at rest; processes elsewhere finish the
+    cases that they have.
 
     Args:
         items: cases, say.
@@ -66,32 +67,51 @@ def for_each(
     outcomes: dict[int, Result | InputError] = {}
     done: SimpleQueue[Future[Result]] = SimpleQueue()
     numbers: dict[Future[Result], int] = {}
+    suspects: list[int] = []
     upcoming = iter(range(len(items)))
     with (
         at_hand(executor) as pool,
         _at_rest_at_last(numbers),
         tqdm(total=len(items), desc=description, unit="case") as bar,
     ):
-        while len(outcomes) < len(items):
+
+        def take(number: int, outcome: Result | InputError) -> None:
+            outcomes[number] = outcome
+            settle(items[number], outcome)
+            bar.update()
+
+        while len(outcomes) + len(suspects) < len(items):
             while len(numbers) < MAX_SUBMITTED and (number := next(upcoming, None)) is not None:
                 future = pool.submit(work, items[number])
                 numbers[future] = number
                 future.add_done_callback(done.put)
             future = done.get()
             number = numbers.pop(future)
-            outcome = _outcome(future, items[number], name)
-            outcomes[number] = outcome
-            settle(items[number], outcome)
-            bar.update()
+            try:
+                outcome = _outcome(future)
+            except WorkerDiedError:
+                suspects.append(number)
+            else:
+                take(number, outcome)
+        for number in suspects:
+            take(number, _outcome_alone(pool, work, items[number], name))
     return [outcomes[number] for number in range(len(items))]
 
 
-def _outcome(future: Future[Result], item: Item, name: Callable[[Item], str]) -> Result | InputError:
-    """Return the result of a future that is done, or the InputError that took its place."""
+def _outcome(future: Future[Result]) -> Result | InputError:
+    """Return the result of a future, or the InputError that took its place."""
     try:
         return future.result()
     except InputError as error:
         return error
+
+
+def _outcome_alone(
+    pool: Executor, work: Callable[[Item], Result], item: Item, name: Callable[[Item], str]
+) -> Result | InputError:
+    """Do an item while nothing else is done."""
+    try:
+        return _outcome(pool.submit(work, item))
     except WorkerDiedError as error:
         return InputError(f"{name(item)}: {error}")
 

@@ -78,6 +78,19 @@ def test_a_dead_worker_is_a_failure_of_its_case():
     assert [outcomes[0], str(outcomes[1]), outcomes[2]] == [0, "case 1: it died", 2]
 
 
+def test_a_case_that_shared_the_worker_of_another_is_done_alone_at_the_end():
+    tried = []
+
+    def work(number):
+        tried.append(number)
+        if tried.count(number) == 1 and number in (1, 3):
+            raise WorkerDiedError("it died")
+        return number
+
+    assert for_each([0, 1, 2, 3, 4], work, "test", threads(2)) == [0, 1, 2, 3, 4]
+    assert tried[5:] == [1, 3]
+
+
 def test_fewer_than_one_thread_is_refused():
     with pytest.raises(InputError, match="the number of cases at a time must be a whole number of at least 1"):
         threads(0)
