@@ -41,7 +41,7 @@ def read_custom_edition(path: Path) -> Edition:
         raise InputError(msg) from error
 
 
-def custom_edition(content: Mapping[str, Any]) -> Edition:
+def custom_edition(content: object) -> Edition:
     """Make an edition from what a description holds.
 
     Args:
@@ -52,6 +52,9 @@ def custom_edition(content: Mapping[str, Any]) -> Edition:
     Raises:
         InputError: an entry is missing, unknown or not as described.
     """
+    if not isinstance(content, Mapping):
+        msg = f"a description has entries by name; got {content!r}"
+        raise InputError(msg)
     check_entries("unknown entries", content, _ENTRIES)
     missing = [name for name in _NEEDED if name not in content]
     if missing:

@@ -316,6 +316,7 @@ def test_manifests(cohort, raw):
 
     @fuzz_slowly
     @given(damaged_json(whole))
+    @example(json.dumps({**whole, "custom_edition": 1.0}))
     def check(text):
         manifest.write_text(text)
         found = read_manifest(dataset)
