@@ -25,13 +25,24 @@ def only_writer(folder: Path, output: Path | None = None) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(descriptor):
             msg = f"{output or folder}: another resunet-ds is writing this; wait for it, or stop it first"
-            raise InputError(msg) from error
-        except OSError:
-            pass
+            raise InputError(msg)
         yield
     finally:
         os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file or folder; return False where another process has it.
+
+    Children inherit the lock with the descriptor, so that it outlives this process where they do. What cannot be
+    locked, as on some network file systems, counts as ours.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.folder_lock import try_lock
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -54,27 +55,12 @@ def log_of(folder: Path, patience: float = 0.0) -> Iterator[IO[bytes]]:
     path = folder / "log.txt"
     end = time.monotonic() + patience
     with path.open("ab") as stream:
-        while not _is_ours(stream) and time.monotonic() < end:
+        while not try_lock(stream.fileno()) and time.monotonic() < end:
             time.sleep(_SECONDS_BETWEEN_TRIES)
-        if not _is_ours(stream):
+        if not try_lock(stream.fileno()):
             msg = f"{path}: another process is at work on this; run again when it has ended"
             raise InputError(msg)
         yield stream
-
-
-def _is_ours(stream: IO[bytes]) -> bool:
-    """Lock a file; children inherit the lock with the file, so that it outlives this process where they do."""
-    try:
-        import fcntl  # noqa: PLC0415 (not on Windows, where two ablations at once are not noticed)
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems do not lock; then nothing guards against a second process
-        return True
-    return True
 
 
 def run_command(
