@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.ablation.run_folder import Run
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
-from nnunet_resunet_ds.jobs.progress import epoch_bar
+from nnunet_resunet_ds.jobs.here import run_each
+from nnunet_resunet_ds.jobs.process import log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.log import LOG
 
 
@@ -32,17 +32,7 @@ def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
     Returns:
         What went wrong, by the name of the run.
     """
-    failures = {}
-    with epoch_bar(runs) as bar:
-        for number, run in enumerate(runs, start=1):
-            bar.say(f"{number}/{len(runs)} {run.name}")
-            try:
-                _run(run, device, bar.look)
-            except (CommandError, InputError) as error:
-                failures[run.name] = str(error)
-                LOG.error("failed: %s: %s", run.name, error)
-            bar.look()
-    return failures
+    return run_each(runs, lambda run, look: _run(run, device, look))
 
 
 def _run(run: Run, device: str, look: Callable[[], object]) -> None:
