@@ -153,7 +153,11 @@ def _refusal(error: Exception) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """Return what pickled numpy numbers are made of: nnU-Net logs its losses as such."""
-    scalar = np.float64(0).__reduce__()[0]  # its module was renamed in numpy 2
+    """Return what pickled numpy numbers are made of, by the names of every NumPy: nnU-Net logs its losses as such.
+
+    A pair is an object, and a name that files may have for it.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    names = (f"numpy.{core}.multiarray.scalar" for core in ("core", "_core"))  # before and since NumPy 2
     kinds = (np.float64, np.float32, np.int64, np.bool_)
-    return [scalar, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+    return [*((scalar, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in kinds)]

@@ -22,6 +22,12 @@ GOOD = {
 }
 
 
+NUMPY_FILES = [Path(__file__).parent / "data" / f"checkpoint_numpy{major}.pth" for major in (1, 2)]
+"""Of one epoch of nnU-Net 2.8.1's own nnUNetTrainer_1epoch under NumPy 1.26.4 and 2.4.6, with two stages of 1 and 2
+channels in the plans and patches of 8³ voxels: ``nnUNetv2_train 137 3d_fullres 0 -tr nnUNetTrainer_1epoch -device cpu``
+on the dataset of `stock_runs`. The losses of so small a network are not a number."""
+
+
 class Intruder:
     def __init__(self, file):
         self.file = file
@@ -37,6 +43,22 @@ def test_what_nnunet_keeps_comes_back(tmp_path):
     assert {**found, "logging": None} == {**GOOD, "network_weights": {}, "logging": None}
     assert found["logging"]["losses"] == GOOD["logging"]["losses"]
     assert [path.name for path in tmp_path.iterdir()] == ["c.pth"]
+
+
+@pytest.mark.parametrize(("file", "core"), list(zip(NUMPY_FILES, ("core", "_core"), strict=True)))
+def test_nnunets_checkpoints_of_every_numpy_come_back(file, core):
+    assert f"numpy.{core}.multiarray\nscalar".encode() in file.read_bytes()
+    found = checkpoints.read_checkpoint(file)
+    assert found["trainer_name"] == "nnUNetTrainer_1epoch"
+    expected = torch.load(file, weights_only=False)  # these two are ours, and hold no code
+    np.testing.assert_equal(found["logging"], expected["logging"])
+    assert isinstance(found["logging"]["val_losses"][0], np.float32)
+
+
+def test_other_functions_of_numpy_are_refused(tmp_path):
+    torch.save({**GOOD, "more": np.zeros(2)}, tmp_path / "c.pth")
+    with pytest.raises(InputError, match=r"refused, it refers to numpy\._?core\.multiarray\._reconstruct"):
+        checkpoints.read_checkpoint(tmp_path / "c.pth")
 
 
 def test_code_is_refused_and_not_run(tmp_path):
