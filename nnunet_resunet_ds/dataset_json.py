@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.regions import REGIONS, REGIONS_CLASS_ORDER
 
@@ -16,15 +17,17 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
     """Refuse labels that are not regions, or whose first three are not WT, TC and ET.
 
     Raises:
-        InputError: plain labels; regions that are not each inside the one before; or another order of labels.
+        InputError: plain labels; a contradiction (`check_class_order`); regions that are not each
+            inside the one before; or another order of labels.
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         msg = f"dataset.json has no labels: {_REMEDY}"
         raise InputError(msg)
     regions = _regions(dataset_json)
-    if all(len(region) == 1 for region in regions) or not dataset_json.get("regions_class_order"):
+    if _are_plain(regions) or not dataset_json.get("regions_class_order"):
         msg = f"dataset.json has plain labels, and ResUNetDS segments the regions WT, TC and ET: {_REMEDY}"
         raise InputError(msg)
+    check_class_order(dataset_json)
     nested = len(regions) >= len(REGIONS) and regions[0] > regions[1] > regions[2]
     order = tuple(dataset_json["regions_class_order"][: len(REGIONS)])
     if not nested or order != REGIONS_CLASS_ORDER:
@@ -33,6 +36,64 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
             f"{', '.join(map(str, REGIONS_CLASS_ORDER))}: {_REMEDY}"
         )
         raise InputError(msg)
+
+
+def check_class_order(dataset_json: Mapping[str, Any]) -> None:
+    """Refuse a ``regions_class_order`` with which painting the regions of a label map would make another label map.
+
+    nnU-Net paints region after region, each with one value. So this value must be one of the region, and of no region
+    that is painted later. Where there are no labels, or no order, nothing is checked.
+
+    Raises:
+        InputError: it is not so; the message has the order that would be right, where there is one.
+    """
+    if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
+        return
+    regions, order = _regions(dataset_json), dataset_json.get("regions_class_order")
+    if not order or _are_plain(regions):
+        return
+    if not isinstance(order, list | tuple) or len(order) != len(regions):
+        msg = f"regions_class_order of dataset.json must be one label a region, {len(regions)} in all; got {order!r}"
+        raise InputError(msg)
+    problem = _contradiction(_region_names(dataset_json), _labels_that_stay(regions), order)
+    if problem:
+        raise InputError(problem)
+
+
+def _contradiction(names: Sequence[str], candidates: Sequence[set[int]], order: Sequence[Any]) -> str:
+    """Say which regions are painted none of their candidates, and what to do; nothing where there are none."""
+    hidden = [name for name, labels in zip(names, candidates, strict=True) if not labels]
+    if hidden:
+        return (
+            f"in dataset.json, every label of {', '.join(hidden)} is also of a region that is painted later, so no "
+            f"regions_class_order is right: {_REMEDY}"
+        )
+    right = [
+        value if _is_among(value, labels) else min(labels) for value, labels in zip(order, candidates, strict=True)
+    ]
+    wrong = [
+        f"{name} is painted {found}" for name, found, value in zip(names, order, right, strict=True) if found != value
+    ]
+    if not wrong:
+        return ""
+    return (
+        f"regions_class_order {list(order)} of dataset.json contradicts its regions ({', '.join(wrong)}): each must be "
+        f"painted a label of its own, and of no region painted later; make it {right}, and predict again what was "
+        "predicted with the other"
+    )
+
+
+def _labels_that_stay(regions: Sequence[set[int]]) -> list[set[int]]:
+    """Return the labels of each region that are of no later one."""
+    return [region.difference(*regions[number + 1 :]) for number, region in enumerate(regions)]
+
+
+def _is_among(value: object, labels: set[int]) -> bool:
+    return isinstance(value, int) and value in labels
+
+
+def _are_plain(regions: Sequence[set[int]]) -> bool:
+    return all(len(region) == 1 for region in regions)
 
 
 def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[str, Any]) -> None:
@@ -49,7 +110,19 @@ def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[
         raise InputError(msg)
 
 
+def _region_names(dataset_json: Mapping[str, Any]) -> list[str]:
+    return [name for name in dataset_json["labels"] if name not in ("background", "ignore")]
+
+
 def _regions(dataset_json: Mapping[str, Any]) -> list[set[int]]:
-    """Return the label values of each output that nnU-Net makes, in order."""
-    values = [value for name, value in dataset_json["labels"].items() if name not in ("background", "ignore")]
-    return [set(value) if isinstance(value, list | tuple) else {value} for value in values]
+    """Return the label values of each output that nnU-Net makes, in order.
+
+    Raises:
+        InputError: one is no whole number.
+    """
+    values = [dataset_json["labels"][name] for name in _region_names(dataset_json)]
+    regions = [list(value) if isinstance(value, list | tuple) else [value] for value in values]
+    for region in regions:
+        for label in region:
+            check_whole_number("each label in dataset.json", label, at_least=0)
+    return [set(region) for region in regions]

@@ -148,6 +148,18 @@ def test_plain_labels_in_dataset_json_are_not_taken_for_regions(folders):
     assert find_label_maps(prediction).labels == "protocol"
 
 
+@pytest.mark.parametrize("side", ["reference", "prediction"])
+def test_label_maps_of_a_dataset_json_that_contradicts_itself_are_refused(folders, capsys, side, bad_input):
+    """Not read by the protocol's values: what they mean is not known, so a perfect prediction would score 0."""
+    folder = folders[0] if side == "reference" else folders[1]
+    (folder / "dataset.json").write_text(json.dumps({**REGIONS_JSON, "regions_class_order": [2, 1, 3]}))
+    assert run("-ref", folders[0], "-pred", folders[1]) == 2
+    error = capsys.readouterr().err
+    assert str(folder / "dataset.json") in error and "make it [1, 2, 3]" in error
+    assert len(error.splitlines()) == 1
+    bad_input("evaluate", "regions_class_order contradicts the regions", error)
+
+
 def test_raw_cases_of_an_edition_are_read_by_its_values(cohort, tmp_path):
     perfect = tmp_path / "labels"
     maps = find_label_maps(cohort)

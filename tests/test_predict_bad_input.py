@@ -98,6 +98,11 @@ def change_checkpoint(model, change):
     torch.save(content, file)
 
 
+def contradict(model):
+    content = json.loads((model / "dataset.json").read_text())
+    (model / "dataset.json").write_text(json.dumps(content | {"regions_class_order": [1, 3, 2]}))
+
+
 def edit_dataset(model):
     content = json.loads((model / "dataset.json").read_text())
     content["labels"] = {"background": 0, "ED": 1, "NCR": 2, "ET": 3}
@@ -112,6 +117,7 @@ BAD_MODELS = {
     "empty plans.json": (lambda m: (m / "plans.json").write_text("{}"), "not complete"),
     "no dataset.json": (lambda m: (m / "dataset.json").unlink(), r"dataset\.json: missing"),
     "plain labels": (edit_dataset, "plain labels"),
+    "regions_class_order contradicts the regions": (contradict, r"make it \[1, 2, 3\]"),
     "no checkpoint": (lambda m: [shutil.rmtree(m / f"fold_{f}") for f in (0, 1)], "no checkpoint at all"),
     "truncated checkpoint": (
         lambda m: (m / "fold_0/checkpoint_final.pth").write_bytes((m / "fold_0/checkpoint_final.pth").read_bytes()[:-99]),

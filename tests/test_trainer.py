@@ -114,17 +114,21 @@ def test_labels_without_regions_are_refused(dataset):
 
 
 @pytest.mark.parametrize(
-    "regions",
-    [[[3], [2, 3], [1, 2, 3]], [[1, 2, 3], [2, 3]], [[1, 2, 3], [3], [2]]],
-    ids=["ET first", "two", "not nested"],
+    ("regions", "order", "message"),
+    [
+        ([[1, 2, 3], [2, 3]], [1, 2], "not WT, TC and ET"),
+        ([[1, 2, 3], [3], [2]], [1, 3, 2], "not WT, TC and ET"),
+        ([[1, 2, 3, 4], [1, 2, 3], [1]], [4, 2, 1], "not WT, TC and ET"),
+        ([[3], [2, 3], [1, 2, 3]], [1, 2, 3], "no regions_class_order is right"),
+        ([[1, 2, 3], [2, 3], [3]], [2, 1, 3], r"make it \[1, 2, 3\]"),
+    ],
+    ids=["two", "not nested", "other labels", "ET first", "another order"],
 )
-def test_other_regions_are_refused(dataset, regions):
+def test_other_regions_are_refused(dataset, regions, order, message):
     labels = {"background": 0} | {f"region {number}": region for number, region in enumerate(regions)}
-    other = {**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3][: len(regions)]}
-    with pytest.raises(InputError, match="not WT, TC and ET"):
+    other = {**dataset[1], "labels": labels, "regions_class_order": order}
+    with pytest.raises(InputError, match=message):
         trainer(dataset, dataset_json=other)
-    with pytest.raises(InputError, match="not WT, TC and ET"):
-        trainer(dataset, dataset_json={**dataset[1], "regions_class_order": [2, 1, 3]})
 
 
 def test_the_dataset_of_nnunet_s_own_script_is_accepted(dataset):

@@ -10,7 +10,7 @@ from dataset_conversion.detect import AUTO, edition_by_case_ids
 from dataset_conversion.edition import RAW_ENDINGS
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.scan import cases_below
-from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.dataset_json import check_class_order, check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_values import LABELS, NNUNET_LABELS, PROTOCOL_LABELS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
@@ -164,9 +164,19 @@ def _dataset_jsons(folder: Path) -> Iterator[Path]:
 
 
 def _has_regions(file: Path) -> bool:
-    """Tell whether a dataset.json declares the regions that we convert to."""
+    """Tell whether a dataset.json declares the regions that we convert to.
+
+    Raises:
+        InputError: its regions_class_order contradicts its regions, so what its label maps mean is not known.
+    """
+    content = read_json(file)
     try:
-        check_regions(read_json(file))
+        check_class_order(content)
+    except InputError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
+    try:
+        check_regions(content)
     except InputError:
         return False
     return True
