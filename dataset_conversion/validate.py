@@ -1,7 +1,7 @@
 """Checking how the files of a cohort fit together, before any is opened or anything written."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dataset_conversion.edition import SEGMENTATION, Edition
@@ -11,12 +11,20 @@ MAX_ID_BYTES = 230
 """A file name has at most 255 bytes, and ours are longer than the case id by the channel, the ending and a prefix."""
 
 
-def cohort_problems(cases: Sequence[RawCase], edition: Edition) -> dict[str, list[str]]:
+def cohort_problems(
+    cases: Sequence[RawCase], edition: Edition, channels: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """Return what is wrong with how files and cases fit together, by case id, without opening a file.
 
     A folder of cases in which none has a segmentation is a test set. In any other, a missing segmentation is a
     problem: it is far more often a broken download than a wish.
+
+    Args:
+        cases: of one edition.
+        edition: whose file names to say.
+        channels: that every case needs; None is all that the edition has.
     """
+    needed = [name for name in edition.image_suffixes if channels is None or name in channels]
     problems: dict[str, list[str]] = defaultdict(list)
     labelled_sources = {case.source for case in cases if case.segmentation}
     folders: dict[str, Path] = {}
@@ -28,8 +36,8 @@ def cohort_problems(cases: Sequence[RawCase], edition: Edition) -> dict[str, lis
         found += name_problems(case)
         found += [f"{path}: a second file that could be meant; remove it or the other" for path in case.rivals]
         found += [
-            f"{_missing(case, channel, edition)}; all of {', '.join(edition.image_suffixes)} are needed"
-            for channel in edition.image_suffixes
+            f"{_missing(case, channel, edition)}; all of {', '.join(needed)} are needed"
+            for channel in needed
             if channel not in case.images
         ]
         if case.segmentation is None and case.source in labelled_sources:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -105,23 +106,42 @@ def find_prediction_cases(
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
         problems = {case_id: lines for case_id, lines in problems.items() if lines}
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
+    wanted = brats_channels(channels)
     decision = detect_edition(edition, inputs, edition_file)
-    cases = _without_labels(find_cases(inputs, decision.edition))
-    problems = cohort_problems(cases, decision.edition)
-    return CaseSet(decision.edition, decision.reason, cases, brats_channels(channels), problems)
+    cases = [_with_channels(case, wanted) for case in _without_labels(find_cases(inputs, decision.edition))]
+    problems = cohort_problems(cases, decision.edition, wanted)
+    return CaseSet(decision.edition, decision.reason, cases, wanted, problems)
 
 
 def single_case(case_id: str, files: Mapping[str, Path], channels: Sequence[str]) -> CaseSet:
-    """Return the one case of these files.
+    """Return the one case of these files; those that the model does not read are left out.
 
     Args:
         case_id: its name.
         files: BraTS channel name (T1, T1ce, T2, FLAIR) → file.
         channels: the model's, in order.
+
+    Raises:
+        InputError: a file of the model's channels is missing, or is there for two of them.
     """
+    wanted = brats_channels(channels)
+    missing = [name for name in wanted if name not in files]
+    if missing:
+        msg = f"the model reads {', '.join(wanted)}, and {', '.join(missing)} is missing: give its image, too"
+        raise InputError(msg)
+    used = {name: files[name] for name in wanted}
+    for first, second in combinations(wanted, 2):
+        if used[first].resolve() == used[second].resolve():
+            msg = f"{used[first]}: is given as {first} and as {second}; give each of them its own image"
+            raise InputError(msg)
+    folder = used[wanted[0]].parent
     edition = EDITIONS["2021"]  # whose layout is a file a channel
-    cases = [RawCase(case_id, files[CHANNEL_NAMES[0]].parent, files[CHANNEL_NAMES[0]].parent, dict(files))]
-    return CaseSet(edition, "as you named the files", cases, brats_channels(channels), {})
+    return CaseSet(edition, "as you named the files", [RawCase(case_id, folder, folder, used)], wanted, {})
+
+
+def _with_channels(case: RawCase, channels: Sequence[str]) -> RawCase:
+    """Return a case with the images of these channels alone: what else there is need not be whole."""
+    return replace(case, images={name: file for name, file in case.images.items() if name in channels})
 
 
 def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
@@ -34,7 +35,9 @@ SUMMARY = "what each factor of the method is worth: train, predict, evaluate, on
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument(
+        "-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="dataset, by number or name"
+    )
     parser.add_argument(
         "--only",
         nargs="+",

@@ -16,7 +16,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.commands.dataset_argument import id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.errors import InputError
 
 SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
 
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="folder to search, at any depth")
     aim = parser.add_mutually_exclusive_group(required=True)
-    aim.add_argument("-d", dest="dataset_id", type=int, metavar="ID", help="dataset ID, 1 to 999")
+    aim.add_argument(
+        "-d", dest="dataset", type=id_and_name, metavar="ID", help="1 to 999; or the whole name, Dataset137_BraTS2021"
+    )
     aim.add_argument("--check", action="store_true", help="only check the files and count the labels; write nothing")
     parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the edition's)")
     add_edition_arguments(parser)
@@ -68,7 +72,6 @@ def run(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import check
-    from nnunet_resunet_ds.errors import InputError
 
     result = check(options.inputs, options.edition, edition_file=options.edition_file, executor=executor)
     decision, cases = result.cohort.decision, result.cohort.cases
@@ -86,10 +89,14 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion.manifest import MANIFEST
     from nnunet_resunet_ds.files import read_json
 
+    dataset_id, name = options.dataset
+    if None not in (name, options.name) and name != options.name:
+        msg = f"-d names the dataset {name}, and -n {options.name}; leave one of them out"
+        raise InputError(msg)
     dataset = convert(
         options.inputs,
-        options.dataset_id,
-        options.name,
+        dataset_id,
+        options.name or name,
         options.edition,
         edition_file=options.edition_file,
         placement="copy" if options.copy else "symlink" if options.symlink else "hardlink",
@@ -102,7 +109,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     training = sum(entry["segmentation"] is not None for entry in cases.values())
     _print_findings(cases)
     print(f"{dataset}: {training} training and {len(cases) - training} test cases; what was found is in {MANIFEST}")
-    print(f"next: nnUNetv2_plan_and_preprocess -d {options.dataset_id} -c 3d_fullres")
+    print(f"next: nnUNetv2_plan_and_preprocess -d {dataset_id} -c 3d_fullres")
 
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:

@@ -15,6 +15,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.doctor.examination import examine
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 from nnunet_resunet_ds.errors import InputError
@@ -24,7 +25,7 @@ SUMMARY = "what is installed, found, fast and wrong here, and how to mend it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=int, metavar="ID", help="dataset to look at, too")
+    parser.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset to look at, too")
     parser.add_argument(
         "-m",
         dest="model_folders",

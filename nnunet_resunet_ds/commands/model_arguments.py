@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.recipe import AUTO, PRECISIONS
 
 
@@ -15,7 +16,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> No
     """
     group = parser.add_argument_group("model")
     which = group.add_mutually_exclusive_group(required=True)
-    which.add_argument("-d", dest="dataset_id", type=int, metavar="ID", help="dataset that it was trained on")
+    which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
     which.add_argument(
         "-m",
         dest="model_folders",

@@ -10,6 +10,7 @@ example, a small network for a quick look:
 
 import argparse
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.planning import DEFAULT_NAME, plan
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
@@ -19,7 +20,7 @@ SUMMARY = "plans with your own patch, network size or recipe (optional)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
     parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
     parser.add_argument("-p", dest="stock_name", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the new plans (default: %(default)s)")

@@ -9,12 +9,14 @@ Example:
 
 import argparse
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
+
 SUMMARY = "folds with patients kept together (optional)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--folds", type=int, default=5, metavar="N", help="of the cross-validation (default: %(default)s)"

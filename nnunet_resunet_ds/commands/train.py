@@ -11,6 +11,7 @@ Examples:
 
 import argparse
 
+from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.errors import InputError
 
@@ -19,7 +20,7 @@ SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=int, required=True, metavar="ID", help="dataset ID")
+    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="(default: all of the split)")
     parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
     parser.add_argument(
