@@ -1,5 +1,6 @@
-"""The way back out: label maps in nnU-Net's values to those of a BraTS edition, ready to hand in."""
+"""The way back out: label maps to the values of a BraTS edition, ready to hand in."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -8,10 +9,22 @@ import numpy as np
 
 from dataset_conversion.detect import AUTO, edition_by_case_ids
 from dataset_conversion.edition import FILE_ENDING, Edition
-from dataset_conversion.labels import raw_labels
+from dataset_conversion.label_convention import (
+    NNUNET,
+    LabelConvention,
+    convention_named,
+    declared_convention,
+)
+from dataset_conversion.labels import listed, nnunet_labels, raw_labels
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import check_output_folder
+from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_labels, write_labels
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
+from nnunet_resunet_ds.run_file import MADE_BY, RUN, RunFile
+
+_SUBMISSION = "resunet-ds submission"
 
 
 def write_submission(
@@ -20,51 +33,101 @@ def write_submission(
     edition: str = AUTO,
     *,
     edition_file: Path | None = None,
+    labels: str | None = None,
+    overwrite: bool = False,
     executor: Executor | None = None,
 ) -> tuple[Edition, list[Path]]:
     """Translate every ``CASE.nii.gz`` of a folder; names and geometry stay, values become the edition's, as uint8.
 
-    A case that fails does not stop the others.
+    What the values are now is taken from what lies next to the label maps, see `declared_convention`. ``run.json`` in
+    the output says what they are there; it is not to be handed in. A case that fails does not stop the others.
 
     Args:
-        input_folder: label maps in nnU-Net's values, for example what ``resunet-ds postprocess`` wrote.
+        input_folder: label maps, for example what ``resunet-ds postprocess`` or ``predict`` wrote.
         output_folder: for the same file names.
         edition: a key of `EDITIONS`, a year, ``"auto"`` to tell it from the file names, or ``"custom"``.
         edition_file: the description of a custom edition.
+        labels: what the values are now, one of `CONVENTIONS`; None: as is declared, else nnU-Net's.
+        overwrite: label maps of other settings may stay in the output.
         executor: who translates; None is a thread for each core.
 
     Returns:
         The edition, and the files written.
 
     Raises:
-        InputError: no label maps, an edition that cannot be told, the output is the input, or cases failed; then the
-            message has a line a case, and the others are written.
+        InputError: no label maps, an edition that cannot be told, the output is the input, the input is a submission
+            already, or cases failed; then the message has a line a case, and the others are written.
     """
     files = _label_maps(input_folder)
     chosen = edition_by_case_ids(edition, [file.name.removesuffix(FILE_ENDING) for file in files], edition_file).edition
+    check_output_folder(output_folder)
     if output_folder.resolve() == input_folder.resolve():
         msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
         raise InputError(msg)
+    given = _given_convention(files, labels)
     output_folder.mkdir(parents=True, exist_ok=True)
-    work = partial(_translate, output_folder=output_folder, edition=chosen)
-    written, problems = results_and_problems(for_each(files, work, "translate", executor))
+    settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
+    run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
+    work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
+
+    def settle(file: Path, outcome: Path | InputError) -> None:
+        case = file.name.removesuffix(FILE_ENDING)
+        if isinstance(outcome, InputError):
+            run_file.note_failure(case, str(outcome))
+        else:
+            run_file.note(case, outcome.name, {})
+
+    with only_writer(output_folder):
+        run_file.open({file.name.removesuffix(FILE_ENDING) for file in files}, overwrite=overwrite)
+        try:
+            written, problems = results_and_problems(for_each(files, work, "translate", executor, settle=settle))
+        finally:
+            run_file.close()
     if problems:
         raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
     return chosen, written
 
 
-def _translate(file: Path, output_folder: Path, edition: Edition) -> Path:
+def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvention:
+    """Return what the values of the label maps are now.
+
+    Raises:
+        InputError: they are to be handed in as they are.
+    """
+    if labels is not None:
+        return convention_named(labels)
+    declared = declared_convention(files)
+    folder = files[0].parent
+    if declared is None:
+        LOG.warning(
+            "%s: nothing says what the values of its label maps are; they are read as nnU-Net's. Where they are not, "
+            "say what they are with --labels",
+            folder,
+        )
+        return NNUNET
+    if declared.made_by is not None and declared.made_by.get(MADE_BY) == _SUBMISSION:
+        msg = (
+            f"{folder}: is a submission with the values of {declared.convention.title} already, as {RUN} says; hand it "
+            "in as it is, or translate what it was made from"
+        )
+        raise InputError(msg)
+    LOG.info("%s: label values of %s, %s", folder, declared.convention.title, declared.reason)
+    return declared.convention
+
+
+def _translate(file: Path, output_folder: Path, given: LabelConvention, edition: Edition) -> Path:
     """Write one file and return it."""
     geometry, labels = read_labels(file)
-    known = set(map(int, edition.tissues.values()))
+    known = {value for value, tissue in given.tissues.items() if tissue in edition.tissues.values()}
     unknown = sorted(set(np.unique(labels).tolist()) - known)
     if unknown:
         msg = (
-            f"{file}: label values {', '.join(map(str, unknown))} are not among nnU-Net's "
-            f"{', '.join(map(str, sorted(known)))} for {edition.title}; is it a label map of another dataset?"
+            f"{file}: label values {listed(unknown)} are not among {given.title}'s {listed(sorted(known))} for "
+            f"{edition.title}; is it a label map of another dataset?"
         )
         raise InputError(msg)
-    write_labels(raw_labels(labels, edition.tissues), geometry, output_folder / file.name)
+    translated = raw_labels(nnunet_labels(labels, given.tissues), edition.tissues)
+    write_labels(translated, geometry, output_folder / file.name)
     return output_folder / file.name
 
 

@@ -12,6 +12,19 @@ from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 
+IMAGE_ENDINGS = (".nii.gz", ".nii")
+"""Of label maps and images that we write."""
+OTHER_IMAGE_ENDINGS = (
+    *(".mha", ".mhd", ".nrrd", ".nhdr", ".gipl", ".img", ".hdr", ".mgz", ".mgh", ".mnc", ".dcm"),
+    *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gz"),
+)
+"""Of images that we do not."""
+FILE_ENDINGS = (
+    *IMAGE_ENDINGS,
+    *OTHER_IMAGE_ENDINGS,
+    *(".npz", ".npy", ".json", ".csv", ".html", ".md", ".txt", ".zip", ".pth", ".tar"),
+)
+"""No folder that a command makes is meant to have a name with one of these."""
 _RANDOM_DIGITS = 8
 """Of a temporary name."""
 _REFUSED_WRITES = {
@@ -58,6 +71,22 @@ def check_output_file(path: Path, ending: str) -> None:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         msg = f"{path}: cannot be made, as {above} is a file"
+        raise InputError(msg)
+
+
+def check_output_folder(path: Path) -> None:
+    """Refuse a name that is meant for a file, before a folder of that name is made.
+
+    Raises:
+        InputError: it is not there as a folder and ends as a file does, or it is a file.
+    """
+    if path.is_dir():
+        return
+    if path.exists():
+        msg = f"{path}: is a file; give a folder with -o"
+        raise InputError(msg)
+    if path.name.lower().endswith(FILE_ENDINGS):
+        msg = f"{path}: has the name of a file, and a folder is made here; leave the ending out"
         raise InputError(msg)
 
 

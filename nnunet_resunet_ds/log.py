@@ -44,8 +44,8 @@ def shown(*, verbose: bool) -> Iterator[None]:
 class _Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
-        lead = "warning: " if record.levelno >= logging.WARNING and self.formatter is None else ""
-        tqdm.write(f"{lead}{line}", file=sys.stderr)
+        says_so = record.levelno >= logging.WARNING and self.formatter is None
+        tqdm.write(f"{record.levelname.lower()}: {line}" if says_so else line, file=sys.stderr)
 
 
 class _Once(logging.Filter):

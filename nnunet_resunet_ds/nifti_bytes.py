@@ -83,12 +83,13 @@ def is_gzip(path: Path) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a gzipped NIfTI file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
+    """Tell whether a NIfTI file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
     try:
-        with gzip.open(path) as stream:
+        packed = is_gzip(path)
+        with gzip.open(path) if packed else path.open("rb") as stream:
             layout = _layout(stream.read(max(_VERSIONS)))
-        (unpacked,) = struct.unpack("<I", path.read_bytes()[-4:])
-        return layout is not None and bool(unpacked == layout.end % 2**32)
+        n_bytes = struct.unpack("<I", path.read_bytes()[-4:])[0] if packed else path.stat().st_size
+        return layout is not None and bool(n_bytes == layout.end % 2**32)
     except (OSError, EOFError, zlib.error, struct.error):
         return False
 

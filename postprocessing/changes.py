@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,18 @@ from nnunet_resunet_ds.files import replacing
 from postprocessing.case import Change
 
 TABLE = "postprocessing_changes.csv"
+CHANGES = "changes"
+"""Of a case in ``run.json``."""
 
 Changes = Mapping[str, Sequence[Change]]
 """Of each case, by its name."""
+
+
+def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:
+    """Return what post-processing changed in each case, as the entries of ``run.json`` say it."""
+    return {
+        case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry
+    }
 
 
 def write_changes(changes: Changes, path: Path) -> None:

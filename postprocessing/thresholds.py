@@ -1,5 +1,7 @@
 """Region probabilities to labels by thresholds, nested as in paper section 5 (decision D9) or as nnU-Net paints."""
 
+import operator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from postprocessing.config import PostprocessingConfig
 
 
 def apply_thresholds(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> NDArray[np.uint8]:
-    """Return labels (Z, Y, X) in nnU-Net's values; a voxel at a threshold is foreground.
+    """Return labels (Z, Y, X) in nnU-Net's values; a voxel at a threshold is foreground (D9), for nnU-Net it is not.
 
     Args:
         probabilities: (R, Z, Y, X); WT, TC, ET, then the further regions in the order of ``config.further``.
@@ -21,9 +23,10 @@ def apply_thresholds(probabilities: NDArray[np.floating], config: Postprocessing
     check_probabilities(probabilities, config)
     wt, tc, et, *further = probabilities
     # Python floats, so that numpy compares in the dtype of the probabilities: 0.45 in float32 is not below 0.45
-    whole_tumour = wt >= float(config.wt)
-    tumour_core = tc >= float(config.tc)
-    enhancing = et >= float(config.et)
+    reaches = operator.ge if config.nested else operator.gt
+    whole_tumour = reaches(wt, float(config.wt))
+    tumour_core = reaches(tc, float(config.tc))
+    enhancing = reaches(et, float(config.et))
     if config.nested:
         tumour_core &= whole_tumour
         enhancing &= tumour_core
@@ -32,7 +35,7 @@ def apply_thresholds(probabilities: NDArray[np.floating], config: Postprocessing
     labels[tumour_core] = Tissue.NCR
     labels[enhancing] = Tissue.ET
     for probability, region in zip(further, config.further, strict=False):
-        labels[probability >= float(region.threshold)] = region.label
+        labels[reaches(probability, float(region.threshold))] = region.label
     return labels
 
 

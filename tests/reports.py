@@ -46,5 +46,5 @@ def make_cohort(folder, cases=CASES):
         write(folder / "labels" / f"{case}.nii.gz", after, spacing=SPACING)
         write(folder / "before" / f"{case}.nii.gz", before, spacing=SPACING)
     for name in ("labels", "before"):
-        (folder / name / "run.json").write_text(json.dumps({"labels": "nnunet"}))
+        (folder / name / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {case: {} for case in cases}}))
     return folder

@@ -9,6 +9,7 @@ import pytest
 from brats_files import CASES, write
 from scipy import stats
 
+from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.evaluation.cohort import evaluate
@@ -80,7 +81,7 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
     )
     printed = capsys.readouterr().out
     assert f"ET      {summary['mean']:.4f}" in printed
-    assert "Lesion-wise HD95" in printed and "nothing beside them says what they are" in printed
+    assert "Lesion-wise HD95" in printed and "nothing next to them says what they are" in printed
 
 
 def test_one_pair_of_files_of_other_names(folders, tmp_path, capsys):
@@ -88,6 +89,11 @@ def test_one_pair_of_files_of_other_names(folders, tmp_path, capsys):
     other.write_bytes((folders[1] / f"{NAMES[1]}.nii.gz").read_bytes())
     assert run("-ref", folders[0] / f"{NAMES[1]}.nii.gz", "-pred", other) == 0
     assert "BraTS 2023 GLI, mine" in capsys.readouterr().out
+
+
+def run_json(labels, cases=NAMES):
+    """What our commands leave next to label maps."""
+    return {"labels": labels, "cases": {case: {} for case in cases}}
 
 
 def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, tmp_path):
@@ -101,7 +107,7 @@ def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, t
     labels = tmp_path / "labels"
     assert evaluate(reference, labels).cases != expected
     assert evaluate(reference, labels, prediction_labels="nnunet").cases == expected
-    for file, content in (("dataset.json", REGIONS_JSON), ("run.json", {"labels": "nnunet"})):
+    for file, content in (("dataset.json", REGIONS_JSON), ("run.json", run_json("nnunet"))):
         (labels / file).write_text(json.dumps(content))
         assert evaluate(reference, labels).cases == expected
         assert evaluate(reference, labels, prediction_labels="protocol").cases != expected
@@ -118,7 +124,7 @@ def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, t
 
 
 def test_it_warns_where_one_side_alone_is_declared(folders, capsys):
-    (folders[1] / "run.json").write_text(json.dumps({"labels": "2023-gli"}))
+    (folders[1] / "run.json").write_text(json.dumps(run_json("2023-gli")))
     assert run("-ref", folders[0], "-pred", folders[1]) == 0
     assert f"warning: {folders[0]}: nothing tells its label values" in capsys.readouterr().out
 
@@ -185,7 +191,7 @@ def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, ca
 def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
     protocol = PROTOCOLS[name]
     values = np.array(sorted(map(int, protocol.labels.values())))
-    translated = to_protocol(values, "nnunet", protocol, tmp_path)
+    translated = to_protocol(values, NNUNET, protocol, tmp_path)
     assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
 
 

@@ -28,7 +28,8 @@ from nnunet_resunet_ds.inference.cross_validation import validation_ids
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.recipe import Recipe
 from postprocessing.config import PostprocessingConfig
-from postprocessing.folder import postprocess_folder, read_probabilities
+from postprocessing.folder import postprocess_folder
+from postprocessing.probabilities import read_probabilities
 from postprocessing.stored_case import read_stored_case
 
 fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

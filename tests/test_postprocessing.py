@@ -241,6 +241,7 @@ def test_a_folder_becomes_label_maps_with_the_stock_geometry(prediction, tmp_pat
         "b.nii.gz",
         "postprocessing.json",
         "postprocessing_changes.csv",
+        "run.json",
     ]
 
 
@@ -290,6 +291,7 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_pat
         "b.nii.gz",
         "postprocessing.json",
         "postprocessing_changes.csv",
+        "run.json",
     ]
 
 

@@ -216,7 +216,7 @@ def test_settings_travel_with_a_model_and_with_its_predictions(tmp_path):
         config_of_model(tmp_path)
 
 
-@pytest.mark.parametrize(("run", "warned"), [(None, False), ({"average": "probabilities"}, True)])
+@pytest.mark.parametrize(("run", "warned"), [(None, False), ({"average": "probabilities", "cases": {"a": {}}}, True)])
 def test_post_processing_tuned_on_another_average_is_warned_about(tmp_path, capsys, run, warned):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -226,4 +226,4 @@ def test_post_processing_tuned_on_another_average_is_warned_about(tmp_path, caps
     if run:
         write_json(run, folder / "run.json")
     assert main(["postprocess", "-i", str(folder), "-o", str(tmp_path / "out")]) == 0
-    assert ("warning: tuned on an average of logits" in capsys.readouterr().out) == warned
+    assert ("warning: tuned on an average of logits" in capsys.readouterr().err) == warned

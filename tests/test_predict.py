@@ -11,10 +11,13 @@ from brats_files import CASES, MODALITIES, values_of, write
 from models import predict, stock_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
+from dataset_conversion.label_convention import NNUNET
 from dataset_conversion.labels import nnunet_labels
+from nnunet_resunet_ds import run_file
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case, nnunet_layout
-from nnunet_resunet_ds.inference import Predictor, output
+from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
+from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.inference.output import Output
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -158,9 +161,9 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
 
 
 def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "CHEAP_SECONDS", -1.0)
-    monkeypatch.setattr(output, "MAX_SHARE", 1e-9)  # until the end of time
-    made = output.Output(tmp_path, nnunet_layout([]), {})
+    monkeypatch.setattr(run_file, "CHEAP_SECONDS", -1.0)
+    monkeypatch.setattr(run_file, "MAX_SHARE", 1e-9)  # until the end of time
+    made = Output(tmp_path, NNUNET, {})
 
     def written():
         return list(json.loads((tmp_path / "run.json").read_text())["cases"])
@@ -214,7 +217,7 @@ def test_what_an_earlier_run_made_otherwise_is_not_finished(cohort, model, tmp_p
     out = tmp_path / "out"
     predict(cohort, out, model, "--wt", "0.9")
     earlier = (out / f"{CASES[1]}.nii.gz").read_bytes()
-    predict(cohort / CASES[0], out, model, "--wt", "0.2")  # and is stopped here
+    assert predict(cohort / CASES[0], out, model, "--wt", "0.2", "--overwrite") == 0
     assert predict(cohort, out, model, "--wt", "0.2", "--continue") == 0
     assert (out / f"{CASES[1]}.nii.gz").read_bytes() != earlier
     labels, _ = expected(cohort, CASES[1], model, postprocessing=PostprocessingConfig(wt=0.2))

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -162,7 +163,8 @@ def test_what_predict_left_beside_is_told(cohort, tmp_path):
         (labels / file.name).write_bytes(file.read_bytes())
     change = {"step": "et_components", "voxels": 12, "components": 1, "mean_probability": 0.61}
     entry = {"warnings": ["dark: very"], "changes": [change, {**change, "voxels": 0}], "mean_probability": {"TC": 0.5}}
-    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {CASES[0]: entry}}))
+    cases = {CASES[0]: entry, CASES[1]: {}, CASES[2]: {}}
+    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": cases}))
     probabilities = np.full((3, *SHAPE), 0.7, np.float32)
     np.savez(labels / f"{CASES[1]}.npz", probabilities=probabilities)
     page = tmp_path / "report.html"
@@ -294,6 +296,18 @@ def test_another_orientation_is_turned_for_display(tmp_path):
     assert pictures[0] == pictures[1] == pictures[2]
 
 
+def test_label_maps_that_run_json_does_not_list_are_not_trusted(tmp_path, capsys):
+    folder, page = make_cohort(tmp_path), tmp_path / "report.html"
+    shutil.copy(folder / "labels" / f"{CASES[0]}.nii.gz", folder / "labels" / "other.nii.gz")
+    assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page) == 2
+    assert f"label values of nnU-Net of {CASES[0]}.nii.gz, and nothing of other.nii.gz" in capsys.readouterr().err
+
+
+def _add_case(labels, name):
+    shutil.copy(labels / f"{CASES[0]}.nii.gz", labels / f"{name}.nii.gz")
+    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {case: {} for case in (*CASES, name)}}))
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -302,7 +316,7 @@ def test_another_orientation_is_turned_for_display(tmp_path):
             lambda folder: write(folder / "labels" / f"{CASES[0]}.nii.gz", tumour((9, 9, 9))[1:], spacing=SPACING),
             "size",
         ),
-        (lambda folder: write(folder / "labels" / "other.nii.gz", tumour((9, 9, 9)), spacing=SPACING), "has no images"),
+        (lambda folder: _add_case(folder / "labels", "other"), "has no images"),
         (lambda folder: (folder / "raw" / CASES[0] / f"{CASES[0]}_t2.nii.gz").unlink(), "T2"),
     ],
 )

@@ -1,16 +1,22 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from brats_files import SHAPE, values_of, write
+from brats_files import CASES, MODALITIES, SHAPE, values_of, write
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from models import predict
 
 from dataset_conversion import EDITIONS, convert
 from dataset_conversion.labels import nnunet_labels, raw_labels
 from dataset_conversion.submission import write_submission
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.cohort import evaluate
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 
 SPACING = (1.0, 1.5, 2.0)
 
@@ -76,7 +82,7 @@ def test_a_foreign_value_is_named_and_does_not_stop_the_others(labels, tmp_path)
     write(labels / "BraTS2021_00003.nii.gz", np.full(SHAPE, 4, dtype=np.uint8))
     with pytest.raises(InputError, match=r"BraTS2021_00003\.nii\.gz: label values 4 are not among(.|\n)*1 are written"):
         write_submission(labels, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["BraTS2021_00000.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["BraTS2021_00000.nii.gz", "run.json"]
 
 
 def test_bad_requests_are_named(labels, tmp_path):
@@ -91,3 +97,94 @@ def test_bad_requests_are_named(labels, tmp_path):
         with pytest.raises(InputError, match=message):
             write_submission(folder, tmp_path / output, edition)
     assert not (tmp_path / "out").exists()
+
+
+# ---- values are translated once ----
+
+
+def gli(cohort, tmp_path):
+    """The cohort as cases of 2023 GLI."""
+    names = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}
+    for number, case in enumerate(CASES):
+        folder = tmp_path / "gli" / f"BraTS-GLI-{number:05d}-000"
+        folder.mkdir(parents=True)
+        for old, new in names.items():
+            shutil.copy(cohort / case / f"{case}_{old}.nii.gz", folder / f"{folder.name}-{new}.nii.gz")
+    return tmp_path / "gli"
+
+
+def maps(folder):
+    return {file.name: values_of(file) for file in sorted(folder.glob("*.nii.gz"))}
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_prediction_in_an_edition_s_values_is_not_translated_again(cohort, model, tmp_path, capsys):
+    raw = gli(cohort, tmp_path)
+    predict(raw, tmp_path / "nnunet", model)
+    predict(raw, tmp_path / "as_2023", model, "--labels", "2023-gli")
+    for name in ("nnunet", "as_2023"):
+        assert main(["submission", "-i", str(tmp_path / name), "-o", str(tmp_path / f"{name}_out")]) == 0
+    handed_in = maps(tmp_path / "nnunet_out")
+    assert equal(handed_in, maps(tmp_path / "as_2023_out")) and equal(handed_in, maps(tmp_path / "as_2023"))
+    assert not equal(handed_in, maps(tmp_path / "nnunet"))
+    capsys.readouterr()
+    assert main(["submission", "-i", str(tmp_path / "nnunet_out"), "-o", str(tmp_path / "twice")]) == 2
+    assert "is a submission with the values of BraTS 2023 GLI already" in capsys.readouterr().err
+    assert not (tmp_path / "twice").exists()
+
+
+def test_evaluate_reads_what_submission_wrote(cohort, model, tmp_path):
+    raw = gli(cohort, tmp_path)
+    predict(raw, tmp_path / "nnunet", model)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "postprocessing.json").write_text("{}")  # of something that was there before
+    write_submission(tmp_path / "nnunet", tmp_path / "out")
+    found = find_label_maps(tmp_path / "out")
+    assert found.labels == "2023-gli" and found.is_declared
+    scores = evaluate(tmp_path / "nnunet", tmp_path / "out").cases
+    assert all(region["dice"] == 1 for case in scores.values() for region in case.values())
+
+
+def test_a_custom_edition_travels_with_the_label_maps(cohort, model, tmp_path):
+    description = tmp_path / "mine.json"
+    images = {name: f"_{file}" for name, file in zip(("T1", "T1ce", "T2", "FLAIR"), MODALITIES, strict=True)}
+    labels = {"NCR": 7, "ED": 5, "ET": 9}
+    description.write_text(json.dumps({"images": images, "segmentation": "_seg", "labels": labels}))
+    predict(cohort, tmp_path / "nnunet", model)
+    predict(cohort, tmp_path / "mine", model, "--labels", "custom", "--edition-file", str(description))
+    assert set(np.unique(values_of(tmp_path / "mine" / f"{CASES[0]}.nii.gz"))) <= {0, 5, 7, 9}
+    scores = evaluate(tmp_path / "nnunet", tmp_path / "mine").cases
+    assert all(region["dice"] == 1 for case in scores.values() for region in case.values())
+    for name in ("nnunet", "mine"):
+        write_submission(tmp_path / name, tmp_path / f"{name}_out", "2021")
+    assert equal(maps(tmp_path / "nnunet_out"), maps(tmp_path / "mine_out"))
+
+
+def test_undeclared_values_are_read_as_nnunet_s_and_that_is_said(labels, tmp_path, capsys):
+    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "a")]) == 0
+    assert "warning: " in capsys.readouterr().err
+    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "b"), "--labels", "nnunet"]) == 0
+    assert "warning: " not in capsys.readouterr().err
+    assert equal(maps(tmp_path / "a"), maps(tmp_path / "b"))
+    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "c"), "--labels", "2023-gli"]) == 0
+    assert not equal(maps(tmp_path / "a"), maps(tmp_path / "c"))
+    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "c"), "--labels", "1999"]) == 2
+
+
+def test_submissions_to_two_editions_do_not_share_a_folder(labels, tmp_path, capsys):
+    write_submission(labels, tmp_path / "out", "2021")
+    write(tmp_path / "more" / "BraTS2021_00007.nii.gz", np.zeros(SHAPE, np.uint8))
+    with pytest.raises(InputError, match=r"other settings \(labels\)"):
+        write_submission(tmp_path / "more", tmp_path / "out", "2023-gli")
+    write_submission(tmp_path / "more", tmp_path / "out", "2021")
+    assert len(find_label_maps(tmp_path / "out").files) == 3
+
+
+def test_label_values_of_a_later_version_are_not_guessed(labels, tmp_path):
+    cases = {file.name.removesuffix(".nii.gz"): {} for file in labels.iterdir()}
+    (labels / "run.json").write_text(json.dumps({"labels": "2099-gli", "cases": cases}))
+    with pytest.raises(InputError, match=r"run\.json: label values '2099-gli' are not known"):
+        write_submission(labels, tmp_path / "out")

@@ -207,6 +207,34 @@ def test_tune_takes_what_nnunet_s_validation_left(trained, monkeypatch, capsys):
     assert PostprocessingConfig.from_json(model / "postprocessing.json").averaging == "logits"
 
 
+def test_npz_of_a_reader_that_turns_axes_are_tuned_on_the_axes_of_the_references(trained):
+    """The references are stored LPS, and the model's reader gives RAS: X and Y run the other way."""
+    model, ids = trained
+    plans = json.loads((model / "plans.json").read_text())
+    (model / "plans.json").write_text(json.dumps({**plans, "image_reader_writer": "NibabelIOWithReorient"}))
+    values = np.random.default_rng(0).random((3, 6, 7, 8), np.float32) * 0.8 + 0.2  # so that nothing is cropped
+    for number, case in enumerate(ids):
+        folder = model / f"fold_{number // 3}" / "validation"
+        folder.mkdir(exist_ok=True)
+        np.savez_compressed(folder / f"{case}.npz", probabilities=values)
+    assert main(["tune", "-d", "137", "--npz"]) == 0
+    stored = read_stored_case(model / "tuning" / "fold_0_npz" / f"{ids[0]}.npz")
+    np.testing.assert_array_equal(stored.probabilities, values[:, :, ::-1, ::-1])
+
+
+def test_settings_of_what_cannot_be_a_trained_model_are_not_stored(trained, capsys):
+    """Probabilities that lie elsewhere than the tumour: a whole-tumour Dice near 0."""
+    model, ids = trained
+    for number, case in enumerate(ids):
+        folder = model / f"fold_{number // 3}" / "validation"
+        folder.mkdir(exist_ok=True)
+        np.savez_compressed(folder / f"{case}.npz", probabilities=np.full((3, 6, 7, 8), 0.1, np.float32))
+    before = (model / "plans.json").read_bytes()
+    assert main(["tune", "-d", "137", "--npz"]) == 2
+    assert "whole-tumour Dice of 0.0000" in capsys.readouterr().err
+    assert (model / "plans.json").read_bytes() == before and not (model / "postprocessing.json").exists()
+
+
 def break_references(model, preprocessed):
     for file in (preprocessed / "gt_segmentations").iterdir():
         file.unlink()

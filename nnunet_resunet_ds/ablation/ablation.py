@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.ablation.planned import check_plans, check_rungs
 from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
 from nnunet_resunet_ds.ablation.rungs import Rung
@@ -17,7 +18,6 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.image_cases import NNUNET
 from nnunet_resunet_ds.jobs.process import settings_for, shell_line
 from nnunet_resunet_ds.jobs.training import check_split
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON

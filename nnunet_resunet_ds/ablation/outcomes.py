@@ -13,7 +13,7 @@ from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.files import read_json
-from postprocessing.folder import RUN
+from nnunet_resunet_ds.run_file import RUN
 
 _SEED_AND_FOLD = re.compile(r"-seed(\d+)-fold(\d+)")
 

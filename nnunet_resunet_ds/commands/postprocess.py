@@ -12,7 +12,9 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
+from nnunet_resunet_ds.log import LOG
 
 SUMMARY = "probabilities → label maps"
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of .npz and .nii.gz"
     )
     parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="for label maps")
+    add_overwrite_argument(parser)
     add_postprocessing_arguments(
         parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
     )
@@ -32,15 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
     from postprocessing.changes import TABLE, summary_lines
-    from postprocessing.folder import averaging_of, postprocess_folder
+    from postprocessing.folder import averages_of, postprocess_folder
     from postprocessing.model_config import SETTINGS, config_of_predictions
 
     config = chosen_config(options, config_of_predictions(options.input_folder))
-    average = averaging_of(options.input_folder)
-    if config.averaging not in (None, average):
-        print(f"warning: tuned on an average of {config.averaging}, and these probabilities are one of {average}")
+    others = averages_of(options.input_folder) - {config.averaging}
+    if config.averaging is not None and others:
+        LOG.warning(
+            "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
+        )
     with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
-        changes = postprocess_folder(options.input_folder, options.output_folder, config, executor)
+        changes = postprocess_folder(
+            options.input_folder, options.output_folder, config, executor, overwrite=options.overwrite
+        )
     for line in summary_lines(changes):
         print(line)
     print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS} and {TABLE} are there, too")

@@ -1,8 +1,8 @@
 """Predict label maps in one process: read, preprocess, sliding window, eight flips, thresholds and rules, write.
 
-INPUT is raw BraTS case folders of any edition, or a folder of nnU-Net images (CASE_0000.nii.gz …); or give the four
-images of one case. Label maps lie where the images do; run.json beside them says how they were made. A case that cannot
-be predicted is named at the end and does not stop the others.
+INPUT is raw BraTS case folders of any edition, or a folder of nnU-Net images (CASE_0000.nii.gz …); or give the images
+of one case, one for each channel of the model. Label maps lie where the images do; run.json next to them says how each
+was made. A case that cannot be predicted is named at the end and does not stop the others.
 
 Examples:
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
 from nnunet_resunet_ds.recipe import FP32
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from dataset_conversion.edition import Edition
+    from dataset_conversion.label_convention import LabelConvention
     from nnunet_resunet_ds.image_cases import CaseSet
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.predictor import Predictor
 
 SUMMARY = "images → label maps, in one process"
-_ENDING = ".nii.gz"
 _FILES = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
 
 
@@ -46,13 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for channel, name in _FILES.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{channel} image of a single case")
     parser.add_argument(
-        "-o", dest="output", type=Path, required=True, metavar="OUTPUT", help="folder; or a .nii.gz, for a single case"
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="OUTPUT",
+        help="folder; for a single case also a file, .nii.gz or .nii",
     )
     parser.add_argument("--continue", dest="resume", action="store_true", help="leave out what is already there")
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--labels", default="nnunet", metavar="EDITION", help="label values: nnunet (default), or those of an edition"
     )
-    parser.add_argument("--save-probabilities", action="store_true", help="in nnU-Net's format, beside the label maps")
+    parser.add_argument("--save-probabilities", action="store_true", help="in nnU-Net's format, too")
     add_model_arguments(parser, several=True)
     parser.add_argument(
         "--average",
@@ -73,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
+    from dataset_conversion.edition import FILE_ENDING
     from nnunet_resunet_ds.environment import versions
     from nnunet_resunet_ds.folder_lock import only_writer
     from nnunet_resunet_ds.inference.model import load_model
@@ -82,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
     case_set = _case_set(options, models[0])
-    labels = _labels_edition(options, case_set)
+    labels = _label_convention(options, case_set)
     check_labels(labels, models)
     predictor = _predictor(options, models)
     _introduce(options, predictor, case_set)
@@ -90,16 +98,17 @@ def run(options: argparse.Namespace) -> None:
     output = Output(
         folder,
         labels,
-        settings_of(predictor, labels.key),
+        settings_of(predictor),
         {"versions": versions()} if options.scheduler else environment_of(predictor),
         save_probabilities=options.save_probabilities,
+        ending=_ending(options.output) or FILE_ENDING,
     )
     reads = [*(model.folder for model in models), *_inputs(options)]
     with chosen_executor(options, reads, [folder]) as executor:
         folder.mkdir(parents=True, exist_ok=True)
         with only_writer(folder):
             output.prepare(case_set.cases)
-            output.open(models, resume=options.resume)
+            output.open(models, case_set.cases, resume=options.resume, overwrite=options.overwrite)
             try:
                 predicted = _predict(options, predictor, case_set, output, executor)
             finally:
@@ -145,12 +154,29 @@ def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor
 
 
 def _is_file(output: Path) -> bool:
-    return output.name.endswith(_ENDING)
+    return _ending(output) is not None
+
+
+def _ending(output: Path) -> str | None:
+    """Return the ending of an image that is to be written; None where the output is a folder."""
+    return None if output.is_dir() else next((end for end in IMAGE_ENDINGS if output.name.endswith(end)), None)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a name that is neither a folder's nor that of a NIfTI image."""
+    if output.name.lower().endswith((*IMAGE_ENDINGS, *OTHER_IMAGE_ENDINGS)) and not output.is_dir():
+        if not _is_file(output):
+            endings = " or ".join(IMAGE_ENDINGS)
+            msg = f"{output}: label maps are written as {endings}; give a name that ends so, or a folder"
+            raise InputError(msg)
+        return
+    check_output_folder(output)
 
 
 def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
     from nnunet_resunet_ds.image_cases import find_prediction_cases, single_case
 
+    _check_output(options.output)
     files = {channel: getattr(options, name) for channel, name in _FILES.items() if getattr(options, name)}
     if bool(files) == bool(options.inputs):
         msg = f"give either folders with -i, or one case with {' '.join(f'--{name}' for name in _FILES.values())}"
@@ -160,12 +186,8 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
             msg = f"{options.output}: cases of folders need a folder for -o"
             raise InputError(msg)
         return find_prediction_cases(options.inputs, model.channels, options.edition, options.edition_file)
-    missing = [f"--{name}" for channel, name in _FILES.items() if channel not in files]
-    if missing:
-        msg = f"{' '.join(missing)} missing: all four images of the case are needed"
-        raise InputError(msg)
-    name = options.output.name if _is_file(options.output) else _common_start(files.values())
-    return single_case(name.removesuffix(_ENDING), files, model.channels)
+    name = options.output.name.removesuffix(_ending(options.output) or "")
+    return single_case(name if _is_file(options.output) else _common_start(files.values()), files, model.channels)
 
 
 def _common_start(files: Iterable[Path]) -> str:
@@ -174,16 +196,16 @@ def _common_start(files: Iterable[Path]) -> str:
     return start[: max(start.rfind(sign) for sign in "_- ") + 1].rstrip("_- ") or "case"
 
 
-def _labels_edition(options: argparse.Namespace, case_set: "CaseSet") -> "Edition":
+def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "LabelConvention":
     from dataset_conversion.detect import edition_by_case_ids
-    from nnunet_resunet_ds.image_cases import NNUNET, nnunet_layout
+    from dataset_conversion.label_convention import NNUNET, LabelConvention
 
-    if options.labels == NNUNET:
-        return nnunet_layout([])
+    if options.labels == NNUNET.key:
+        return NNUNET
     case_ids = [case.case_id for case in case_set.cases]
     file = options.edition_file if options.labels == "custom" else None
     try:
-        return edition_by_case_ids(options.labels, case_ids, file).edition
+        return LabelConvention.of(edition_by_case_ids(options.labels, case_ids, file).edition)
     except InputError as error:
         msg = f"--labels {options.labels}: {error}".replace("--edition", "--labels")
         raise InputError(msg) from error
@@ -206,7 +228,10 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
     for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):
         print(line)
     earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
-    print(f"wrote {len(predicted.written)} label maps to {output.folder}{earlier}")
+    where = f"{len(predicted.written)} label maps to {output.folder}"
+    if len(predicted.written) == 1:
+        where = str(output.writer.label_map(predicted.written[0]))
+    print(f"wrote {where}{earlier}")
     for fault in predicted.faults.values():
         print("\n".join(predicted.failures.values()))
         raise fault

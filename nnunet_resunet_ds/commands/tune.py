@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
 def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) -> None:
     from tqdm import tqdm
 
+    from postprocessing.floor import check_above_floor
     from postprocessing.model_config import SETTINGS, keep_with_model
     from postprocessing.scores import Scores
     from postprocessing.search import GRID
@@ -74,12 +75,14 @@ def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) 
     from postprocessing.tuning_report import write_picture, write_table
 
     files, averaging = _stored_cases(folder, options, executor)
+    cases = [file for of_fold in files.values() for file in of_fold]
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)
     n_searches = len(set(parts)) + 1
     with tqdm(desc="search", unit="setting", total=n_searches * sum(map(len, GRID.values()))) as bar:
-        scores = Scores([file for of_fold in files.values() for file in of_fold], options.metric, bar.update, executor)
+        scores = Scores(cases, options.metric, bar.update, executor)
         tuning = tune(scores, parts, averaging)
+        check_above_floor(cases, tuning.best)
         write_picture(scores, tuning, options.metric, folder / PICTURE)
         bar.total = bar.n  # searches go more than once over the numbers, but meet settings scored before
     write_table(scores, folder / TABLE)

@@ -9,6 +9,7 @@ from nnunet_resunet_ds.demo.cohort import make_cohort
 from nnunet_resunet_ds.demo.scores import held_out_cases, score_held_out
 from nnunet_resunet_ds.demo.workflow import Workflow
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import check_output_folder
 from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
 DATASET_ID = 999
@@ -60,6 +61,7 @@ def _check_device(device: str) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier demo left, and only that: a folder is known by the marker that every demo begins with."""
+    check_output_folder(folder)
     marker = folder / MARKER
     if folder.is_dir() and any(folder.iterdir()):
         if not marker.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
-from nnunet_resunet_ds.evaluation.pairs import Pair, Pairs, find_pairs, load_pair
+from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
 
@@ -71,7 +71,7 @@ def evaluate_pairs(
     """
     work = partial(
         evaluate_pair,
-        labels=(pairs.reference.labels, pairs.prediction.labels),
+        conventions=(pairs.reference.convention, pairs.prediction.convention),
         protocol=protocol,
         empty_regions=empty_regions,
     )
@@ -85,11 +85,11 @@ def evaluate_pairs(
     return Evaluation(protocol, empty_regions, cases, problems)
 
 
-def evaluate_pair(pair: Pair, labels: tuple[str, str], protocol: Protocol, empty_regions: EmptyRegions) -> Metrics:
+def evaluate_pair(pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions) -> Metrics:
     """Read and evaluate one pair.
 
     Raises:
         InputError: see `load_pair`.
     """
-    loaded = load_pair(pair, labels, protocol)
+    loaded = load_pair(pair, conventions, protocol)
     return evaluate_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)

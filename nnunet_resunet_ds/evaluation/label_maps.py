@@ -2,25 +2,25 @@
 
 import filecmp
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, edition_by_case_ids
 from dataset_conversion.edition import RAW_ENDINGS
 from dataset_conversion.editions import EDITIONS
+from dataset_conversion.label_convention import (
+    CONVENTIONS,
+    Declared,
+    LabelConvention,
+    convention_named,
+    declared_convention,
+)
 from dataset_conversion.scan import cases_below
-from nnunet_resunet_ds.dataset_json import check_class_order, check_regions
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.evaluation.label_values import LABELS, NNUNET_LABELS, PROTOCOL_LABELS
+from nnunet_resunet_ds.evaluation.label_values import LABELS, PROTOCOL_LABELS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
-from postprocessing.folder import RUN
-from postprocessing.model_config import SETTINGS
 
-_DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
-"""Of nnU-Net, one below dataset.json."""
 _GTV = "_gtv"
 _MENRT_CASE = re.compile(r"BraTS-MEN-RT-\d{4}-\d")
 """Of MEN-RT, which has label maps to evaluate by its own protocol, and no edition to convert."""
@@ -35,18 +35,23 @@ class LabelMaps:
     """Where they were looked for."""
     files: dict[str, Path]
     """Case → file."""
-    labels: str
-    """One of `LABELS`."""
+    convention: LabelConvention | None
+    """What their values mean; None is the protocol's own."""
     reason: str
     """How that is known, for the user."""
     is_declared: bool
     """Whether anything said so."""
 
+    @property
+    def labels(self) -> str:
+        """The key of what their values mean, one of `LABELS` or that of a custom edition."""
+        return self.convention.key if self.convention else PROTOCOL_LABELS
+
     def described(self, protocol: Protocol) -> str:
         """Say how the values are read."""
         n = f"{len(self.files)} label map{'s' if len(self.files) > 1 else ''}"
-        labels = {PROTOCOL_LABELS: protocol.title, NNUNET_LABELS: "nnU-Net"}.get(self.labels, f"edition {self.labels}")
-        return f"{n} with the values of {labels}, {self.reason}"
+        title = self.convention.title if self.convention else protocol.title
+        return f"{n} with the values of {title}, {self.reason}"
 
 
 def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
@@ -75,13 +80,14 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
         raise InputError(msg)
     if labels is not None:
-        return LabelMaps(source, files, labels, "as you said", is_declared=True)
-    declared = _declared(source.parent if source.is_file() else source)
+        named = None if labels == PROTOCOL_LABELS else convention_named(labels)
+        return LabelMaps(source, files, named, "as you said", is_declared=True)
+    declared = _declared(files)
     if declared is None and of_release and not _are_gtv(of_release):
         declared = _by_case_ids(source, of_release)
     if declared is None:
-        return LabelMaps(source, files, PROTOCOL_LABELS, "as nothing beside them says what they are", is_declared=False)
-    return LabelMaps(source, files, *declared, is_declared=True)
+        return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
+    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True)
 
 
 def _release_file(path: Path) -> dict[str, Path]:
@@ -139,54 +145,17 @@ def _plain_name(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def _declared(folder: Path) -> tuple[str, str] | None:
-    """Return what label values a folder has by what lies beside them, and how that is known, if it is."""
-    run = folder / RUN
-    content = read_json(run) if run.is_file() else {}
-    if isinstance(content, dict) and content.get("labels") in (NNUNET_LABELS, *EDITIONS):
-        return content["labels"], f"as {run} says"
-    for file in _dataset_jsons(folder):
-        if file.is_file() and _has_regions(file):
-            return NNUNET_LABELS, f"as {file} says"
-    if (folder / SETTINGS).is_file():
-        return NNUNET_LABELS, f"as resunet-ds postprocess wrote them, which left {SETTINGS} there"
-    return None
+def _declared(files: Mapping[str, Path]) -> Declared | None:
+    """Return what lies next to label maps and says what they mean; of raw cases, each in its own folder, nothing."""
+    folders = {path.parent for path in files.values()}
+    return declared_convention(files.values()) if len(folders) == 1 else None
 
 
-def _dataset_jsons(folder: Path) -> Iterator[Path]:
-    """Yield where nnU-Net keeps the dataset.json of a folder of label maps."""
-    yield folder / DATASET_JSON  # of predictions
-    real = folder.resolve()
-    if real.name in _DATASET_FOLDERS:
-        yield real.parent / DATASET_JSON
-    if real.name == "validation" and real.parent.name.startswith("fold_"):
-        yield real.parent.parent / DATASET_JSON  # of the model
-
-
-def _has_regions(file: Path) -> bool:
-    """Tell whether a dataset.json declares the regions that we convert to.
-
-    Raises:
-        InputError: its regions_class_order contradicts its regions, so what its label maps mean is not known.
-    """
-    content = read_json(file)
-    try:
-        check_class_order(content)
-    except InputError as error:
-        msg = f"{file}: {error}"
-        raise InputError(msg) from error
-    try:
-        check_regions(content)
-    except InputError:
-        return False
-    return True
-
-
-def _by_case_ids(source: Path, files: Iterable[str]) -> tuple[str, str]:
+def _by_case_ids(source: Path, files: Iterable[str]) -> Declared:
     try:
         decision = edition_by_case_ids(AUTO, files)
     except InputError as error:
         options = "--ref-labels or --pred-labels"
         msg = f"{source}: {str(error).replace('--edition', options)}"
         raise InputError(msg) from error
-    return decision.edition.key, decision.reason
+    return Declared(CONVENTIONS[decision.edition.key], decision.reason)

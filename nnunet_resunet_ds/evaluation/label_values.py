@@ -6,18 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import EDITIONS
-from dataset_conversion.label_schemes import NNUNET, LabelScheme
+from dataset_conversion.label_convention import CONVENTIONS, LabelConvention
 from dataset_conversion.labels import listed
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
 LabelValues = NDArray[np.integer]
 
-NNUNET_LABELS = "nnunet"
 PROTOCOL_LABELS = "protocol"
 """The key of a protocol's own label values."""
-LABELS = (PROTOCOL_LABELS, NNUNET_LABELS, *EDITIONS)
+LABELS = (PROTOCOL_LABELS, *CONVENTIONS)
 """What label values can be said to be."""
 _MAX_LABEL = 2**31
 """Beyond it is no label, infinity among others."""
@@ -58,28 +56,29 @@ def _whole_numbers(values: NDArray[Any], name: str) -> LabelValues:
     return values.astype(np.int64)
 
 
-def to_protocol(values: LabelValues, labels: str, protocol: Protocol, path: Path) -> LabelValues:
+def to_protocol(
+    values: LabelValues, convention: LabelConvention | None, protocol: Protocol, path: Path
+) -> LabelValues:
     """Translate label values (any shape) to the protocol's.
 
     Args:
         values: of the file.
-        labels: one of `LABELS`.
+        convention: what they mean; None is the protocol's own.
         protocol: to evaluate by.
         path: for messages.
 
     Raises:
         InputError: there are values that the convention or the protocol does not have.
     """
-    if labels == PROTOCOL_LABELS:
+    if convention is None:
         return values
-    scheme: LabelScheme = NNUNET if labels == NNUNET_LABELS else EDITIONS[labels].tissues
+    scheme = convention.tissues
     values_of = {tissue: value for value, tissue in protocol.labels.items()}
     found = np.unique(values[values != 0]).tolist()
     unknown = [value for value in found if value not in scheme or scheme[value] not in values_of]
     if unknown:
-        title = "nnU-Net" if labels == NNUNET_LABELS else EDITIONS[labels].title
         msg = (
-            f"{path}: label values {listed(unknown)} as of {title} have no counterpart in "
+            f"{path}: label values {listed(unknown)} as of {convention.title} have no counterpart in "
             f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are"
         )
         raise InputError(msg)

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.label_convention import LabelConvention
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values, to_protocol
@@ -15,6 +16,9 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
 
 MAX_NAMES_SHOWN = 10
+
+Conventions = tuple[LabelConvention | None, LabelConvention | None]
+"""What the values of reference and prediction mean; None is the protocol's own."""
 
 
 @dataclass(frozen=True)
@@ -109,36 +113,38 @@ def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
     return Pairs(pairs, reference, prediction, unpaired)
 
 
-def load_pair(pair: Pair, labels: tuple[str, str], protocol: Protocol) -> LoadedPair:
+def load_pair(pair: Pair, conventions: Conventions, protocol: Protocol) -> LoadedPair:
     """Read a pair.
 
     Args:
         pair: the files.
-        labels: what the values of reference and prediction are, each one of `LABELS`.
+        conventions: of the values of reference and prediction.
         protocol: whose values are wanted.
 
     Raises:
         InputError: a file cannot be read, they are not on one grid, or there are values that the protocol lacks.
     """
-    first, reference = read_protocol_labels(pair.reference, labels[0], protocol)
-    second, prediction = read_protocol_labels(pair.prediction, labels[1], protocol)
+    first, reference = read_protocol_labels(pair.reference, conventions[0], protocol)
+    second, prediction = read_protocol_labels(pair.prediction, conventions[1], protocol)
     check_same_grid(second, pair.prediction, first, str(pair.reference))
     return LoadedPair(reference.transpose(), prediction.transpose(), second.GetSpacing())
 
 
-def read_protocol_labels(path: Path, labels: str, protocol: Protocol) -> tuple[sitk.Image, LabelValues]:
+def read_protocol_labels(
+    path: Path, convention: LabelConvention | None, protocol: Protocol
+) -> tuple[sitk.Image, LabelValues]:
     """Read a label map (Z, Y, X) in the protocol's values, with where it lies.
 
     Args:
         path: of the file.
-        labels: what its values are, one of `LABELS`.
+        convention: what its values mean; None is the protocol's own.
         protocol: whose values are wanted.
 
     Raises:
         InputError: it cannot be read, or has values that the protocol lacks.
     """
     grid, values = read_labels(path)
-    return grid, label_values(to_protocol(values, labels, protocol, path), protocol, str(path))
+    return grid, label_values(to_protocol(values, convention, protocol, path), protocol, str(path))
 
 
 def check_same_grid(grid: sitk.Image, path: Path, other: sitk.Image, of: str) -> None:

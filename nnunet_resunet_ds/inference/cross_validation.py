@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
+from dataset_conversion.label_convention import declared_convention
 from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
@@ -24,16 +27,16 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder
 from nnunet_resunet_ds.recipe import FP32
 from postprocessing.config import PostprocessingConfig
-from postprocessing.folder import read_probabilities
+from postprocessing.probabilities import probabilities_on_grid
 from postprocessing.stored_case import cropped_case, write_stored_case
 
 CACHE = "tuning"
 """Folder in that of the model."""
 _MADE_WITH = "made_with.json"
-FORMAT = 1
+FORMAT = 2
 """Of stored cases; those of another are made anew."""
 
 
@@ -75,24 +78,43 @@ class CaseStore:
 
     def write_case(self, case: PredictedCase) -> None:
         """Keep a case with its reference."""
-        self.keep(case.case_id, case.probabilities)
+        image, reference = read_labels(self.reference(case.case_id))
+        if reference.shape != case.labels.shape:
+            msg = (
+                f"{self.reference(case.case_id)}: has shape {reference.shape}, and its images have "
+                f"{case.labels.shape}; preprocess the dataset again with nnUNetv2_plan_and_preprocess"
+            )
+            raise InputError(msg)
+        self._keep(case.case_id, case.probabilities, image, reference)
 
-    def keep(self, case_id: str, probabilities: NDArray[np.floating]) -> None:
-        """Keep a case with its reference.
+    def keep_saved(self, case_id: str, probabilities: Path, model: Path) -> None:
+        """Keep a case with its reference, of which nnU-Net has saved the probabilities.
 
         Raises:
-            InputError: there is no reference, or it has another shape.
+            InputError: a file is missing or damaged, or they are of different images.
         """
-        path = self.references / f"{case_id}{FILE_ENDING}"
-        image, reference = read_labels(path)
-        if reference.shape != probabilities.shape[1:]:
-            msg = f"{path}: has shape {reference.shape}, and the probabilities have {probabilities.shape[1:]}"
-            raise InputError(msg)
+        image, reference = read_labels(self.reference(case_id))
+        self._keep(case_id, probabilities_on_grid(probabilities, image, model), image, reference)
+
+    def reference(self, case_id: str) -> Path:
+        """Return the file of a case's reference."""
+        return self.references / f"{case_id}{FILE_ENDING}"
+
+    def _keep(
+        self,
+        case_id: str,
+        probabilities: NDArray[np.floating],
+        image: sitk.Image,
+        reference: NDArray[np.integer],
+    ) -> None:
         volume = float(np.prod(image.GetSpacing()))
         write_stored_case(cropped_case(probabilities, reference.astype(np.uint8), volume), self.file(case_id))
 
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
         """Do nothing: what is odd about training images was said when they were converted."""
+
+    def note_failure(self, case_id: str, reason: str) -> None:
+        """Do nothing: a case that fails ends the tuning."""
 
 
 def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
@@ -149,6 +171,7 @@ def predict_validation(
         InputError: images or references are missing or damaged.
     """
     images = _dataset_folder(folder, "nnUNet_raw") / "imagesTr"
+    _check_references(folder)
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}", _references(folder))
@@ -172,6 +195,7 @@ def stored_validation_npz(
     Raises:
         InputError: a file is missing or damaged.
     """
+    _check_references(folder)
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}_npz", _references(folder))
@@ -183,7 +207,7 @@ def stored_validation_npz(
         references = {case_id: _states(None, store, case_id) for case_id in case_ids}
         store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": references})
         to_keep = [item for item in sources.items() if not store.is_finished(item[0])]
-        keep = partial(_keep, store=store)
+        keep = partial(_keep, store=store, model=folder)
         _, problems = results_and_problems(for_each(to_keep, keep, f"fold {fold}", executor, name=itemgetter(0)))
         if problems:
             raise InputError("\n".join(problems))
@@ -191,9 +215,9 @@ def stored_validation_npz(
     return found
 
 
-def _keep(case: tuple[str, Path], store: CaseStore) -> None:
+def _keep(case: tuple[str, Path], store: CaseStore, model: Path) -> None:
     case_id, probabilities = case
-    store.keep(case_id, read_probabilities(probabilities))
+    store.keep_saved(case_id, probabilities, model)
 
 
 def _predict(
@@ -218,13 +242,30 @@ def _predict(
 
 def _states(images: Path | None, store: CaseStore, case_id: str) -> list[list[int]]:
     """Return the states of a case's reference and images, as far as they are there."""
-    files = [store.references / f"{case_id}{FILE_ENDING}"]
+    files = [store.reference(case_id)]
     files += sorted(images.glob(f"{glob.escape(case_id)}_[0-9][0-9][0-9][0-9]{FILE_ENDING}")) if images else []
     return [file_state(file) for file in files if file.is_file()]
 
 
 def _references(folder: Path) -> Path:
     return _dataset_folder(folder, "nnUNet_preprocessed") / "gt_segmentations"
+
+
+def _check_references(folder: Path) -> None:
+    """Refuse references that are not said to have nnU-Net's label values.
+
+    Raises:
+        InputError: nothing says it, or something says otherwise.
+    """
+    references = _references(folder)
+    files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
+    declared = declared_convention(files) if files else None
+    if files and (declared is None or declared.convention != NNUNET_LABELS):
+        msg = (
+            f"{references}: {references.parent / DATASET_JSON} does not say that these are WT, TC and ET in nnU-Net's "
+            "values; preprocess the dataset again with nnUNetv2_plan_and_preprocess"
+        )
+        raise InputError(msg)
 
 
 def _dataset_folder(folder: Path, variable: str) -> Path:

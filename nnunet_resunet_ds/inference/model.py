@@ -21,10 +21,9 @@ from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
+from nnunet_resunet_ds.reader_space import READERS
 
 _FOLD = "fold_"
-_READERS = ("SimpleITKIO", "NibabelIO")
-"""Of nnU-Net's, those that see an image's axes as we read them: as stored, (Z, Y, X)."""
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
 _PARTS = ("torch.nn.", "dynamic_network_architectures.")
 """Packages from which plans may name a network, and its parts."""
@@ -57,6 +56,11 @@ class Model:
         """Names of the input channels, in order."""
         names = self.dataset_json["channel_names"]
         return tuple(str(names[key]) for key in sorted(names, key=int))
+
+    @property
+    def reader(self) -> str:
+        """Name of the class of nnU-Net that read its training images."""
+        return _reader(self.plans)
 
     @property
     def n_regions(self) -> int:
@@ -147,7 +151,7 @@ def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
 def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, Any]) -> None:
     try:
         check_regions(dataset_json)
-        reader = plans.image_reader_writer_class().__class__.__name__
+        reader = _reader(plans)
         channels = [int(key) for key in dataset_json["channel_names"]]
     except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:
         msg = f"{folder}: {error if isinstance(error, InputError) else 'plans.json or dataset.json is not complete'}"
@@ -155,9 +159,14 @@ def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, A
     if sorted(channels) != list(range(len(channels))):
         msg = f"{folder / DATASET_JSON}: channel_names must be numbered from 0; got {', '.join(map(str, channels))}"
         raise InputError(msg)
-    if reader not in _READERS:
-        msg = f"{folder / PLANS_JSON}: its images were read by {reader}, which turns or flips their axes; {_STOCK}"
+    if reader not in READERS:
+        msg = f"{folder / PLANS_JSON}: its images were read by {reader}, which does not read NIfTI; {_STOCK}"
         raise InputError(msg)
+
+
+def _reader(plans: PlansManager) -> str:
+    name: str = plans.image_reader_writer_class().__class__.__name__
+    return name
 
 
 def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:

@@ -87,9 +87,13 @@ def predict_cases_on(
 
     def settle(case: RawCase, outcome: "_Outcome | InputError") -> None:
         if isinstance(outcome, InputError):
-            outcome = _Outcome(Predicted(failures={case.case_id: str(outcome)}), {"error": str(outcome)})
+            outcome = _Outcome(Predicted(failures={case.case_id: str(outcome)}))
         report.add(outcome.predicted)
-        sink.note(case.case_id, outcome.entry)
+        failure = outcome.predicted.failures.get(case.case_id)
+        if failure is None:
+            sink.note(case.case_id, outcome.entry)
+        else:
+            sink.note_failure(case.case_id, failure)
 
     work = partial(
         predict_one, settings=settings, case_set=replace(case_set, cases=[], problems={}), writer=sink.writer
@@ -103,7 +107,7 @@ class _Outcome:
     """What came of one case, and what is to be said of it."""
 
     predicted: Predicted
-    entry: Mapping[str, Any]
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,6 +124,9 @@ class _OneCase:
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
         """Keep what is to be said, for the process that asked."""
         self.entry = entry
+
+    def note_failure(self, case_id: str, reason: str) -> None:
+        """Do nothing: what came of the case says it."""
 
 
 def predict_one(case: RawCase, settings: PredictorSettings, case_set: CaseSet, writer: Writer) -> _Outcome:

@@ -88,7 +88,7 @@ def sorted_out(case_set: CaseSet, sink: Sink, *, resume: bool) -> tuple[Predicte
     report = Predicted()
     for case_id, lines in case_set.problems.items():
         report.failures[case_id] = "\n".join(lines)
-        sink.note(case_id, {"error": report.failures[case_id]})
+        sink.note_failure(case_id, report.failures[case_id])
     cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
     if resume:
         report.skipped = [case.case_id for case in cases if sink.is_finished(case.case_id)]
@@ -139,7 +139,7 @@ class _Pipeline:
     def _read(self, case: RawCase) -> _Ready:
         loaded = load_case(case, self._case_set.edition, self._case_set.channels)
         try:
-            cases = self._predictor.prepare(loaded.images, loaded.spacing)
+            cases = self._predictor.prepare(loaded.images, loaded.spacing, loaded.grid)
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
@@ -168,7 +168,8 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        self._writer.write_case(PredictedCase(case_id, labels, probabilities, ready.cases[0].properties, ready.grid))
+        first, reader = ready.cases[0], self._predictor.models[0].reader
+        self._writer.write_case(PredictedCase(case_id, labels, probabilities, first.properties, reader, ready.grid))
         self._report.written.append(case_id)
         self._report.warnings[case_id] = ready.warnings
         entry = {
@@ -182,7 +183,7 @@ class _Pipeline:
     def _note_failure(self, case_id: str, message: str) -> None:
         """Keep what is wrong with a case for the end."""
         self._report.failures[case_id] = message
-        self._sink.note(case_id, {"error": message})
+        self._sink.note_failure(case_id, message)
 
     @contextmanager
     def _failure_noted(self, case_id: str) -> Iterator[None]:

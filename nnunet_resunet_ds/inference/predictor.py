@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -118,7 +119,8 @@ class Predictor:
         """Predict one case.
 
         Args:
-            images: (C, Z, Y, X), channels in the order of `channels`, background 0; or one NIfTI file a channel.
+            images: (C, Z, Y, X), channels in the order of `channels`, background 0, on the axes that the model's reader
+                gives; or one NIfTI file a channel.
             spacing: mm in axis order (Z, Y, X); None reads it from the files.
 
         Returns:
@@ -128,26 +130,32 @@ class Predictor:
         Raises:
             InputError: the images are not those of one case, or the network returns no probabilities.
         """
+        grid = None
         if not isinstance(images, np.ndarray) and all(isinstance(image, str | Path) for image in images):
             loaded = load_files([Path(image) for image in images], self.channels)
-            images, spacing = loaded.images, loaded.spacing if spacing is None else spacing
+            images, spacing, grid = loaded.images, loaded.spacing if spacing is None else spacing, loaded.grid
         if spacing is None:
             msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
             raise InputError(msg)
-        cases = self.prepare(np.asarray(images), spacing)
+        cases = self.prepare(np.asarray(images), spacing, grid)
         probabilities = self.finish(self.evaluate(cases), cases)
         return postprocess(probabilities, self.postprocessing), probabilities
 
     # ---- the stages, for a pipeline that overlaps them ----
 
-    def prepare(self, images: Images, spacing: Sequence[float]) -> list[Preprocessed]:
+    def prepare(self, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None) -> list[Preprocessed]:
         """Preprocess a case for each model.
+
+        Args:
+            images: (C, Z, Y, X).
+            spacing: mm in axis order (Z, Y, X).
+            grid: where the images lie; None: their axes are already those that the models' readers give.
 
         Raises:
             InputError: these are not the images of one case.
         """
         check_images(images, spacing, self.channels)
-        return [preprocess(model, images, spacing) for model in self.models]
+        return [preprocess(model, images, spacing, grid) for model in self.models]
 
     def n_forward_passes(self, cases: Sequence[Preprocessed]) -> int:
         """Return how often a prepared case sends an input through a network."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from nnunet_resunet_ds.checks import check_positive
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.image_cases import Images
 from nnunet_resunet_ds.inference.model import Model
+from nnunet_resunet_ds.reader_space import Turn, turn_of_reader
 
 MAX_SPACING_RATIO = 20
 """Between a case and the plans; thick slices are 6 to 10 mm, so more is a slip of units."""
@@ -30,6 +32,8 @@ class Preprocessed:
     """(C, Z, Y, X), transposed, cropped to the non-zero part, normalised and resampled as the plans say."""
     properties: dict[str, Any]
     """What nnU-Net needs for the way back: spacing, shapes and crop."""
+    turn: Turn
+    """From the axes of the images to those that the model's reader gives."""
 
     @property
     def is_resampled(self) -> bool:
@@ -68,21 +72,29 @@ def check_images(images: Images, spacing: Sequence[float], channels: Sequence[st
             raise InputError(msg)
 
 
-def preprocess(model: Model, images: Images, spacing: Sequence[float]) -> Preprocessed:
+def preprocess(model: Model, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None) -> Preprocessed:
     """Bring a checked case into the network's space.
 
     Where resampling rings into the background, the salient channel needs it set back to 0, as in training (decision
     D4); other networks get what ``nnUNetv2_predict`` would give them.
+
+    Args:
+        model: that is to predict it.
+        images: (C, Z, Y, X).
+        spacing: mm in axis order (Z, Y, X).
+        grid: where the images lie; None: their axes are already those that the model's reader gives.
     """
+    turn = Turn() if grid is None else turn_of_reader(model.reader, grid)
+    images, spacing = turn.to_reader(np.asarray(images)), turn.reordered(spacing)
     _check_spacing(model, images.shape[1:], spacing)
     preprocessor = model.configuration.preprocessor_class(verbose=False)
     properties = {"spacing": [float(value) for value in spacing]}
     data, mask, properties = preprocessor.run_case_npy(
-        np.asarray(images), None, properties, model.plans, model.configuration, model.dataset_json
+        images, None, properties, model.plans, model.configuration, model.dataset_json
     )
     if model.has_salient_channel:
         data[:, mask[0] < 0] = 0
-    return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties)
+    return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties, turn)
 
 
 def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float]) -> None:
@@ -119,5 +131,4 @@ def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bo
     probabilities = resampled.sigmoid() if are_logits else resampled.clamp(0, 1)
     whole = np.zeros((len(probabilities), *properties["shape_before_cropping"]), np.float32)
     whole = insert_crop_into_image(whole, probabilities.numpy(), properties["bbox_used_for_cropping"])
-    restored: Probabilities = whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)])
-    return restored
+    return case.turn.to_file(whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)]))

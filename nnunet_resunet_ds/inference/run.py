@@ -5,16 +5,13 @@ from typing import Any
 from nnunet_resunet_ds.environment import device_name, versions
 from nnunet_resunet_ds.files import file_state
 from nnunet_resunet_ds.inference.predictor import Predictor
+from nnunet_resunet_ds.run_file import MADE_BY
 
 
-def settings_of(predictor: Predictor, labels: str) -> dict[str, Any]:
-    """Return all that decides what is in a label map, apart from rounding.
-
-    Args:
-        predictor: of the run.
-        labels: whose label values are written.
-    """
+def settings_of(predictor: Predictor) -> dict[str, Any]:
+    """Return all of a predictor that decides what is in a label map, apart from rounding."""
     return {
+        MADE_BY: "resunet-ds predict",
         "models": [
             {
                 "folder": str(model.folder.resolve()),
@@ -27,7 +24,6 @@ def settings_of(predictor: Predictor, labels: str) -> dict[str, Any]:
         "use_mirroring": predictor.use_mirroring,
         "average": predictor.average,
         "tiles": predictor.tiles,
-        "labels": labels,
         "postprocessing": predictor.postprocessing.to_mapping(),
     }
 

@@ -22,6 +22,8 @@ class PredictedCase:
     """(R, Z, Y, X)."""
     properties: Mapping[str, Any]
     """nnU-Net's of the preprocessing."""
+    reader: str
+    """The model's, of images: see `nnunet_resunet_ds.reader_space`."""
     grid: sitk.Image
     """Where the images lie."""
 
@@ -44,4 +46,7 @@ class Sink(Protocol):
         """Tell whether a case is there from an earlier run."""
 
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
-        """Keep what is to be said of a case."""
+        """Keep what is to be said of a case that is written."""
+
+    def note_failure(self, case_id: str, reason: str) -> None:
+        """Keep why a case failed."""

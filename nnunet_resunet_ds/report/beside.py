@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from postprocessing.changes import TABLE
+from nnunet_resunet_ds.run_file import read_runs
+from postprocessing.changes import CHANGES, TABLE
 from postprocessing.confidence import mean_probabilities
-from postprocessing.folder import RUN, read_probabilities
+from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
 
 
 @dataclass(frozen=True)
@@ -29,43 +29,44 @@ class Beside:
         """Return what ``predict`` said of a case's images."""
         return [str(line) for line in self.cases.get(case, {}).get("warnings", [])]
 
-    def mean_probabilities(self, case: str, labels: NDArray[np.integer], *folders: Path) -> dict[str, float]:
+    def mean_probabilities(
+        self, case: str, labels: NDArray[np.integer], grid: sitk.Image, *folders: Path
+    ) -> dict[str, float]:
         """Return region → mean probability over its voxels: of run.json, or of probabilities in one of the folders.
 
         Args:
             case: its name.
             labels: (Z, Y, X) in nnU-Net's values.
+            grid: where they lie.
             folders: to look into for ``CASE.npz``.
         """
         known = self.cases.get(case, {}).get("mean_probability")
         if isinstance(known, Mapping):
             return {str(name): float(value) for name, value in known.items()}
-        file = next((path for folder in folders if (path := folder / f"{case}.npz").is_file()), None)
-        if file is None:
-            return {}
-        probabilities = read_probabilities(file)
-        return mean_probabilities(labels, probabilities) if probabilities.shape[1:] == labels.shape else {}
+        file = next((path for folder in folders if (path := folder / f"{case}{PROBABILITIES}").is_file()), None)
+        return {} if file is None else mean_probabilities(labels, probabilities_on_grid(file, grid))
 
 
 def look_beside(folder: Path) -> Beside:
     """Read what lies in a prediction folder; what is damaged counts as not there."""
-    cases = _cases_of_run(folder / RUN)
-    changes = {case: list(map(_line, entry.get("changes", []))) for case, entry in cases.items()}
-    table = folder / TABLE
+    runs = read_runs(folder)
+    cases = runs.cases if runs else {}
+    changes = {case: list(map(_line, entry[CHANGES])) for case, entry in cases.items() if CHANGES in entry}
+    return Beside(cases, {**_changes_of_table(folder / TABLE), **_without_empty(changes)})
+
+
+def _changes_of_table(table: Path) -> dict[str, list[str]]:
+    """Return what the table says: of cases that run.json has, the same."""
+    changes: dict[str, list[str]] = {}
     if table.is_file():
         with table.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 changes.setdefault(row["case"], []).append(_line(row))
-    return Beside(cases, {case: [line for line in lines if line] for case, lines in changes.items()})
+    return _without_empty(changes)
 
 
-def _cases_of_run(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = read_json(path)
-    except InputError:
-        return {}
-    cases = content.get("cases", {}) if isinstance(content, dict) else {}
-    return {case: entry for case, entry in cases.items() if isinstance(entry, dict)} if isinstance(cases, dict) else {}
+def _without_empty(changes: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {case: [line for line in lines if line] for case, lines in changes.items()}
 
 
 def _line(change: Mapping[str, Any]) -> str:

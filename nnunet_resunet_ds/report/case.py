@@ -127,7 +127,7 @@ def build_case(case: CasePart) -> ReportCase:
             for region, rule in protocol.regions.items()
         },
         metrics=case.metrics,
-        flags=flags(prediction, protocol, voxel_volume, beside.mean_probabilities(name, in_nnunet, *folders)),
+        flags=flags(prediction, protocol, voxel_volume, beside.mean_probabilities(name, in_nnunet, grid, *folders)),
         warnings=beside.warnings(name),
         changes=list(beside.changes.get(name, [])),
         problem=problem,
@@ -159,7 +159,7 @@ def _pictures(name: str, sources: Sources, grid: sitk.Image, prediction: NDArray
 def _labels(name: str, which: str, sources: Sources) -> tuple[sitk.Image, NDArray[np.integer]]:
     """Read a label map (Z, Y, X) in the protocol's values."""
     maps = sources.label_maps[which]
-    return read_protocol_labels(maps.files[name], maps.labels, sources.protocol)
+    return read_protocol_labels(maps.files[name], maps.convention, sources.protocol)
 
 
 def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> tuple[dict[str, NDArray[Any]], Spacing]:

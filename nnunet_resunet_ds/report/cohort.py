@@ -143,7 +143,7 @@ def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, executor: E
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, executor=executor)
-    return _Scores(protocol, evaluation.cases, evaluation.problems, [f"warning: {line}" for line in pairs.warnings])
+    return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
 
 
 def _check_scored(names: Sequence[str], scores: _Scores, metrics: Path | None) -> None:

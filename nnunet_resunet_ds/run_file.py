@@ -1,0 +1,203 @@
+"""``run.json``: which label maps of a folder we wrote, and what made each of them.
+
+The settings of the last run stand at the top; those of earlier runs under ``earlier_runs``, where cases that they made
+point to them. Who reads the file trusts it for the label maps that it lists, and for no others.
+"""
+
+import json
+import time
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json, write_json
+
+RUN = "run.json"
+MADE_BY, LABELS, CUSTOM_EDITION = "made_by", "labels", "custom_edition"
+"""Settings that every run has: the command, the key of its label values, and the description of a custom edition."""
+FILE, ERROR = "file", "error"
+"""Of a case: its label map, where one is written, and why the last try failed, where it did."""
+_CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
+_LABEL_MAP = ".nii.gz"
+
+CHEAP_SECONDS = 0.05
+"""``run.json`` of so many cases that writing it takes longer is not written for each of them,"""
+MAX_SHARE = 0.05
+"""but so often that it takes this share of the time."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a ``run.json`` says."""
+
+    path: Path
+    last: Mapping[str, Any]
+    """Settings and environment of the last run."""
+    earlier: tuple[Mapping[str, Any], ...]
+    """Those of earlier runs whose label maps are still there."""
+    cases: Mapping[str, Mapping[str, Any]]
+
+    def of_case(self, case: str) -> Mapping[str, Any] | None:
+        """Return the run that made the label map of a case; None where none of ours did."""
+        if self.file_of(case) is None:
+            return None
+        number = self.cases[case].get(_EARLIER_RUN)
+        return self.last if number is None else self.earlier[number]
+
+    def file_of(self, case: str) -> str | None:
+        """Return the name of a case's label map; None where none of ours is there."""
+        entry = self.cases.get(case, {ERROR: "not made"})
+        if FILE in entry:
+            return str(entry[FILE])
+        return None if ERROR in entry else f"{case}{_LABEL_MAP}"  # as it was before the name was noted
+
+    def of_file(self, name: str) -> Mapping[str, Any] | None:
+        """Return the run that made a label map, by the name of its file; None where none of ours did."""
+        return next((self.of_case(case) for case in self.cases if self.file_of(case) == name), None)
+
+
+def read_runs(folder: Path) -> Runs | None:
+    """Read ``run.json`` of a folder; None where there is none, or one that is damaged."""
+    path = folder / RUN
+    try:
+        content = read_json(path)
+    except (InputError, OSError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    cases, earlier = content.pop(_CASES, {}), content.pop(_EARLIER_RUNS, [])
+    runs = Runs(path, content, tuple(earlier) if isinstance(earlier, list) else (), cases)
+    return runs if _is_whole(runs) else None
+
+
+def _is_whole(runs: Runs) -> bool:
+    if not isinstance(runs.cases, dict) or not all(isinstance(entry, dict) for entry in runs.cases.values()):
+        return False
+    valid = (None, *range(len(runs.earlier)))
+    return all(isinstance(run, dict) for run in runs.earlier) and all(
+        entry.get(_EARLIER_RUN) in valid for entry in runs.cases.values()
+    )
+
+
+@dataclass
+class RunFile:
+    """``run.json`` of a folder that a run writes to.
+
+    Args:
+        folder: that is there.
+        settings: all that decides what is in a label map, `MADE_BY` and `LABELS` among it.
+        environment: what else is to be said of the run, such as versions and device.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    cases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is said of each case, those of earlier runs among them."""
+    _earlier: list[Mapping[str, Any]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _next_write: float = 0.0
+    _is_written: bool = True
+
+    def __post_init__(self) -> None:
+        self.settings = json.loads(json.dumps(self.settings))  # as they will be read
+
+    def open(self, cases: Container[str], *, resume: bool = False, overwrite: bool = False) -> None:
+        """Take over what earlier runs have left, so that their label maps stay explained.
+
+        Args:
+            cases: that this run is to make.
+            resume: it goes on with the last run.
+            overwrite: label maps of other settings may stay among those of this run.
+
+        Raises:
+            InputError: label maps of other settings are there, and would stay or be gone on with.
+        """
+        runs = read_runs(self.folder)
+        if runs is not None:
+            runs = replace(runs, cases={case: runs.cases[case] for case in runs.cases if self._is_there(case, runs)})
+            if not overwrite:
+                self._check_alike(runs, cases, resume=resume)
+            self._take_over(runs, cases)
+        self._write()
+
+    def _is_there(self, case: str, runs: Runs) -> bool:
+        file = runs.file_of(case)
+        return file is None or (self.folder / file).is_file()
+
+    def _check_alike(self, runs: Runs, cases: Container[str], *, resume: bool) -> None:
+        if resume and runs.cases and (others := self._differences(runs.last)):
+            msg = (
+                f"{self.folder}: the label maps there were made with other settings ({', '.join(others)}); give "
+                "another folder, or leave out --continue to replace them"
+            )
+            raise InputError(msg)
+        for case in runs.cases:
+            run = runs.of_case(case)
+            if case not in cases and run is not None and (others := self._differences(run)):
+                msg = (
+                    f"{self.folder}: {case} was made with other settings ({', '.join(others)}), and its label map "
+                    "would lie among those of this run; give another folder, or allow it with --overwrite"
+                )
+                raise InputError(msg)
+
+    def _differences(self, run: Mapping[str, Any]) -> list[str]:
+        """Return in which settings another run differs; where it says nothing of one, that is none."""
+        return [key for key, value in self.settings.items() if key in run and run[key] != value]
+
+    def _take_over(self, runs: Runs, cases: Container[str]) -> None:
+        """Keep the entries of label maps that stay; those of other settings point to their own.
+
+        A label map of other settings that is to be replaced is not listed from here on: where this run is killed,
+        nothing says that the new one was made as the earlier one.
+        """
+        for case, entry in runs.cases.items():
+            run = runs.of_case(case)
+            if run is None or not self._differences(run):
+                self.cases[case] = {key: value for key, value in entry.items() if key != _EARLIER_RUN}
+            elif case not in cases:
+                if run not in self._earlier:
+                    self._earlier.append(run)
+                self.cases[case] = {**entry, _EARLIER_RUN: self._earlier.index(run)}
+
+    def is_mine(self, case: str) -> bool:
+        """Tell whether the label map of a case was made with these settings, and is the last that was tried."""
+        entry = self.cases.get(case, {ERROR: "not made"})
+        return ERROR not in entry and _EARLIER_RUN not in entry
+
+    def note(self, case: str, file: str, entry: Mapping[str, Any]) -> None:
+        """Write that a label map is made, and what is to be said of it; threads may call this at once."""
+        self._put(case, {FILE: file, **entry})
+
+    def note_failure(self, case: str, reason: str) -> None:
+        """Write that a case failed; what is known of a label map that is there from before stays."""
+        self._put(case, {**self.cases.get(case, {}), ERROR: reason})
+
+    def close(self) -> None:
+        """Write what has been put off."""
+        with self._lock:
+            if not self._is_written:
+                self._write()
+
+    def _put(self, case: str, entry: dict[str, Any]) -> None:
+        with self._lock:
+            self.cases[case] = entry
+            self._is_written = False
+            if time.monotonic() >= self._next_write:
+                self._write()
+
+    def _write(self) -> None:
+        begin = time.monotonic()
+        write_json(dict(self._content()), self.folder / RUN)
+        self._is_written = True
+        end = time.monotonic()
+        self._next_write = end + (end - begin) / MAX_SHARE if end - begin > CHEAP_SECONDS else 0.0
+
+    def _content(self) -> Iterator[tuple[str, Any]]:
+        yield from {**self.settings, **self.environment}.items()
+        if self._earlier:
+            yield _EARLIER_RUNS, self._earlier
+        yield _CASES, dict(sorted(self.cases.items()))

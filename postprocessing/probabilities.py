@@ -1,0 +1,117 @@
+"""Reading what nnU-Net and our ``predict`` save of a case with its label map, on the grid of the label map."""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
+from nnunet_resunet_ds.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
+from postprocessing.npz import DamagedError, read_arrays
+
+PROBABILITIES_KEY = "probabilities"
+"""Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""
+PROBABILITIES, PROPERTIES = ".npz", ".pkl"
+"""nnU-Net's endings of probabilities, and of what its reader noted of the images."""
+_READER = "image_reader_writer"
+"""Of plans.json."""
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""One module, before and since NumPy 2."""
+_HARMLESS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    *((module, name) for module in _MULTIARRAY for name in ("_reconstruct", "scalar")),
+    *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
+}
+"""What pickled arrays and numbers of NumPy refer to; nothing of it runs code of the file."""
+
+
+def probabilities_on_grid(path: Path, grid: sitk.Image, plans_folder: Path | None = None) -> NDArray[np.floating]:
+    """Read region probabilities (R, Z, Y, X) on the voxels of an image of the case, as SimpleITK reads it.
+
+    How the model's reader had turned the axes is taken from the ``.pkl`` next to the file, else from ``plans.json``;
+    where neither is there, they are taken to be as stored, as nnU-Net's usual reader leaves them.
+
+    Args:
+        path: the ``.npz``.
+        grid: of an image of the case.
+        plans_folder: where ``plans.json`` is; None is the folder of the file.
+
+    Raises:
+        InputError: the file is damaged, or of an image of another size.
+    """
+    probabilities = read_probabilities(path)
+    if probabilities.ndim != 4:
+        msg = f"{path}: probabilities must be (R, Z, Y, X); got shape {probabilities.shape}; predict this case again"
+        raise InputError(msg)
+    turned = _turn(path, grid, plans_folder or path.parent).to_file(probabilities)
+    shape = grid.GetSize()[::-1]
+    if turned.shape[1:] != shape:
+        msg = (
+            f"{path}: has shape {turned.shape[1:]} on the axes of its image, which has {shape}; is it of another "
+            "image? Predict this case again"
+        )
+        raise InputError(msg)
+    return np.ascontiguousarray(turned)
+
+
+def read_probabilities(path: Path) -> NDArray[np.floating]:
+    """Read the region probabilities (R, Z, Y, X) that nnU-Net saved, on the axes that the model's reader gave.
+
+    Raises:
+        InputError: the file is damaged, or holds no floating-point array under ``probabilities``.
+    """
+    try:
+        probabilities: NDArray[np.floating] = read_arrays(path, [PROBABILITIES_KEY])[0]
+    except KeyError as error:
+        msg = f"{path}: has no array {PROBABILITIES_KEY!r}; predict with nnUNetv2_predict --save_probabilities"
+        raise InputError(msg) from error
+    except DamagedError as error:
+        msg = f"{path}: damaged ({error}); predict this case again"
+        raise InputError(msg) from error
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        msg = f"{path}: probabilities must be floating-point; got {probabilities.dtype}"
+        raise InputError(msg)
+    return probabilities
+
+
+def read_properties(path: Path) -> Mapping[str, Any] | None:
+    """Read what nnU-Net pickled of a case, without running anything of it; None where that cannot be done."""
+    try:
+        properties = _Unpickler(io.BytesIO(path.read_bytes())).load()
+    except Exception:  # damaged bytes make pickle raise whatever they come to
+        return None
+    return properties if isinstance(properties, Mapping) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Takes plain values and arrays of NumPy."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 (a class or a function)
+        if (module, name) not in _HARMLESS:
+            msg = f"{module}.{name} is not read from a file"
+            raise pickle.UnpicklingError(msg)
+        return super().find_class(module, name)
+
+
+def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
+    properties = read_properties(path.with_suffix(PROPERTIES))
+    turn = None if properties is None else turn_of_properties(properties)
+    if turn is not None:
+        return turn
+    plans = plans_folder / PLANS_JSON
+    content = read_json(plans) if plans.is_file() else {}
+    reader = content.get(_READER, SIMPLE_ITK) if isinstance(content, dict) else SIMPLE_ITK
+    try:
+        return turn_of_reader(reader, grid)
+    except InputError as error:
+        msg = f"{plans}: {error}"
+        raise InputError(msg) from error
