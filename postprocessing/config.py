@@ -55,7 +55,7 @@ class PostprocessingConfig:
     et: float = 0.45
     """Below this probability of enhancing tumour, the rest of tumour core is NCR."""
     nested: bool = True
-    """Whether TC counts inside WT only, and ET inside TC only; nnU-Net paints each wherever it is above its threshold."""
+    """Whether TC counts inside WT only, and ET inside TC only; nnU-Net paints each where it is above its threshold."""
     further: tuple[FurtherRegion, ...] = (RESECTION_CAVITY,)
     """Outputs after WT, TC and ET, in their order; painted in this order, the last one wins."""
     steps: tuple[str, ...] = STEPS
