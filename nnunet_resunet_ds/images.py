@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.itk_globals import make_itk_globals
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole
 
@@ -18,6 +19,8 @@ GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 """How ITK says so."""
+
+make_itk_globals()  # at import, which Python does in one thread: no thread of any executor reads an image before
 
 
 def read_image(path: Path) -> sitk.Image:
