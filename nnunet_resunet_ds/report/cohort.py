@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.edition import CHANNEL_NAMES
 from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
@@ -18,11 +17,11 @@ from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.files import check_output_file
-from nnunet_resunet_ds.image_cases import find_prediction_cases
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.report.beside import look_beside
 from nnunet_resunet_ds.report.case import BEFORE, PREDICTION, REFERENCE, CasePart, ReportCase, Sources, build_case
+from nnunet_resunet_ds.report.images import find_images
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
 
@@ -94,8 +93,9 @@ def write_report(
         LOG.warning(line)
     names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
     _check_scored(names, scores, metrics)
-    case_set = find_prediction_cases(images, CHANNEL_NAMES, edition, edition_file)
-    beside = look_beside(prediction if prediction.is_dir() else prediction.parent)
+    folder = prediction if prediction.is_dir() else prediction.parent
+    case_set = find_images(images, folder, edition, edition_file)
+    beside = look_beside(folder)
     sources = Sources(scores.protocol, case_set, label_maps, beside, quality)
     written = _build(names, sources, scores, max_viewers, executor)
     if written.problems and not (skip_invalid and written.cases):
