@@ -16,6 +16,7 @@ from tqdm import tqdm
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.files import remove_half_written
+from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
@@ -62,7 +63,8 @@ class ResumableTrainer(nnUNetTrainer):
         """Train until the schedule stops or the epochs are done; under SIGTERM save and exit with code 143.
 
         Raises:
-            TrainingError: the loss is not a number.
+            TrainingError: the loss is not a number, or a process that loads data has died.
+            OSError: a checkpoint or record cannot be written.
         """
         if self.finished:
             self.print_to_log_file(f"This training is finished (after {self.current_epoch} epochs): only validation.")
@@ -71,6 +73,13 @@ class ResumableTrainer(nnUNetTrainer):
             return
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
         self._set_earlier_checkpoints_aside()
+        try:
+            self._train()
+        except (InputError, TrainingError, OSError):
+            self.close_loaders()
+            raise
+
+    def _train(self) -> None:
         self.on_train_start()
         # the workers are running by now, and keep their own way to end
         with sigterm_noted(also_interrupts=self.is_ddp) as terminated:
@@ -256,6 +265,7 @@ class ResumableTrainer(nnUNetTrainer):
         }
         checkpoints.write_checkpoint(checkpoint, Path(filename))
 
+    @one_line_errors()
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Go on from a checkpoint of this trainer, or take the weights of one that another trainer made.
 

@@ -23,6 +23,7 @@ from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.layout import lay_out_for
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
+from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,
     obeyed_or_adapted,
@@ -56,6 +57,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     """Arguments of `res_unet_ds_architecture` that a variant sets, whatever the plans say."""
 
     # nnU-Net reads these parameter names off the signature: keep them.
+    @one_line_errors()
     def __init__(
         self,
         plans: dict[str, Any],
@@ -104,6 +106,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         """Return the recipe of a plans file, as this trainer reads it."""
         return Recipe.from_plans(plans)
 
+    @one_line_errors()
     def initialize(self) -> None:
         """Make network and optimiser as nnU-Net does, from the recipe's seed where there is one."""
         if self.recipe.seed is not None:
@@ -165,11 +168,13 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     # ---- where most of the time goes ----
 
+    @one_line_errors()
     def run_training(self) -> None:
         """Train, on a CPU without giving memory back between steps."""
         with freed_memory_kept(self.device):
             super().run_training()
 
+    @one_line_errors()
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict and score the validation cases as nnU-Net does, likewise."""
         with freed_memory_kept(self.device):
