@@ -26,16 +26,17 @@ def test_from_python_nothing_is_shown(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("verbose", "lines"), [(False, 2), (True, 3)])
+@pytest.mark.parametrize(("verbose", "lines"), [(False, 3), (True, 4)])
 def test_levels_on_the_command_line(verbose, lines, capsys):
     with shown(verbose=verbose):
         LOG.debug("reading a.nii.gz")
         LOG.info("3 cases")
         LOG.warning("of another dataset")
+        LOG.error("failed: fold 3")
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", lines)
     if not verbose:
-        assert err.splitlines() == ["3 cases", "warning: of another dataset"]
+        assert err.splitlines() == ["3 cases", "warning: of another dataset", "error: failed: fold 3"]
     LOG.info("after")
     assert capsys.readouterr().err == ""
 
