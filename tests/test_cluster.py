@@ -183,7 +183,7 @@ def test_continue_and_the_errors_of_cases(cluster, cohort, model, tmp_path, caps
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     damaged.write_bytes(whole)
     assert main([*words, "--continue"]) == 0
-    assert "wrote 1 label maps" in capsys.readouterr().out
+    assert "wrote 1 label map to" in capsys.readouterr().out
     assert len(written) == 2 and all((out / name).stat().st_mtime_ns == when for name, when in written.items())
 
 

@@ -228,10 +228,10 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
     for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):
         print(line)
     earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
-    where = f"{len(predicted.written)} label maps to {output.folder}"
-    if len(predicted.written) == 1:
-        where = str(output.writer.label_map(predicted.written[0]))
-    print(f"wrote {where}{earlier}")
+    what = f"{len(predicted.written)} label map{'' if len(predicted.written) == 1 else 's'} to {output.folder}"
+    if len(predicted.written) == 1 and not earlier and not predicted.failures:  # a single case
+        what = str(output.writer.label_map(predicted.written[0]))
+    print(f"wrote {what}{earlier}")
     for fault in predicted.faults.values():
         print("\n".join(predicted.failures.values()))
         raise fault
