@@ -14,8 +14,8 @@ class Trained(Protocol):
         """Return what messages call it."""
 
     @property
-    def epochs(self) -> int:
-        """Return the most epochs there can be."""
+    def epochs(self) -> int | None:
+        """Return the most epochs there can be; None where that is not known."""
 
     @property
     def epochs_done(self) -> int:
@@ -31,7 +31,8 @@ class Job:
     command: tuple[str, ...]
     folder: Path
     """For ``log.txt``, what the command prints; nobody else is at work on it meanwhile."""
-    epochs: int
+    epochs: int | None
+    """The most there can be; None where that is not known."""
     count_epochs: Callable[[], int]
     """How many are trained."""
 

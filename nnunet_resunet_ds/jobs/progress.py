@@ -30,8 +30,12 @@ class EpochBar:
 
 @contextmanager
 def epoch_bar(trainings: Sequence[Trained]) -> Iterator[EpochBar]:
-    """Draw the bar until the block ends; a line a minute where it goes to a file."""
-    total = sum(training.epochs for training in trainings)
+    """Draw the bar until the block ends; a line a minute where it goes to a file.
+
+    It has no end where the epochs of a training are not known.
+    """
+    known = [training.epochs for training in trainings if training.epochs is not None]
+    total = sum(known) if len(known) == len(trainings) else None
     done = sum(training.epochs_done for training in trainings)
     interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
     with tqdm(total=total, initial=done, unit="epoch", mininterval=interval) as bar:

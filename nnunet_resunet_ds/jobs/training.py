@@ -8,9 +8,9 @@ from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import read_table
+from nnunet_resunet_ds.jobs.epochs import most_epochs
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training_data import N_STOCK_FOLDS, check_fold
 
 
@@ -37,14 +37,13 @@ class Trainings:
         name = f"{self.trainer}__{self.plans}__{self.configuration}"
         return nnunet_folder("nnUNet_results") / self.preprocessed.name / name
 
-    @property
-    def epochs(self) -> int:
-        """Most epochs of a fold.
+    def epochs(self) -> int | None:
+        """Return the most epochs of a fold, where that can be told: nnU-Net searches for the trainer, in seconds.
 
         Raises:
-            InputError: there are no such plans.
+            InputError: there are no such plans, or their recipe is refused.
         """
-        return Recipe.from_section(read_json(self.preprocessed / f"{self.plans}.json").get(SECTION, {})).epochs
+        return most_epochs(self.trainer, read_json(self.preprocessed / f"{self.plans}.json"))
 
     def all_folds(self) -> list[int]:
         """Return the folds of the split, or nnU-Net's own five."""
@@ -61,7 +60,9 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
     for fold in folds:
         check_fold(fold, trainings.preprocessed, n_training)
-    return [_job(trainings, fold) for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
+    unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
+    epochs = trainings.epochs() if unfinished else None
+    return [_job(trainings, fold, epochs) for fold in unfinished]
 
 
 def guarded(trainings: Trainings, job: Job) -> Job:
@@ -86,8 +87,8 @@ def check_split(preprocessed: Path) -> None:
         raise InputError(msg)
 
 
-def _job(trainings: Trainings, fold: int) -> Job:
-    folder, epochs = _fold_folder(trainings, fold), trainings.epochs
+def _job(trainings: Trainings, fold: int, epochs: int | None) -> Job:
+    folder = _fold_folder(trainings, fold)
     command = [
         "nnUNetv2_train", str(trainings.dataset_id), trainings.configuration, str(fold), "-tr", trainings.trainer,
         "-p", trainings.plans, "-device", trainings.device,
@@ -99,7 +100,7 @@ def _job(trainings: Trainings, fold: int) -> Job:
         tuple(command),
         folder,
         epochs,
-        lambda: epochs if (folder / FINAL).is_file() else len(read_table(folder)),
+        lambda: epochs if epochs and (folder / FINAL).is_file() else len(read_table(folder)),
     )
 
 
