@@ -32,6 +32,12 @@ class Fixes:
     """Channel name → value of its background, which becomes 0."""
     misplaced: Mapping[Path, str] = field(default_factory=dict)
     """File → what is amiss with the place that its header gives; it gets the geometry of the others."""
+    turned: Mapping[Path, str] = field(default_factory=dict)
+    """File → how its axes are stored; they are turned onto the grid of the others."""
+
+    def has_own_grid(self, path: Path) -> bool:
+        """Tell whether a file lies on the grid of its case as it is."""
+        return path not in self.misplaced and path not in self.turned
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
         return CaseReport(problems)
     brain = brain_mask(opened.values)
     warnings = intensity_warnings(opened.values, brain)
-    fixes = Fixes(opened.fills, comparison.misplaced)
+    fixes = Fixes(opened.fills, comparison.misplaced, opened.turned)
     if opened.labels is None:
         return CaseReport([], warnings, fixes)
     voxels = tissue_voxels(opened.counts, edition)

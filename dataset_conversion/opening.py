@@ -14,8 +14,9 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.intensity import Values, background_fill, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.axis_turns import orientation, turned_onto
 from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels, shortened
+from nnunet_resunet_ds.images import geometry_difference, has_place, label_values, read_labels, shortened
 
 
 @dataclass
@@ -30,10 +31,17 @@ class OpenedCase:
     counts: dict[int, int] = field(default_factory=dict)
     """Voxels of each raw label value."""
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
-    """One 3-D image a file."""
-    images: list[sitk.Image] = field(default_factory=list)
-    """What the voxels are views of: they are gone when these are."""
+    """One 3-D image a file, as turned."""
+    turned: dict[Path, str] = field(default_factory=dict)
+    """File whose axes were stored in another order or direction than those of most files → how, in words."""
+    images: dict[str, sitk.Image] = field(default_factory=dict)
+    """Channel name → what the voxels are a view of: they are gone when it is."""
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """``KIND: detail`` of what was put right in the files as they were read."""
+        return [f"turned: {path.name} had its {how}" for path, how in self.turned.items()]
 
 
 class GridComparison(NamedTuple):
@@ -49,7 +57,10 @@ class GridComparison(NamedTuple):
 
 
 def open_case(case: RawCase, edition: Edition) -> OpenedCase:
-    """Read every file of a case, complete or not; a background of another value becomes 0."""
+    """Read every file of a case, complete or not; a background of another value becomes 0.
+
+    Files whose axes are stored otherwise than those of most files are turned onto their grid, where that is exact.
+    """
     opened = OpenedCase()
     for path in case.files:
         try:
@@ -60,10 +71,11 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
             else:
                 channels = read_channels(path, case, edition)
                 opened.grids[path] = next(iter(channels.values()))
-                opened.images += channels.values()
+                opened.images |= channels
                 opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
         except InputError as error:
             opened.problems.append(str(error))
+    _turn_axes(opened, case)
     _clear_backgrounds(opened)
     opened.problems += _value_problems(case, opened.values)
     return opened
@@ -76,20 +88,12 @@ def compare_grids(grids: Mapping[Path, sitk.Image], *, voxels_only: bool = False
         grids: one 3-D image a file.
         voxels_only: compare size and spacing alone.
     """
-    placeless = frozenset(path for path, grid in grids.items() if not has_place(grid))
-    if placeless == set(grids):
-        placeless = frozenset()  # then they all lie in the same nowhere
-
-    def difference(path: Path, other: Path) -> str | None:
-        only_voxels = voxels_only or bool({path, other} & placeless)
-        return geometry_difference(grids[path], grids[other], voxels_only=only_voxels)
-
-    placed = [path for path in grids if path not in placeless]
-    reference = max(placed, key=lambda path: sum(not difference(other, path) for other in grids))
+    placeless = _placeless(grids)
+    reference = reference_of(grids, voxels_only=voxels_only)
     differences = [
         f"{path}: {found} as in {reference.name}; co-register all images of the case on one grid"
         for path in grids
-        if (found := difference(path, reference))
+        if (found := _difference(grids, path, reference, placeless, voxels_only=voxels_only))
     ]
     spacing = grids[reference].GetSpacing()
     misplaced = {
@@ -99,6 +103,48 @@ def compare_grids(grids: Mapping[Path, sitk.Image], *, voxels_only: bool = False
     }
     misplaced |= dict.fromkeys(placeless, "neither qform nor sform")
     return GridComparison(grids[reference], differences, misplaced)
+
+
+def reference_of(grids: Mapping[Path, sitk.Image], *, voxels_only: bool = False) -> Path:
+    """Return the first file of the grid that most files have; one that says where it lies, if any does."""
+    placeless = _placeless(grids)
+
+    def n_alike(path: Path) -> int:
+        return sum(not _difference(grids, other, path, placeless, voxels_only=voxels_only) for other in grids)
+
+    return max((path for path in grids if path not in placeless), key=n_alike)
+
+
+def _placeless(grids: Mapping[Path, sitk.Image]) -> frozenset[Path]:
+    """Return the files that do not say where they lie, unless none does: then they all lie in the same nowhere."""
+    placeless = frozenset(path for path, grid in grids.items() if not has_place(grid))
+    return frozenset() if placeless == set(grids) else placeless
+
+
+def _difference(
+    grids: Mapping[Path, sitk.Image], path: Path, other: Path, placeless: frozenset[Path], *, voxels_only: bool
+) -> str | None:
+    only_voxels = voxels_only or bool({path, other} & placeless)
+    return geometry_difference(grids[path], grids[other], voxels_only=only_voxels)
+
+
+def _turn_axes(opened: OpenedCase, case: RawCase) -> None:
+    """Turn each file that lies in the place of the others, and whose axes are stored in another way."""
+    if not opened.grids:
+        return
+    reference = opened.grids[reference_of(opened.grids)]
+    for path, grid in opened.grids.items():
+        is_turned = has_place(grid) and geometry_difference(grid, reference)
+        turned = turned_onto(grid, reference) if is_turned else None
+        if turned is None:
+            continue
+        opened.turned[path] = f"axes stored as {orientation(grid)} instead of {orientation(reference)}"
+        opened.grids[path] = turned
+        if path == case.segmentation:
+            opened.labels = label_values(turned, path)
+        for name in [name for name in opened.images if case.images[name] == path]:
+            opened.images[name] = turned_onto(opened.images[name], reference)
+            opened.values[name] = sitk.GetArrayViewFromImage(opened.images[name])
 
 
 def _clear_backgrounds(opened: OpenedCase) -> None:

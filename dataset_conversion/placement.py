@@ -13,7 +13,9 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.inspection import Fixes
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.axis_turns import turned_onto
 from nnunet_resunet_ds.checks import check_choice
+from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import link_or_copy, replacing
 from nnunet_resunet_ds.images import read_image, write_image
 from nnunet_resunet_ds.nifti_bytes import is_gzip
@@ -45,22 +47,36 @@ def place_images(
     """
     for path in dict.fromkeys(case.images.values()):
         channels = [channel for channel in destinations if case.images[channel] == path]
-        if not edition.volumes and path not in fixes.misplaced and not any(name in fixes.fills for name in channels):
+        if not edition.volumes and fixes.has_own_grid(path) and not any(name in fixes.fills for name in channels):
             for channel in channels:
                 _place(path, destinations[channel], placement)
             continue
         images = read_channels(path, case, edition)
-        geometry = read_geometry(case, edition, fixes) if path in fixes.misplaced else images[channels[0]]
+        geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
         for channel in channels:
-            write_image(_mended(images[channel], geometry, fixes.fills.get(channel)), destinations[channel])
+            image = turned_as_found(images[channel], geometry, path) if path in fixes.turned else images[channel]
+            write_image(_mended(image, geometry, fixes.fills.get(channel)), destinations[channel])
 
 
 def read_geometry(case: RawCase, edition: Edition, fixes: Fixes) -> sitk.Image:
-    """Read a 3-D image of the case that says where it lies."""
-    path = next(path for path in case.files if path not in fixes.misplaced)
+    """Read a 3-D image of the case that lies on its grid and says so."""
+    path = next(path for path in case.files if fixes.has_own_grid(path))
     if path == case.segmentation:
         return read_image(path)
     return next(iter(read_channels(path, case, edition).values()))
+
+
+def turned_as_found(image: sitk.Image, geometry: sitk.Image, path: Path) -> sitk.Image:
+    """Turn an image of a file that the inspection found to be turned.
+
+    Raises:
+        InputError: it is so no more.
+    """
+    turned = turned_onto(image, geometry)
+    if turned is None:
+        msg = f"{path}: has changed since it was checked; convert again"
+        raise InputError(msg)
+    return turned
 
 
 def _mended(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:

@@ -8,12 +8,12 @@ from typing import Any
 from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
 from dataset_conversion.inspection import CaseReport, Fixes
 from dataset_conversion.labels import label_counts, nnunet_labels, tissue_voxels, unknown_labels
-from dataset_conversion.placement import Placement, place_images, read_geometry
+from dataset_conversion.placement import Placement, place_images, read_geometry, turned_as_found
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.images import read_labels, write_labels
+from nnunet_resunet_ds.images import label_values, read_labels, write_labels
 from nnunet_resunet_ds.nifti_bytes import is_gzip, unreadable
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
@@ -69,7 +69,9 @@ def _write_labels(
     unknown = unknown_labels(path, values, counts, edition)
     if unknown:
         raise InputError(*unknown)
-    geometry = read_geometry(case, edition, fixes) if path in fixes.misplaced else image
+    geometry = image if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
+    if path in fixes.turned:
+        values = label_values(turned_as_found(image, geometry, path), path)
     write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
     stored_type = image.GetPixelIDTypeAsString()
     repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
@@ -127,6 +129,8 @@ def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
             repairs.append(f"{path.name} was not compressed")
         if path in fixes.misplaced:
             repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
+        if path in fixes.turned:
+            repairs.append(f"{path.name} had its {fixes.turned[path]}; it was turned onto the grid of the other files")
     repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]
     return repairs
 

@@ -60,6 +60,8 @@ class LoadedCase:
     """Where they lie."""
     elsewhere: list[str]
     """A line for each file whose origin or direction differs from it."""
+    notes: list[str]
+    """``KIND: detail`` of what was put right as the files were read."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -174,7 +176,7 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
     if problems or grids is None:
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
     images = np.stack([opened.values[channel] for channel in channels])
-    return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences)
+    return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences, opened.notes)
 
 
 def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:

@@ -14,6 +14,7 @@ from nnunet_resunet_ds.files import replacing
 from nnunet_resunet_ds.itk_globals import make_itk_globals
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole
+from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
@@ -58,14 +59,20 @@ def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
     if image.GetDimension() != 3:
         msg = f"{path}: has {image.GetDimension()} dimensions; a label map has 3"
         raise InputError(msg)
-    values = sitk.GetArrayFromImage(image)
-    if not np.issubdtype(values.dtype, np.integer):
-        rounded = np.rint(values)
-        if not np.array_equal(rounded, values):
-            msg = f"{path}: label values are not whole numbers; is this an image instead of a label map?"
-            raise InputError(msg)
-        values = rounded.astype(np.int64)
-    return image, values
+    return image, label_values(image, path)
+
+
+def label_values(image: sitk.Image, path: Path) -> NDArray[np.integer]:
+    """Return the values (Z, Y, X) of a label map as whole numbers.
+
+    Raises:
+        InputError: a value is not a whole number.
+    """
+    values = whole_numbers(sitk.GetArrayFromImage(image))
+    if values is None:
+        msg = f"{path}: label values are not whole numbers; is this an image instead of a label map?"
+        raise InputError(msg)
+    return values
 
 
 def write_labels(labels: NDArray[np.uint8], geometry: sitk.Image, path: Path) -> None:

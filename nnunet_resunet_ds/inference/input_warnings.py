@@ -28,7 +28,7 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
         models: that are to predict it.
     """
     values = dict(zip(models[0].channels, loaded.images, strict=True))
-    warnings = intensity_warnings(values, brain_mask(values))
+    warnings = [*loaded.notes, *intensity_warnings(values, brain_mask(values))]
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     warnings += _orientation_warnings(loaded.grid)
