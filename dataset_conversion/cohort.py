@@ -8,8 +8,9 @@ from pathlib import Path
 
 from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
 from dataset_conversion.edition import Edition
+from dataset_conversion.find import find_cases
 from dataset_conversion.inspection import CaseReport, inspect_case
-from dataset_conversion.scan import RawCase, find_cases
+from dataset_conversion.scan import RawCase
 from dataset_conversion.validate import cohort_problems, name_problems
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.mapping import for_each

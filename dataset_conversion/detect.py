@@ -7,7 +7,7 @@ from pathlib import Path
 from dataset_conversion.custom import CUSTOM, read_custom_edition
 from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.scan import cases_below
+from dataset_conversion.scan import case_ids_below
 from nnunet_resunet_ds.errors import InputError
 
 AUTO = "auto"
@@ -84,7 +84,7 @@ def _case_ids(inputs: Sequence[Path], editions: Iterable[Edition]) -> set[str]:
     by_layout = {edition.layout: edition for edition in editions}
     ids: set[str] = set()
     for source in inputs:
-        found = {case.case_id for edition in by_layout.values() for case in cases_below(source, edition)}
+        found = {case_id for edition in by_layout.values() for case_id in case_ids_below(source, edition)}
         if not found:
             msg = (
                 f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "

@@ -1,12 +1,11 @@
-"""Finding the cases of a BraTS download by their file names, whatever the folders around them."""
+"""Finding the files of cases in a BraTS download by their names, whatever the folders around them."""
 
-import filecmp
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_conversion.copies import same_content
 from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
@@ -18,7 +17,7 @@ class RawCase:
 
     case_id: str
     folder: Path
-    """Where its images lie."""
+    """Where its images lie, or the most of them."""
     source: Path
     """What it shares with the other cases of its training or test set: the input folder, or the folder right below it
     (HGG, LGG, train, val) that the case lies in; the image folder of an edition that names it."""
@@ -27,63 +26,53 @@ class RawCase:
     segmentation: Path | None = None
     ignored: tuple[Path, ...] = ()
     """Copies of files that are used."""
-    rivals: tuple[Path, ...] = ()
-    """Files that could be meant as well as one that is used."""
+    rivals: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Role → files that could be meant as well as the one that is used, and differ from it."""
 
     @property
     def files(self) -> list[Path]:
         """Every file of the case once, the images first."""
         return list(dict.fromkeys([*self.images.values(), *([self.segmentation] if self.segmentation else [])]))
 
-
-def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
-    """Return every group of files that share a case id and a place, sorted by case id.
-
-    Args:
-        inputs: folders to search, at any depth; hidden files and folders are skipped.
-        edition: whose file names to look for.
-
-    Raises:
-        InputError: an input is not a folder, or holds no case.
-    """
-    cases: dict[tuple[Path, str], RawCase] = {}
-    for source in sorted(inputs, key=lambda path: len(path.resolve().parts), reverse=True):  # the innermost counts
-        found = list(cases_below(source, edition))
-        if not found:
-            where = "".join(f"{folder}/" for folder in list(edition.folders)[:1])
-            msg = f"{source}: no {edition.title} case here; expected files such as {where}"
-            raise InputError(msg + edition.file_name("CASE", "T1ce"))
-        for case in found:
-            cases.setdefault((case.folder.resolve(), case.case_id), case)  # inputs may overlap
-    return list(_without_copies(sorted(cases.values(), key=lambda case: (case.case_id, case.folder))))
-
-
-def _without_copies(cases: Iterable[RawCase]) -> Iterator[RawCase]:
-    """Yield the cases, a case that lies in two places with the very same files once: some downloads unpack so."""
-    for _, group in itertools.groupby(cases, key=lambda case: case.case_id):
-        first, *others = group
-        copies = [other for other in others if _same_files(first, other)]
-        copied = (file for other in copies for file in other.files)
-        yield replace(first, ignored=(*first.ignored, *copied))
-        yield from (other for other in others if other not in copies)
-
-
-def _same_files(first: RawCase, second: RawCase) -> bool:
-    if first.images.keys() != second.images.keys() or (first.segmentation is None) != (second.segmentation is None):
-        return False
-    pairs = list(zip(first.files, second.files, strict=True))
-    try:
-        return all(filecmp.cmp(one, other, shallow=False) for one, other in pairs)
-    except OSError:
-        return False  # the check of each file will say why
+    @property
+    def roles(self) -> dict[str, Path]:
+        """File of each channel, and of the segmentation where there is one."""
+        return {**self.images, **({SEGMENTATION: self.segmentation} if self.segmentation else {})}
 
 
 def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
-    """Yield the cases of one input folder, in walking order.
+    """Yield what each folder of one input holds of a case, in walking order.
 
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
+    for (folder, case_id), files in _files_below(source, edition).items():
+        used = {role: paths[0] for role, paths in files.items()}
+        others = [(role, path) for role, paths in files.items() for path in paths[1:]]
+        ignored = [path for role, path in others if _is_copy(path, used[role], edition)]
+        rivals = {role: tuple(path for path in paths[1:] if path not in ignored) for role, paths in files.items()}
+        yield RawCase(
+            case_id,
+            folder,
+            source=folder if edition.folders else _set_of(case_id, folder, source),
+            images={channel: used[channel] for channel in edition.image_suffixes if channel in used},
+            segmentation=used.get(SEGMENTATION),
+            ignored=tuple(dict.fromkeys(ignored)),
+            rivals={role: paths for role, paths in rivals.items() if paths},
+        )
+
+
+def case_ids_below(source: Path, edition: Edition) -> set[str]:
+    """Return the case ids of one input folder, without a look into any file.
+
+    Raises:
+        InputError: it is not a folder, or a folder in it cannot be read.
+    """
+    return {case_id for _, case_id in _files_below(source, edition)}
+
+
+def _files_below(source: Path, edition: Edition) -> dict[tuple[Path, str], dict[str, list[Path]]]:
+    """Return the files of each role by their folder and case id, in walking order."""
     if not source.is_dir():
         msg = f"{source}: no such folder"
         raise InputError(msg)
@@ -92,25 +81,12 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
         image_folder, roles = _roles_in(folder, edition)
         for case_id, role, path in _recognised(folder, names, roles, edition):
             found.setdefault((image_folder, case_id), {}).setdefault(role, []).append(path)
-    for (folder, case_id), files in found.items():
-        used = {role: paths[0] for role, paths in files.items()}
-        others = [(used[role], path) for role, paths in files.items() for path in paths[1:]]
-        ignored = [path for chosen, path in others if _is_copy(path, chosen, edition)]
-        yield RawCase(
-            case_id,
-            folder,
-            source=folder if edition.folders else _set_of(case_id, folder, source),
-            images={channel: used[channel] for channel in edition.image_suffixes if channel in used},
-            segmentation=used.get(SEGMENTATION),
-            ignored=tuple(dict.fromkeys(ignored)),
-            rivals=tuple(dict.fromkeys(path for _, path in others if path not in ignored)),
-        )
+    return found
 
 
 def _is_copy(path: Path, chosen: Path, edition: Edition) -> bool:
-    """Tell whether a second file of a role is the unpacked copy of the chosen one, or has the odd name of that."""
-    unpacked = path.name.lower() == chosen.name.lower().removesuffix(".gz")
-    return unpacked or _stem(path.name) in edition.odd_segmentations.values()
+    """Tell whether a second file of a role holds what the chosen one holds, or has the odd name of that."""
+    return _stem(path.name) in edition.odd_segmentations.values() or same_content(path, chosen)
 
 
 def _set_of(case_id: str, folder: Path, source: Path) -> Path:

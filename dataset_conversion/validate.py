@@ -1,5 +1,6 @@
 """Checking how the files of a cohort fit together, before any is opened or anything written."""
 
+import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,16 +31,11 @@ def cohort_problems(
     folders: dict[str, Path] = {}
     for case in cases:
         found = problems[case.case_id]
-        if case.case_id in folders:
-            found.append(f"{case.folder}: case {case.case_id} is also in {folders[case.case_id]}; remove one of them")
+        if case.case_id in folders:  # of an edition that names its folders; of others they were joined
+            both = f"{folders[case.case_id]} and {case.folder} both have case {case.case_id}"
+            found.append(f"{both}, and their files differ: keep the right ones and move the others out of the inputs")
         folders[case.case_id] = case.folder
-        found += name_problems(case)
-        found += [f"{path}: a second file that could be meant; remove it or the other" for path in case.rivals]
-        found += [
-            f"{_missing(case, channel, edition)}; all of {', '.join(needed)} are needed"
-            for channel in needed
-            if channel not in case.images
-        ]
+        found += [*name_problems(case), *_rival_problems(case), *_missing_images(case, needed, edition)]
         if case.segmentation is None and case.source in labelled_sources:
             advice = "add it, or give unlabelled cases as an input folder of their own"
             found.append(f"{_missing(case, SEGMENTATION, edition)}; {advice}")
@@ -60,8 +56,54 @@ def name_problems(case: RawCase) -> list[str]:
     return []
 
 
+def _rival_problems(case: RawCase) -> list[str]:
+    """Return a line about the files of which the user alone can say which one is meant."""
+    pairs = [(role, rival) for role, rivals in case.rivals.items() for rival in rivals]
+    if not pairs:
+        return []
+    named = [f"{case.roles[role]} and {rival}" for role, rival in pairs]
+    roles = ["the segmentation" if role == SEGMENTATION else role for role, _ in pairs]
+    more = "".join(f", so do {files} ({role})" for files, role in zip(named[1:], roles[1:], strict=True))
+    advice = "keep the right one and move the other out of the inputs"
+    return [f"{named[0]} are both {roles[0]} of case {case.case_id} and differ{more}: {advice}"]
+
+
+def _missing_images(case: RawCase, channels: Sequence[str], edition: Edition) -> list[str]:
+    """Return a line about those of the channels that a case lacks, and one for each whose name a folder has."""
+    needed = f"all of {', '.join(channels)} are needed"
+    lacking = [channel for channel in channels if channel not in case.images]
+    taken = [channel for channel in lacking if _folder_of_that_name(case, channel, edition)]
+    absent = [channel for channel in lacking if channel not in taken]
+    names = {channel: edition.file_name(case.case_id, channel) for channel in absent}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{channel} ({name})" for channel, name in names.items())
+        lines = [f"{_place(case)}: case {case.case_id} lacks {listed}"]
+    else:
+        lines = [_missing(case, channel, edition) for channel in absent]
+    lines += [_missing(case, channel, edition) for channel in taken]
+    return [f"{line}; {needed}" for line in dict.fromkeys(lines)]
+
+
 def _missing(case: RawCase, role: str, edition: Edition) -> str:
+    folder = _folder_of_that_name(case, role, edition)
+    if folder:
+        return f"{folder}: is a folder, not a file: move the file out of it"
+    if len({path.parent for path in case.files}) > 1 and not edition.folders:
+        return f"{_place(case)}: no {edition.file_name(case.case_id, role)} in it or below"
+    return f"{_expected(case, role, edition)}: missing"
+
+
+def _folder_of_that_name(case: RawCase, role: str, edition: Edition) -> Path | None:
+    """Return the folder that has the name which a file should have: some copies unpack into such."""
+    file = _expected(case, role, edition)
+    return next((path for path in (file, file.with_suffix("")) if path.is_dir()), None)
+
+
+def _expected(case: RawCase, role: str, edition: Edition) -> Path:
     folder = edition.folders.get(case.folder.name) if role == SEGMENTATION else None
-    file = (case.folder.with_name(folder) if folder else case.folder) / edition.file_name(case.case_id, role)
-    folders = [path for path in (file, file.with_suffix("")) if path.is_dir()]  # some copies unpack into such
-    return f"{folders[0]}: is a folder, not a file: move the file out of it" if folders else f"{file}: missing"
+    return (case.folder.with_name(folder) if folder else case.folder) / edition.file_name(case.case_id, role)
+
+
+def _place(case: RawCase) -> Path:
+    """Return the folder that holds all files of a case."""
+    return Path(os.path.commonpath([path.parent for path in case.files] or [case.folder]))

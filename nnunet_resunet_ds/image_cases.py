@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from dataset_conversion.detect import AUTO, detect_edition
 from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
 from dataset_conversion.editions import EDITIONS
+from dataset_conversion.find import find_cases
 from dataset_conversion.label_schemes import NNUNET as NNUNET_LABELS
 from dataset_conversion.opening import compare_grids, open_case
-from dataset_conversion.scan import RawCase, find_cases
+from dataset_conversion.scan import RawCase
 from dataset_conversion.validate import cohort_problems
 from nnunet_resunet_ds.errors import InputError
 
@@ -193,11 +194,16 @@ def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
 
 
 def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
-    with_images = [replace(case, segmentation=None) for case in cases if case.images]
+    with_images = [_without_label(case) for case in cases if case.images]
     if not with_images:
         msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i"
         raise InputError(msg)
     return with_images
+
+
+def _without_label(case: RawCase) -> RawCase:
+    rivals = {role: files for role, files in case.rivals.items() if role in case.images}
+    return replace(case, segmentation=None, rivals=rivals)
 
 
 def _are_nnunet_images(folders: Sequence[Path]) -> bool:

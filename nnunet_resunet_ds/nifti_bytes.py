@@ -82,6 +82,17 @@ def is_gzip(path: Path) -> bool:
         return stream.read(2) == _GZIP_MAGIC
 
 
+def holds_unpacked(packed: Path, plain: Path) -> bool:
+    """Tell whether a gzip file holds the bytes of another, by the checksum and size at its end where these fit."""
+    content, trailer = plain.read_bytes(), packed.read_bytes()[-8:]
+    if trailer == struct.pack("<2I", zlib.crc32(content), len(content) % 2**32):
+        return True
+    try:
+        return _unpacked(packed.read_bytes()) == content  # of several members, each with a checksum of its own
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+
+
 def is_whole(path: Path) -> bool:
     """Tell whether a NIfTI file reaches its end: gzip's last four bytes are the unpacked size (RFC 1952)."""
     try:

@@ -177,7 +177,7 @@ def test_a_plain_file_under_a_compressed_name_is_compressed(cohort, raw):
 
 def test_of_a_plain_and_a_compressed_copy_the_compressed_is_taken(cohort, raw):
     file = cohort / "BraTS2021_00003" / "BraTS2021_00003_t1.nii.gz"
-    file.with_suffix("").write_bytes(b"an older copy")
+    file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
     assert convert([cohort], 137).joinpath("imagesTr", "BraTS2021_00003_0000.nii.gz").samefile(file)
 
 

@@ -77,6 +77,13 @@ def copy_and_change(case):
 
 def capital_twin(case, file):
     shutil.copyfile(case / f"{case.name}_{file}.nii.gz", case / f"{case.name}_{file.upper()}.nii.gz")
+    replace_one(case, file, np.zeros(SHAPE, np.uint8))
+
+
+def corrected_and_unpacked(case, file):
+    packed = case / f"{case.name}_{file}.nii.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    replace_one(case, file, np.zeros(SHAPE, np.uint8))
 
 
 BAD_CASES = {
@@ -107,8 +114,10 @@ BAD_CASES = {
     "id with a line break": (lambda c: rename_case(c, f"{c.name}\nx"), "rename"),
     "id with a leading dash": (lambda c: rename_case(c, f"-{c.name}"), "starts with -"),
     "id too long": (lambda c: rename_case(c, c.name + "x" * 220), "bytes"),
-    "found twice": (copy_and_change, "is also in"),
-    "a second segmentation": (lambda c: capital_twin(c, "seg"), "a second file that could be meant"),
+    "found twice": (copy_and_change, "are both T1 of case BraTS2021_00003 and differ: keep the right one"),
+    "a second segmentation": (lambda c: capital_twin(c, "seg"), "_seg.nii.gz are both the segmentation of case"),
+    "a corrected segmentation, unpacked": (lambda c: corrected_and_unpacked(c, "seg"), "_seg.nii are both the segmentation"),
+    "several missing": (lambda c: (unlink(c, "t1"), unlink(c, "t2")), "BraTS2021_00003 lacks T1 (BraTS2021_00003_t1.nii.gz), T2 ("),
     "four-dimensional label map": (lambda c: replace_one(c, "seg", np.ones((2, *SHAPE), np.uint8)), "_seg.nii.gz: has 4 dimensions"),
     "a pipe named like an image": (lambda c: (unlink(c, "t1"), os.mkfifo(c / f"{c.name}_t1.nii.gz")), "_t1.nii.gz: is not a file"),
     "complex image": (lambda c: replace_one(c, "t1", np.ones(SHAPE, np.complex64)), "_t1.nii.gz: its voxels are complex"),
@@ -139,12 +148,13 @@ def test_the_others_convert_on_request(cohort, raw, kind):
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 1
 
 
-def test_a_segmentation_without_images_is_a_line_an_image(cohort, raw, capsys):
+def test_a_segmentation_without_images_is_one_line(cohort, raw, capsys):
     for modality in MODALITIES:
         unlink(cohort / "BraTS2021_00003", modality)
     for arguments in (["-d", "137"], ["--check"]):
         assert main(["convert", str(cohort), *arguments]) == 2
-        assert capsys.readouterr().err.count(".nii.gz: missing") == 4
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "BraTS2021_00003" in line]
+        assert all(f"{name} (BraTS2021_00003_{name.lower()}.nii.gz)" in line for name in ("T1", "T1ce", "T2", "FLAIR"))
     convert([cohort], 137, skip_invalid=True)
 
 

@@ -110,7 +110,8 @@ def test_the_regular_name_goes_before_the_odd_one(tmp_path, raw):
 
 
 def test_an_unpacked_copy_is_noted(cohort, raw):
-    (cohort / CASE / f"{CASE}_t1.nii").write_bytes(b"an older copy")
+    packed = cohort / CASE / f"{CASE}_t1.nii.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
     (note,) = entry_of(convert([cohort], 137))["repairs"]
     assert note == f"{cohort / CASE / CASE}_t1.nii was ignored, a copy is there"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, edition_by_case_ids
-from dataset_conversion.edition import RAW_ENDINGS
+from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.label_convention import (
     CONVENTIONS,
@@ -107,7 +107,7 @@ def _release_files(folder: Path) -> dict[str, Path]:
         (case.case_id, path)
         for edition in {edition.layout: edition for edition in _RELEASES}.values()
         for case in cases_below(folder, edition)
-        for path in ([case.segmentation] if case.segmentation else []) + list(case.rivals)
+        for path in ([case.segmentation] if case.segmentation else []) + [*case.rivals.get(SEGMENTATION, ())]
         if _plain_name(path).lower().endswith(edition.segmentation_suffix)
     ]
     found += [(_plain_name(path).removesuffix(_GTV), path) for path in sorted(folder.rglob(f"*{_GTV}.nii*"))]
