@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from dataset_conversion.edition import Edition
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.image_notes import add_note, notes_of
 from nnunet_resunet_ds.images import read_image
 
 
@@ -28,4 +29,8 @@ def read_channels(path: Path, case: RawCase, edition: Edition) -> dict[str, sitk
     if image.GetSize()[3] != len(edition.volumes):
         msg = f"{path}: has {image.GetSize()[3]} volumes; expected {', '.join(edition.volumes)} in this order"
         raise InputError(msg)
-    return {channel: image[:, :, :, edition.volumes[channel]] for channel in channels}
+    volumes = {channel: image[:, :, :, edition.volumes[channel]] for channel in channels}
+    for note in notes_of(image):
+        for volume in volumes.values():
+            add_note(volume, note)
+    return volumes

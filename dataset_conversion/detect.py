@@ -9,6 +9,7 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.scan import case_ids_below
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.found_instead import found_instead
 
 AUTO = "auto"
 
@@ -88,7 +89,7 @@ def _case_ids(inputs: Sequence[Path], editions: Iterable[Edition]) -> set[str]:
         if not found:
             msg = (
                 f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
-                "BraTS-GLI-00000-000-t1c.nii.gz"
+                f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"
             )
             raise InputError(msg)
         ids |= found

@@ -9,6 +9,7 @@ from dataset_conversion.copies import same_content
 from dataset_conversion.edition import SEGMENTATION, Edition
 from dataset_conversion.scan import RawCase, cases_below
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.found_instead import found_instead
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
@@ -26,8 +27,9 @@ def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
         found = list(cases_below(source, edition))
         if not found:
             where = "".join(f"{folder}/" for folder in list(edition.folders)[:1])
-            msg = f"{source}: no {edition.title} case here; expected files such as {where}"
-            raise InputError(msg + edition.file_name("CASE", "T1ce"))
+            example = where + edition.file_name("CASE", next(iter(edition.image_suffixes)))
+            msg = f"{source}: no {edition.title} case here; expected files such as {example}{found_instead(source)}"
+            raise InputError(msg)
         for case in found:
             cases.setdefault((case.folder.resolve(), case.case_id), case)  # inputs may overlap
     return list(_one_an_id(sorted(cases.values(), key=lambda case: (case.case_id, case.folder)), edition))

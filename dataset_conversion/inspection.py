@@ -35,6 +35,13 @@ class Fixes:
     turned: Mapping[Path, str] = field(default_factory=dict)
     """File → how its axes are stored; they are turned onto the grid of the others."""
 
+    noted: Mapping[Path, list[str]] = field(default_factory=dict)
+    """Image file → what reading has put right in its header, and nnU-Net would stumble over."""
+
+    def is_fit(self, path: Path) -> bool:
+        """Tell whether nnU-Net can take the header and the order of the voxels of an image file as they are."""
+        return self.has_own_grid(path) and path not in self.noted
+
     def has_own_grid(self, path: Path) -> bool:
         """Tell whether a file lies on the grid of its case as it is."""
         return path not in self.misplaced and path not in self.turned
@@ -64,7 +71,8 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
         return CaseReport(problems)
     brain = brain_mask(opened.values)
     warnings = intensity_warnings(opened.values, brain)
-    fixes = Fixes(opened.fills, comparison.misplaced, opened.turned)
+    noted = {path: notes for path, notes in opened.noted.items() if path != case.segmentation}
+    fixes = Fixes(opened.fills, comparison.misplaced, opened.turned, noted)
     if opened.labels is None:
         return CaseReport([], warnings, fixes)
     voxels = tissue_voxels(opened.counts, edition)

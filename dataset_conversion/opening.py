@@ -16,7 +16,11 @@ from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.axis_turns import orientation, turned_onto
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.image_notes import notes_of
 from nnunet_resunet_ds.images import geometry_difference, has_place, label_values, read_labels, shortened
+
+_LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
+_SCALE = "write the image anew without the scale (scl_slope) of its header"
 
 
 @dataclass
@@ -32,6 +36,8 @@ class OpenedCase:
     """Voxels of each raw label value."""
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
     """One 3-D image a file, as turned."""
+    noted: dict[Path, list[str]] = field(default_factory=dict)
+    """File → ``KIND: detail`` of what reading has put right in it."""
     turned: dict[Path, str] = field(default_factory=dict)
     """File whose axes were stored in another order or direction than those of most files → how, in words."""
     images: dict[str, sitk.Image] = field(default_factory=dict)
@@ -41,7 +47,8 @@ class OpenedCase:
     @property
     def notes(self) -> list[str]:
         """``KIND: detail`` of what was put right in the files as they were read."""
-        return [f"turned: {path.name} had its {how}" for path, how in self.turned.items()]
+        read = [note for notes in self.noted.values() for note in notes]
+        return [*read, *(f"turned: {path.name} had its {how}" for path, how in self.turned.items())]
 
 
 class GridComparison(NamedTuple):
@@ -73,6 +80,7 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
                 opened.grids[path] = next(iter(channels.values()))
                 opened.images |= channels
                 opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
+            opened.noted |= {path: notes} if (notes := notes_of(opened.grids[path])) else {}
         except InputError as error:
             opened.problems.append(str(error))
     _turn_axes(opened, case)
@@ -161,6 +169,6 @@ def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
     floats = [channel for channel in values if np.issubdtype(values[channel].dtype, np.floating)]
     infinite = [channel for channel in floats if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
     return [
-        *(f"{case.images[channel]}: {channel} is zero everywhere; get the file again" for channel in empty),
-        *(f"{case.images[channel]}: {channel} has infinite values; get the file again" for channel in infinite),
+        *(f"{case.images[channel]}: {channel} is zero everywhere; {_LOST}" for channel in empty),
+        *(f"{case.images[channel]}: {channel} has infinite values; {_SCALE}" for channel in infinite),
     ]

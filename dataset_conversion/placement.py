@@ -47,7 +47,7 @@ def place_images(
     """
     for path in dict.fromkeys(case.images.values()):
         channels = [channel for channel in destinations if case.images[channel] == path]
-        if not edition.volumes and fixes.has_own_grid(path) and not any(name in fixes.fills for name in channels):
+        if not edition.volumes and fixes.is_fit(path) and not any(name in fixes.fills for name in channels):
             for channel in channels:
                 _place(path, destinations[channel], placement)
             continue

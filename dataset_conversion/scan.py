@@ -8,6 +8,7 @@ from pathlib import Path
 from dataset_conversion.copies import same_content
 from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.found_instead import not_a_folder
 from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
 
@@ -74,8 +75,7 @@ def case_ids_below(source: Path, edition: Edition) -> set[str]:
 def _files_below(source: Path, edition: Edition) -> dict[tuple[Path, str], dict[str, list[Path]]]:
     """Return the files of each role by their folder and case id, in walking order."""
     if not source.is_dir():
-        msg = f"{source}: no such folder"
-        raise InputError(msg)
+        raise InputError(not_a_folder(source))
     found: dict[tuple[Path, str], dict[str, list[Path]]] = {}
     for folder, names in _walk(source):
         image_folder, roles = _roles_in(folder, edition)

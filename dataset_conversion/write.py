@@ -13,6 +13,7 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
+from nnunet_resunet_ds.image_notes import notes_of
 from nnunet_resunet_ds.images import label_values, read_labels, write_labels
 from nnunet_resunet_ds.nifti_bytes import is_gzip, unreadable
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
@@ -75,7 +76,7 @@ def _write_labels(
     write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
     stored_type = image.GetPixelIDTypeAsString()
     repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
-    return tissue_voxels(counts, edition), repairs
+    return tissue_voxels(counts, edition), [*repairs, *notes_of(image)]
 
 
 def case_files(case: RawCase) -> dict[str, Path]:
@@ -129,6 +130,7 @@ def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
             repairs.append(f"{path.name} was not compressed")
         if path in fixes.misplaced:
             repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
+        repairs += fixes.noted.get(path, [])
         if path in fixes.turned:
             repairs.append(f"{path.name} had its {fixes.turned[path]}; it was turned onto the grid of the other files")
     repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]

@@ -142,14 +142,17 @@ def _are_weights(values: object) -> bool:
     return isinstance(values, dict) and all(isinstance(value, Tensor) for value in values.values())
 
 
+_TRUSTED = "if you know who made it, nnUNetv2_predict reads it and runs that code; else leave it alone"
+
+
 def _refusal(error: Exception) -> str:
     """Say in a line why a file was not read: PyTorch wraps the reason in a page of advice."""
     forbidden = re.search(r"(GLOBAL|class) (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if forbidden:
         name = forbidden[2].strip("<>'")
-        return f"refused, it refers to {name}, and could run code when read; get it again from a source you trust"
+        return f"refused, it refers to {name}, and could run code when read; {_TRUSTED}"
     reason = first_line(error).partition(". ")[0]
-    return f"damaged ({reason}); remove it, or restore it from a copy"
+    return f"damaged ({reason}); restore it from a copy, or remove it: --c goes on from an earlier one"
 
 
 def _numpy_scalars() -> list[Any]:

@@ -19,6 +19,7 @@ from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase
 from dataset_conversion.validate import cohort_problems
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.found_instead import found_instead
 
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
@@ -177,7 +178,8 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
     if problems or grids is None:
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
     images = np.stack([opened.values[channel] for channel in channels])
-    return LoadedCase(images, grids.reference, compare_grids(opened.grids).differences, opened.notes)
+    elsewhere = compare_grids(opened.grids).differences
+    return LoadedCase(images, grids.reference, elsewhere, opened.notes)
 
 
 def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
@@ -196,7 +198,8 @@ def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
 def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
     with_images = [_without_label(case) for case in cases if case.images]
     if not with_images:
-        msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i"
+        instead = found_instead(cases[0].folder, with_nifti=False)
+        msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i{instead}"
         raise InputError(msg)
     return with_images
 

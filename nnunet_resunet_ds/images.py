@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.image_notes import add_note
 from nnunet_resunet_ds.itk_globals import make_itk_globals
 from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole
+from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole, unpacked_file
+from nnunet_resunet_ds.nifti_orientation import orientation, with_sform
+from nnunet_resunet_ds.straightening import MAX_SHEAR, axes_of, shear, straightened
 from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
+_NOT_ORTHONORMAL = "orthonormal direction cosines"
+_MAX_OVERLOOKED = 1e-4
+"""Cosine of the angle between two axes beyond which ITK refuses an sform, or takes the qform without a word."""
+_STRAIGHTENED = "axes put at right angles"
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 """How ITK says so."""
 
@@ -27,18 +34,21 @@ make_itk_globals()  # at import, which Python does in one thread: no thread of a
 def read_image(path: Path) -> sitk.Image:
     """Read a NIfTI file whole, gzipped or not, whatever its ending says.
 
+    Axes that are not quite at right angles are put right, with a note that `notes_of` returns.
+
     Raises:
-        InputError: the file is missing, truncated, too large, not an image, holds NaN, or has several values a voxel.
+        InputError: the file is missing, truncated, too large, not an image, holds NaN, has several values a voxel, or
+            axes far from right angles.
     """
     LOG.debug("reading %s", path)
     check_bytes(path)
     try:
-        image = _read_alone(path)
+        image = _read_straight(path)
     except RuntimeError as error:
         if any(sign in str(error) for sign in _NO_MEMORY):
             raise MemoryError from error
         reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest may name a link of ours
-        msg = f"{path}: not a readable NIfTI image ({reason}); get the file again"
+        msg = f"{path}: not a readable NIfTI image ({reason}); write it anew with the program that made it"
         raise InputError(msg) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         msg = f"{path}: has {image.GetNumberOfComponentsPerPixel()} values a voxel; give one file a modality"
@@ -130,6 +140,56 @@ def shortened(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
+def _read_straight(path: Path) -> sitk.Image:
+    """Read a file; where the axes of its sform are not at right angles, by its qform or the nearest right ones."""
+    try:
+        image = _read_alone(path)
+    except RuntimeError as error:
+        if _NOT_ORTHONORMAL not in str(error):
+            raise
+        return _straightened(path)
+    axes = _axes_of_sform(image)
+    if axes is not None and shear(axes) > _MAX_OVERLOOKED:
+        why = f"the axes of its sform are off the right angle by {shear(axes):.2g}"
+        add_note(image, f"{_STRAIGHTENED}: {path.name} was read by its qform, {why}")
+    return image
+
+
+def _straightened(path: Path) -> sitk.Image:
+    """Read a file that has nothing but an sform whose axes are not at right angles.
+
+    Raises:
+        InputError: they are far from it.
+    """
+    content = unpacked_file(path)
+    stored = orientation(content)
+    axes = axes_of(stored.sform)
+    if axes is None or shear(axes) > MAX_SHEAR:
+        off = "" if axes is None else f" ({math.degrees(math.asin(min(1, shear(axes)))):.2g}° off the right angle)"
+        msg = (
+            f"{path}: its orientation matrix (sform) is not orthonormal{off}, and there is no qform; resample it onto "
+            "the grid of another image of the case, for example with nibabel.processing.resample_from_to"
+        )
+        raise InputError(msg)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.nii"
+        file.write_bytes(with_sform(content, straightened(stored.sform, stored.spacing)))
+        image = _read_bounded(file, path)
+    why = f"off the right angle by {shear(axes):.2g}"
+    add_note(image, f"{_STRAIGHTENED}: the axes of {path.name} were {why}; the nearest at right angles were taken")
+    return image
+
+
+def _axes_of_sform(image: sitk.Image) -> NDArray[np.float64] | None:
+    """Return the directions (3, 3) of the axes by the sform in an image's header, if there is one that is used."""
+    keys = ("srow_x", "srow_y", "srow_z")
+    if not (image.HasMetaDataKey("sform_code") and int(image.GetMetaData("sform_code"))):
+        return None
+    if not all(image.HasMetaDataKey(key) for key in keys):
+        return None
+    return axes_of(np.array([[float(value) for value in image.GetMetaData(key).split()] for key in keys]))
+
+
 def _read_alone(path: Path) -> sitk.Image:
     """Read a file by what it is.
 
@@ -152,6 +212,6 @@ def _read_bounded(path: Path, named: Path) -> sitk.Image:
     reader.ReadImageInformation()
     n_values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
     if n_values > MAX_UNPACKED_BYTES:  # of a byte each, at least
-        msg = f"{named}: its header speaks of {n_values} values, far more than an image of a brain; get the file again"
+        msg = f"{named}: its header speaks of {n_values} values; give the image of one brain"
         raise InputError(msg)
     return reader.Execute()

@@ -15,9 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.file_formats import format_of_bytes
 
 MAX_UNPACKED_BYTES = 2**31
 """Of an image: fifteen times a BraTS case of four modalities in fp32. A file of a few MB can unpack to far more."""
+AGAIN = "copy or download it again"
+"""What helps where a file has lost something on its way."""
+_FINITE = "set these voxels to 0, or repeat the step that made the image"
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 31
 """zlib's number for gzip with its header and checksum."""
@@ -54,18 +58,17 @@ def check_bytes(path: Path) -> None:
         msg = f"{path!r}: the name is not UTF-8; rename it"
         raise InputError(msg) from error
     if path.exists() and not path.is_file():
-        msg = f"{path}: is not a file; remove it, or give another folder"
+        msg = f"{path}: is not a file; move it out of the inputs"
         raise InputError(msg)
     try:
-        content = path.read_bytes()
-        problem = _problem(_unpacked(content) if content[:2] == _GZIP_MAGIC else content)
+        problem = _problem(unpacked_file(path))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        msg = f"{path}: damaged ({error}); get the file again"
+        msg = f"{path}: damaged ({error}); {AGAIN}"
         raise InputError(msg) from error
     except OSError as error:
         raise unreadable(path, error) from error
     if problem:
-        msg = f"{path}: {problem}; get the file again"
+        msg = f"{path}: {problem}"
         raise InputError(msg)
 
 
@@ -74,6 +77,17 @@ def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"{path}: cannot be read ({error.strerror}); look at the file, what it links to, and its permissions"
     )
+
+
+def unpacked_file(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if it is gzipped: up to `MAX_UNPACKED_BYTES`, and one more where it goes on.
+
+    Raises:
+        EOFError, zlib.error, gzip.BadGzipFile: it is cut short, or damaged.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    return _unpacked(content) if content[:2] == _GZIP_MAGIC else content
 
 
 def is_gzip(path: Path) -> bool:
@@ -125,19 +139,20 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _problem(content: bytes) -> str | None:
-    """Say what is wrong with unpacked bytes."""
+    """Say what is wrong with unpacked bytes, and what to do."""
     if not content:
-        return "is empty"
+        return f"is empty; {AGAIN}"
     if len(content) > MAX_UNPACKED_BYTES:
-        return f"is of more than {MAX_UNPACKED_BYTES >> 30} GiB when unpacked, and no image of a brain"
+        return f"is of more than {MAX_UNPACKED_BYTES >> 30} GiB when unpacked; give the image of one brain"
     layout = _layout(content)
     if layout is None:
-        return "not a readable NIfTI image"
+        other = format_of_bytes(content)
+        return f"is {other.name}, not a NIfTI image; {other.advice}" if other else f"is not a NIfTI image; {AGAIN}"
     if not layout.is_possible:
-        return "its header is damaged"
+        return f"its header is damaged; {AGAIN}"
     if len(content) < layout.end:
-        return f"{len(content)} of {layout.end} bytes are there"
-    return None if layout.is_finite(content) else "it holds NaN or infinite values"
+        return f"{len(content)} of {layout.end} bytes are there; {AGAIN}"
+    return None if layout.is_finite(content) else f"it holds NaN or infinite values; {_FINITE}"
 
 
 class _Layout(NamedTuple):

@@ -1,5 +1,7 @@
 """Small made-up files in the BraTS 2021 layout, for the tests of conversion."""
 
+import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,16 @@ def make_case(folder: Path, case: str, labelled=True, seed=0):
 
 def values_of(path):
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def shear_sform(path, off, qform_code=0):
+    """Change one entry of the sform of a NIfTI-1 file with axes of 1 mm, so that two axes have this cosine between."""
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    place = 280 + 4 * 1  # of x along the second axis
+    (entry,) = struct.unpack_from("<f", header, place)
+    struct.pack_into("<f", header, place, entry + off / np.sqrt(1 - off**2))
+    struct.pack_into("<h", header, 252, qform_code)
+    path.write_bytes(gzip.compress(bytes(header)))
 
 
 def replace_one(case, file, values=None, **geometry):

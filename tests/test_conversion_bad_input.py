@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import logging
 import os
@@ -6,12 +7,14 @@ import resource
 import shutil
 import signal
 import struct
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from brats_files import MODALITIES, SHAPE, make_case, replace_one
+from brats_files import MODALITIES, SHAPE, make_case, replace_one, shear_sform
 
 from dataset_conversion import convert
 from nnunet_resunet_ds.cli import main
@@ -86,6 +89,31 @@ def corrected_and_unpacked(case, file):
     replace_one(case, file, np.zeros(SHAPE, np.uint8))
 
 
+def zip_file(case, file):
+    path = case / f"{case.name}_{file}.nii.gz"
+    content = path.read_bytes()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(path.name, content)
+
+
+def tar_file(case, file):
+    path = case / f"{case.name}_{file}.nii.gz"
+    content = path.read_bytes()
+    with tarfile.open(path, "w:gz") as archive:
+        entry = tarfile.TarInfo(path.name)
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+
+
+def other_format(case, file, ending):
+    path = case / f"{case.name}_{file}.nii.gz"
+    other = case / f"image.{ending}"
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(other))
+    other.replace(path)
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+
 BAD_CASES = {
     "missing modality": (lambda c: unlink(c, "t2"), "_t2.nii.gz: missing"),
     "missing segmentation": (lambda c: unlink(c, "seg"), "_seg.nii.gz: missing"),
@@ -97,9 +125,17 @@ BAD_CASES = {
     "four dimensions": (lambda c: replace_one(c, "t1", np.ones((2, *SHAPE), np.int16)), "_t1.nii.gz: has 4 dimensions"),
     "truncated gzip": (lambda c: truncate(c, "t1"), "_t1.nii.gz: damaged"),
     "truncated label map": (lambda c: truncate(c, "seg"), "_seg.nii.gz: damaged"),
-    "not gzip": (lambda c: overwrite(c, "t1", b"hello"), "_t1.nii.gz: not a readable NIfTI"),
-    "empty file": (lambda c: overwrite(c, "t1", b""), "_t1.nii.gz: is empty; get the file again"),
-    "gzip of something else": (lambda c: overwrite(c, "t1", gzip.compress(b"hello")), "_t1.nii.gz: not a readable NIfTI"),
+    "not gzip": (lambda c: overwrite(c, "t1", b"hello"), "_t1.nii.gz: is not a NIfTI image"),
+    "empty file": (lambda c: overwrite(c, "t1", b""), "_t1.nii.gz: is empty; copy or download it again"),
+    "gzip of something else": (lambda c: overwrite(c, "t1", gzip.compress(b"hello")), "_t1.nii.gz: is not a NIfTI image"),
+    "DICOM": (lambda c: overwrite(c, "t1", bytes(128) + b"DICM" + bytes(90)), "_t1.nii.gz: is a DICOM file, not a NIfTI"),
+    "zip archive": (lambda c: zip_file(c, "t1"), "_t1.nii.gz: is a zip archive, not a NIfTI image; unpack it with unzip"),
+    "tar archive": (lambda c: tar_file(c, "t1"), "_t1.nii.gz: is a tar archive, not a NIfTI image; unpack it with tar -xf"),
+    "MetaImage": (lambda c: other_format(c, "t1", "mha"), "_t1.nii.gz: is a MetaImage, not a NIfTI image; convert it with"),
+    "NRRD": (lambda c: other_format(c, "t1", "nrrd"), "_t1.nii.gz: is an NRRD image, not a NIfTI image; convert it with"),
+    "web page": (lambda c: overwrite(c, "t1", b"<!DOCTYPE html><html>" * 40), "_t1.nii.gz: is a web page"),
+    "Git LFS pointer": (lambda c: overwrite(c, "t1", LFS_POINTER), "_t1.nii.gz: is a pointer of Git LFS"),
+    "sheared sform": (lambda c: shear_sform(c / f"{c.name}_t1.nii.gz", 0.01), "_t1.nii.gz: its orientation matrix (sform) is not"),
     "cut short and zipped again": (lambda c: rezip_half(c, "t1"), "bytes are there"),
     "one voxel not a number": (lambda c: replace_one(c, "t1", with_one_voxel(np.nan)), "_t1.nii.gz: it holds NaN"),
     "infinite labels": (lambda c: replace_one(c, "seg", np.full(SHAPE, np.inf, np.float32)), "_seg.nii.gz: it holds NaN or infinite"),

@@ -137,7 +137,7 @@ def test_a_case_twice_below_a_raw_folder_is_refused_unless_it_is_a_copy(cohort, 
     assert run("-ref", cohort, "-pred", cohort) == 0
     write(copy, np.zeros((6, 7, 8), np.uint8))
     assert run("-ref", cohort, "-pred", cohort) == 2
-    assert "is of the same case; remove one" in capsys.readouterr().err
+    assert "is of the same case; keep the right one" in capsys.readouterr().err
 
 
 def test_gross_target_volumes_are_found_by_their_name(tmp_path):

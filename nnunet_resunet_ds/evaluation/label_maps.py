@@ -21,6 +21,7 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.label_values import LABELS, PROTOCOL_LABELS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
+_KEEP_ONE = "keep the right one and move the other out of the folder"
 _GTV = "_gtv"
 _MENRT_CASE = re.compile(r"BraTS-MEN-RT-\d{4}-\d")
 """Of MEN-RT, which has label maps to evaluate by its own protocol, and no edition to convert."""
@@ -114,7 +115,7 @@ def _release_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for case, path in found:
         if _is_release_case(case) and not filecmp.cmp(files.setdefault(case, path), path, shallow=False):
-            msg = f"{path}: differs from {files[case]}, which is of the same case; remove one of them"
+            msg = f"{path}: differs from {files[case]}, which is of the same case; {_KEEP_ONE}"
             raise InputError(msg)
     return dict(sorted(files.items()))
 
@@ -135,7 +136,7 @@ def _plain_files(folder: Path) -> dict[str, Path]:
             continue
         case = _plain_name(path)
         if case in files:
-            msg = f"{path}: {files[case].name} is of the same case; remove one of them"
+            msg = f"{path}: {files[case].name} is of the same case; {_KEEP_ONE}"
             raise InputError(msg)
         files[case] = path
     return files

@@ -9,6 +9,7 @@ from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
 from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
 
 _SIZE = 8
+_AS_WRITTEN = "give the plans.json that training wrote, unchanged, and the nnU-Net that it was trained with"
 
 
 def check_runs(model: Model) -> None:
@@ -29,8 +30,8 @@ def check_runs(model: Model) -> None:
         raise
     except Exception as error:  # whatever damaged plans make nnU-Net stumble over
         reason = (str(error).strip().splitlines() or [""])[0]
-        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {reason}); get the file again"
+        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {reason}); {_AS_WRITTEN}"
         raise InputError(msg) from error
     if not ok:
-        msg = f"{model.folder / PLANS_JSON}: axes or patch size do not fit each other; get the file again"
+        msg = f"{model.folder / PLANS_JSON}: axes or patch size do not fit each other; {_AS_WRITTEN}"
         raise InputError(msg)

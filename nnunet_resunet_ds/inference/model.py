@@ -92,7 +92,7 @@ class Model:
         except Exception as error:  # whatever damaged plans make a network stumble over
             msg = (
                 f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({first_line(error)}); "
-                "get the model again, or see whether resunet-ds doctor finds its trainer"
+                "install what this trainer is part of (resunet-ds doctor says what is found), or restore plans.json"
             )
             raise InputError(msg) from error
         return network.eval()
@@ -201,7 +201,7 @@ def _origin(file: Path, checkpoint: Checkpoint) -> tuple[str, str, tuple[int, ..
         msg = f"{file}: does not say which trainer and configuration it is of; is it of nnU-Net v2?"
         raise InputError(msg) from error
     if not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
-        msg = f"{file}: mirrors axes {axes}, and a volume has 0, 1 and 2; get the file again"
+        msg = f"{file}: mirrors axes {axes}, and a volume has 0, 1 and 2; give the file as training wrote it"
         raise InputError(msg)
     return origin
 
@@ -222,7 +222,8 @@ def _configuration(folder: Path, plans: PlansManager, name: str) -> Configuratio
         dimensions, named = len(configuration.patch_size), _named_modules(configuration)
     except Exception as error:  # whatever damaged plans make nnU-Net stumble over
         msg = (
-            f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; get the file again"
+            f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; give the "
+            "plans.json of the training that wrote the checkpoint"
         )
         raise InputError(msg) from error
     if dimensions != 3:

@@ -1,0 +1,59 @@
+"""Where the header of an unpacked NIfTI file says how the image lies in space, read and written as bytes."""
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class _Places(NamedTuple):
+    """Number of bytes from the start, and how struct reads what is there."""
+
+    spacing: tuple[int, str]
+    qform_code: tuple[int, str]
+    sform_code: tuple[int, str]
+    sform: tuple[int, str]
+
+
+_VERSIONS = {
+    348: _Places((80, "3f"), (252, "h"), (254, "h"), (280, "12f")),
+    540: _Places((112, "3d"), (344, "i"), (348, "i"), (400, "12d")),
+}
+"""NIfTI-1 and NIfTI-2, by the size of their headers, with which they begin."""
+
+
+class Orientation(NamedTuple):
+    """What a header says."""
+
+    spacing: NDArray[np.float64]
+    """(3,) in mm."""
+    has_qform: bool
+    has_sform: bool
+    sform: NDArray[np.float64]
+    """(3, 4): voxel indices to mm, right, front and up being positive."""
+
+
+def orientation(content: bytes) -> Orientation:
+    """Read it from the bytes of a file, which has been found to be NIfTI's."""
+    order, places = _version(content)
+    spacing, (qform,), (sform,), rows = (struct.unpack_from(order + kind, content, place) for place, kind in places)
+    return Orientation(np.abs(spacing), qform > 0, sform > 0, np.reshape(rows, (3, 4)).astype(np.float64))
+
+
+def with_sform(content: bytes, sform: NDArray[np.float64]) -> bytes:
+    """Return the bytes of a file with another sform (3, 4)."""
+    order, places = _version(content)
+    place, kind = places.sform
+    changed = bytearray(content)
+    struct.pack_into(order + kind, changed, place, *sform.ravel().tolist())
+    return bytes(changed)
+
+
+def _version(content: bytes) -> tuple[str, _Places]:
+    for order in "<>":
+        places = _VERSIONS.get(struct.unpack_from(f"{order}i", content)[0])
+        if places:
+            return order, places
+    msg = "not the bytes of a NIfTI file"
+    raise ValueError(msg)
