@@ -70,7 +70,7 @@ def inspect_case(case: RawCase, edition: Edition) -> CaseReport:
     if problems or not opened.values:
         return CaseReport(problems)
     brain = brain_mask(opened.values)
-    warnings = intensity_warnings(opened.values, brain)
+    warnings = [*opened.warnings, *intensity_warnings(opened.values, brain)]
     noted = {path: notes for path, notes in opened.noted.items() if path != case.segmentation}
     fixes = Fixes(opened.fills, comparison.misplaced, opened.turned, noted)
     if opened.labels is None:

@@ -14,6 +14,7 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.intensity import Values, background_fill, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
+from dataset_conversion.twins import twin_warnings
 from nnunet_resunet_ds.axis_turns import orientation, turned_onto
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.image_notes import notes_of
@@ -43,6 +44,8 @@ class OpenedCase:
     images: dict[str, sitk.Image] = field(default_factory=dict)
     """Channel name → what the voxels are a view of: they are gone when it is."""
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """``KIND: detail`` of what is odd about the files as a set."""
 
     @property
     def notes(self) -> list[str]:
@@ -86,6 +89,7 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
     _turn_axes(opened, case)
     _clear_backgrounds(opened)
     opened.problems += _value_problems(case, opened.values)
+    opened.warnings += twin_warnings(opened.values, case.images)
     return opened
 
 

@@ -63,7 +63,7 @@ class LoadedCase:
     elsewhere: list[str]
     """A line for each file whose origin or direction differs from it."""
     notes: list[str]
-    """``KIND: detail`` of what was put right as the files were read."""
+    """``KIND: detail`` of what was put right as the files were read, and of what is odd about them as a set."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -179,7 +179,7 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
     images = np.stack([opened.values[channel] for channel in channels])
     elsewhere = compare_grids(opened.grids).differences
-    return LoadedCase(images, grids.reference, elsewhere, opened.notes)
+    return LoadedCase(images, grids.reference, elsewhere, [*opened.notes, *opened.warnings])
 
 
 def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:

@@ -60,7 +60,7 @@ def read_image(path: Path) -> sitk.Image:
 
 
 def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
-    """Read a label map and its values (Z, Y, X) as whole numbers.
+    """Read a label map and its values (Z, Y, X) as whole numbers, rounded where they are all but whole, with a note.
 
     Raises:
         InputError: the file cannot be read, is not 3-D, or a value is not a whole number.
@@ -69,7 +69,13 @@ def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
     if image.GetDimension() != 3:
         msg = f"{path}: has {image.GetDimension()} dimensions; a label map has 3"
         raise InputError(msg)
-    return image, label_values(image, path)
+    values = label_values(image, path)
+    stored = sitk.GetArrayViewFromImage(image)
+    off = 0.0 if np.issubdtype(stored.dtype, np.integer) else float(np.abs(values - stored).max(initial=0))
+    if off:
+        add_note(image, f"rounded: label values of {path.name} were up to {off:.1g} off whole numbers")
+        LOG.info("%s: label values were up to %.1g off whole numbers, and were rounded", path, off)
+    return image, values
 
 
 def label_values(image: sitk.Image, path: Path) -> NDArray[np.integer]:

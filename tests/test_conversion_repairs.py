@@ -2,18 +2,26 @@
 
 import gzip
 import json
+import logging
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from brats_files import SHAPE, make_case, replace_one, values_of, write
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import check, convert
 from dataset_conversion.intensity import background_fill, coverage, saturated_share
+from dataset_conversion.twins import twin_warnings
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.log import LOG
+from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 CASE = "BraTS2021_00003"
 
@@ -52,6 +60,45 @@ def without_codes(path, *offsets):
     for offset in offsets:
         content[offset : offset + 2] = struct.pack("<h", 0)
     path.write_bytes(gzip.compress(content))
+
+
+def test_labels_that_are_all_but_whole_are_rounded_with_a_note(cohort, raw, caplog):
+    caplog.set_level(logging.INFO, LOG.name)
+    straight = convert([cohort], 1)
+    values = values_of(cohort / CASE / f"{CASE}_seg.nii.gz")
+    replace_one(cohort / CASE, "seg", np.where(values == 4, np.float32(3.9999998), values.astype(np.float32)))
+    dataset = convert([cohort], 137)
+    for file in (straight / "labelsTr").iterdir():
+        np.testing.assert_array_equal(values_of(dataset / "labelsTr" / file.name), values_of(file))
+    assert f"rounded: label values of {CASE}_seg.nii.gz were up to 2e-07 off" in " ".join(entry_of(dataset)["repairs"])
+    assert f"{CASE}_seg.nii.gz: label values were up to 2e-07 off whole numbers" in caplog.text
+
+
+@given(hnp.arrays(np.int64, (2, 3), elements=st.integers(-5, 300)), st.floats(-9e-4, 9e-4), st.floats(2e-3, 0.998))
+def test_what_counts_as_whole(values, little, much):
+    np.testing.assert_array_equal(whole_numbers(values + little), values)
+    off = values.astype(float)
+    off[0, 0] += much
+    assert whole_numbers(off) is None
+    assert whole_numbers(values) is values
+    for impossible in (np.nan, np.inf, 1e30):
+        assert whole_numbers(np.full((2, 2), impossible)) is None
+
+
+@pytest.mark.parametrize("same", [("T1", "T2"), ("T1", "T1ce", "FLAIR"), ()])
+def test_only_images_that_are_the_same_everywhere_are_twins(same):
+    random = np.random.default_rng(0)
+    first = random.integers(0, 99, (7, 8, 9))
+    values = {name: random.integers(0, 99, (7, 8, 9)) for name in ("T1", "T1ce", "T2", "FLAIR")}
+    values |= dict.fromkeys(same, first)
+    files = {name: Path(f"/x/{name}.nii.gz") for name in values}
+    found = twin_warnings(values, files)
+    names = f"{', '.join(same[:-1])} and {same[-1]}" if same else ""
+    listed = ", ".join(f"{name}.nii.gz" for name in same)
+    assert found == ([f"same image twice: {names} are voxel for voxel the same ({listed})"] if same else [])
+    changed = first.copy()
+    changed[1, 1, 1] += 1  # between the voxels that are compared first
+    assert twin_warnings({"T1": first, "T2": changed}, files) == []
 
 
 QFORM, SFORM = 252, 254
@@ -128,6 +175,7 @@ WARNINGS = {
     "labels outside the brain": spoil_labels,
     "modalities cover different volumes": lambda case: replace_one(case, "t2", BRAIN * (np.arange(8) > 4)),
     "saturated": lambda case: replace_one(case, "t2", np.minimum(BRAIN, 500)),
+    "same image twice": lambda case: replace_one(case, "t2", BRAIN),
     "negative intensities": lambda case: replace_one(case, "t2", np.where(BRAIN > 800, -5, BRAIN)),
     "not skull-stripped?": lambda case: replace_one(case, "t2", np.arange(336, dtype=np.int16).reshape(SHAPE) + 1),
 }
@@ -136,8 +184,8 @@ WARNINGS = {
 @pytest.mark.parametrize("kind", WARNINGS)
 def test_odd_cases_are_converted_with_a_warning(tmp_path, raw, capsys, kind):
     case = make_case(tmp_path / "train", CASE)
-    for modality in ("t1", "t1ce", "t2", "flair"):
-        replace_one(case, modality, with_border(0))
+    for number, modality in enumerate(("t1", "t1ce", "t2", "flair")):
+        replace_one(case, modality, with_border(0) + number * (with_border(0) > 0))
     replace_one(case, "seg", 4 * (with_border(0) > 500).astype(np.uint8))
     assert check([case]).reports[CASE].warnings == []
     WARNINGS[kind](case)

@@ -239,9 +239,10 @@ def test_a_bad_file_is_named_and_the_others_are_evaluated_where_asked(kind, fold
     assert message in content["not_evaluated"][0]
 
 
-def test_whole_numbers_in_floats_are_labels(folders):
+@pytest.mark.parametrize("off", [0, -2e-7, 9e-4])
+def test_whole_numbers_in_floats_are_labels(folders, off):
     expected = evaluate(*folders).cases
-    write(folders[1] / f"{NAMES[0]}.nii.gz", blobs(0).astype(np.float32), spacing=SPACING)
+    write(folders[1] / f"{NAMES[0]}.nii.gz", (blobs(0) + off).astype(np.float32), spacing=SPACING)
     assert evaluate(*folders).cases == expected
 
 

@@ -323,6 +323,7 @@ def test_masks_of_one_region_may_be_bool():
             "brats2023-gli",
             "prediction: label values 4 are not among BraTS 2023 GLI's",
         ),
+        (SOME, SOME + 2e-3, (1, 1, 1), "brats2023-gli", "prediction: label values must be whole numbers"),
         (SOME, SOME / 2, (1, 1, 1), "brats2023-gli", "prediction: label values must be whole numbers"),
         (SOME, np.where(SOME, np.nan, 0), (1, 1, 1), "brats2023-gli", "prediction: label values must be whole numbers"),
         (SOME, SOME, (1, 1, 1), "brats2022", "choose from brats2021, "),

@@ -74,6 +74,14 @@ def test_what_is_odd_is_said_and_predicted(cohort, model, tmp_path, capsys):
     assert values_of(tmp_path / "out" / f"{CASES[1]}.nii.gz").shape == (6, 7, 8)
 
 
+def test_one_image_given_as_two_modalities_is_said(cohort, model, tmp_path, capsys):
+    case = cohort / CASES[0]
+    shutil.copyfile(case / f"{case.name}_t1.nii.gz", case / f"{case.name}_t2.nii.gz")
+    assert predict(cohort, tmp_path / "out", model) == 0
+    said = capsys.readouterr().out
+    assert f"same image twice: 1 cases, {CASES[0]} (T1 and T2 are voxel for voxel the same" in said
+
+
 # ---- nothing can be predicted ----
 
 

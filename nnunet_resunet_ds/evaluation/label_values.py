@@ -10,6 +10,7 @@ from dataset_conversion.label_convention import CONVENTIONS, LabelConvention
 from dataset_conversion.labels import listed
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 LabelValues = NDArray[np.integer]
 
@@ -17,8 +18,6 @@ PROTOCOL_LABELS = "protocol"
 """The key of a protocol's own label values."""
 LABELS = (PROTOCOL_LABELS, *CONVENTIONS)
 """What label values can be said to be."""
-_MAX_LABEL = 2**31
-"""Beyond it is no label, infinity among others."""
 
 
 def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
@@ -30,13 +29,16 @@ def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelVa
         name: of the label map, for messages.
 
     Raises:
-        InputError: it has fractions, or labels that the protocol does not have.
+        InputError: it has fractions, but for rounding errors, or labels that the protocol does not have.
     """
     values = np.asarray(values)
     if values.dtype == bool:
         values = values.view(np.uint8)
-    if not np.issubdtype(values.dtype, np.integer):
-        values = _whole_numbers(values, name)
+    whole = whole_numbers(values)
+    if whole is None:
+        msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
+        raise InputError(msg)
+    values = whole
     known = {0, *(label for rule in protocol.regions.values() for label in rule.labels)}
     if sum(int(np.count_nonzero(values == label)) for label in known) != values.size:  # in half the time of unique
         unknown = sorted(set(np.unique(values).tolist()) - known)
@@ -46,14 +48,6 @@ def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelVa
         )
         raise InputError(msg)
     return values
-
-
-def _whole_numbers(values: NDArray[Any], name: str) -> LabelValues:
-    is_real = np.issubdtype(values.dtype, np.floating)
-    if not is_real or not np.array_equal(values, np.rint(values)) or np.abs(values).max(initial=0) > _MAX_LABEL:
-        msg = f"{name}: label values must be whole numbers; is this an image instead of a label map?"
-        raise InputError(msg)
-    return values.astype(np.int64)
 
 
 def to_protocol(
