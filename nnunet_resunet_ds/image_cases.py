@@ -104,7 +104,7 @@ def find_prediction_cases(
     """
     if edition == NNUNET or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
         layout = nnunet_layout(channels)
-        cases = _without_labels(find_cases(inputs, layout))
+        cases = _to_predict(find_cases(inputs, layout), channels)
         problems = cohort_problems(cases, layout)
         for case in cases:
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
@@ -112,7 +112,7 @@ def find_prediction_cases(
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
     wanted = brats_channels(channels)
     decision = detect_edition(edition, inputs, edition_file)
-    cases = [_with_channels(case, wanted) for case in _without_labels(find_cases(inputs, decision.edition))]
+    cases = _to_predict(find_cases(inputs, decision.edition), wanted)
     problems = cohort_problems(cases, decision.edition, wanted)
     return CaseSet(decision.edition, decision.reason, cases, wanted, problems)
 
@@ -141,11 +141,6 @@ def single_case(case_id: str, files: Mapping[str, Path], channels: Sequence[str]
     folder = used[wanted[0]].parent
     edition = EDITIONS["2021"]  # whose layout is a file a channel
     return CaseSet(edition, "as you named the files", [RawCase(case_id, folder, folder, used)], wanted, {})
-
-
-def _with_channels(case: RawCase, channels: Sequence[str]) -> RawCase:
-    """Return a case with the images of these channels alone: what else there is need not be whole."""
-    return replace(case, images={name: file for name, file in case.images.items() if name in channels})
 
 
 def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:
@@ -195,8 +190,9 @@ def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
     return load_case(case, nnunet_layout(channels), channels)
 
 
-def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
-    with_images = [_without_label(case) for case in cases if case.images]
+def _to_predict(cases: Sequence[RawCase], channels: Sequence[str]) -> list[RawCase]:
+    """Return the cases that have images, with those of the channels alone: what else there is need not be whole."""
+    with_images = [_reduced(case, channels) for case in cases if case.images]
     if not with_images:
         instead = found_instead(cases[0].folder, with_nifti=False)
         msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i{instead}"
@@ -204,9 +200,10 @@ def _without_labels(cases: Sequence[RawCase]) -> list[RawCase]:
     return with_images
 
 
-def _without_label(case: RawCase) -> RawCase:
-    rivals = {role: files for role, files in case.rivals.items() if role in case.images}
-    return replace(case, segmentation=None, rivals=rivals)
+def _reduced(case: RawCase, channels: Sequence[str]) -> RawCase:
+    images = {name: file for name, file in case.images.items() if name in channels}
+    rivals = {role: files for role, files in case.rivals.items() if role in images}
+    return replace(case, images=images, segmentation=None, rivals=rivals)
 
 
 def _are_nnunet_images(folders: Sequence[Path]) -> bool:
