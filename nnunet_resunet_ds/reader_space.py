@@ -12,15 +12,16 @@ import SimpleITK as sitk
 from nibabel.orientations import axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.axis_turns import orientation
 from nnunet_resunet_ds.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 SIMPLE_ITK, NIBABEL = "SimpleITKIO", "NibabelIO"
 """nnU-Net's readers that see the axes of an image as they are stored."""
-SIMPLE_ITK_TURNED, NIBABEL_TURNED = "SimpleITKIOWithReorient", "NibabelIOWithReorient"
+SIMPLE_ITK_TURNED, NIBABEL_TURNED = TURNING_READERS = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
 """Those that turn them to `_TURNED_TO`."""
-READERS = (SIMPLE_ITK, NIBABEL, SIMPLE_ITK_TURNED, NIBABEL_TURNED)
+READERS = (SIMPLE_ITK, NIBABEL, *TURNING_READERS)
 """All that read NIfTI."""
 _TURNED_TO = "RAS"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -69,7 +70,7 @@ def turn_of_reader(reader: str, grid: sitk.Image) -> Turn:
         raise InputError(msg)
     if reader == NIBABEL_TURNED:
         return _turn_to_ras(io_orientation(_affine(grid)))
-    return _turn_to_ras(axcodes2ornt(_orientation(grid))) if reader == SIMPLE_ITK_TURNED else Turn()
+    return _turn_to_ras(axcodes2ornt(orientation(grid))) if reader == SIMPLE_ITK_TURNED else Turn()
 
 
 def reader_properties(reader: str, grid: sitk.Image) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def reader_properties(reader: str, grid: sitk.Image) -> dict[str, Any]:
     if reader == NIBABEL_TURNED:
         turned = sitk.DICOMOrient(grid, _TURNED_TO)
         return {"nibabel_stuff": {"original_affine": _affine(grid), "reoriented_affine": _affine(turned)}}
-    original = {"original_orientation": _orientation(grid)} if reader == SIMPLE_ITK_TURNED else {}
+    original = {"original_orientation": orientation(grid)} if reader == SIMPLE_ITK_TURNED else {}
     seen = sitk.DICOMOrient(grid, _TURNED_TO) if original else grid
     geometry = {name: getattr(seen, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}
     return {"sitk_stuff": {**geometry, **original}}
@@ -94,24 +95,19 @@ def turn_of_properties(properties: Mapping[str, Any]) -> Turn | None:
     """Return how the reader had turned an image of which it noted these properties; None where they do not tell."""
     simple_itk, nibabel = properties.get("sitk_stuff"), properties.get("nibabel_stuff")
     if isinstance(simple_itk, Mapping):
-        orientation = simple_itk.get("original_orientation")
-        return _turn_to_ras(axcodes2ornt(orientation)) if orientation else Turn()
+        original = simple_itk.get("original_orientation")
+        return _turn_to_ras(axcodes2ornt(original)) if original else Turn()
     if isinstance(nibabel, Mapping):
         is_turned = "reoriented_affine" in nibabel
         return _turn_to_ras(io_orientation(np.asarray(nibabel["original_affine"]))) if is_turned else Turn()
     return None
 
 
-def _turn_to_ras(orientation: NDArray[np.floating]) -> Turn:
+def _turn_to_ras(described: NDArray[np.floating]) -> Turn:
     """Return the turn of nibabel's description: for each of X, Y, Z of the file the axis it becomes, and the sign."""
-    becomes, signs = orientation.T.astype(int)
+    becomes, signs = described.T.astype(int)
     axes = tuple(2 - int(np.flatnonzero(becomes == 2 - axis)[0]) for axis in range(3))
     return Turn(axes, tuple(2 - int(axis) for axis in np.flatnonzero(signs < 0)))
-
-
-def _orientation(grid: sitk.Image) -> str:
-    code: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.GetDirection())
-    return code
 
 
 def _affine(grid: sitk.Image) -> NDArray[np.float64]:

@@ -158,6 +158,11 @@ def test_predict_gives_what_nnunetv2_predict_wrote(stock, turned_model, tmp_path
     decided = (np.abs(expected - 0.5) > 1e-2).all(0)
     # in far corners nnU-Net's weights are fp16 subnormals, and its sums are off
     assert np.mean(np.abs(found - expected) < 1e-3) > 0.85 and decided.mean() > 0.3
+    run = json.loads((out / "run.json").read_text())
+    turning = "WithReorient" in json.loads((folder / "plans.json").read_text())["image_reader_writer"]
+    stored = sitk.ReadImage(str(next(images.iterdir()))).GetDirection()
+    warned = any("another orientation" in warning for warning in run["cases"][CASE]["warnings"])
+    assert warned == (not turning and stored != sitk.Image(1, 1, 1, sitk.sitkUInt8).GetDirection())
     labels, stock_labels = (values_of(place / f"{CASE}.nii.gz") for place in (out, stock))
     grid = sitk.ReadImage(str(stock / f"{CASE}.nii.gz"))
     on_grid = probabilities_on_grid(stock / f"{CASE}.npz", grid)

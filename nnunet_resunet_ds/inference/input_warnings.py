@@ -8,10 +8,12 @@ import SimpleITK as sitk
 
 from dataset_conversion.inspection import intensity_warnings
 from dataset_conversion.intensity import brain_mask
+from nnunet_resunet_ds.axis_turns import orientation
 from nnunet_resunet_ds.image_cases import Images, LoadedCase
 from nnunet_resunet_ds.images import shortened
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
+from nnunet_resunet_ds.reader_space import TURNING_READERS
 
 MAX_RATIO = 3
 """How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
@@ -31,7 +33,8 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
     warnings = [*loaded.notes, *intensity_warnings(values, brain_mask(values))]
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
-    warnings += _orientation_warnings(loaded.grid)
+    if any(model.reader not in TURNING_READERS for model in models):
+        warnings += _orientation_warnings(loaded.grid)
     for model, case in zip(models, cases, strict=True):
         properties = model.plans.foreground_intensity_properties_per_channel
         warnings += intensities_unlike_training(loaded.images, model.channels, properties)
@@ -72,10 +75,10 @@ def intensities_unlike_training(
 
 
 def _orientation_warnings(grid: sitk.Image) -> list[str]:
-    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(grid.GetDirection())
-    if orientation == _AS_STORED:
+    stored = orientation(grid)
+    if stored == _AS_STORED:
         return []
     return [
-        f"another orientation than BraTS': {orientation} instead of {_AS_STORED}; the network sees the axes as stored, "
-        "as nnU-Net does, so reorient the images if the training images were not stored so"
+        f"another orientation than BraTS': {stored} instead of {_AS_STORED}; the network sees the axes as stored, as "
+        "nnU-Net does, so reorient the images if the training images were not stored so"
     ]
