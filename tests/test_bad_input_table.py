@@ -12,7 +12,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("convert", kind) for kind in test_conversion_bad_input.BAD_CASES),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
-        *(("evaluate", kind) for kind in test_evaluate.BAD),
+        *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

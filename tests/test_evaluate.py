@@ -154,6 +154,9 @@ def test_plain_labels_in_dataset_json_are_not_taken_for_regions(folders):
     assert find_label_maps(prediction).labels == "protocol"
 
 
+CONTRADICTION = "regions_class_order contradicts the regions"
+
+
 @pytest.mark.parametrize("side", ["reference", "prediction"])
 def test_label_maps_of_a_dataset_json_that_contradicts_itself_are_refused(folders, capsys, side, bad_input):
     """Not read by the protocol's values: what they mean is not known, so a perfect prediction would score 0."""
@@ -164,7 +167,7 @@ def test_label_maps_of_a_dataset_json_that_contradicts_itself_are_refused(folder
     assert str(folder / "dataset.json") in error and "make it [1, 2, 3]" in error
     assert len(error.splitlines()) == 1
     if side == "prediction":
-        bad_input("evaluate", "regions_class_order contradicts the regions", error)
+        bad_input("evaluate", CONTRADICTION, error)
 
 
 def test_raw_cases_of_an_edition_are_read_by_its_values(cohort, tmp_path):
