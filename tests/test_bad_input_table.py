@@ -2,6 +2,8 @@
 
 import test_conversion_bad_input
 import test_evaluate
+import test_found_instead
+import test_joined_folders
 import test_predict_bad_input
 import test_tuning
 from bad_input import key, rows_of_docs
@@ -10,6 +12,9 @@ from bad_input import key, rows_of_docs
 def test_the_table_has_every_kind_and_no_other():
     kinds = [
         *(("convert", kind) for kind in test_conversion_bad_input.BAD_CASES),
+        *(("convert", f"no case, but {kind}") for kind in test_found_instead.KINDS),
+        ("convert", test_found_instead.ARCHIVE),
+        ("convert", test_joined_folders.ONE_MISSING),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),

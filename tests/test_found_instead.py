@@ -44,6 +44,8 @@ KINDS = {
     "NIfTI": (lambda f: sitk.WriteImage(IMAGE, str(f / "x.nii.gz")), "a NIfTI image (", "--edition-file"),
 }
 
+ARCHIVE = "a zip archive for a folder"
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("edition", ["auto", "2021"])
@@ -64,7 +66,7 @@ def test_an_archive_in_place_of_a_folder(tmp_path, raw, capsys, bad_input):
     assert main(["convert", str(tmp_path / "train.zip"), "-d", "137"]) == 2
     line = capsys.readouterr().err
     assert "train.zip: is a zip archive, not a folder of NIfTI images; unpack it with unzip" in line
-    bad_input("convert", "a zip archive for a folder", line)
+    bad_input("convert", ARCHIVE, line)
     (tmp_path / "x.nii.gz").write_bytes(b"x")
     assert main(["convert", str(tmp_path / "x.nii.gz"), "-d", "137"]) == 2
     assert "x.nii.gz: is a file; give the folder that it lies in" in capsys.readouterr().err

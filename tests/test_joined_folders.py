@@ -30,6 +30,7 @@ def folder_a_role_and_case(path):
     return f"{path.name[16:].removesuffix('.nii.gz')}/{path.name[:15]}/{path.name}"
 
 
+ONE_MISSING = "a folder a modality, one missing"
 LAYOUTS = [structural_and_segm, folder_a_role, folder_a_role_and_case]
 
 
@@ -94,7 +95,7 @@ def test_what_is_in_no_folder_is_said_to_be_missing_from_all(cohort, raw, tmp_pa
     assert main(["convert", str(apart), "-d", "137"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert f"apart: no {CASES[1]}_t2.nii.gz in it or below; all of T1, T1ce, T2, FLAIR are needed" in line
-    bad_input("convert", "a folder a modality, one missing", line)
+    bad_input("convert", ONE_MISSING, line)
 
 
 def test_what_differs_between_two_folders_is_one_line_a_case(cohort, raw, tmp_path):

@@ -336,7 +336,7 @@ def _add_case(labels, name):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda folder: (folder / "labels" / f"{CASES[0]}.nii.gz").write_bytes(b"x"), "not a readable"),
+        (lambda folder: (folder / "labels" / f"{CASES[0]}.nii.gz").write_bytes(b"x"), "is not a NIfTI image"),
         (
             lambda folder: write(folder / "labels" / f"{CASES[0]}.nii.gz", tumour((9, 9, 9))[1:], spacing=SPACING),
             "size",
