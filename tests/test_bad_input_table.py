@@ -2,8 +2,10 @@
 
 import test_conversion_bad_input
 import test_evaluate
+import test_fewer_channels
 import test_found_instead
 import test_joined_folders
+import test_outputs
 import test_predict_bad_input
 import test_tuning
 from bad_input import key, rows_of_docs
@@ -17,6 +19,8 @@ def test_the_table_has_every_kind_and_no_other():
         ("convert", test_joined_folders.ONE_MISSING),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
+        ("predict", test_fewer_channels.ONE_FOR_TWO),
+        ("predict", test_outputs.ANOTHER_FORMAT),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]

@@ -9,6 +9,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 
 CHANNELS = ("T1ce", "FLAIR")
+ONE_FOR_TWO = "case: one image for two channels"
 
 
 @pytest.fixture
@@ -65,4 +66,4 @@ def test_one_image_for_two_channels_is_refused(cohort, model, tmp_path, capsys, 
     assert main(["predict", *words, "-o", str(tmp_path / "a.nii.gz"), "-m", str(model)]) == 2
     answer = capsys.readouterr().err
     assert "is given as T1ce and as FLAIR" in answer
-    bad_input("predict", "case: one image for two channels", answer)
+    bad_input("predict", ONE_FOR_TWO, answer)

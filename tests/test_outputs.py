@@ -11,6 +11,8 @@ from models import predict
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 
+ANOTHER_FORMAT = "output: another format"
+
 
 @pytest.fixture
 def single(cohort, model):
@@ -39,7 +41,7 @@ def test_other_formats_are_refused(single, tmp_path, capsys, name, bad_input):
     answer = capsys.readouterr().err
     assert "label maps are written as .nii.gz or .nii" in answer and not (tmp_path / name).exists()
     if name == "tumour.mha":
-        bad_input("predict", "output: another format", answer)
+        bad_input("predict", ANOTHER_FORMAT, answer)
 
 
 def test_a_folder_is_a_folder(single, tmp_path):
