@@ -23,7 +23,7 @@ from nnunet_resunet_ds.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
 """Of nnU-Net, one below dataset.json."""
 _SETTINGS = "postprocessing.json"
-"""Of ``resunet-ds postprocess``, which wrote no run.json before version 0.2."""
+"""Of ``resunet-ds postprocess``, which an earlier version left without run.json."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """A trained model, read from its nnU-Net folder without running anything that the files may hold."""
 
-import contextlib
-import io
 import pydoc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
@@ -20,8 +17,8 @@ from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
-from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
 from nnunet_resunet_ds.reader_space import READERS
+from nnunet_resunet_ds.trainer_classes import trainer_class
 
 _FOLD = "fold_"
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
@@ -86,7 +83,7 @@ class Model:
         try:
             n_inputs = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
             n_outputs = self.plans.get_label_manager(self.dataset_json).num_segmentation_heads
-            network: nn.Module = _trainer_class(self.trainer_name).build_network_architecture(
+            network: nn.Module = trainer_class(self.trainer_name).build_network_architecture(
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
         except Exception as error:  # whatever damaged plans make a network stumble over
@@ -266,11 +263,3 @@ def _is_module_of(name: object, packages: tuple[str, ...]) -> bool:
         return False
     found = pydoc.locate(name)
     return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(packages)
-
-
-def _trainer_class(name: str) -> Any:  # noqa: ANN401 (a class of nnU-Net, which has no types)
-    """Find a trainer by name: ours at once, others by nnU-Net's own search, which tells what it does at length."""
-    if name in resunet_ds_trainers.__all__:
-        return getattr(resunet_ds_trainers, name)
-    with contextlib.redirect_stdout(io.StringIO()):
-        return recursive_find_trainer_class_by_name(name)

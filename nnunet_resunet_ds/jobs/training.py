@@ -8,7 +8,6 @@ from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import read_table
-from nnunet_resunet_ds.jobs.epochs import most_epochs
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.training_data import N_STOCK_FOLDS, check_fold
@@ -38,12 +37,20 @@ class Trainings:
         return nnunet_folder("nnUNet_results") / self.preprocessed.name / name
 
     def epochs(self) -> int | None:
-        """Return the most epochs of a fold, where that can be told: nnU-Net searches for the trainer, in seconds.
+        """Return the most epochs of a fold, as one of our trainers reads the plans; None for other trainers.
 
         Raises:
             InputError: there are no such plans, or their recipe is refused.
         """
-        return most_epochs(self.trainer, read_json(self.preprocessed / f"{self.plans}.json"))
+        from nnunet_resunet_ds.trainer_classes import trainer_class  # noqa: PLC0415 (seconds)
+
+        plans = read_json(self.preprocessed / f"{self.plans}.json")
+        try:
+            recipe_from = trainer_class(self.trainer).recipe_from
+        except Exception:  # a stock trainer, or whatever nnU-Net's search stumbles over: the training will say so
+            return None
+        epochs: int = recipe_from(plans).epochs
+        return epochs
 
     def all_folds(self) -> list[int]:
         """Return the folds of the split, or nnU-Net's own five."""
