@@ -9,7 +9,7 @@ from nnunet_resunet_ds.nifti_bytes import holds_unpacked, is_gzip
 def same_content(first: Path, second: Path) -> bool:
     """Tell whether two files hold the same bytes, once unpacked; not where one cannot be read: its check says why."""
     try:
-        if not (first.is_file() and second.is_file()):  # a pipe would wait for ever
+        if not (first.is_file() and second.is_file()):  # a pipe would never end
             return False
         if filecmp.cmp(first, second, shallow=False):
             return True

@@ -72,7 +72,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _by_content(path: Path) -> FileFormat | None:
     try:
-        if not path.is_file():  # a pipe would wait for ever
+        if not path.is_file():  # a pipe would never end
             return None
         with path.open("rb") as stream:
             return format_of_bytes(stream.read(SIGN_BYTES))

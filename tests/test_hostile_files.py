@@ -194,7 +194,7 @@ class Harm:
 
 
 def test_nothing_of_ours_unpickles(tmp_path, model, nnunet_folders):
-    """Arrays and checkpoints that would run code do not; the properties beside probabilities are not even read."""
+    """Arrays and checkpoints that would run code do not; and properties next to probabilities are read without it."""
     marker = tmp_path / "harmed"
     folder = tmp_path / "predictions"
     folder.mkdir()

@@ -39,7 +39,7 @@ def check_versions(client: Client) -> None:
 
 
 def check_resources(client: Client, scheduler: str, resources: Mapping[str, float]) -> None:
-    """Refuse a cluster on which a task with these needs would wait for ever.
+    """Refuse a cluster on which a task with these needs would never end.
 
     Raises:
         InputError: no worker offers them.
