@@ -1,5 +1,6 @@
 """Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
+import glob
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.file_formats import format_of_name
 from nnunet_resunet_ds.files import check_output_folder, read_json, remove_half_written
 from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_image, write_labels
@@ -130,13 +132,29 @@ def _without_probabilities(folder: Path) -> list[str]:
 
 
 def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig) -> list[Change]:
-    name = f"{_case(path)}{LABEL_SUFFIX}"
-    geometry = read_image(path.with_name(name))
+    stock = _label_map(path)
+    geometry = read_image(stock)
     probabilities = probabilities_on_grid(path, geometry)
     try:
         labels, changes = postprocess_explained(probabilities, config)
     except InputError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
-    write_labels(labels, geometry, output_folder / name)
+    write_labels(labels, geometry, output_folder / stock.name)
     return changes
+
+
+def _label_map(probabilities: Path) -> Path:
+    """Return the label map next to probabilities.
+
+    Raises:
+        InputError: it is there in another format alone, as nnU-Net writes it for images of that format.
+    """
+    file = probabilities.with_name(f"{_case(probabilities)}{LABEL_SUFFIX}")
+    others = [] if file.exists() else sorted(file.parent.glob(f"{glob.escape(_case(probabilities))}.*"))
+    for other in others:
+        found = format_of_name(other.name)
+        if found:
+            msg = f"{other}: is {found.name}, and only NIfTI label maps are read; {found.advice}"
+            raise InputError(msg)
+    return file
