@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -56,7 +57,13 @@ class Runs:
 
     def of_file(self, name: str) -> Mapping[str, Any] | None:
         """Return the run that made a label map, by the name of its file; None where none of ours did."""
-        return next((self.of_case(case) for case in self.cases if self.file_of(case) == name), None)
+        case = self._case_of.get(name)
+        return None if case is None else self.of_case(case)
+
+    @cached_property
+    def _case_of(self) -> dict[str, str]:
+        """The case of each label map, by the name of its file."""
+        return {file: case for case in self.cases if (file := self.file_of(case)) is not None}
 
 
 def read_runs(folder: Path) -> Runs | None:
