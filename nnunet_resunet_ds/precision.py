@@ -17,7 +17,9 @@ MIN_GAIN = 1.2
 """bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
 _DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
-_PROBE_FEATURES, _PROBE_SIZE, _PROBE_REPEATS = 64, 24, 5
+HOPELESS = 3
+"""Where a small convolution takes so many times as long in bf16, a larger one is not tried."""
+_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZE, _PROBE_REPEATS = 64, 24, 10, 5
 _DEEP_SIZES, _DEEP_FEATURES = (2, 4, 8), 16
 """Axes of the deepest levels of the paper's network."""
 MAX_GRADIENT_ERROR = 0.05
@@ -83,8 +85,11 @@ def bf16_is_faster() -> bool:
     """Tell whether this CPU convolves in bf16 at least `MIN_GAIN` times as fast as in fp32.
 
     Processors without such units emulate bf16, and some that announce ``avx512_bf16`` are slower in it than in fp32;
-    with AMX it is several times faster. The measurement takes a tenth of a second, once a process.
+    with AMX it is several times faster. The measurement takes a tenth of a second, once a process. Without AVX-512 it
+    would take a minute: there a convolution in bf16 is a hundred times slower, which a small one shows at once.
     """
+    if convolution_seconds(torch.bfloat16, _SMALL_SIZE) > HOPELESS * convolution_seconds(torch.float32, _SMALL_SIZE):
+        return False
     return convolution_seconds(torch.float32) >= MIN_GAIN * convolution_seconds(torch.bfloat16)
 
 
@@ -117,11 +122,11 @@ def _weight_gradient(x: Tensor, weight: Tensor, direction: Tensor, dtype: torch.
 
 
 @torch.no_grad()
-def convolution_seconds(dtype: torch.dtype) -> float:
-    """Return the least time of a few runs of a 3³ convolution of 64 channels on this CPU."""
+def convolution_seconds(dtype: torch.dtype, size: int = _PROBE_SIZE) -> float:
+    """Return the least time of a few runs of a 3³ convolution of 64 channels and size³ voxels on this CPU."""
     convolution = nn.Conv3d(_PROBE_FEATURES, _PROBE_FEATURES, 3, padding=1, dtype=dtype)
     convolution.to(memory_format=torch.channels_last_3d)
-    shape = (1, _PROBE_FEATURES, *[_PROBE_SIZE] * 3)
+    shape = (1, _PROBE_FEATURES, *[size] * 3)
     x = torch.zeros(shape, dtype=dtype).to(memory_format=torch.channels_last_3d)
     seconds = []
     for _ in range(_PROBE_REPEATS):

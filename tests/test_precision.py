@@ -64,10 +64,23 @@ def test_norms_with_running_statistics_are_left_alone():
 @pytest.mark.parametrize(("seconds", "faster"), [((1.0, 0.5), True), ((1.0, 0.9), False), ((1.0, 2.0), False)])
 def test_bf16_is_for_processors_that_are_faster_in_it(monkeypatch, seconds, faster):
     measured = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
-    monkeypatch.setattr(precision, "convolution_seconds", measured.__getitem__)
+    monkeypatch.setattr(precision, "convolution_seconds", lambda dtype, size=24: measured[dtype])
     precision.bf16_is_faster.cache_clear()
     assert precision.bf16_is_faster() is faster
     assert precision.autocast_dtype("auto", CPU) == (torch.bfloat16 if faster else None)
+    precision.bf16_is_faster.cache_clear()
+
+
+def test_a_processor_that_is_hopeless_in_bf16_is_not_measured_for_long(monkeypatch):
+    sizes = []
+
+    def seconds(dtype, size=24):
+        sizes.append(size)
+        return 1.0 if dtype is torch.bfloat16 else 0.1
+
+    monkeypatch.setattr(precision, "convolution_seconds", seconds)
+    precision.bf16_is_faster.cache_clear()
+    assert precision.bf16_is_faster() is False and max(sizes) < 24
     precision.bf16_is_faster.cache_clear()
 
 

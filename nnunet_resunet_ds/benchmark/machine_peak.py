@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from nnunet_resunet_ds.benchmark.turns import synchronize
+from nnunet_resunet_ds.precision import bf16_is_faster
 
 _DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
 _MATMULS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
@@ -29,9 +30,11 @@ class Peak:
 
 
 def machine_peak(device: torch.device) -> list[Peak]:
-    """Return the best of matrix products and 3³ convolutions, for each number format."""
+    """Return the best of matrix products and 3³ convolutions, for each number format that is worth a look."""
     peaks = []
     for dtype in _DTYPES.get(device.type, (torch.float32,)):
+        if device.type == "cpu" and dtype is torch.bfloat16 and not bf16_is_faster():
+            continue  # its sweep takes from seconds to half an hour, and finds no peak
         found = [(flops / _least_seconds(run, device), name) for name, flops, run in _sweep(dtype, device)]
         best, name = max(found)
         peaks.append(Peak(str(dtype).removeprefix("torch."), best, name))
