@@ -296,38 +296,6 @@ def test_another_orientation_is_turned_for_display(tmp_path):
     assert pictures[0] == pictures[1] == pictures[2]
 
 
-def modalities_of(page):
-    return set(data_of(page, "pictures-0")["images"])
-
-
-def test_sequences_that_no_case_has_are_left_out(tmp_path):
-    folder, page = make_cohort(tmp_path), tmp_path / "report.html"
-    for case in CASES:
-        for name in ("t1", "t2"):
-            (folder / "raw" / case / f"{case}_{name}.nii.gz").unlink()
-    assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page) == 0
-    assert modalities_of(page) == {"T1ce", "FLAIR"}
-
-
-def test_pictures_have_the_names_that_the_dataset_has(tmp_path):
-    folder, page = make_cohort(tmp_path), tmp_path / "report.html"
-    images = folder / "Dataset001_X" / "imagesTs"
-    images.mkdir(parents=True)
-    for case in CASES:
-        for number, name in enumerate(("flair", "t1ce")):
-            shutil.copy(folder / "raw" / case / f"{case}_{name}.nii.gz", images / f"{case}_{number:04d}.nii.gz")
-    (images.parent / "dataset.json").write_text(json.dumps({"channel_names": {"0": "FLAIR", "1": "T1Gd"}}))
-    assert run("-i", images, "-pred", folder / "labels", "-o", page) == 0
-    assert modalities_of(page) == {"FLAIR", "T1Gd"}
-
-
-def test_label_maps_that_run_json_does_not_list_are_not_trusted(tmp_path, capsys):
-    folder, page = make_cohort(tmp_path), tmp_path / "report.html"
-    shutil.copy(folder / "labels" / f"{CASES[0]}.nii.gz", folder / "labels" / "other.nii.gz")
-    assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page) == 2
-    assert f"label values of nnU-Net of {CASES[0]}.nii.gz, and nothing of other.nii.gz" in capsys.readouterr().err
-
-
 def _add_case(labels, name):
     shutil.copy(labels / f"{CASES[0]}.nii.gz", labels / f"{name}.nii.gz")
     (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {case: {} for case in (*CASES, name)}}))
