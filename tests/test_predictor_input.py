@@ -24,7 +24,7 @@ from postprocessing.model_config import check_config_fits
     ("change", "said"),
     [
         (lambda x: x[:3], "one channel each of T1, T1ce, T2, FLAIR"), (lambda x: x[0], "got shape"),
-        (lambda x: np.where(x > 5, x, np.nan), "NaN"),
+        (lambda x: np.where(x > 5, x, np.nan), "NaN"), (lambda x: x * 1j, "real numbers; got complex64"),
         (lambda x: x * [[[[1]]], [[[0]]], [[[1]]], [[[1]]]], "T1ce is zero"),
     ],
 )  # fmt: skip

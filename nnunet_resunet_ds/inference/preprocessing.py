@@ -50,13 +50,17 @@ def check_images(images: Images, spacing: Sequence[float], channels: Sequence[st
         channels: the model's.
 
     Raises:
-        InputError: wrong number of axes or channels, values that are not finite, nothing but zeros, or no spacing.
+        InputError: wrong number of axes or channels, values that are not real and finite, nothing but zeros, or no
+            spacing.
     """
     if images.ndim != 4 or len(images) != len(channels):
         msg = (
             f"the images must be ({len(channels)}, Z, Y, X), one channel each of {', '.join(channels)}; got shape "
             f"{images.shape}"
         )
+        raise InputError(msg)
+    if images.dtype.kind not in "biuf":  # a complex number would lose its imaginary part without a word
+        msg = f"the images must be real numbers; got {images.dtype}"
         raise InputError(msg)
     if len(spacing) != 3:
         msg = f"the spacing must be three numbers, mm in axis order (Z, Y, X); got {spacing!r}"
