@@ -71,7 +71,7 @@ JOBS = {
     "postprocess": Job(
         lambda folder: ["postprocess", "-i", folder / "probabilities", "-o", folder / "out"],
         lambda folder: folder / "out",
-        writes=3,
+        writes=6,  # run.json and the settings come first
         finished_first=1,
     ),
     "tune": Job(lambda folder: ["tune", "-d", "137", "--no-tta"], model, writes=4),
