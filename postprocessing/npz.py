@@ -1,9 +1,11 @@
 """Reading arrays of ``.npz`` files that may be damaged, or made to do harm."""
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,11 @@ from nnunet_resunet_ds.errors import first_line
 
 MAX_UNPACKED_BYTES = 2**32
 """Of an array: thirty times the probabilities of a BraTS case. A file of a few MB can unpack to far more."""
+
+
+_ONE_HEADER_AT_A_TIME = Lock()
+"""NumPy parses headers with ``ast``, which fails now and then in two threads at once (Python before 3.11.9 and 3.12.3):
+"AST constructor recursion depth mismatch"."""
 
 
 class DamagedError(ValueError):
@@ -40,5 +47,18 @@ def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         msg = f"it is of {entry.file_size / 2**30:.1f} GiB when unpacked"
         raise DamagedError(msg)
     with archive.open(entry) as stream:
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    return array
+        with _ONE_HEADER_AT_A_TIME:
+            shape, in_fortran_order, dtype = _read_header(stream)
+        if dtype.hasobject:
+            msg = "it holds objects"
+            raise DamagedError(msg)
+        array: NDArray[Any] = np.frombuffer(stream.read(), dtype, math.prod(shape))
+    return array.reshape(shape, order="F" if in_fortran_order else "C")
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, order and dtype of an array; NumPy writes versions after the second for names of fields alone."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(stream)
+    return header
