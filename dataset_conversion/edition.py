@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dataset_conversion.label_schemes import LabelScheme
+from nnunet_resunet_ds.files import IMAGE_ENDINGS
 from nnunet_resunet_ds.regions import REGIONS, Region, Tissue
 
 CHANNEL_NAMES = ("T1", "T1ce", "T2", "FLAIR")
@@ -16,7 +17,7 @@ SEGMENTATION = "segmentation"
 
 FILE_ENDING = ".nii.gz"
 """Of the nnU-Net dataset."""
-RAW_ENDINGS = (FILE_ENDING, ".nii")
+RAW_ENDINGS = IMAGE_ENDINGS
 """Of raw files; some copies of the releases are unpacked."""
 
 
