@@ -9,19 +9,26 @@ from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
-from dataset_conversion.edition import Edition
+from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.inspection import CaseReport
-from dataset_conversion.manifest import made_with, read_manifest, unchanged_cases, write_manifest
+from dataset_conversion.manifest import dataset_identity, made_with, read_manifest, unchanged_cases, write_manifest
 from dataset_conversion.placement import Placement, check_placement
 from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
-from dataset_conversion.write import case_files, is_written, write_case, write_dataset_json
+from dataset_conversion.write import LABELS_TRAINING, case_files, is_written, write_case, write_dataset_json
 from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, SPLITS, datasets_with_id, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import (
+    DATASET_JSON,
+    NNUNET_FOLDERS,
+    datasets_with_id,
+    nnunet_folder,
+    preprocess_command,
+)
+from nnunet_resunet_ds.split import split_notes
 
 MAX_DATASET_ID = 999
 
@@ -107,7 +114,8 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     _leave_out(failed, options)
     cases = [case for case in report.valid if case.case_id in entries]
     _check_trainable(cases, cohort.cases)
-    write_dataset_json(staging, edition, sum(case.segmentation is not None for case in cases))
+    n_training = sum(case.segmentation is not None for case in cases)
+    write_dataset_json(staging, edition, n_training, dataset_identity(entries, made))
     about = {
         **made,
         "reason": cohort.decision.reason,
@@ -157,7 +165,14 @@ def _unchanged(
 ) -> dict[str, Any]:
     """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
     unchanged = unchanged_cases(manifest, cases, made)
-    whole = {case.case_id for case in cases if is_written(case, dataset)}
+    candidates = [case for case in cases if case.case_id in unchanged]
+    whole = {case.case_id for case in candidates if is_written(case, dataset, unchanged[case.case_id])}
+    damaged = sorted(unchanged.keys() - whole)
+    if damaged:
+        LOG.warning(
+            "%s: files of %d cases, such as %s, are not as they were written: these cases are made again",
+            dataset, len(damaged), damaged[0],
+        )  # fmt: skip
     return {case_id: entry for case_id, entry in unchanged.items() if case_id in whole}
 
 
@@ -172,10 +187,14 @@ def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
 
 def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
     """Say what was made from the dataset as it was before, and what a conversion under another name has left."""
-    if replaced and (dataset / SPLITS).exists():
-        LOG.warning("%s is of the earlier cases: make it anew with resunet-ds splits --overwrite", dataset / SPLITS)
-    for folder in datasets_with_id("nnUNet_preprocessed", dataset_id) if replaced else []:
-        LOG.warning("%s is of the earlier cases: run nnUNetv2_plan_and_preprocess again", folder)
+    preprocessed = datasets_with_id("nnUNet_preprocessed", dataset_id)
+    labels = (dataset / LABELS_TRAINING).glob(f"*{FILE_ENDING}")
+    cases = {file.name.removesuffix(FILE_ENDING) for file in labels}
+    for folder in (dataset, *preprocessed) if replaced else ():
+        for line in split_notes(folder, cases):
+            LOG.warning("%s", line)
+    for folder in preprocessed if replaced else ():
+        LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))
     for folder in dataset.parent.glob(partial_name(f"Dataset{dataset_id:03d}_*")):
         LOG.warning("%s is left of a conversion that did not finish: run it again, or remove the folder", folder)
 

@@ -76,7 +76,7 @@ class Edition:
             return tissue.name
         return next(region.name for region in self.regions if region.tissues == (tissue,))
 
-    def patient(self, case_id: str) -> str:
-        """Return what the time points of a patient share; the case id itself where it is not of this edition."""
+    def patient(self, case_id: str) -> str | None:
+        """Return what the time points of a patient share; None where the case id does not tell it in this edition."""
         match = self.case_id.fullmatch(case_id)
-        return match["patient"] if match and "patient" in match.re.groupindex else case_id
+        return match["patient"] if match and "patient" in match.re.groupindex else None

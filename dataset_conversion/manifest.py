@@ -1,5 +1,7 @@
 """``conversion.json``: what a dataset was made from, and how."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.identity import is_same
 
 MANIFEST = "conversion.json"
 _CASES = "cases"
@@ -27,6 +30,22 @@ def made_with(edition: Edition, placement: Placement, *, validate: bool) -> dict
         "images": placement,
         "validated": validate,
     }
+
+
+def dataset_identity(cases: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]) -> str:
+    """Return what tells the training cases of a dataset from others: a digest of what they were made from.
+
+    Args:
+        cases: case id → what `write_case` returned.
+        made: what `made_with` returned.
+    """
+    sources = {
+        case_id: [*(entry["images"][channel]["sha256"] for channel in sorted(entry["images"])), segmentation["sha256"]]
+        for case_id, entry in sorted(cases.items())
+        if (segmentation := entry["segmentation"])
+    }
+    content = json.dumps([made["edition"], made["custom_edition"], sources], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def write_manifest(
@@ -69,7 +88,7 @@ def unchanged_cases(manifest: Mapping[str, Any], cases: Sequence[RawCase], made:
 
 
 def is_unchanged(entry: Any, case: RawCase) -> bool:  # noqa: ANN401 (JSON)
-    """Tell whether an entry was made from the files that the case has now, by path, size and time of change."""
+    """Tell whether an entry was made from the files that the case has now, by path and content."""
     try:
         sources = {**entry["images"], "": entry["segmentation"]}
         files = {**case.images, "": case.segmentation}
@@ -81,6 +100,4 @@ def is_unchanged(entry: Any, case: RawCase) -> bool:  # noqa: ANN401 (JSON)
 def _same(source: Mapping[str, Any] | None, file: Path | None) -> bool:
     if source is None or file is None:
         return source is None and file is None
-    stat = file.stat()
-    now = [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
-    return now == [source["file"], source["bytes"], source["modified_ns"]]
+    return str(file.resolve()) == source["file"] and is_same(source, file)

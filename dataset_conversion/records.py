@@ -32,9 +32,10 @@ def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, A
     for case in cases:
         try:
             record = read_json(_file(staging, case.case_id))
-            if is_written(case, staging) and record["made_with"] == made and is_unchanged(record["entry"], case):
-                finished[case.case_id] = record["entry"]
-        except (InputError, OSError, LookupError, TypeError):
+            entry = record["entry"]
+            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, staging, entry):
+                finished[case.case_id] = entry
+        except (InputError, OSError, LookupError, TypeError, AttributeError):
             continue  # no record, or a damaged one: not finished
     return finished
 

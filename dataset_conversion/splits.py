@@ -138,8 +138,20 @@ def _cases(raw: Path, executor: Executor | None) -> list[SplitCase]:
     return cases
 
 
+def patient_of(case_id: str, edition: Edition | None = None) -> str:
+    """Return what the cases of a patient share, by the first edition whose ids tell it; else the case id itself.
+
+    A dataset may have cases of another edition than it was made as, such as time points of GLI from 000 and from 100.
+
+    Args:
+        case_id: of the case.
+        edition: of the dataset, where that is known.
+    """
+    known = [edition] if edition else []
+    patients = (one.patient(case_id) for one in (*known, *EDITIONS.values()))
+    return next(filter(None, patients), case_id)
+
+
 def _case(file: Path, edition: Edition | None) -> SplitCase:
     case_id = file.name.removesuffix(FILE_ENDING)
-    editions = [edition] if edition else [known for known in EDITIONS.values() if known.case_id.fullmatch(case_id)]
-    patient = editions[0].patient(case_id) if editions else case_id
-    return SplitCase(case_id, patient, bool(ET.mask(read_labels(file)[1]).any()))
+    return SplitCase(case_id, patient_of(case_id, edition), bool(ET.mask(read_labels(file)[1]).any()))

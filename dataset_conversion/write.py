@@ -1,6 +1,5 @@
 """Writing one case, and ``dataset.json``, in nnU-Net's raw format."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,17 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import write_json
+from nnunet_resunet_ds.identity import identity_of, is_same
 from nnunet_resunet_ds.image_notes import notes_of
 from nnunet_resunet_ds.images import label_values, read_labels, write_labels
 from nnunet_resunet_ds.nifti_bytes import is_gzip, unreadable
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY
 from nnunet_resunet_ds.regions import Tissue, regions_class_order
 
 IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 """nnU-Net's names."""
+WRITTEN = "written"
+"""Entry of a case in the manifest: role → identity of its file in the dataset."""
 
 
 def write_case(
@@ -36,8 +38,8 @@ def write_case(
         report: of the inspection; None where there was none: then nothing is known to be mended.
 
     Returns:
-        What the manifest holds of the case: its source files with size and SHA-256, voxels of each tissue, what was
-            repaired and what is odd.
+        What the manifest holds of the case: its source files and those of the dataset with size and SHA-256, voxels of
+            each tissue, what was repaired and what is odd.
 
     Raises:
         InputError: the label map, or an image that must be rewritten, cannot be read or has values of another edition.
@@ -52,9 +54,12 @@ def write_case(
         voxels, notes = _write_labels(case, case.segmentation, edition, report.fixes, label_file)
         repairs += notes
     place_images(case, edition, report.fixes, destinations, placement)
+    files = {role: dataset / file for role, file in case_files(case).items()}
+    linked = {channel: sources[path] for channel, path in case.images.items()}
     return {
         "images": {channel: sources[path] for channel, path in case.images.items()},
         "segmentation": sources[case.segmentation] if case.segmentation else None,
+        WRITTEN: {role: _written(file, linked.get(role)) for role, file in files.items()},
         "voxels": voxels,
         "repairs": repairs,
         "warnings": report.warnings,
@@ -88,9 +93,20 @@ def case_files(case: RawCase) -> dict[str, Path]:
     return files
 
 
-def is_written(case: RawCase, dataset: Path) -> bool:
-    """Tell whether every file of a case is in a dataset."""
-    return all((dataset / file).is_file() for file in case_files(case).values())
+def is_written(case: RawCase, dataset: Path, entry: Mapping[str, Any]) -> bool:
+    """Tell whether every file of a case is in a dataset as it was written.
+
+    Args:
+        case: of the dataset.
+        dataset: its folder.
+        entry: what `write_case` returned; where an earlier version did, files of any content count.
+    """
+    files = {role: dataset / file for role, file in case_files(case).items()}
+    written = entry.get(WRITTEN)
+    try:
+        return all(file.is_file() and (not written or is_same(written[role], file)) for role, file in files.items())
+    except (LookupError, TypeError):
+        return False  # a damaged entry
 
 
 def image_names(case_id: str) -> list[str]:
@@ -103,8 +119,15 @@ def label_name(case_id: str) -> str:
     return f"{case_id}{FILE_ENDING}"
 
 
-def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None:
-    """Write nnU-Net's ``dataset.json`` with the edition's regions: WT, TC, ET (decision D5), and what it has beside."""
+def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identity: str | None = None) -> None:
+    """Write nnU-Net's ``dataset.json`` with the edition's regions: WT, TC, ET (decision D5), and what it has beside.
+
+    Args:
+        dataset: the folder to write it to.
+        edition: of the cases.
+        n_training: number of training cases.
+        identity: of the training cases; nnU-Net copies it to the preprocessed dataset and to the models.
+    """
     labels: dict[str, int | list[int]] = {"background": int(Tissue.BACKGROUND)}
     labels |= {region.long_name: [int(tissue) for tissue in region.tissues] for region in edition.regions}
     content = {
@@ -114,6 +137,7 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int) -> None
         "numTraining": n_training,
         "file_ending": FILE_ENDING,
         "description": f"{edition.title}, converted by nnunet-resunet-ds {__version__}",
+        **({IDENTITY: identity} if identity else {}),
     }
     write_json(content, dataset / DATASET_JSON)
 
@@ -137,18 +161,15 @@ def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
     return repairs
 
 
-def _source(path: Path) -> dict[str, str | int]:
-    digest = hashlib.sha256()
+def _source(path: Path) -> dict[str, Any]:
     try:
-        stat = path.stat()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        return {"file": str(path.resolve()), **identity_of(path)}
     except OSError as error:
         raise unreadable(path, error) from error
-    return {
-        "file": str(path.resolve()),
-        "bytes": stat.st_size,
-        "modified_ns": stat.st_mtime_ns,
-        "sha256": digest.hexdigest(),
-    }
+
+
+def _written(file: Path, source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the identity of a file of the dataset; one that is a link to its source is not read again."""
+    if source is not None and file.samefile(source["file"]):
+        return {key: source[key] for key in ("bytes", "modified_ns", "sha256")}
+    return identity_of(file)

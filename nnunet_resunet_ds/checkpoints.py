@@ -1,8 +1,10 @@
 """Checkpoint files of a training: written whole or not at all, read without running what they may hold."""
 
 import errno
+import hashlib
 import pickle
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +18,14 @@ from nnunet_resunet_ds.files import replacing
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
 """nnU-Net's names, and ours for the epoch of the lowest validation loss (decision D7)."""
+VALIDATION, SUMMARY = "validation", "summary.json"
+"""nnU-Net's folder of predicted validation cases, next to the checkpoints, and the file in it that it writes last."""
 CONTINUE_REMEDY = (
     "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"
 )
+
+_IDENTITY_DIGITS = 16
+"""Of weights: enough that no two are ever the same by chance."""
 
 Checkpoint = dict[str, Any]
 
@@ -48,15 +55,19 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             raise OSError(errno.EIO, msg, str(path)) from error
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
     """Read a checkpoint on the CPU: weights, numbers and text, and nothing that could run code.
+
+    Args:
+        path: of the file.
+        mapped: read weights from the file only where they are used, for a look at the rest.
 
     Raises:
         InputError: the file is missing, damaged, holds other things, or is no nnU-Net checkpoint.
     """
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
@@ -67,6 +78,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
         msg = f"{path}: not a checkpoint of nnU-Net; it has no network_weights"
         raise InputError(msg)
     return checkpoint
+
+
+def plans_of(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """Return the plans that the weights were trained with; None where the checkpoint does not hold them."""
+    arguments = checkpoint.get("init_args")
+    plans = arguments.get("plans") if isinstance(arguments, Mapping) else None
+    return plans if isinstance(plans, Mapping) and isinstance(plans.get("configurations"), Mapping) else None
 
 
 def furthest_checkpoint(folder: Path) -> Found:
@@ -96,11 +114,14 @@ def furthest_checkpoint(folder: Path) -> Found:
 
 
 def set_aside(folder: Path) -> list[Path]:
-    """Rename the checkpoints of a training, the final one included, and return their new paths."""
+    """Rename the checkpoints of a training, the final one included, and its validation; return their new paths."""
     renamed = []
-    for path in (folder / name for name in (LATEST, BEST, BEST_LOSS, FINAL)):
+    for path in (folder / name for name in (LATEST, BEST, BEST_LOSS, FINAL, VALIDATION)):
         if path.exists():
-            renamed.append(path.replace(path.with_name(f"earlier_{path.name}")))
+            earlier = path.with_name(f"earlier_{path.name}")
+            if earlier.is_dir():
+                shutil.rmtree(earlier)
+            renamed.append(path.replace(earlier))
     return renamed
 
 
@@ -126,6 +147,16 @@ def check_weights_fit(
     for difference in _differences(weights, network):
         msg = f"{path}: its weights are of another network ({difference}); {remedy}"
         raise InputError(msg)
+
+
+def weights_identity(weights: Mapping[str, Tensor]) -> str:
+    """Return what tells weights from others, wherever and whenever they were saved: a digest of names and values."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        values = weights[name].detach().cpu().contiguous()
+        found.update(f"{name} {values.dtype} {tuple(values.shape)};".encode())
+        found.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:_IDENTITY_DIGITS]
 
 
 def _differences(weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> Iterable[str]:

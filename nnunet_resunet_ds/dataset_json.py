@@ -7,6 +7,8 @@ from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.regions import REGIONS, REGIONS_CLASS_ORDER
 
+NO_REGIONS = ("background", "ignore")
+"""Names of labels in dataset.json that no output of the network is for."""
 _REMEDY = (
     "make the dataset with 'resunet-ds convert', or give dataset.json the labels and regions_class_order of nnU-Net's "
     "BraTS 2021 script and preprocess it again"
@@ -111,7 +113,7 @@ def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[
 
 
 def _region_names(dataset_json: Mapping[str, Any]) -> list[str]:
-    return [name for name in dataset_json["labels"] if name not in ("background", "ignore")]
+    return [name for name in dataset_json["labels"] if name not in NO_REGIONS]
 
 
 def _regions(dataset_json: Mapping[str, Any]) -> list[set[int]]:

@@ -12,6 +12,8 @@ NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
 """Of a model folder; the latter of a dataset, too."""
+IDENTITY = "identity"
+"""Entry of dataset.json that we add: what tells its training cases from others."""
 SPLITS = "splits_final.json"
 """nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
 
@@ -51,6 +53,19 @@ def dataset_folder(variable: str, dataset_id: int) -> Path:
         msg = f"{parent}: {what} with ID {dataset_id}; expected exactly one folder Dataset{dataset_id:03d}_NAME"
         raise InputError(msg)
     return found[0]
+
+
+def preprocess_command(dataset_name: str, configuration: str = "3d_fullres") -> str:
+    """Return the command that plans and preprocesses a dataset anew.
+
+    Without ``--clean``, nnU-Net keeps the fingerprint of the cases that were there before.
+
+    Args:
+        dataset_name: ``DatasetXXX_NAME``.
+        configuration: to preprocess for.
+    """
+    dataset_id = int(dataset_name.removeprefix("Dataset").partition("_")[0])
+    return f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} --clean"
 
 
 @contextmanager

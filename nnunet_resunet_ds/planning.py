@@ -8,11 +8,20 @@ from nnunet_resunet_ds.checks import check_name, check_whole_number
 from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.nnunet_folders import dataset_folder
-from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES, AdaptedPlans, with_res_unet_ds
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.plans import (
+    MAX_HEADS,
+    PAPER_BATCH_SIZE,
+    PAPER_FEATURES,
+    AdaptedPlans,
+    changed_settings,
+    with_res_unet_ds,
+)
 from nnunet_resunet_ds.recipe import Recipe
 
 DEFAULT_NAME = "nnUNetResUNetDSPlans"
+_TRAINER = "ResUNetDSTrainer"
+"""Which obeys these plans as they are."""
 
 
 def plan(
@@ -72,9 +81,34 @@ def plan(
         recipe=recipe,
     )
     adapted.plans["plans_name"] = name
+    _check_not_in_use(folder.name, name, configuration, adapted.plans)
     path = folder / f"{name}.json"
     write_json(adapted.plans, path)
     return path, adapted
+
+
+def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mapping[str, Any]) -> None:
+    """Refuse plans with another patch or network under the name of plans that a model was trained with.
+
+    Raises:
+        InputError: naming the model.
+    """
+    try:
+        results = nnunet_folder("nnUNet_results") / dataset
+    except InputError:
+        return  # without results there is no model
+    for model in sorted(results.glob(f"*__{name}__{configuration}")):
+        if not any(model.glob("fold_*/checkpoint_*.pth")) or not (model / PLANS_JSON).is_file():
+            continue
+        changed = changed_settings(read_json(model / PLANS_JSON), plans, configuration)
+        if not model.name.startswith(f"{_TRAINER}__") and "architecture" in changed:
+            changed.remove("architecture")  # which other trainers change by themselves
+        if changed:
+            msg = (
+                f"{model}: was trained with plans {name} of another {', '.join(changed)}; give the new plans another "
+                "name with --name, or move that model away"
+            )
+            raise InputError(msg)
 
 
 def stock_plans(dataset_id: int, stock_name: str, configuration: str) -> Mapping[str, Any]:

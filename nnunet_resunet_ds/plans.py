@@ -1,5 +1,6 @@
 """Pure functions from patch size and features to nnU-Net plans that train the paper's network."""
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -26,6 +27,10 @@ MIN_MEDIAN_AXIS = 96
 
 _DESCRIBED = ("features_per_stage", "n_heads", "init_filters", "hidden_size")
 """Arguments of networks that a line in the log has room for."""
+
+_OF_THE_NETWORK = ("patch_size", "spacing", "architecture", "normalization_schemes", "use_mask_for_norm")
+_OF_THE_IMAGES = ("transpose_forward", "image_reader_writer")
+"""Entries of plans that decide what a network predicts."""
 
 NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
 
@@ -124,6 +129,33 @@ def resolved_configuration(plans: Mapping[str, Any], configuration: str) -> dict
     for entry in reversed(chain):
         merged.update(deepcopy(dict(entry)))
     return merged
+
+
+def changed_settings(trained: Mapping[str, Any] | None, plans: Mapping[str, Any], configuration: str) -> list[str]:
+    """Return which entries of plans that decide what a network predicts differ from those it was trained with.
+
+    Args:
+        trained: the plans of its checkpoint; None, where it has none, differs in nothing.
+        plans: to compare with.
+        configuration: of both.
+
+    Raises:
+        InputError: one of the two does not have the configuration.
+    """
+    if trained is None:
+        return []
+    found = [
+        {**{name: content.get(name) for name in _OF_THE_IMAGES}, **_of_the_network(content, configuration)}
+        for content in (trained, plans)
+    ]
+    return [name for name, value in found[0].items() if value != found[1][name]]
+
+
+def _of_the_network(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    settings = resolved_configuration(plans, configuration)
+    chosen = {name: settings.get(name) for name in _OF_THE_NETWORK}
+    plain: dict[str, Any] = json.loads(json.dumps(chosen))  # a tuple is a list in JSON
+    return plain
 
 
 def with_res_unet_ds(

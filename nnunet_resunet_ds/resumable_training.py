@@ -15,12 +15,16 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
-from nnunet_resunet_ds.files import remove_half_written
+from nnunet_resunet_ds.files import read_json, remove_half_written
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS
 from nnunet_resunet_ds.one_line_errors import one_line_errors
+from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
+from nnunet_resunet_ds.split import FoldCases, fold_of_split, noted_cases
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
-from nnunet_resunet_ds.training_record import write_record
+from nnunet_resunet_ds.training_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
+from postprocessing.model_config import carry_to_plans
 
 SAVE_LATEST_EVERY = 5
 """Epochs; nnU-Net's own 50 are too many to lose."""
@@ -45,6 +49,8 @@ class ResumableTrainer(nnUNetTrainer):
     optimizer: torch.optim.Optimizer
     lr_scheduler: PlateauSchedule | PolySchedule
     grad_scaler: torch.amp.GradScaler | None
+    cases: FoldCases | None = None
+    """That it is trained and validated on; None before the data is looked for."""
     finished = False
     """Whether the final weights are chosen; such a training is only validated."""
     _loss_improved = False
@@ -71,6 +77,7 @@ class ResumableTrainer(nnUNetTrainer):
             if self.local_rank == 0:  # it may have been killed before it could do this
                 Path(self.output_folder, checkpoints.LATEST).unlink(missing_ok=True)
             return
+        self._check_other_folds()
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
         self._set_earlier_checkpoints_aside()
         try:
@@ -93,19 +100,47 @@ class ResumableTrainer(nnUNetTrainer):
                 self.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
                 raise SystemExit(EXIT_CODE)
 
+    def _check_other_folds(self) -> None:
+        """Refuse to write other plans next to folds that were trained with those that are there.
+
+        Raises:
+            InputError: patch, network or what the images go through differ.
+        """
+        folder = Path(self.output_folder_base)
+        trained = {path.parent for path in folder.glob("fold_*/checkpoint_*.pth")}
+        others = sorted(trained - {Path(self.output_folder)})
+        if not others or not (folder / PLANS_JSON).is_file():
+            return
+        changed = changed_settings(read_json(folder / PLANS_JSON), self.plans_manager.plans, self.configuration_name)
+        if changed:
+            msg = (
+                f"{others[0]}: was trained with another {', '.join(changed)} than the plans "
+                f"{self.plans_manager.plans_name} have now, and the folds of a model must share them; give these plans "
+                "another name with resunet-ds plan --name, or move that fold away"
+            )
+            raise InputError(msg)
+
     def _set_earlier_checkpoints_aside(self) -> None:
         """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
         if self.local_rank != 0 or self._restored or self.disable_checkpointing:
             return
         for path in checkpoints.set_aside(Path(self.output_folder)):
-            self.print_to_log_file(f"A training was here before: its checkpoint is now {path.name}.")
+            what = "validation" if path.is_dir() else "checkpoint"
+            self.print_to_log_file(f"A training was here before: its {what} is now {path.name}.")
 
     def on_train_start(self) -> None:
         """Prepare as nnU-Net does, remove half-written checkpoints of a killed run, and note what trains."""
         super().on_train_start()
         if self.local_rank == 0:
+            carry_to_plans(Path(self.output_folder_base))  # nnU-Net has just written these anew
             remove_half_written(Path(self.output_folder), "*")
             self._write_record()
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """Return the training and validation cases as nnU-Net does, and note them for checkpoints and record."""
+        train, val = super().do_split()
+        self.cases = FoldCases(tuple(sorted(train)), tuple(sorted(val)))
+        return train, val
 
     def _run_epoch(self, terminated: Callable[[], bool]) -> None:
         self.on_epoch_start()
@@ -201,7 +236,8 @@ class ResumableTrainer(nnUNetTrainer):
     def _write_record(self) -> None:
         log = self.logger.get_checkpoint()
         times = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)
-        write_record(Path(self.output_folder), self.device, [end - start for start, end in times])
+        cases = self.cases.to_mapping() if self.cases else None
+        write_record(Path(self.output_folder), self.device, [end - start for start, end in times], cases)
 
     def on_train_end(self) -> None:
         """Let the best epoch's weights be the final ones, save them and close the loaders."""
@@ -209,8 +245,19 @@ class ResumableTrainer(nnUNetTrainer):
         self._load_best_weights()
         self.finished = True
         super().on_train_end()
+        self._note_weights(WEIGHTS)
         if self.is_ddp:
             distributed.barrier()  # nobody looks for the final checkpoint before it is there
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Predict and score the validation cases as nnU-Net does, and note with which weights."""
+        super().perform_actual_validation(save_probabilities)
+        self._note_weights(VALIDATED)
+
+    def _note_weights(self, name: str) -> None:
+        if self.local_rank == 0:
+            identity = checkpoints.weights_identity(self.plain_network.state_dict())
+            add_to_record(Path(self.output_folder), **{name: identity})
 
     def _say_why_training_stops(self) -> None:
         if self.lr_scheduler.should_stop:
@@ -261,7 +308,11 @@ class ResumableTrainer(nnUNetTrainer):
             "init_args": self.my_init_kwargs,
             "trainer_name": type(self).__name__,
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
-            SECTION: {"schedule": self.lr_scheduler.state_dict(), "finished": self.finished},
+            SECTION: {
+                "schedule": self.lr_scheduler.state_dict(),
+                "finished": self.finished,
+                CASES: self.cases.to_mapping() if self.cases else None,
+            },
         }
         checkpoints.write_checkpoint(checkpoint, Path(filename))
 
@@ -281,6 +332,8 @@ class ResumableTrainer(nnUNetTrainer):
             self.print_to_log_file(f"Passed over {note}")
         weights = {name.removeprefix("module."): values for name, values in checkpoint["network_weights"].items()}
         self._check_trainer(path, checkpoint)
+        if path.parent == Path(self.output_folder):
+            self._check_belongs(path, checkpoint)
         checkpoints.check_weights_fit(path, weights, self.plain_network.state_dict())
         self.plain_network.load_state_dict(weights)
         if SECTION not in checkpoint:
@@ -302,6 +355,24 @@ class ResumableTrainer(nnUNetTrainer):
         made_by = checkpoint.get("trainer_name")
         if SECTION in checkpoint and made_by != type(self).__name__:
             msg = f"{path}: was made by {made_by}, not {type(self).__name__}; continue it with -tr {made_by}"
+            raise InputError(msg)
+
+    def _check_belongs(self, path: Path, checkpoint: checkpoints.Checkpoint) -> None:
+        """Refuse a checkpoint of this very training that was made on other cases, or with another patch or network."""
+        noted = noted_cases(checkpoint.get(SECTION) or {})
+        now = fold_of_split(Path(self.preprocessed_dataset_folder_base), self.fold)
+        if noted and now and noted != now:
+            msg = (
+                f"{path}: was trained on other cases than fold {self.fold} of {SPLITS} has now; bring that split back, "
+                "or train this fold again without --c"
+            )
+            raise InputError(msg)
+        changed = changed_settings(checkpoints.plans_of(checkpoint), self.plans_manager.plans, self.configuration_name)
+        if changed:
+            msg = (
+                f"{path}: was trained with another {', '.join(changed)} than the plans {self.plans_manager.plans_name} "
+                f"have now; {checkpoints.CONTINUE_REMEDY}"
+            )
             raise InputError(msg)
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:

@@ -15,12 +15,15 @@ from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.identity import identity_of, is_same
 
 RUN = "run.json"
 MADE_BY, LABELS, CUSTOM_EDITION = "made_by", "labels", "custom_edition"
 """Settings that every run has: the command, the key of its label values, and the description of a custom edition."""
-FILE, ERROR = "file", "error"
-"""Of a case: its label map, where one is written, and why the last try failed, where it did."""
+MODELS, WEIGHTS = "models", "weights"
+"""Setting of a prediction: its models, each with the identity of the weights of every fold."""
+FILE, WRITTEN, ERROR = "file", "written", "error"
+"""Of a case: its label map, where one is written, with its identity, and why the last try failed, where it did."""
 _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
 _LABEL_MAP = ".nii.gz"
 
@@ -54,6 +57,20 @@ class Runs:
         if FILE in entry:
             return str(entry[FILE])
         return None if ERROR in entry else f"{case}{_LABEL_MAP}"  # as it was before the name was noted
+
+    def is_as_written(self, case: str) -> bool:
+        """Tell whether the label map of a case is the one that a run of ours wrote, byte for byte.
+
+        Of runs of earlier versions, which did not note the bytes, any label map of the name is taken for it.
+        """
+        file = self.file_of(case)
+        if file is None:
+            return False
+        written = self.cases[case].get(WRITTEN)
+        try:
+            return written is None or is_same(written, self.path.with_name(file))
+        except (OSError, LookupError, TypeError):
+            return False
 
     def of_file(self, name: str) -> Mapping[str, Any] | None:
         """Return the run that made a label map, by the name of its file; None where none of ours did."""
@@ -177,7 +194,7 @@ class RunFile:
 
     def note(self, case: str, file: str, entry: Mapping[str, Any]) -> None:
         """Write that a label map is made, and what is to be said of it; threads may call this at once."""
-        self._put(case, {FILE: file, **entry})
+        self._put(case, {FILE: file, WRITTEN: identity_of(self.folder / file), **entry})
 
     def note_failure(self, case: str, reason: str) -> None:
         """Write that a case failed; what is known of a label map that is there from before stays."""

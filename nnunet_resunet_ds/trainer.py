@@ -31,6 +31,7 @@ from nnunet_resunet_ds.plans import (
     with_architecture_changes,
 )
 from nnunet_resunet_ds.precision import autocast, training_dtype
+from nnunet_resunet_ds.preprocessed_data import FINGERPRINT, checked_data
 from nnunet_resunet_ds.progress_picture import add_heads_panel
 from nnunet_resunet_ds.recipe import SECTION, Recipe
 from nnunet_resunet_ds.resumable_training import Batch, Outputs, ResumableTrainer
@@ -69,7 +70,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         check_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
         settings = resolved_configuration(plans, configuration)
-        _check_data(plans, settings, fold, dataset_json)
+        notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         plans[SECTION] = self.recipe.to_mapping()
@@ -266,16 +267,18 @@ def _sow(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _check_data(
-    plans: Mapping[str, Any], settings: Mapping[str, Any], fold: int | str, dataset_json: Mapping[str, Any]
-) -> None:
-    """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder."""
+def _checked_data(
+    plans: Mapping[str, Any], configuration: str, fold: int | str, dataset_json: Mapping[str, Any]
+) -> list[str]:
+    """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder; return what else to say."""
+    settings = resolved_configuration(plans, configuration)
     for name in ("dataset_name", "plans_name"):  # parts of the paths that nnU-Net writes to
         check_path_part(f"{name} in the plans", plans[name])
     preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
     check_dataset(plans["plans_name"], dataset_json, preprocessed)
     check_fold(fold, preprocessed, dataset_json["numTraining"])
-    check_background(settings, plans, read_json(preprocessed / "dataset_fingerprint.json"))
+    check_background(settings, plans, read_json(preprocessed / FINGERPRINT))
+    return checked_data(preprocessed, settings, configuration)
 
 
 def head_weights(n_heads: int) -> list[float]:

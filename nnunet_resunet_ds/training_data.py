@@ -7,6 +7,7 @@ from typing import Any
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import SPLITS
+from nnunet_resunet_ds.split import read_split
 
 N_STOCK_FOLDS = 5
 """Of the split that nnU-Net makes where there is none."""
@@ -53,7 +54,8 @@ def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
             "resunet-ds splits -d ID --folds 2, or train with fold all"
         )
         raise InputError(msg)
-    n_folds = len(read_json(file)) if file.is_file() else N_STOCK_FOLDS
+    split = read_split(preprocessed)
+    n_folds = N_STOCK_FOLDS if split is None else len(split)
     if not 0 <= int(fold) < n_folds:
         where = f"{file} has" if file.is_file() else "nnU-Net makes"
         msg = f"fold {fold} is not there: {where} folds 0 to {n_folds - 1}; name one of these, or all"

@@ -1,4 +1,4 @@
-"""``run.json`` in the folder of a fold: with what it is trained, how long an epoch takes, and how much memory."""
+"""``run.json`` in the folder of a fold: its cases, with what it is trained, how long an epoch takes, its weights."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,15 +12,22 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
 
 RECORD = "run.json"
+CASES = "cases"
+"""The training and validation cases of the fold."""
+WEIGHTS, VALIDATED = "weights", "validated"
+"""Identity of the final weights, and of those that nnU-Net's validation was made with."""
 
 
-def write_record(fold: Path, device: torch.device, seconds: Sequence[float]) -> None:
-    """Write the record; the most memory of earlier sessions of the same training stays.
+def write_record(
+    fold: Path, device: torch.device, seconds: Sequence[float], cases: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write the record of a training that goes on; the most memory of its earlier sessions stays.
 
     Args:
         fold: folder of the fold.
         device: that trains.
         seconds: of every epoch until now.
+        cases: that it is trained and validated on.
     """
     earlier = read_record(fold).get("peak_memory_mib") if seconds else None
     memory = peak_memory_mib(device)
@@ -32,8 +39,14 @@ def write_record(fold: Path, device: torch.device, seconds: Sequence[float]) -> 
         "epochs": len(seconds),
         "seconds_per_epoch": round(float(np.median(seconds)), 2) if len(seconds) else None,
         "peak_memory_mib": memory,
+        CASES: cases,
     }
     write_json(record, fold / RECORD)
+
+
+def add_to_record(fold: Path, **entries: str) -> None:
+    """Add entries to the record of a fold, such as `WEIGHTS`."""
+    write_json({**read_record(fold), **entries}, fold / RECORD)
 
 
 def read_record(fold: Path) -> dict[str, Any]:

@@ -85,6 +85,9 @@ class PostprocessingConfig:
     averaging: str | None = None
     """What the probabilities were averaged in that these numbers were tuned on; None where they were not tuned."""
 
+    tuned_on: tuple[tuple[str, str], ...] = ()
+    """Fold and identity of each of the weights that these numbers were tuned on."""
+
     def __post_init__(self) -> None:
         for name in THRESHOLDS + PROBABILITIES:
             check_number(name, getattr(self, name), at_most=1)
@@ -152,6 +155,8 @@ class PostprocessingConfig:
         values = dict(mapping)
         if "further" in values:
             values["further"] = _further_regions(values["further"])
+        if "tuned_on" in values:
+            values["tuned_on"] = _tuned_on(values["tuned_on"])
         if "steps" in values:
             if not isinstance(values["steps"], list | tuple):
                 msg = f"steps must be a list of {', '.join(STEPS)}; got {values['steps']!r}"
@@ -175,7 +180,7 @@ class PostprocessingConfig:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "tuned_on": dict(self.tuned_on)}
 
     def to_json(self, path: Path) -> None:
         """Write ``postprocessing.json``."""
@@ -193,6 +198,13 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     "none": _AS_NNUNET,
     "nnunet": {**_AS_NNUNET, "nested": False},
 }
+
+
+def _tuned_on(entries: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 (JSON may hold anything)
+    if not isinstance(entries, Mapping) or not all(isinstance(value, str) for value in entries.values()):
+        msg = f'"tuned_on" must be an object of folds, each with the identity of its weights; got {entries!r}'
+        raise InputError(msg)
+    return tuple(entries.items())
 
 
 def _further_regions(entries: Any) -> tuple[FurtherRegion, ...]:  # noqa: ANN401 (JSON may hold anything)

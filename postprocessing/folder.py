@@ -14,11 +14,12 @@ from nnunet_resunet_ds.folder_lock import only_writer
 from nnunet_resunet_ds.images import read_image, write_labels
 from nnunet_resunet_ds.mapping import for_each
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.run_file import LABELS, MADE_BY, RUN, RunFile, read_runs
+from nnunet_resunet_ds.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import Change, postprocess_explained
 from postprocessing.changes import CHANGES, TABLE, changes_of, write_changes
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import SETTINGS
+from postprocessing.painted import check_painted
 from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
@@ -78,7 +79,8 @@ def postprocess_folder(
                 entry = {CHANGES: list(map(asdict, outcome))}
                 run_file.note(_case(file), f"{_case(file)}{LABEL_SUFFIX}", entry)
 
-        work = partial(_postprocess_file, output_folder=output_folder, config=config)
+        runs = read_runs(input_folder)
+        work = partial(_postprocess_file, output_folder=output_folder, config=config, runs=runs)
         try:
             outcomes = for_each(files, work, "postprocess", executor, settle=settle)
         finally:
@@ -97,6 +99,14 @@ def averages_of(folder: Path) -> set[str]:
     runs = read_runs(folder)
     made_by = [runs.of_case(_case(file)) if runs else None for file in _probability_files(folder)]
     return {_LOGITS if run is None else str(run.get(_AVERAGE, _LOGITS)) for run in made_by}
+
+
+def weights_of(folder: Path) -> list[dict[str, str]]:
+    """Return fold → identity of the weights of the first model, for each run of ours that made probabilities here."""
+    runs = read_runs(folder)
+    made_by = [runs.of_case(_case(file)) for file in _probability_files(folder)] if runs else []
+    models = [run[MODELS][0] for run in made_by if run and isinstance(run.get(MODELS), list) and run[MODELS]]
+    return [model[WEIGHTS] for model in models if isinstance(model, dict) and isinstance(model.get(WEIGHTS), dict)]
 
 
 def _case(file: Path) -> str:
@@ -131,10 +141,14 @@ def _without_probabilities(folder: Path) -> list[str]:
     ]
 
 
-def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig) -> list[Change]:
+def _postprocess_file(
+    path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None
+) -> list[Change]:
     stock = _label_map(path)
     geometry = read_image(stock)
     probabilities = probabilities_on_grid(path, geometry)
+    if runs is None or not runs.is_as_written(_case(path)):
+        check_painted(probabilities, path, stock)
     try:
         labels, changes = postprocess_explained(probabilities, config)
     except InputError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.config import PostprocessingConfig
@@ -22,7 +23,16 @@ def config_of_model(folder: Path) -> PostprocessingConfig:
         InputError: the settings there are damaged or out of range.
     """
     file = folder / SETTINGS
-    return PostprocessingConfig.from_json(file) if file.is_file() else config_of_predictions(folder)
+    if not file.is_file():
+        return config_of_predictions(folder)
+    config = PostprocessingConfig.from_json(file)
+    plans = folder / PLANS_JSON
+    if plans.is_file() and config_of_predictions(folder) != config:
+        LOG.warning(
+            "%s: differs from what %s says, which nnUNetv2_predict hands on; the former is used here. To have one of "
+            "them, tune again, or write the settings into both", file, plans,
+        )  # fmt: skip
+    return config
 
 
 def config_of_predictions(folder: Path) -> PostprocessingConfig:
@@ -68,6 +78,37 @@ def has_region_inside_wt(dataset_json: Mapping[str, Any]) -> bool:
     further = set(dataset_json["regions_class_order"][len(REGIONS) :])
     whole_tumour = next(labels for name, labels in dataset_json["labels"].items() if name != "background")
     return bool(further & set(whole_tumour))
+
+
+def notes_on_weights(config: PostprocessingConfig, weights: Mapping[str, str]) -> list[str]:
+    """Return a line where settings were tuned on other weights than those that predict.
+
+    Args:
+        config: the settings.
+        weights: of the model, fold → identity.
+    """
+    tuned_on = set(dict(config.tuned_on).values())
+    others = {fold: identity for fold, identity in weights.items() if identity not in tuned_on}
+    if not tuned_on or not others:
+        return []
+    found, tuned = (_listed(pairs) for pairs in (others, dict(config.tuned_on)))
+    return [f"the post-processing was tuned on the weights {tuned}, and these are {found}; tune again: resunet-ds tune"]
+
+
+def _listed(weights: Mapping[str, str]) -> str:
+    return ", ".join(f"{identity} (fold {fold})" for fold, identity in weights.items())
+
+
+def carry_to_plans(folder: Path) -> None:
+    """Write the ``postprocessing.json`` of a model folder, where there is one, into its ``plans.json`` again.
+
+    A training writes ``plans.json`` anew; without this, commands that read the one and the other would disagree.
+
+    Raises:
+        InputError: the settings there are damaged or out of range.
+    """
+    if (folder / SETTINGS).is_file():
+        keep_with_model(PostprocessingConfig.from_json(folder / SETTINGS), folder)
 
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:

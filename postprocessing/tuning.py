@@ -39,6 +39,8 @@ class Tuning:
     best: PostprocessingConfig
     """Of all cases."""
     averaging: str
+    tuned_on: tuple[tuple[str, str], ...] = ()
+    """Fold and identity of the weights whose predictions these are."""
 
     @property
     def gain(self) -> float:
@@ -59,7 +61,7 @@ class Tuning:
     def chosen(self) -> PostprocessingConfig:
         """The settings to use: tuned, or the paper's where tuning is not worth it."""
         config = self.best if self.is_worth_it else PostprocessingConfig.paper()
-        return replace(config, averaging=self.averaging)
+        return replace(config, averaging=self.averaging, tuned_on=self.tuned_on)
 
 
 def parts_of(folds: Sequence[str]) -> list[str]:
@@ -74,13 +76,16 @@ def parts_of(folds: Sequence[str]) -> list[str]:
     return [f"{fold}, part {number % n_parts + 1}" for number, fold in enumerate(folds)]
 
 
-def tune(scores: Scores, parts: Sequence[str], averaging: str) -> Tuning:
+def tune(
+    scores: Scores, parts: Sequence[str], averaging: str, tuned_on: tuple[tuple[str, str], ...] = ()
+) -> Tuning:
     """Search on all cases, and for each part on the others.
 
     Args:
         scores: of the cases.
         parts: the part of each case, at least two different ones.
         averaging: what the probabilities are an average of.
+        tuned_on: fold and identity of the weights that they are of.
     """
     paper = PostprocessingConfig.paper()
     names = np.array(parts)
@@ -90,7 +95,7 @@ def tune(scores: Scores, parts: Sequence[str], averaging: str) -> Tuning:
         best = _search(scores, ~held_out)
         (before,), (after,) = scores([paper])[:, held_out], scores([best])[:, held_out]
         found.append(Part(name, int(held_out.sum()), float(before.mean()), float(after.mean())))
-    return Tuning(found, _search(scores, np.ones(len(names), bool)), averaging)
+    return Tuning(found, _search(scores, np.ones(len(names), bool)), averaging, tuned_on)
 
 
 def _search(scores: Scores, cases: NDArray[np.bool_]) -> PostprocessingConfig:

@@ -1,5 +1,6 @@
 """Fixtures shared by the tests."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -33,7 +34,21 @@ RESAMPLING = {
 }
 """nnU-Net's own, as its plans name them."""
 
+LONGEST_FIRST = (
+    "test_demo", "test_ablation_run", "test_train_on_a_cluster", "test_training_run", "test_resumable_training",
+    "test_load", "test_faults", "test_cluster", "test_discovery", "test_doctor", "test_fast_paths",
+)  # fmt: skip
+"""Files that begin before the others, so that no process is left alone with one of them at the end."""
+AFTER_THE_DEMO = "test_prediction_end_to_end"
+"""A file that needs what the first one makes."""
+
 REAL_CASES = Path(__file__).parents[2] / "shared" / "data" / "brats2021"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with long files; with ``pytest -n 2 --dist loadfile``, each file is run by one process."""
+    rank = {name: number for number, name in enumerate(LONGEST_FIRST)} | {AFTER_THE_DEMO: len(LONGEST_FIRST) + 1}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST_FIRST)))
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +108,7 @@ def dataset(nnunet_folders):
     folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset137_BraTS2021"
     folder.mkdir()
     write_dataset_json(folder, EDITIONS["2021"], n_training=5)
-    fingerprint = {"spacings": [[1.0, 1.0, 1.0]] * 2, "shapes_after_crop": [[135, 163, 137], [140, 170, 138]]}
+    fingerprint = {"spacings": [[1.0, 1.0, 1.0]] * 5, "shapes_after_crop": [[135, 163, 137]] * 5}
     (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     plans = {
         "continue_training": False,
@@ -160,12 +175,23 @@ def stock_dataset(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> tuple[Path, str]:
-    """Run the demo as its user does, from another folder: (output folder, what it printed)."""
-    folder = tmp_path_factory.mktemp("demo")
+    """Run the demo as its user does, once for all processes of the tests: (output folder, what it printed)."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "demo"
+    folder.mkdir(exist_ok=True)
+    printed = folder / "printed.txt"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a process that comes while another one runs the demo waits for it
+        if not printed.exists():
+            printed.write_text(_run_demo(folder))
+    return folder / "out", printed.read_text()
+
+
+def _run_demo(folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
     done = subprocess.run(
         [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    return folder / "out", done.stdout
+    return done.stdout

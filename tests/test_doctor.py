@@ -255,7 +255,7 @@ def test_each_stage_of_a_dataset_names_the_next_command(dataset, nnunet_folders)
         (folder / "nnUNetPlans_3d_fullres" / f"case{number}.pkl").touch()
     _, preprocessed, _ = look_at_dataset(137)
     assert (preprocessed.level, "5 cases preprocessed" in preprocessed.text) == (OK, True)
-    fingerprint = {"spacings": [[1.02, 1.0, 1.0]] * 2, "shapes_after_crop": [[135, 163, 137], [140, 170, 138]]}
+    fingerprint = {"spacings": [[1.02, 1.0, 1.0]] * 5, "shapes_after_crop": [[135, 163, 137]] * 5}
     (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     _, preprocessed, _ = look_at_dataset(137)
     assert (preprocessed.level, "would be resampled" in preprocessed.text) == (FAIL, True)

@@ -88,6 +88,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import convert
     from dataset_conversion.manifest import MANIFEST
     from nnunet_resunet_ds.files import read_json
+    from nnunet_resunet_ds.nnunet_folders import preprocess_command
 
     dataset_id, name = options.dataset
     if None not in (name, options.name) and name != options.name:
@@ -109,7 +110,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     training = sum(entry["segmentation"] is not None for entry in cases.values())
     _print_findings(cases)
     print(f"{dataset}: {training} training and {len(cases) - training} test cases; what was found is in {MANIFEST}")
-    print(f"next: nnUNetv2_plan_and_preprocess -d {dataset_id} -c 3d_fullres")
+    print(f"next: {preprocess_command(dataset.name)}")
 
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
     from postprocessing.changes import TABLE, summary_lines
-    from postprocessing.folder import averages_of, postprocess_folder
-    from postprocessing.model_config import SETTINGS, config_of_predictions
+    from postprocessing.folder import averages_of, postprocess_folder, weights_of
+    from postprocessing.model_config import SETTINGS, config_of_predictions, notes_on_weights
 
     config = chosen_config(options, config_of_predictions(options.input_folder))
     others = averages_of(options.input_folder) - {config.averaging}
@@ -44,6 +44,10 @@ def run(options: argparse.Namespace) -> None:
         LOG.warning(
             "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
         )
+    for line in dict.fromkeys(
+        line for weights in weights_of(options.input_folder) for line in notes_on_weights(config, weights)
+    ):
+        LOG.warning("%s", line)
     with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
         changes = postprocess_folder(
             options.input_folder, options.output_folder, config, executor, overwrite=options.overwrite

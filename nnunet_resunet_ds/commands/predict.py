@@ -81,7 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
     from dataset_conversion.edition import FILE_ENDING
-    from nnunet_resunet_ds.environment import versions
     from nnunet_resunet_ds.folder_lock import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
@@ -99,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         folder,
         labels,
         settings_of(predictor),
-        {"versions": versions()} if options.scheduler else environment_of(predictor),
+        environment_of(predictor, here=not options.scheduler),
         save_probabilities=options.save_probabilities,
         ending=_ending(options.output) or FILE_ENDING,
     )

@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
 def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) -> None:
     from tqdm import tqdm
 
+    from nnunet_resunet_ds.inference.cross_validation import weights_tuned_on
+    from nnunet_resunet_ds.inference.model import checkpoint_files
     from postprocessing.floor import check_above_floor
     from postprocessing.model_config import SETTINGS, keep_with_model
     from postprocessing.scores import Scores
@@ -74,14 +76,15 @@ def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) 
     from postprocessing.tuning import parts_of, tune
     from postprocessing.tuning_report import write_picture, write_table
 
-    files, averaging = _stored_cases(folder, options, executor)
+    checkpoints = checkpoint_files(folder, options.folds, options.checkpoint)
+    files, averaging = _stored_cases(folder, checkpoints, options, executor)
     cases = [file for of_fold in files.values() for file in of_fold]
     parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
     _check_enough(folder, parts)
     n_searches = len(set(parts)) + 1
     with tqdm(desc="search", unit="setting", total=n_searches * sum(map(len, GRID.values()))) as bar:
         scores = Scores(cases, options.metric, bar.update, executor)
-        tuning = tune(scores, parts, averaging)
+        tuning = tune(scores, parts, averaging, weights_tuned_on(checkpoints))
         check_above_floor(cases, tuning.best)
         write_picture(scores, tuning, options.metric, folder / PICTURE)
         bar.total = bar.n  # searches go more than once over the numbers, but meet settings scored before
@@ -92,7 +95,7 @@ def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) 
 
 
 def _stored_cases(
-    folder: Path, options: argparse.Namespace, executor: Executor | None
+    folder: Path, checkpoints: dict[str, Path], options: argparse.Namespace, executor: Executor | None
 ) -> tuple[dict[str, list[Path]], str]:
     """Return the stored cases of each fold, and what their probabilities are an average of."""
     from nnunet_resunet_ds.inference.cross_validation import (
@@ -100,9 +103,8 @@ def _stored_cases(
         stored_validation_npz,
         validation_ids,
     )
-    from nnunet_resunet_ds.inference.model import checkpoint_files
 
-    ids = validation_ids(folder, list(checkpoint_files(folder, options.folds, options.checkpoint)))
+    ids = validation_ids(folder, checkpoints)
     if options.npz:
         return stored_validation_npz(folder, ids, executor), "logits"
     settings: dict[str, Any] = {

@@ -10,8 +10,11 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, datasets_with_id
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
+from nnunet_resunet_ds.preprocessed_data import FINGERPRINT, checked_data, preprocessed_cases
 from nnunet_resunet_ds.training_data import check_fold
 
+Described = tuple[str, list[str]]
+"""What a folder holds, and what does not stop a training and its user should know."""
 STOCK_PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
 PREPROCESSED_PER_RAW_BYTE = 2.0
 """How much larger than its raw .nii.gz files a preprocessed case is: 1.8 times on five cases of BraTS 2021."""
@@ -37,7 +40,7 @@ def space_needed(dataset_id: int) -> float | None:
     return sum(left) * PREPROCESSED_PER_RAW_BYTE
 
 
-def _stage(variable: str, dataset_id: int, describe: Callable[[Path], str], command: str) -> Finding:
+def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described], command: str) -> Finding:
     subject = f"dataset {dataset_id} in {variable}"
     found = datasets_with_id(variable, dataset_id)
     if len(found) > 1:
@@ -46,12 +49,13 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], str], comm
     if not found:
         return Finding(WARN, subject, "is not there yet", command)
     try:
-        return Finding(OK, subject, describe(found[0]))
+        text, notes = describe(found[0])
+        return Finding(WARN, subject, "; ".join([text, *notes]), "as said") if notes else Finding(OK, subject, text)
     except InputError as error:
         return Finding(FAIL, subject, str(error), f"as said; then {command}")
 
 
-def _raw_text(folder: Path) -> str:
+def _raw_text(folder: Path) -> Described:
     dataset_json = read_json(folder / DATASET_JSON)
     check_regions(dataset_json)
     n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
@@ -59,34 +63,35 @@ def _raw_text(folder: Path) -> str:
     if n_images != n_expected:
         msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} promises {n_expected}"
         raise InputError(msg)
-    return f"{folder.name}: {dataset_json['numTraining']} training cases"
+    return f"{folder.name}: {dataset_json['numTraining']} training cases", []
 
 
-def _preprocessed_text(folder: Path) -> str:
+def _preprocessed_text(folder: Path) -> Described:
     plans = read_json(folder / f"{STOCK_PLANS}.json")
-    fingerprint = read_json(folder / "dataset_fingerprint.json")
+    fingerprint = read_json(folder / FINGERPRINT)
     n_training = read_json(folder / DATASET_JSON)["numTraining"]
     adapted = obeyed_or_adapted(plans, CONFIGURATION).plans
-    check_background(resolved_configuration(adapted, CONFIGURATION), adapted, fingerprint)
+    settings = resolved_configuration(adapted, CONFIGURATION)
+    check_background(settings, adapted, fingerprint)
     check_fold(0, folder, n_training)
-    n_done = len(_preprocessed_cases(folder))
-    if n_done < n_training:
-        msg = f"{folder}: {n_done} of {n_training} cases are preprocessed for {CONFIGURATION}"
+    cases = _preprocessed_cases(folder)
+    if len(cases) < n_training:
+        msg = f"{folder}: {len(cases)} of {n_training} cases are preprocessed for {CONFIGURATION}"
         raise InputError(msg)
-    return f"{folder.name}: planned, {n_done} cases preprocessed"
+    text = f"{folder.name}: planned, {len(cases)} cases preprocessed"
+    return text, checked_data(folder, settings, CONFIGURATION)
 
 
 def _preprocessed_cases(folder: Path) -> set[str]:
-    files = (folder / f"{STOCK_PLANS}_{CONFIGURATION}").glob("*.pkl")
-    return {file.stem for file in files}
+    return set(preprocessed_cases(folder / f"{STOCK_PLANS}_{CONFIGURATION}"))
 
 
-def _results_text(folder: Path) -> str:
+def _results_text(folder: Path) -> Described:
     models = sorted(path for path in folder.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
     if not models:
         msg = f"{folder}: no checkpoint of any model yet"
         raise InputError(msg)
-    return ", ".join(f"{path.name} ({_folds(path)})" for path in models)
+    return ", ".join(f"{path.name} ({_folds(path)})" for path in models), []
 
 
 def _folds(model: Path) -> str:

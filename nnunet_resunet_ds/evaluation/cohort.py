@@ -1,7 +1,7 @@
 """All metrics of many cases: two folders, or the pairs in them."""
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,12 @@ from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
+from nnunet_resunet_ds.identity import digest
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
+
+Digests = dict[str, str]
+"""`REFERENCE` and `PREDICTION` → SHA-256 of the file."""
+REFERENCE, PREDICTION = "reference", "prediction"
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Evaluation:
     """Case → region → metric → value, sorted by case."""
     problems: list[str]
     """A line for each case that could not be evaluated."""
+    digests: dict[str, Digests] = field(default_factory=dict)
+    """Of the files of each case."""
 
 
 def evaluate(
@@ -70,7 +77,7 @@ def evaluate_pairs(
         InputError: no case could be evaluated.
     """
     work = partial(
-        evaluate_pair,
+        _evaluated,
         conventions=(pairs.reference.convention, pairs.prediction.convention),
         protocol=protocol,
         empty_regions=empty_regions,
@@ -78,11 +85,20 @@ def evaluate_pairs(
     in_order = sorted(pairs.pairs, key=lambda pair: pair.case)
     outcomes = for_each(in_order, work, "evaluate", executor, name=lambda pair: pair.case)
     named = zip((pair.case for pair in in_order), outcomes, strict=True)
-    cases = {case: outcome for case, outcome in named if not isinstance(outcome, InputError)}
+    found = {case: outcome for case, outcome in named if not isinstance(outcome, InputError)}
     _, problems = results_and_problems(outcomes)
-    if not cases:
+    if not found:
         raise InputError("\n".join(problems))
-    return Evaluation(protocol, empty_regions, cases, problems)
+    cases = {case: metrics for case, (metrics, _) in found.items()}
+    digests = {case: of_files for case, (_, of_files) in found.items()}
+    return Evaluation(protocol, empty_regions, cases, problems, digests)
+
+
+def _evaluated(
+    pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions
+) -> tuple[Metrics, Digests]:
+    metrics = evaluate_pair(pair, conventions, protocol, empty_regions)
+    return metrics, {REFERENCE: digest(pair.reference), PREDICTION: digest(pair.prediction)}
 
 
 def evaluate_pair(pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions) -> Metrics:

@@ -11,11 +11,13 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
-from nnunet_resunet_ds.evaluation.cohort import Evaluation
+from nnunet_resunet_ds.evaluation.cohort import Digests, Evaluation
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.summary import Statistics, summarise
 from nnunet_resunet_ds.files import read_json, replacing, write_json
 
+_FILES = "files"
+"""Entry of metrics.json: case → SHA-256 of its reference and prediction."""
 STATISTICS = tuple(field.name for field in fields(Statistics))
 
 
@@ -37,6 +39,7 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
         "version": __version__,
         "summary": summary,
         "cases": evaluation.cases,
+        _FILES: evaluation.digests,
         "not_evaluated": evaluation.problems,
         **more,
     }
@@ -66,6 +69,14 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         msg = f"{path}: is not what resunet-ds evaluate writes ({type(error).__name__}: {error}); give its -o file"
         raise InputError(msg) from error
+
+
+def read_digests(path: Path) -> dict[str, Digests]:
+    """Return case → SHA-256 of the files that ``metrics.json`` is about; of an earlier version, nothing."""
+    files = read_json(path).get(_FILES, {})
+    if not isinstance(files, Mapping):
+        return {}
+    return {str(case): dict(digests) for case, digests in files.items() if isinstance(digests, Mapping)}
 
 
 def _number(value: float | None) -> float:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from dataset_conversion.edition import FILE_ENDING
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from dataset_conversion.label_convention import declared_convention
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.checks import check_path_part
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
@@ -28,8 +31,10 @@ from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder
-from nnunet_resunet_ds.recipe import FP32
+from nnunet_resunet_ds.recipe import FP32, SECTION
+from nnunet_resunet_ds.split import fold_of_split, noted_cases
 from postprocessing.config import PostprocessingConfig
+from postprocessing.painted import check_painted
 from postprocessing.probabilities import probabilities_on_grid
 from postprocessing.stored_case import cropped_case, write_stored_case
 
@@ -67,9 +72,13 @@ class CaseStore:
         """Return where a case is kept."""
         return self.folder / f"{case_id}.npz"
 
-    def is_finished(self, case_id: str) -> bool:
+    def has(self, case_id: str) -> bool:
         """Tell whether a case is there."""
         return self.file(case_id).is_file()
+
+    def is_finished(self, case: RawCase) -> bool:
+        """Tell whether a case is there; `open` has dropped those of other images."""
+        return self.has(case.case_id)
 
     @property
     def writer(self) -> "CaseStore":
@@ -87,14 +96,18 @@ class CaseStore:
             raise InputError(msg)
         self._keep(case.case_id, case.probabilities, image, reference)
 
-    def keep_saved(self, case_id: str, probabilities: Path, model: Path) -> None:
+    def keep_saved(self, case_id: str, file: Path, model: Path) -> None:
         """Keep a case with its reference, of which nnU-Net has saved the probabilities.
 
         Raises:
-            InputError: a file is missing or damaged, or they are of different images.
+            InputError: a file is missing or damaged, or they are of different images or predictions.
         """
         image, reference = read_labels(self.reference(case_id))
-        self._keep(case_id, probabilities_on_grid(probabilities, image, model), image, reference)
+        probabilities = probabilities_on_grid(file, image, model)
+        label_map = file.with_name(f"{case_id}{FILE_ENDING}")
+        if label_map.is_file():
+            check_painted(probabilities, file, label_map)
+        self._keep(case_id, probabilities, image, reference)
 
     def reference(self, case_id: str) -> Path:
         """Return the file of a case's reference."""
@@ -117,35 +130,81 @@ class CaseStore:
         """Do nothing: a case that fails ends the tuning."""
 
 
-def validation_ids(folder: Path, folds: Sequence[str]) -> dict[str, list[str]]:
-    """Return the cases that each fold was validated on.
+def validation_ids(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Return the cases that each fold was not trained on: as its checkpoint says, else as the split is now.
 
     Args:
         folder: of the model.
-        folds: their names.
+        checkpoints: fold → its checkpoint.
 
     Raises:
-        InputError: the dataset or its splits are not there, or a fold has no validation cases of its own.
+        InputError: the dataset or its splits are not there, a fold has no validation cases of its own, or folds were
+            trained on splits that do not go together.
     """
-    splits_file = _dataset_folder(folder, "nnUNet_preprocessed") / SPLITS
-    splits = read_json(splits_file)
-    if not isinstance(splits, list) or not all(map(_is_split, splits)):
-        msg = f'{splits_file}: expected a list of folds with "train" and "val"; make it with resunet-ds splits'
-        raise InputError(msg)
-    unknown = [fold for fold in folds if not fold.isdigit() or int(fold) >= len(splits)]
-    if unknown:
+    dataset = _dataset_folder(folder, "nnUNet_preprocessed")
+    held_out = {fold: _held_out(dataset, fold, file) for fold, file in checkpoints.items()}
+    times = Counter(case_id for case_ids in held_out.values() for case_id in case_ids)
+    twice = sorted(case_id for case_id, count in times.items() if count > 1)
+    if twice:
         msg = (
-            f"{splits_file}: has no validation cases of fold {', '.join(unknown)}; tuning needs folds that were held "
-            "out: train fold 0, 1 …"
+            f"{folder}: {len(twice)} cases, such as {twice[0]}, were held out of several folds, so these were trained "
+            "on different splits; tune on those of one split with -f, or train the others again"
         )
         raise InputError(msg)
-    for case_id in (case_id for split in splits for case_id in split["val"]):
-        check_path_part(f"{splits_file}: a case id", case_id)
-    return {fold: sorted(splits[int(fold)]["val"]) for fold in folds}
+    for case_id in times:
+        check_path_part(f"{dataset / SPLITS}: a case id", case_id)
+    return held_out
 
 
-def _is_split(split: object) -> bool:
-    return isinstance(split, dict) and isinstance(split.get("val"), list)
+def weights_tuned_on(checkpoints: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+    """Return each fold with the identity of its weights.
+
+    Args:
+        checkpoints: fold → its checkpoint.
+
+    Raises:
+        InputError: a checkpoint cannot be read.
+    """
+    return tuple(
+        (fold, weights_identity(read_checkpoint(file, mapped=True)["network_weights"]))
+        for fold, file in checkpoints.items()
+    )
+
+
+def _held_out(dataset: Path, fold: str, checkpoint: Path) -> list[str]:
+    now = fold_of_split(dataset, fold)
+    noted = noted_cases(read_checkpoint(checkpoint, mapped=True).get(SECTION) or {})
+    if noted is not None and fold != "all":
+        if now != noted:
+            LOG.warning("%s: the split has changed since fold %s was trained; its own cases are used", dataset, fold)
+        return list(noted.val)
+    if now is None:
+        read_json(dataset / SPLITS)  # says so where there is none
+        msg = (
+            f"{dataset / SPLITS}: has no validation cases of fold {fold}; tuning needs folds that were held out: train "
+            "fold 0, 1 …"
+        )
+        raise InputError(msg)
+    validated = _validated_cases(checkpoint)
+    if validated and not validated.issuperset(now.val):
+        msg = (
+            f"{checkpoint.parent}: was validated on other cases than fold {fold} of {dataset / SPLITS} has now; bring "
+            "that split back, or train the fold again"
+        )
+        raise InputError(msg)
+    return list(now.val)
+
+
+def _validated_cases(checkpoint: Path) -> set[str]:
+    """Return the cases that nnU-Net's summary of a fold is about; none where there is no summary of these weights."""
+    summary = checkpoint.parent / VALIDATION / SUMMARY
+    if not summary.is_file() or summary.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns:
+        return set()
+    try:
+        files = [Path(case["prediction_file"]).name for case in read_json(summary)["metric_per_case"]]
+    except (InputError, LookupError, TypeError):
+        return set()
+    return {name.removesuffix(FILE_ENDING) for name in files}
 
 
 def predict_validation(
@@ -178,7 +237,7 @@ def predict_validation(
         weights = file_state(folder / f"fold_{fold}" / checkpoint)
         inputs = {case_id: _states(images, store, case_id) for case_id in case_ids}
         store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
-        if not all(map(store.is_finished, case_ids)):
+        if not all(map(store.has, case_ids)):
             LOG.info("fold %s: %d validation cases", fold, len(case_ids))
             model = (folder.resolve(), (fold,), checkpoint)
             predictor = PredictorSettings((model,), (tuple(weights),), PostprocessingConfig.paper(), **settings)
@@ -206,7 +265,7 @@ def stored_validation_npz(
             raise InputError(msg)
         references = {case_id: _states(None, store, case_id) for case_id in case_ids}
         store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": references})
-        to_keep = [item for item in sources.items() if not store.is_finished(item[0])]
+        to_keep = [item for item in sources.items() if not store.has(item[0])]
         keep = partial(_keep, store=store, model=folder)
         _, problems = results_and_problems(for_each(to_keep, keep, f"fold {fold}", executor, name=itemgetter(0)))
         if problems:

@@ -1,6 +1,7 @@
 """A trained model, read from its nnU-Net folder without running anything that the files may hold."""
 
 import pydoc
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,24 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
 from nnunet_resunet_ds.background import has_salient_channel
-from nnunet_resunet_ds.checkpoints import BEST, BEST_LOSS, FINAL, Checkpoint, check_weights_fit, read_checkpoint
-from nnunet_resunet_ds.dataset_json import check_regions
+from nnunet_resunet_ds.checkpoints import (
+    BEST,
+    BEST_LOSS,
+    FINAL,
+    Checkpoint,
+    check_weights_fit,
+    plans_of,
+    read_checkpoint,
+    weights_identity,
+)
+from nnunet_resunet_ds.dataset_json import NO_REGIONS, check_regions
 from nnunet_resunet_ds.errors import InputError, first_line
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.reader_space import READERS
+from nnunet_resunet_ds.regions import REGIONS
 from nnunet_resunet_ds.trainer_classes import trainer_class
 
 _FOLD = "fold_"
@@ -42,6 +55,8 @@ class Model:
     """Name of the file that the weights are from."""
     mirror_axes: tuple[int, ...]
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
+    identities: Mapping[str, str]
+    """Of the weights of each fold."""
 
     @property
     def files(self) -> list[Path]:
@@ -63,6 +78,18 @@ class Model:
     def n_regions(self) -> int:
         """Outputs of the network."""
         return len(self.dataset_json["regions_class_order"])
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Name and label values of each region, in the order of the outputs.
+
+        WT, TC and ET have these names whatever dataset.json calls them; those after them have what their words are.
+        """
+        labels = {name: values for name, values in self.dataset_json["labels"].items() if name not in NO_REGIONS}
+        names = [region.name for region in REGIONS]
+        names += [" ".join(re.findall("[a-z0-9]+", name.lower())) for name in list(labels)[len(REGIONS) :]]
+        values = [tuple(sorted(value)) if isinstance(value, list | tuple) else (value,) for value in labels.values()]
+        return dict(zip(names, values, strict=True))
 
     @property
     def patch_size(self) -> tuple[int, ...]:
@@ -106,17 +133,22 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     Raises:
         InputError: a file is missing, damaged or refused; or the model is none of WT, TC and ET in three dimensions.
     """
-    plans = PlansManager(dict(_read_object(folder, PLANS_JSON)))
-    dataset_json = _read_object(folder, DATASET_JSON)
-    _check_names(folder, plans, dataset_json)
+    in_folder, dataset_json = _read_object(folder, PLANS_JSON), _read_object(folder, DATASET_JSON)
+    _check_names(folder, PlansManager(dict(in_folder)), dataset_json)
     files = checkpoint_files(folder, folds, checkpoint)
-    weights, origins = {}, {}
+    weights, origins, trained_with = {}, {}, {}
     for fold, file in files.items():
         content = read_checkpoint(file)
         weights[fold], origins[file] = content["network_weights"], _origin(file, content)
+        trained_with[file] = plans_of(content)
     trainer_name, configuration_name, mirror_axes = _agreed(origins)
+    plans = PlansManager(dict(_plans(folder, in_folder, trained_with, configuration_name)))
+    _check_names(folder, plans, dataset_json)
     configuration = _configuration(folder, plans, configuration_name)
-    model = Model(folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes)
+    identities = {fold: weights_identity(values) for fold, values in weights.items()}
+    model = Model(
+        folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes, identities
+    )
     with torch.device("meta"):  # shapes alone
         expected = model.build_network().state_dict()
     for fold, file in files.items():
@@ -211,6 +243,42 @@ def _agreed(origins: Mapping[Path, tuple[str, str, tuple[int, ...]]]) -> tuple[s
             msg = f"{other}: is of another trainer or configuration than {first}; name folds that belong together: -f"
             raise InputError(msg)
     return origins[first]
+
+
+def _plans(
+    folder: Path, in_folder: Mapping[str, Any], trained: Mapping[Path, Mapping[str, Any] | None], configuration: str
+) -> Mapping[str, Any]:
+    """Return the plans to predict with: ``plans.json``, or those of the checkpoints where it is not what these say.
+
+    Raises:
+        InputError: the folds were trained with different ones.
+    """
+    known = {file: plans for file, plans in trained.items() if plans is not None}
+    if not known:
+        return in_folder
+    first, plans = next(iter(known.items()))
+    for file, others in known.items():
+        if changed := _changed(plans, others, configuration):
+            msg = (
+                f"{file}: was trained with another {', '.join(changed)} than {first}; predict with one of these folds "
+                "(-f), and train the other again"
+            )
+            raise InputError(msg)
+    changed = _changed(plans, in_folder, configuration)
+    if not changed:
+        return in_folder
+    LOG.warning(
+        "%s: has another %s than %s was trained with; that of the checkpoint is used (nnUNetv2_predict would not)",
+        folder / PLANS_JSON, ", ".join(changed), first,
+    )  # fmt: skip
+    return plans
+
+
+def _changed(trained: Mapping[str, Any], plans: Mapping[str, Any], configuration: str) -> list[str]:
+    try:
+        return changed_settings(trained, plans, configuration)
+    except (InputError, LookupError, AttributeError, TypeError):
+        return []  # damaged plans, of which more is said elsewhere
 
 
 def _configuration(folder: Path, plans: PlansManager, name: str) -> ConfigurationManager:

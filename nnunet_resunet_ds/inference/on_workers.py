@@ -117,7 +117,7 @@ class _OneCase:
     writer: Writer
     entry: Mapping[str, Any] = field(default_factory=dict)
 
-    def is_finished(self, case_id: str) -> bool:
+    def is_finished(self, case: RawCase) -> bool:
         """Return False: the case would not have been sent here."""
         return False
 

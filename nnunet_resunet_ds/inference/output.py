@@ -16,10 +16,12 @@ from dataset_conversion.labels import raw_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import remove_half_written, replacing, write_json
+from nnunet_resunet_ds.identity import is_same
 from nnunet_resunet_ds.images import write_labels
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
-from nnunet_resunet_ds.inference.sink import PredictedCase
+from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.run_file import RUN, RunFile, read_runs
@@ -116,14 +118,21 @@ class Output:
             write_json(models[0].dataset_json, self.folder / DATASET_JSON)
             write_json(models[0].plans.plans, self.folder / PLANS_JSON)
 
-    def is_finished(self, case_id: str) -> bool:
-        """Tell whether a case is there, made with these settings, with the probabilities where they are wanted."""
-        files = [self.writer.label_map(case_id)]
+    def is_finished(self, case: RawCase) -> bool:
+        """Tell whether a case is there, made with these settings from these images, and with all that is wanted."""
+        label_map = self.writer.label_map(case.case_id)
+        files = [label_map]
         if self.save_probabilities:
-            files += [self.folder / f"{case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES)]
-        with_probabilities = bool(self.run_file.cases.get(case_id, {}).get(_WITH_PROBABILITIES))
-        there = all(file.is_file() for file in files) and with_probabilities >= self.save_probabilities
-        return there and self.run_file.is_mine(case_id)
+            files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES)]
+        entry = self.run_file.cases.get(case.case_id, {})
+        if self.save_probabilities and not entry.get(_WITH_PROBABILITIES):
+            return False
+        if not (all(file.is_file() for file in files) and self.run_file.is_mine(case.case_id)):
+            return False
+        if not _are_of(case, entry, label_map):
+            LOG.warning("%s: its images have changed since it was predicted; it is predicted again", case.case_id)
+            return False
+        return True
 
     def prepare(self, cases: Sequence[RawCase]) -> None:
         """Remove what a killed run has left half written, and look after the images.
@@ -156,6 +165,17 @@ class Output:
     def close(self) -> None:
         """Write what has been put off."""
         self.run_file.close()
+
+
+def _are_of(case: RawCase, entry: Mapping[str, Any], label_map: Path) -> bool:
+    """Tell whether a case was predicted from the images that it has now; by time, where a run did not note them."""
+    noted = entry.get(IMAGES)
+    try:
+        if noted is None:
+            return all(file.stat().st_mtime_ns <= label_map.stat().st_mtime_ns for file in case.images.values())
+        return all(is_same(noted[channel], file) for channel, file in case.images.items())
+    except (OSError, LookupError, TypeError):
+        return False
 
 
 def check_labels(convention: LabelConvention, models: Sequence[Model]) -> None:

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.identity import identity_of
 from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
-from nnunet_resunet_ds.inference.sink import PredictedCase, Sink
+from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase, Sink
 from nnunet_resunet_ds.log import LOG
 from postprocessing.case import postprocess_explained
 from postprocessing.confidence import mean_probabilities
@@ -64,6 +65,8 @@ class _Ready:
     grid: sitk.Image
     cases: list[Preprocessed]
     warnings: list[str]
+    images: dict[str, dict[str, Any]]
+    """Channel → identity of its file."""
 
 
 def predict_cases(
@@ -91,7 +94,7 @@ def sorted_out(case_set: CaseSet, sink: Sink, *, resume: bool) -> tuple[Predicte
         sink.note_failure(case_id, report.failures[case_id])
     cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
     if resume:
-        report.skipped = [case.case_id for case in cases if sink.is_finished(case.case_id)]
+        report.skipped = [case.case_id for case in cases if sink.is_finished(case)]
     skipped = set(report.skipped)
     return report, [case for case in cases if case.case_id not in skipped]
 
@@ -143,7 +146,9 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
-        return _Ready(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models))
+        identities = {path: identity_of(path) for path in set(case.images.values())}
+        images = {channel: identities[case.images[channel]] for channel in self._case_set.channels}
+        return _Ready(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models), images)
 
     def _evaluate(self, case_id: str, ready: _Ready) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
@@ -173,6 +178,7 @@ class _Pipeline:
         self._report.written.append(case_id)
         self._report.warnings[case_id] = ready.warnings
         entry = {
+            IMAGES: ready.images,
             "network_seconds": round(seconds, 2),
             "warnings": ready.warnings,
             "changes": list(map(asdict, changes)),

@@ -1,6 +1,7 @@
 """Prediction of whole cases in this process: `Predictor`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import AVERAGES
-from postprocessing.model_config import check_config_fits, config_of_model
+from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights
 
 GPU_BATCH_SIZE = 8
 """Flips at once on a GPU, to begin with; halved where memory runs out."""
@@ -85,6 +86,8 @@ class Predictor:
         tuned_on = self.postprocessing.averaging
         if tuned_on not in (None, average):
             LOG.warning("the post-processing was tuned on an average of %s, and this one is of %s", tuned_on, average)
+        for line in notes_on_weights(self.postprocessing, models[0].identities):
+            LOG.warning("%s", line)
 
     @classmethod
     def from_model_folder(
@@ -250,14 +253,22 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
 def _check_alike(models: Sequence[Model]) -> None:
     first = models[0]
     for other in models[1:]:
-        if other.channels != first.channels or other.n_regions != first.n_regions:
-            msg = f"{other.folder}: has other channels or regions than {first.folder}; an ensemble needs the same"
+        if other.channels != first.channels or other.regions != first.regions:
+            differing = [
+                f"{', '.join(names)}, not {', '.join(wanted)}"
+                for names, wanted in ((other.channels, first.channels), (tuple(other.regions), tuple(first.regions)))
+                if names != wanted
+            ]
+            msg = (
+                f"{other.folder}: has other channels or regions than {first.folder} ({'; '.join(differing)}); an "
+                "ensemble needs the same"
+            )
             raise InputError(msg)
 
 
 def config_of_models(models: Sequence[Model]) -> PostprocessingConfig:
     """Return the post-processing of the first model; where that of another differs, say so."""
     first, *others = [config_of_model(model.folder) for model in models]
-    if any(other != first for other in others):
+    if any(replace(other, tuned_on=()) != replace(first, tuned_on=()) for other in others):
         LOG.warning("the models have different post-processing; that of %s is used", models[0].folder)
     return first

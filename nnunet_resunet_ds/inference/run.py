@@ -3,22 +3,16 @@
 from typing import Any
 
 from nnunet_resunet_ds.environment import device_name, versions
-from nnunet_resunet_ds.files import file_state
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.run_file import MADE_BY
+from nnunet_resunet_ds.run_file import MADE_BY, MODELS, WEIGHTS
 
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:
-    """Return all of a predictor that decides what is in a label map, apart from rounding."""
+    """Return all of a predictor that decides what is in a label map, apart from rounding: no path, and no time."""
     return {
         MADE_BY: "resunet-ds predict",
-        "models": [
-            {
-                "folder": str(model.folder.resolve()),
-                "folds": list(model.weights),
-                "checkpoint": model.checkpoint,
-                "weights": [file_state(file) for file in model.files],
-            }
+        MODELS: [
+            {"name": model.folder.resolve().name, "checkpoint": model.checkpoint, WEIGHTS: dict(model.identities)}
             for model in predictor.models
         ],
         "use_mirroring": predictor.use_mirroring,
@@ -28,9 +22,10 @@ def settings_of(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def environment_of(predictor: Predictor) -> dict[str, Any]:
-    """Return with what and where it runs."""
-    return {"versions": versions(), **device_of(predictor)}
+def environment_of(predictor: Predictor, *, here: bool = True) -> dict[str, Any]:
+    """Return with what it runs, where its models are, and on what, unless that is not here."""
+    folders = [str(model.folder.resolve()) for model in predictor.models]
+    return {"versions": versions(), "model_folders": folders, **(device_of(predictor) if here else {})}
 
 
 def device_of(predictor: Predictor) -> dict[str, str]:

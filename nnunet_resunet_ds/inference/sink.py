@@ -8,7 +8,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
+
+IMAGES = "images"
+"""What is noted of a case under this name: channel → identity of the file that it was predicted from."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Sink(Protocol):
     def writer(self) -> Writer:
         """Return what keeps the cases."""
 
-    def is_finished(self, case_id: str) -> bool:
-        """Tell whether a case is there from an earlier run."""
+    def is_finished(self, case: RawCase) -> bool:
+        """Tell whether a case is there from an earlier run, made from the images that it has now."""
 
     def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
         """Keep what is to be said of a case that is written."""

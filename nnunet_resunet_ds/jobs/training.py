@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nnunet_resunet_ds.checkpoints import FINAL
+from nnunet_resunet_ds.checkpoints import FINAL, SUMMARY, VALIDATION
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import read_table
 from nnunet_resunet_ds.jobs.job import Job
+from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.plans import resolved_configuration
+from nnunet_resunet_ds.preprocessed_data import checked_data
+from nnunet_resunet_ds.split import fold_of_split, noted_cases
 from nnunet_resunet_ds.training_data import N_STOCK_FOLDS, check_fold
+from nnunet_resunet_ds.training_record import VALIDATED, WEIGHTS, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +67,19 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     """Return a job for each fold that is not trained and validated.
 
     Raises:
-        InputError: no such dataset, plans or fold.
+        InputError: no such dataset, plans or fold, or what is there does not belong together.
     """
     n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
     for fold in folds:
         check_fold(fold, trainings.preprocessed, n_training)
+        _check_cases(trainings, fold)
     unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
     epochs = trainings.epochs() if unfinished else None
+    if unfinished:
+        plans = read_json(trainings.preprocessed / f"{trainings.plans}.json")
+        settings = resolved_configuration(plans, trainings.configuration)
+        for line in checked_data(trainings.preprocessed, settings, trainings.configuration):
+            LOG.warning("%s", line)
     return [_job(trainings, fold, epochs) for fold in unfinished]
 
 
@@ -116,4 +127,28 @@ def _fold_folder(trainings: Trainings, fold: int) -> Path:
 
 
 def _is_finished(folder: Path) -> bool:
-    return (folder / FINAL).is_file() and (folder / "validation" / "summary.json").is_file()
+    """Tell whether a fold is trained, and validated with its final weights."""
+    final, summary = folder / FINAL, folder / VALIDATION / SUMMARY
+    if not (final.is_file() and summary.is_file()):
+        return False
+    record = read_record(folder)
+    if WEIGHTS in record:
+        return bool(record.get(VALIDATED) == record[WEIGHTS])
+    return summary.stat().st_mtime_ns >= final.stat().st_mtime_ns  # of another trainer, which notes nothing
+
+
+def _check_cases(trainings: Trainings, fold: int) -> None:
+    """Refuse a fold that was trained on other cases than the split has now.
+
+    Raises:
+        InputError: naming the folder, and what to do.
+    """
+    folder = _fold_folder(trainings, fold)
+    noted = noted_cases(read_record(folder))
+    now = fold_of_split(trainings.preprocessed, fold)
+    if noted and now and noted != now and any(folder.glob("checkpoint_*.pth")):
+        msg = (
+            f"{folder}: was trained on other cases than fold {fold} of {trainings.preprocessed / SPLITS} has now; "
+            "bring that split back, or move the folder away to train the fold again"
+        )
+        raise InputError(msg)

@@ -13,10 +13,11 @@ from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
-from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
+from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.files import check_output_file
+from nnunet_resunet_ds.identity import digest
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.report.beside import look_beside
@@ -92,7 +93,8 @@ def write_report(
     for line in scores.warnings:
         LOG.warning(line)
     names = worst_first(list(label_maps[PREDICTION].files), scores.cases, scores.protocol)
-    _check_scored(names, scores, metrics)
+    if metrics:
+        _check_metrics(metrics, label_maps[PREDICTION], scores)
     folder = prediction if prediction.is_dir() else prediction.parent
     case_set = find_images(images, folder, edition, edition_file)
     beside = look_beside(folder)
@@ -146,12 +148,23 @@ def _evaluate(label_maps: Mapping[str, LabelMaps], name: str | None, executor: E
     return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
 
 
-def _check_scored(names: Sequence[str], scores: _Scores, metrics: Path | None) -> None:
-    """Refuse metrics of other cases than the predictions'."""
-    unscored = [name for name in names if name not in scores.cases]
-    if metrics and unscored:
-        msg = f"{metrics}: has nothing on {len(unscored)} of {len(names)} cases, such as {unscored[0]}; evaluate again"
+def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> None:
+    """Refuse metrics of other cases or of other label maps than the predictions."""
+    files = predictions.files
+    unscored = [name for name in sorted(files) if name not in scores.cases]
+    if unscored:
+        msg = f"{metrics}: has nothing on {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
         raise InputError(msg)
+    noted = read_digests(metrics)
+    if not noted:
+        LOG.warning("%s: does not say of which label maps it is; evaluate again if they have changed since", metrics)
+    for name, of_case in noted.items():
+        if name in files and of_case.get(PREDICTION) != digest(files[name]):
+            msg = (
+                f"{metrics}: was made from another label map of {name} than {files[name]}; evaluate again, or leave "
+                "--metrics out"
+            )
+            raise InputError(msg)
 
 
 def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:

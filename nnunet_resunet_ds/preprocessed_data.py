@@ -1,0 +1,131 @@
+"""Whether preprocessed data is of the fingerprint that its plans were made from, and of the raw dataset as it is."""
+
+import filecmp
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.split import split_notes
+from postprocessing.probabilities import PROPERTIES, read_properties
+
+FINGERPRINT = "dataset_fingerprint.json"
+REFERENCES = "gt_segmentations"
+"""nnU-Net's copies of the training label maps."""
+MAX_CASES_READ = 32
+"""Of a dataset, spread over it: files of other cases differ in nearly every one, and a training is not to wait."""
+
+
+def preprocessed_cases(data: Path) -> list[str]:
+    """Return the cases that are preprocessed for a configuration, sorted; none where the folder is not there."""
+    return sorted(file.stem for file in data.glob(f"*{PROPERTIES}"))
+
+
+def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration: str) -> list[str]:
+    """Compare preprocessed data with its fingerprint and split, and with the raw dataset where this machine has it.
+
+    Args:
+        preprocessed: the dataset's folder below ``$nnUNet_preprocessed``.
+        settings: the configuration, resolved.
+        configuration: its name.
+
+    Returns:
+        What is to be said of it and does no harm.
+
+    Raises:
+        InputError: they are of different cases; with the command that makes them anew.
+    """
+    data = preprocessed / str(settings.get("data_identifier"))
+    cases = preprocessed_cases(data)
+    if not cases:
+        return []  # nnU-Net says so itself
+    remedy = f"make it again: {preprocess_command(preprocessed.name, configuration)}"
+    _check_fingerprint(preprocessed, data, cases, remedy)
+    raw = raw_dataset(preprocessed.name)
+    notes = [] if raw is None else _compared_with_raw(preprocessed, raw, cases, remedy)
+    return [*notes, *split_notes(preprocessed, cases)]
+
+
+def raw_dataset(name: str) -> Path | None:
+    """Return the raw dataset of a name; None where this machine does not have its label maps."""
+    try:
+        folder = nnunet_folder("nnUNet_raw") / name
+    except InputError:
+        return None
+    return folder if (folder / "labelsTr").is_dir() else None
+
+
+def check_references(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> None:
+    """Refuse label maps of a preprocessed dataset that are not those of the raw one.
+
+    Args:
+        preprocessed: its folder, with nnU-Net's copies of the label maps.
+        raw: the raw dataset.
+        cases: that both have; the size of each is compared, and the bytes of some.
+        remedy: for the message.
+
+    Raises:
+        InputError: one differs.
+    """
+    ending = read_json(raw / DATASET_JSON).get("file_ending", ".nii.gz")
+    pairs = [(raw / "labelsTr" / f"{case}{ending}", preprocessed / REFERENCES / f"{case}{ending}") for case in cases]
+    there = [(one, other) for one, other in pairs if other.is_file() and one.is_file()]
+    read = set(_spread(there))
+    for one, other in there:
+        same = one.stat().st_size == other.stat().st_size
+        if not same or ((one, other) in read and not filecmp.cmp(one, other, shallow=False)):
+            msg = (
+                f"{one}: is not the label map that was preprocessed; {remedy}. If this is said again, remove "
+                f"{other.parent} first: nnU-Net keeps copies that are newer"
+            )
+            raise InputError(msg)
+
+
+def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], remedy: str) -> None:
+    file = preprocessed / FINGERPRINT
+    fingerprint = read_json(file)
+    spacings, shapes = (list(fingerprint.get(key, ())) for key in ("spacings", "shapes_after_crop"))
+    if len(spacings) != len(cases):
+        msg = (
+            f"{file}: is of {len(spacings)} cases, and {data} has {len(cases)}, so the plans are of other data; "
+            f"{remedy}"
+        )
+        raise InputError(msg)
+    if "dataset" in read_json(preprocessed / DATASET_JSON):
+        return  # which may name the cases in any order
+    for number in _spread(range(len(cases))):
+        properties = read_properties(data / f"{cases[number]}{PROPERTIES}") or {}
+        found = [properties.get(key) for key in ("spacing", "shape_after_cropping_and_before_resampling")]
+        for noted, value in zip((spacings[number], shapes[number]), found, strict=True):
+            if value is not None and not np.allclose(noted, np.asarray(value, float), rtol=1e-5):
+                msg = f"{file}: has {noted} of {cases[number]}, which was preprocessed with {list(value)}; {remedy}"
+                raise InputError(msg)
+
+
+def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> list[str]:
+    raw_json = read_json(raw / DATASET_JSON)
+    ending = raw_json.get("file_ending", ".nii.gz")
+    there = {file.name.removesuffix(ending) for file in (raw / "labelsTr").glob(f"[!.]*{ending}")}
+    lost = [case for case in cases if case not in there]
+    if lost:
+        msg = f"{preprocessed}: {len(lost)} of its cases, such as {lost[0]}, are not in {raw}; {remedy}"
+        raise InputError(msg)
+    check_references(preprocessed, raw, cases, remedy)
+    new = sorted(there - set(cases))
+    if new:
+        return [f"{len(new)} cases of {raw}, such as {new[0]}, are not preprocessed; to train on them, {remedy}"]
+    noted = read_json(preprocessed / DATASET_JSON).get(IDENTITY)
+    if None not in (noted, raw_json.get(IDENTITY)) and noted != raw_json[IDENTITY]:
+        msg = f"{preprocessed}: was made when the cases of {raw} had other images; {remedy}"
+        raise InputError(msg)
+    return []
+
+
+def _spread(items: Sequence[Any]) -> list[Any]:
+    """Return at most `MAX_CASES_READ` of the items, evenly spread."""
+    numbers = np.unique(np.linspace(0, len(items) - 1, min(MAX_CASES_READ, len(items))).astype(int))
+    return [items[number] for number in numbers]

@@ -1,0 +1,24 @@
+"""What nnU-Net's preprocessing leaves of a dataset, without its images, for the tests of what goes by it."""
+
+import json
+import pickle
+import shutil
+
+
+def write_preprocessed(folder, cases, shape=(135, 163, 137), spacing=(1.0, 1.0, 1.0), fingerprint_of=None):
+    """Write the properties of each case, and a fingerprint of these cases or of so many."""
+    data = folder / "nnUNetPlans_3d_fullres"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    for case in cases:
+        properties = {"spacing": list(spacing), "shape_after_cropping_and_before_resampling": shape}
+        (data / f"{case}.pkl").write_bytes(pickle.dumps(properties))
+    n = len(cases) if fingerprint_of is None else fingerprint_of
+    fingerprint = {"spacings": [list(spacing)] * n, "shapes_after_crop": [list(shape)] * n}
+    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+
+
+def write_split(folder, *validated, cases):
+    """Write a split of which each fold is validated on some of the cases and trained on the others."""
+    folds = [{"train": sorted(set(cases) - set(val)), "val": list(val)} for val in validated]
+    (folder / "splits_final.json").write_text(json.dumps(folds))
