@@ -2,14 +2,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# The tests that make test leaves out, and in how many processes it runs the others.
+LONG = end_to_end or install
+PROCESSES ?= 2
 
-.PHONY: demo test compatible coverage lint install clean
+.PHONY: demo test test-all compatible coverage lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
 	$(BIN)/resunet-ds demo -o demo_output
 
-test: $(VENV)/installed-dev lint  ## Style, types, then the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests, in two processes: some ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not ($(LONG))"
+
+test-all: test  ## Then the long ones too: the demo, trainings by the stock commands, installation
+	$(BIN)/python -m pytest -m "$(LONG)"
 
 compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
 	$(BIN)/nox -s newest-3.13

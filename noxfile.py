@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.options.reuse_venv = "yes"
-QUICK = ("-q", "-m", "not end_to_end and not install")
+QUICK = ("-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not end_to_end and not install")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
@@ -30,7 +30,7 @@ def lowest(session: nox.Session) -> None:
 
 def run_tests(session: nox.Session) -> None:
     """Run pytest on the installed package: the quick tests, or the words after ``--``."""
-    session.run("pytest", *(session.posargs or QUICK))
+    session.run("pytest", *(session.posargs or QUICK), env={"OMP_NUM_THREADS": "1"})  # a process a core
 
 
 def lowest_versions() -> list[str]:

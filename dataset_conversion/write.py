@@ -163,7 +163,8 @@ def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
 
 def _source(path: Path) -> dict[str, Any]:
     try:
-        return {"file": str(path.resolve()), **identity_of(path)}
+        identity = identity_of(path)  # first, for resolving links that go in a circle raises RuntimeError
+        return {"file": str(path.resolve()), **identity}
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -25,6 +25,7 @@ RELIED_ON: Mapping[str, str] = {
     f"{_TRAINER}._get_deep_supervision_scales": "self",
     f"{_TRAINER}._build_loss": "self",
     f"{_TRAINER}.set_deep_supervision_enabled": "self enabled",
+    f"{_TRAINER}.do_split": "self",
     f"{_TRAINER}.get_dataloaders": "self",
     f"{_TRAINER}.run_training": "self",
     f"{_TRAINER}.on_train_start": "self",

@@ -332,9 +332,9 @@ class ResumableTrainer(nnUNetTrainer):
             self.print_to_log_file(f"Passed over {note}")
         weights = {name.removeprefix("module."): values for name, values in checkpoint["network_weights"].items()}
         self._check_trainer(path, checkpoint)
+        checkpoints.check_weights_fit(path, weights, self.plain_network.state_dict())
         if path.parent == Path(self.output_folder):
             self._check_belongs(path, checkpoint)
-        checkpoints.check_weights_fit(path, weights, self.plain_network.state_dict())
         self.plain_network.load_state_dict(weights)
         if SECTION not in checkpoint:
             made_by = checkpoint.get("trainer_name", "another trainer")

@@ -22,10 +22,14 @@ def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Pa
         label_map: that nnU-Net wrote, in its own label values.
 
     Raises:
-        InputError: they are of another prediction, or the label map cannot be read.
+        InputError: they are of another prediction, or none, or the label map cannot be read.
     """
     _, labels = read_labels(label_map)
-    differing = int((postprocess(probabilities, _AS_NNUNET) != labels).sum())
+    try:
+        differing = int((postprocess(probabilities, _AS_NNUNET) != labels).sum())
+    except InputError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
     if differing:
         msg = (
             f"{file}: is not of the label map next to it, which differs from it in {differing} voxels, so one of them "

@@ -1,6 +1,7 @@
 """Small made-up files in the BraTS 2021 layout, for the tests of conversion."""
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -32,6 +33,19 @@ def make_case(folder: Path, case: str, labelled=True, seed=0):
 
 def values_of(path):
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def painted(probabilities):
+    """The label map that nnU-Net paints from region probabilities: region after region, where one exceeds 0.5."""
+    labels = np.zeros(probabilities.shape[1:], np.uint8)
+    for value, region in enumerate(probabilities, 1):
+        labels[region > 0.5] = value
+    return labels
+
+
+def without_times(content):
+    """The bytes of a file of JSON without the times at which others were written."""
+    return re.sub(rb'"modified_ns": \d+', b'"modified_ns"', content)
 
 
 def shear_sform(path, off, qform_code=0):

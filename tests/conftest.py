@@ -1,6 +1,5 @@
 """Fixtures shared by the tests."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -35,20 +34,18 @@ RESAMPLING = {
 """nnU-Net's own, as its plans name them."""
 
 LONGEST_FIRST = (
-    "test_demo", "test_ablation_run", "test_train_on_a_cluster", "test_training_run", "test_resumable_training",
-    "test_load", "test_faults", "test_cluster", "test_discovery", "test_doctor", "test_fast_paths",
+    "test_faults", "test_cluster", "test_discovery", "test_hostile_files", "test_resumable_training", "test_load",
+    "test_doctor", "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
 )  # fmt: skip
 """Files that begin before the others, so that no process is left alone with one of them at the end."""
-AFTER_THE_DEMO = "test_prediction_end_to_end"
-"""A file that needs what the first one makes."""
 
 REAL_CASES = Path(__file__).parents[2] / "shared" / "data" / "brats2021"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with long files; with ``pytest -n 2 --dist loadfile``, each file is run by one process."""
-    rank = {name: number for number, name in enumerate(LONGEST_FIRST)} | {AFTER_THE_DEMO: len(LONGEST_FIRST) + 1}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST_FIRST)))
+    """Begin with the long files: with ``-n 2 --dist loadfile``, each file is run by one process."""
+    rank = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")
@@ -175,23 +172,12 @@ def stock_dataset(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> tuple[Path, str]:
-    """Run the demo as its user does, once for all processes of the tests: (output folder, what it printed)."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "demo"
-    folder.mkdir(exist_ok=True)
-    printed = folder / "printed.txt"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a process that comes while another one runs the demo waits for it
-        if not printed.exists():
-            printed.write_text(_run_demo(folder))
-    return folder / "out", printed.read_text()
-
-
-def _run_demo(folder: Path) -> str:
+    """Run the demo as its user does, from another folder: (output folder, what it printed)."""
+    folder = tmp_path_factory.mktemp("demo")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
     done = subprocess.run(
         [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    return folder / "out", done.stdout

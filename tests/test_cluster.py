@@ -15,7 +15,7 @@ from pathlib import Path
 import cluster_work
 import pytest
 import torch
-from brats_files import make_case
+from brats_files import make_case, without_times
 from clusters import Cluster, until
 from models import small_plans, write_model
 from reports import make_cohort
@@ -81,12 +81,13 @@ def content(folder):
     found = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
         if path.is_file():
-            found[str(path.relative_to(folder))] = path.read_bytes()
+            found[str(path.relative_to(folder))] = without_times(path.read_bytes())
     if "run.json" in found:
-        run = json.loads(found["run.json"])
+        run = json.loads((folder / "run.json").read_bytes())
         for entry in (run, *run["cases"].values()):
             for name in ("network_seconds", "device", "precision"):
                 entry.pop(name, None)
+            entry.get("written", {}).pop("modified_ns", None)
         found["run.json"] = run
     return found
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brats_files import SHAPE, make_case, replace_one, values_of
+from brats_files import SHAPE, make_case, replace_one, values_of, without_times
 
 from dataset_conversion import convert, staging
 from dataset_conversion.write import write_case
@@ -37,7 +36,7 @@ def killed_at_second(function):
 def content_of(dataset):
     """File → its bytes, in conversion.json without the times at which files were written."""
     return {
-        file.relative_to(dataset): re.sub(rb'"modified_ns": \d+', b"", file.read_bytes())
+        file.relative_to(dataset): without_times(file.read_bytes())
         for file in dataset.rglob("*")
         if file.is_file()
     }
@@ -225,7 +224,8 @@ def test_two_at_a_time_are_refused(cohort, raw):
 def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw, monkeypatch, caplog):
     caplog.set_level(logging.INFO, LOG.name)
     dataset = convert([cohort], 137)
-    (dataset / "splits_final.json").write_text("[]")
+    split = json.dumps([{"train": ["BraTS2021_00000"], "val": ["BraTS2021_00003"]}])
+    (dataset / "splits_final.json").write_text(split)
     before = (dataset / "conversion.json").stat().st_mtime_ns
     convert([cohort], 137)
     assert (dataset / "conversion.json").stat().st_mtime_ns == before
@@ -240,8 +240,8 @@ def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw
     assert written == ["BraTS2021_00007"]
     assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 3
     assert len(list((dataset / "imagesTr").iterdir())) == 12
-    assert (dataset / "splits_final.json").read_text() == "[]"
-    assert "splits_final.json is of the earlier cases" in caplog.text
+    assert (dataset / "splits_final.json").read_text() == split
+    assert "splits_final.json: no fold has 1 of the training cases, such as BraTS2021_00007" in caplog.text
     assert [path.name for path in raw.iterdir()] == [dataset.name]
 
 

@@ -91,7 +91,7 @@ def test_the_edition_and_the_patient_are_told_from_the_case_id(key, tmp_path):
     touch(tmp_path, case, key)
     assert detect_edition("auto", [tmp_path]).edition.key == key
     assert EDITIONS[key].patient(case) == patient
-    assert EDITIONS[key].patient("something else") == "something else"
+    assert EDITIONS[key].patient("something else") is None
 
 
 def test_a_year_takes_the_task_from_the_case_ids(tmp_path):

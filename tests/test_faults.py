@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from brats_files import make_case, write
+from brats_files import make_case, painted, write
 from forked import Forks
 from models import small_plans, write_model
 from reports import make_cohort
@@ -106,8 +106,8 @@ def folder(dataset, tmp_path, monkeypatch):
     for number, case in enumerate(IDS):
         reference = converted / "labelsTr" / f"{case}.nii.gz"
         (preprocessed / "gt_segmentations" / f"{case}.nii.gz").symlink_to(reference)
-        shutil.copy(reference, tmp_path / "probabilities" / f"{case}.nii.gz")
         values = np.random.default_rng(number).random((3, 6, 7, 8), np.float32)
+        write(tmp_path / "probabilities" / f"{case}.nii.gz", painted(values))
         np.savez_compressed(tmp_path / "probabilities" / f"{case}.npz", probabilities=values)
     splits = [{"train": IDS[3:], "val": IDS[:3]}, {"train": IDS[:3], "val": IDS[3:]}]
     (preprocessed / "splits_final.json").write_text(json.dumps(splits))

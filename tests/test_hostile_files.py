@@ -25,7 +25,7 @@ from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.images import read_image, read_labels
 from nnunet_resunet_ds.inference.cross_validation import validation_ids
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.model import checkpoint_files, load_model
 from nnunet_resunet_ds.recipe import Recipe
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import postprocess_folder
@@ -366,7 +366,7 @@ def test_splits(model, dataset):
     def check(text):
         splits.write_text(text)
         with suppress(InputError):
-            for ids in validation_ids(model, ["0", "1"]).values():
+            for ids in validation_ids(model, checkpoint_files(model, [0, 1], "checkpoint_final.pth")).values():
                 assert not any("/" in case_id for case_id in ids)
 
     check()
@@ -390,8 +390,8 @@ def test_json_that_parsers_stumble_over(tmp_path, text):
 @pytest.mark.parametrize("case_id", ["../escape", "/etc/passwd", "a/b", "..", "a\\b", "a\0b", "", 7, None, "x" * 300])
 def test_case_ids_that_lead_elsewhere_are_refused(model, dataset, cohort, raw, tmp_path, case_id):
     (dataset[2] / "splits_final.json").write_text(json.dumps([{"train": [], "val": [case_id]}] * 2))
-    with pytest.raises(InputError, match="case id"):
-        validation_ids(model, ["0"])
+    with pytest.raises(InputError, match=r"case id|expected a list of folds"):
+        validation_ids(model, checkpoint_files(model, [0], "checkpoint_final.pth"))
     converted = convert([cohort], 137)
     manifest = json.loads((converted / "conversion.json").read_text())
     manifest["cases"][str(case_id)] = manifest["cases"].pop("BraTS2021_00000")
@@ -405,4 +405,4 @@ def test_dataset_names_in_plans_that_lead_elsewhere_are_refused(model, dataset, 
     plans = json.loads((model / "plans.json").read_text())
     (model / "plans.json").write_text(json.dumps({**plans, "dataset_name": name}))
     with pytest.raises(InputError, match="dataset_name"):
-        validation_ids(model, ["0"])
+        validation_ids(model, checkpoint_files(model, [0], "checkpoint_final.pth"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brats_files import MODALITIES, make_case, write
+from brats_files import MODALITIES, make_case, painted, write
 from models import predict
 
 from nnunet_resunet_ds.cli import main
@@ -73,8 +73,8 @@ def cohort_of_1251(tmp_path_factory):
     folder = tmp_path_factory.mktemp("load")
     one = make_case(folder / "one", IDS[0])
     truth = one / f"{IDS[0]}_seg.nii.gz"
-    write(folder / "labels.nii.gz", np.random.default_rng(1).choice(np.array([0, 1, 2, 3], np.uint8), (6, 7, 8)))
     values = np.random.default_rng(0).random((3, 6, 7, 8), np.float32)
+    write(folder / "labels.nii.gz", painted(values))
     np.savez_compressed(folder / "values.npz", probabilities=values)
     for name in ("raw", "probabilities", "reference"):
         (folder / name).mkdir()

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from brats_files import painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -216,7 +217,7 @@ def prediction(tmp_path):
         values = np.random.default_rng(ord(case)).random((3, *SHAPE), dtype=np.float32)
         np.savez_compressed(folder / f"{case}.npz", probabilities=values)
         (folder / f"{case}.pkl").write_bytes(pickle.dumps({}))
-        image = sitk.GetImageFromArray(np.zeros(SHAPE, dtype=np.uint8))
+        image = sitk.GetImageFromArray(painted(values))
         image.SetSpacing((1.0, 1.5, 2.0))
         image.SetOrigin((3.0, -239.0, 7.0))
         image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from brats_files import painted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -188,8 +189,9 @@ def test_the_command_writes_and_prints_what_it_changed(tmp_path, capsys):
     for case, et in (("a", 1), ("b", 0)):
         folder = tmp_path / "in"
         folder.mkdir(exist_ok=True)
-        np.savez(folder / f"{case}.npz", probabilities=values * np.array([1, 1, et], np.float32)[:, None, None, None])
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((6, 7, 8), np.uint8)), str(folder / f"{case}.nii.gz"))
+        of_case = values * np.array([1, 1, et], np.float32)[:, None, None, None]
+        np.savez(folder / f"{case}.npz", probabilities=of_case)
+        sitk.WriteImage(sitk.GetImageFromArray(painted(of_case)), str(folder / f"{case}.nii.gz"))
     assert main(["postprocess", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "et_components: changed 1 of 2 cases, 2 voxels in 1 components of mean probability 0.60" in said

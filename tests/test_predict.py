@@ -17,6 +17,7 @@ from nnunet_resunet_ds import run_file
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.output import Output
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
@@ -53,13 +54,9 @@ def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort,
 def test_run_json_says_how_and_with_what(cohort, model, tmp_path):
     predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1")
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    weights = (model / "fold_1" / "checkpoint_final.pth").stat()
-    assert run["models"] == [
-        {
-            "folder": str(model), "folds": ["1"], "checkpoint": "checkpoint_final.pth",
-            "weights": [[weights.st_size, weights.st_mtime_ns]],
-        }
-    ]  # fmt: skip
+    weights = load_model(model, [1]).identities
+    assert run["models"] == [{"name": model.name, "checkpoint": "checkpoint_final.pth", "weights": weights}]
+    assert list(weights) == ["1"] and run["model_folders"] == [str(model)]
     assert run["average"] == "logits" and run["use_mirroring"] is False and run["postprocessing"]["wt"] == 0.3
     assert run["versions"]["torch"] == torch.__version__ and run["device"]
     assert sorted(run["cases"]) == list(CASES)
@@ -168,8 +165,9 @@ def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_p
     def written():
         return list(json.loads((tmp_path / "run.json").read_text())["cases"])
 
-    made.note("a", {"warnings": []})
-    made.note("b", {"warnings": []})
+    for case in ("a", "b"):
+        (tmp_path / f"{case}.nii.gz").touch()
+        made.note(case, {"warnings": []})
     assert written() == ["a"]
     made.close()
     assert written() == ["a", "b"]

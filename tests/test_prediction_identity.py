@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from brats_files import CASES, replace_one, values_of, write
+from brats_files import CASES, painted, replace_one, values_of, write
 from models import predict, small_plans, write_model
 from reports import CASES as REPORTED
 from reports import make_cohort
@@ -16,7 +16,6 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
-from postprocessing import PostprocessingConfig, postprocess
 
 FIRST, SECOND = CASES
 NOISE = np.random.default_rng(7).integers(0, 900, (6, 7, 8), np.int16)
@@ -98,7 +97,7 @@ def stock(tmp_path):
     folder = tmp_path / "stock"
     for number, case in enumerate(CASES):
         values = np.random.default_rng(number).random((3, 6, 7, 8), np.float32)
-        write(folder / f"{case}.nii.gz", postprocess(values, PostprocessingConfig.preset("nnunet")))
+        write(folder / f"{case}.nii.gz", painted(values))
         np.savez_compressed(folder / f"{case}.npz", probabilities=values)
     return folder
 
@@ -106,8 +105,7 @@ def stock(tmp_path):
 def test_stock_probabilities_of_another_model_are_refused(stock, tmp_path, capsys):
     """Predicted again into the same folder, without --save_probabilities."""
     assert main(["postprocess", "-i", str(stock), "-o", str(tmp_path / "one")]) == 0
-    others = postprocess(np.random.default_rng(9).random((3, 6, 7, 8)), PostprocessingConfig.preset("nnunet"))
-    write(stock / f"{FIRST}.nii.gz", others)
+    write(stock / f"{FIRST}.nii.gz", painted(np.random.default_rng(9).random((3, 6, 7, 8))))
     assert main(["postprocess", "-i", str(stock), "-o", str(tmp_path / "two")]) == 2
     error = capsys.readouterr().err
     assert f"{FIRST}.npz: is not of the label map next to it" in error and "1 cases failed, 1 are written" in error

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from brats_files import write
+from brats_files import painted, write
 from models import predict, small_plans, write_model
 from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
@@ -24,7 +24,7 @@ from nnunet_resunet_ds.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.planning import plan
 from nnunet_resunet_ds.split import FoldCases
 from nnunet_resunet_ds.training_record import add_to_record
-from postprocessing import PostprocessingConfig, postprocess
+from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.painted import check_painted
 
@@ -335,7 +335,7 @@ def test_npz_of_an_earlier_validation_are_refused(trained, capsys):
         folder.mkdir(exist_ok=True)
         values = np.random.default_rng(number).random((3, 6, 7, 8), np.float32)
         np.savez_compressed(folder / f"{case}.npz", probabilities=values)
-        write(folder / f"{case}.nii.gz", postprocess(values, PostprocessingConfig.preset("nnunet")))
+        write(folder / f"{case}.nii.gz", painted(values))
     assert main(["tune", "-d", "137", "--npz"]) == 0
     labels = np.zeros((6, 7, 8), np.uint8)
     write(model / "fold_0" / "validation" / f"{ids[0]}.nii.gz", labels)
@@ -346,7 +346,7 @@ def test_npz_of_an_earlier_validation_are_refused(trained, capsys):
 
 def test_one_voxel_is_enough_to_tell(tmp_path):
     values = np.random.default_rng(0).random((3, 6, 7, 8), np.float32)
-    labels = postprocess(values, PostprocessingConfig.preset("nnunet"))
+    labels = painted(values)
     file = tmp_path / "case.nii.gz"
     write(file, labels)
     check_painted(values, tmp_path / "case.npz", file)

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.checks import check_name, check_number
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.nnunet_folders import SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe import Recipe
 
@@ -86,7 +86,14 @@ def keep_settings(settings: Settings) -> None:
 
 def _content(settings: Settings) -> dict[str, Any]:
     patch_size = None if settings.patch_size is None else list(settings.patch_size)
-    return {"format": FORMAT, **asdict(settings), "patch_size": patch_size, SPLITS: split_of(settings)}
+    identity = read_json(settings.preprocessed / DATASET_JSON).get(IDENTITY)
+    return {
+        "format": FORMAT,
+        **asdict(settings),
+        "patch_size": patch_size,
+        SPLITS: split_of(settings),
+        IDENTITY: identity,
+    }
 
 
 def split_of(settings: Settings) -> list[list[str]] | None:
@@ -111,10 +118,13 @@ def check_settings(settings: Settings) -> None:
     if found.get(SPLITS) not in (None, wanted[SPLITS]):
         msg = f"{file}: was begun with another split than {SPLITS} has now: bring that back, or give another --name"
         raise InputError(msg)
+    if found.get(IDENTITY) not in (None, wanted[IDENTITY]):
+        msg = f"{file}: was begun on other images than {settings.preprocessed} has now: give another --name"
+        raise InputError(msg)
     others = [
         f"{key} {found.get(key)!r}, not {value!r}"
         for key, value in wanted.items()
-        if key != SPLITS and found.get(key) != value
+        if key not in (SPLITS, IDENTITY) and found.get(key) != value
     ]
     if others:
         msg = f"{file}: was begun with {'; '.join(others)}: go on with these settings, or give another --name"

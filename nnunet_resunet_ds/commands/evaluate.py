@@ -151,6 +151,7 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
 
     systems = {str(path.absolute()): evaluation.cases for path, evaluation in evaluations.items()}
     cases, metrics = common_cases(systems), protocol.ranked_by
+    print(f"\ncompared on the {len(cases)} cases that all systems have")
     ranks = mean_ranks(systems, cases, metrics)
     first, *others = systems
     found = {}
