@@ -191,7 +191,11 @@ def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
     labels = (dataset / LABELS_TRAINING).glob(f"*{FILE_ENDING}")
     cases = {file.name.removesuffix(FILE_ENDING) for file in labels}
     for folder in (dataset, *preprocessed) if replaced else ():
-        for line in split_notes(folder, cases):
+        try:
+            lines = split_notes(folder, cases)
+        except InputError as error:
+            lines = [str(error)]
+        for line in lines:
             LOG.warning("%s", line)
     for folder in preprocessed if replaced else ():
         LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))

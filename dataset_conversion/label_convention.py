@@ -119,7 +119,25 @@ def _declared_by_runs(runs: Runs, files: Iterable[Path]) -> Declared | None:
             )
             raise InputError(msg)
     convention = conventions[first]
+    if convention not in (None, NNUNET):  # what else writes label maps here, writes them in nnU-Net's values
+        _check_as_written(runs, conventions)
     return None if convention is None else Declared(convention, f"as {runs.path} says", made_by[first])
+
+
+def _check_as_written(runs: Runs, files: Iterable[Path]) -> None:
+    """Refuse label maps that something else has changed or replaced: what their values mean is not known any more.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for file in files:
+        case = runs.case_of_file(file.name)
+        if case is not None and not runs.is_as_written(case):
+            msg = (
+                f"{file}: has changed since {runs.path} was written, so it may have other label values; say what they "
+                "are (--pred-labels, --ref-labels, --labels)"
+            )
+            raise InputError(msg)
 
 
 def _convention_of(run: Mapping[str, Any]) -> LabelConvention | None:

@@ -103,10 +103,9 @@ def is_written(case: RawCase, dataset: Path, entry: Mapping[str, Any]) -> bool:
     """
     files = {role: dataset / file for role, file in case_files(case).items()}
     written = entry.get(WRITTEN)
-    try:
-        return all(file.is_file() and (not written or is_same(written[role], file)) for role, file in files.items())
-    except (LookupError, TypeError):
-        return False  # a damaged entry
+    if written is None:
+        return all(file.is_file() for file in files.values())
+    return isinstance(written, dict) and all(is_same(written.get(role), file) for role, file in files.items())
 
 
 def image_names(case_id: str) -> list[str]:

@@ -82,9 +82,20 @@ def read_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
 
 def plans_of(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
     """Return the plans that the weights were trained with; None where the checkpoint does not hold them."""
+    plans = _argument(checkpoint, "plans")
+    return plans if isinstance(plans.get("configurations"), Mapping) else None
+
+
+def dataset_json_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the dataset.json that the weights were trained with, empty where the checkpoint does not hold it."""
+    return _argument(checkpoint, "dataset_json")
+
+
+def _argument(checkpoint: Checkpoint, name: str) -> Mapping[str, Any]:
+    """Return what the trainer was made with under a name; nothing where that is no mapping."""
     arguments = checkpoint.get("init_args")
-    plans = arguments.get("plans") if isinstance(arguments, Mapping) else None
-    return plans if isinstance(plans, Mapping) and isinstance(plans.get("configurations"), Mapping) else None
+    value = arguments.get(name) if isinstance(arguments, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def furthest_checkpoint(folder: Path) -> Found:

@@ -1,7 +1,6 @@
 """What tells a file from another that takes its place: its bytes, whatever its path and time."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,15 @@ def identity_of(path: Path) -> dict[str, Any]:
     return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": digest(path)}
 
 
-def is_same(known: Mapping[str, Any], path: Path) -> bool:
-    """Tell whether a file has the bytes that `identity_of` noted.
+def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anything)
+    """Tell whether a file is there and has the bytes that `identity_of` noted; a note that is damaged is of no file.
 
     The bytes are read only where the size is the same and the time is another: a copy, or a file written anew.
-
-    Raises:
-        OSError: the file is not there.
-        LookupError: ``known`` is no identity.
     """
-    stat = path.stat()
-    if stat.st_size != known["bytes"]:
+    try:
+        stat = path.stat()
+        if stat.st_size != known["bytes"]:
+            return False
+        return bool(stat.st_mtime_ns == known["modified_ns"]) or digest(path) == known["sha256"]
+    except (OSError, LookupError, TypeError):
         return False
-    return bool(stat.st_mtime_ns == known["modified_ns"]) or digest(path) == known["sha256"]

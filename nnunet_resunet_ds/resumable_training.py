@@ -16,7 +16,7 @@ from tqdm import tqdm
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.files import read_json, remove_half_written
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS
+from nnunet_resunet_ds.nnunet_folders import IDENTITY, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.recipe import SECTION
@@ -374,6 +374,9 @@ class ResumableTrainer(nnUNetTrainer):
                 f"have now; {checkpoints.CONTINUE_REMEDY}"
             )
             raise InputError(msg)
+        then, now = (content.get(IDENTITY) for content in (checkpoints.dataset_json_of(checkpoint), self.dataset_json))
+        if None not in (then, now) and then != now:
+            self.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         self.current_epoch = checkpoint["current_epoch"]

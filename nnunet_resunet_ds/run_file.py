@@ -67,15 +67,16 @@ class Runs:
         if file is None:
             return False
         written = self.cases[case].get(WRITTEN)
-        try:
-            return written is None or is_same(written, self.path.with_name(file))
-        except (OSError, LookupError, TypeError):
-            return False
+        return written is None or is_same(written, self.path.with_name(file))
 
     def of_file(self, name: str) -> Mapping[str, Any] | None:
         """Return the run that made a label map, by the name of its file; None where none of ours did."""
-        case = self._case_of.get(name)
+        case = self.case_of_file(name)
         return None if case is None else self.of_case(case)
+
+    def case_of_file(self, name: str) -> str | None:
+        """Return the case of a label map, by the name of its file; None where none of ours is of that name."""
+        return self._case_of.get(name)
 
     @cached_property
     def _case_of(self) -> dict[str, str]:

@@ -88,6 +88,32 @@ def test_the_settings_of_a_run_hold_no_path_and_no_time(cohort, model, tmp_path)
     assert content(tmp_path / "out")["model_folders"] == [str(model)]
 
 
+def test_a_label_map_that_was_drawn_on_stays_and_is_spoken_of(cohort, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    predict(cohort, out, model)
+    write(out / f"{FIRST}.nii.gz", np.ones((6, 7, 8), np.uint8))
+    capsys.readouterr()
+    assert predict(cohort, out, model, "--continue") == 0
+    printed = capsys.readouterr()
+    assert f"{FIRST}.nii.gz: has changed since it was written, and stays" in printed.err
+    assert SECOND not in printed.err and "2 were there" in printed.out
+    assert (values_of(out / f"{FIRST}.nii.gz") == 1).all()
+
+
+def test_a_stock_label_map_among_ours_is_not_read_by_our_values(cohort, model, tmp_path, capsys):
+    """nnUNetv2_predict into a folder of ours: its values are nnU-Net's, and run.json says BraTS 2021's."""
+    out, metrics = tmp_path / "out", str(tmp_path / "metrics.json")
+    predict(cohort, out, model, "--labels", "2021")
+    evaluate = ["evaluate", "-ref", str(cohort), "-pred", str(out), "-o", metrics]
+    assert main(evaluate) == 0
+    write(out / f"{FIRST}.nii.gz", np.ones((6, 7, 8), np.uint8))
+    capsys.readouterr()
+    for command in (evaluate, ["submission", "-i", str(out), "-o", str(tmp_path / "handed_in")]):
+        assert main(command) == 2
+        assert f"{FIRST}.nii.gz: has changed since" in capsys.readouterr().err
+    assert main([*evaluate, "--pred-labels", "2021"]) == 0
+
+
 # ---- probabilities ----
 
 

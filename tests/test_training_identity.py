@@ -91,6 +91,21 @@ def test_tuning_uses_the_cases_that_the_weights_have_not_seen(resplit, capsys):
     assert "the split has changed since fold 0 was trained" in capsys.readouterr().err
 
 
+def test_tuning_on_a_dataset_that_was_made_anew_is_refused(trained, capsys):
+    """The references are of the earlier cases, and the images of the new ones."""
+    model, ids = trained
+    preprocessed = preprocessed_of(model)
+    raw = nnunet_folder("nnUNet_raw") / model.parent.name
+    shutil.rmtree(preprocessed / "gt_segmentations")
+    shutil.copytree(raw / "labelsTr", preprocessed / "gt_segmentations")
+    assert main(["tune", "-d", "137", "--no-tta"]) == 0
+    (raw / "labelsTr" / f"{ids[0]}.nii.gz").unlink()  # or it would be written through the link
+    shutil.copy(raw / "labelsTr" / f"{ids[1]}.nii.gz", raw / "labelsTr" / f"{ids[0]}.nii.gz")
+    assert main(["tune", "-d", "137", "--no-tta"]) == 2
+    error = capsys.readouterr().err
+    assert f"{ids[0]}.nii.gz: is not the label map that was preprocessed" in error and "--clean" in error
+
+
 def test_folds_of_different_splits_are_not_tuned_together(resplit, capsys):
     model, ids = resplit
     note_cases(model, 1, ids[1::2], ids[::2])

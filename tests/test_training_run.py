@@ -1,7 +1,9 @@
 """Trainings by the stock commands, on a dataset of nnU-Net's own BraTS 2021 script: stopped, killed, continued."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +15,10 @@ from matplotlib.image import imread
 from stock_runs import command, run
 
 from nnunet_resunet_ds import checkpoints
+from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.plans import resolved_configuration
+from nnunet_resunet_ds.preprocessed_data import checked_data
 
 pytestmark = pytest.mark.end_to_end
 
@@ -135,6 +140,16 @@ def test_continuing_a_finished_training_only_validates(environment, trained):
     assert (fold_of(environment) / checkpoints.FINAL).stat().st_mtime_ns == before
 
 
+def test_the_fold_notes_its_cases_its_weights_and_those_that_were_validated(environment, trained):
+    fold = fold_of(environment)
+    record, final = read_json(fold / "run.json"), checkpoints.read_checkpoint(fold / checkpoints.FINAL)
+    identity = checkpoints.weights_identity(final["network_weights"])
+    assert record["weights"] == record["validated"] == identity
+    (split, *_) = read_json(Path(environment["nnUNet_preprocessed"], "Dataset137_BraTS2021", "splits_final.json"))
+    sides = {side: sorted(split[side]) for side in ("train", "val")}
+    assert record["cases"] == final["resunet_ds"]["cases"] == sides
+
+
 def test_stock_prediction_takes_our_checkpoint(environment, trained, tmp_path):
     images = Path(environment["nnUNet_raw"], "Dataset137_BraTS2021", "imagesTr")
     (tmp_path / "in").mkdir()
@@ -179,3 +194,17 @@ def test_a_system_of_the_comparison_trains_continues_and_predicts_by_the_stock_c
     run(environment, "resunet-ds", "predict", *files, str(tmp_path / "ours"), *model)
     sizes = {sitk.ReadImage(str(tmp_path / name / "BraTS2021_00000.nii.gz")).GetSize() for name in ("stock", "ours")}
     assert sizes == {(36, 40, 34)}
+
+
+@pytest.mark.parametrize(("entry", "change"), [("shapes_after_crop", 1), ("spacings", 0.5)])
+def test_what_nnunet_preprocessed_is_compared_with_its_fingerprint(environment, tmp_path, monkeypatch, entry, change):
+    monkeypatch.setenv("nnUNet_raw", environment["nnUNet_raw"])
+    folder = tmp_path / "Dataset137_BraTS2021"
+    shutil.copytree(Path(environment["nnUNet_preprocessed"], folder.name), folder)
+    settings = resolved_configuration(read_json(folder / "nnUNetPlans.json"), "3d_fullres")
+    assert not [line for line in checked_data(folder, settings, "3d_fullres") if "preprocess" in line]
+    fingerprint = read_json(folder / "dataset_fingerprint.json")
+    fingerprint[entry][3][0] += change
+    (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    with pytest.raises(InputError, match=r"dataset_fingerprint\.json: has .* of BraTS2021_00003"):
+        checked_data(folder, settings, "3d_fullres")

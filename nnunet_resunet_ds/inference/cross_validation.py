@@ -30,7 +30,15 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder
+from nnunet_resunet_ds.nnunet_folders import (
+    DATASET_JSON,
+    IDENTITY,
+    PLANS_JSON,
+    SPLITS,
+    nnunet_folder,
+    preprocess_command,
+)
+from nnunet_resunet_ds.preprocessed_data import check_references
 from nnunet_resunet_ds.recipe import FP32, SECTION
 from nnunet_resunet_ds.split import fold_of_split, noted_cases
 from postprocessing.config import PostprocessingConfig
@@ -229,8 +237,10 @@ def predict_validation(
     Raises:
         InputError: images or references are missing or damaged.
     """
-    images = _dataset_folder(folder, "nnUNet_raw") / "imagesTr"
+    raw = _dataset_folder(folder, "nnUNet_raw")
+    images = raw / "imagesTr"
     _check_references(folder)
+    _check_raw(folder, raw, [case_id for case_ids in ids.values() for case_id in case_ids])
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}", _references(folder))
@@ -325,6 +335,19 @@ def _check_references(folder: Path) -> None:
             "values; preprocess the dataset again with nnUNetv2_plan_and_preprocess"
         )
         raise InputError(msg)
+
+
+def _check_raw(folder: Path, raw: Path, case_ids: Sequence[str]) -> None:
+    """Refuse images of other cases than the references are of; say so where the dataset has changed since training.
+
+    Raises:
+        InputError: a label map of the raw dataset is not the reference.
+    """
+    preprocessed = _dataset_folder(folder, "nnUNet_preprocessed")
+    check_references(preprocessed, raw, case_ids, f"make it again: {preprocess_command(raw.name)}")
+    then, now = (read_json(place / DATASET_JSON).get(IDENTITY) for place in (folder, preprocessed))
+    if None not in (then, now) and then != now:
+        LOG.warning("%s: the dataset has changed since the model was trained on it", preprocessed)
 
 
 def _dataset_folder(folder: Path, variable: str) -> Path:

@@ -24,7 +24,7 @@ from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.reader_space import reader_properties, turn_of_reader
-from nnunet_resunet_ds.run_file import RUN, RunFile, read_runs
+from nnunet_resunet_ds.run_file import RUN, WRITTEN, RunFile, read_runs
 from postprocessing.case import Change
 from postprocessing.changes import changes_of
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
@@ -132,6 +132,8 @@ class Output:
         if not _are_of(case, entry, label_map):
             LOG.warning("%s: its images have changed since it was predicted; it is predicted again", case.case_id)
             return False
+        if WRITTEN in entry and not is_same(entry[WRITTEN], label_map):
+            LOG.warning("%s: has changed since it was written, and stays; to predict it again, remove it", label_map)
         return True
 
     def prepare(self, cases: Sequence[RawCase]) -> None:
@@ -170,12 +172,9 @@ class Output:
 def _are_of(case: RawCase, entry: Mapping[str, Any], label_map: Path) -> bool:
     """Tell whether a case was predicted from the images that it has now; by time, where a run did not note them."""
     noted = entry.get(IMAGES)
-    try:
-        if noted is None:
-            return all(file.stat().st_mtime_ns <= label_map.stat().st_mtime_ns for file in case.images.values())
-        return all(is_same(noted[channel], file) for channel, file in case.images.items())
-    except (OSError, LookupError, TypeError):
-        return False
+    if noted is None:
+        return all(file.stat().st_mtime_ns <= label_map.stat().st_mtime_ns for file in case.images.values())
+    return isinstance(noted, dict) and all(is_same(noted.get(name), file) for name, file in case.images.items())
 
 
 def check_labels(convention: LabelConvention, models: Sequence[Model]) -> None:
