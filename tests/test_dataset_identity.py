@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brats_files import make_case, replace_one, values_of
+from brats_files import make_case, replace_one, values_of, write
 from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
 
@@ -118,6 +118,20 @@ def test_dataset_json_tells_cases_from_others(cohort, raw):
     assert json.loads((folder / "dataset.json").read_text())["identity"] == first  # a test case is none to train on
     replace_one(cohort / "BraTS2021_00000", "t1", np.ones((6, 7, 8), np.int16))
     assert identity(4) != first
+
+
+@pytest.mark.parametrize("command", ["convert", "evaluate"])
+def test_a_corrected_copy_of_a_label_map_is_not_passed_over(cohort, raw, tmp_path, capsys, command):
+    """``X_seg.nii`` next to a different ``X_seg.nii.gz``."""
+    case = cohort / IDS[0]
+    packed = case / f"{case.name}_seg.nii.gz"
+    values = values_of(packed)
+    values[0, 0, 0] = 4 if values[0, 0, 0] != 4 else 0
+    write(packed.with_suffix(""), values)
+    words = ["-ref", str(cohort), "-pred", str(cohort)] if command == "evaluate" else [str(cohort), "-d", "137"]
+    assert main([command, *words]) == 2
+    error = capsys.readouterr().err
+    assert packed.name in error and f"{packed.with_suffix('').name}:" in error.replace(" ", ":")
 
 
 # ---- raw and preprocessed ----

@@ -74,7 +74,8 @@ def test_of_a_run_that_noted_no_images_their_times_tell(cohort, model, tmp_path,
     (tmp_path / "out" / "run.json").write_text(json.dumps(run))
     capsys.readouterr()
     assert predict(cohort, tmp_path / "out", model, "--continue") == 0
-    assert "2 were there" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "2 were there" in printed.out and "does not note the images of every case" in printed.err
     change_image(cohort)
     assert predict(cohort, tmp_path / "out", model, "--continue") == 0
     assert "1 were there" in capsys.readouterr().out

@@ -3,8 +3,12 @@
 import json
 import shutil
 
+import SimpleITK as sitk
+from models import predict
 from reports import CASES, make_cohort
 from test_report import data_of, run
+
+from nnunet_resunet_ds.report.beside import look_beside
 
 
 def modalities_of(page):
@@ -37,3 +41,24 @@ def test_label_maps_that_run_json_does_not_list_are_not_trusted(tmp_path, capsys
     shutil.copy(folder / "labels" / f"{CASES[0]}.nii.gz", folder / "labels" / "other.nii.gz")
     assert run("-i", folder / "raw", "-pred", folder / "labels", "-o", page) == 2
     assert f"label values of nnU-Net of {CASES[0]}.nii.gz, and nothing of other.nii.gz" in capsys.readouterr().err
+
+
+def test_one_image_stored_along_other_axes_is_brought_to_the_label_map(tmp_path):
+    cohort = make_cohort(tmp_path / "a", CASES[:1])
+    pictures = []
+    for orientation in ("LPS", "RAS"):
+        path = cohort / "raw" / CASES[0] / f"{CASES[0]}_t1ce.nii.gz"
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), orientation), str(path))
+        assert run("-i", cohort / "raw", "-pred", cohort / "labels", "-o", tmp_path / "report.html") == 0
+        pictures.append(data_of(tmp_path / "report.html", "pictures-0"))
+    assert pictures[0] == pictures[1]
+
+
+def test_each_change_of_a_prediction_is_listed_once(cohort, model, tmp_path):
+    """It stands in run.json, and in the table next to it."""
+    assert predict(cohort, tmp_path / "out", model, "--wt-component-voxels", "500") == 0
+    beside = look_beside(tmp_path / "out")
+    assert beside.changes
+    for lines in beside.changes.values():
+        steps = [line.partition(":")[0] for line in lines]
+        assert len(steps) == len(set(steps))

@@ -44,10 +44,11 @@ def run(options: argparse.Namespace) -> None:
         LOG.warning(
             "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
         )
-    for line in dict.fromkeys(
-        line for weights in weights_of(options.input_folder) for line in notes_on_weights(config, weights)
-    ):
+    made_by = weights_of(options.input_folder)
+    for line in dict.fromkeys(line for weights in made_by for line in notes_on_weights(config, weights)):
         LOG.warning("%s", line)
+    if config.tuned_on and not made_by:
+        LOG.info("%s: nothing notes which weights made these probabilities", options.input_folder)
     with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
         changes = postprocess_folder(
             options.input_folder, options.output_folder, config, executor, overwrite=options.overwrite

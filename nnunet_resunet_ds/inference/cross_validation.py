@@ -194,6 +194,8 @@ def _held_out(dataset: Path, fold: str, checkpoint: Path) -> list[str]:
         )
         raise InputError(msg)
     validated = _validated_cases(checkpoint)
+    if not validated:
+        LOG.info("fold %s: nothing notes which cases it was trained on, so those of the split as it is count", fold)
     if validated and not validated.issuperset(now.val):
         msg = (
             f"{checkpoint.parent}: was validated on other cases than fold {fold} of {dataset / SPLITS} has now; bring "

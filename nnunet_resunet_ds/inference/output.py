@@ -24,7 +24,7 @@ from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.reader_space import reader_properties, turn_of_reader
-from nnunet_resunet_ds.run_file import RUN, WRITTEN, RunFile, read_runs
+from nnunet_resunet_ds.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from postprocessing.case import Change
 from postprocessing.changes import changes_of
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
@@ -114,6 +114,8 @@ class Output:
             )
             raise InputError(msg)
         self.run_file.open({case.case_id for case in cases}, resume=resume, overwrite=overwrite)
+        if resume and any(not entry.keys() & {IMAGES, ERROR} for entry in self.run_file.cases.values()):
+            LOG.info("%s: does not note the images of every case; their times are compared", self.run_file.folder / RUN)
         if self.save_probabilities:  # nnUNetv2_ensemble and postprocess read these
             write_json(models[0].dataset_json, self.folder / DATASET_JSON)
             write_json(models[0].plans.plans, self.folder / PLANS_JSON)
