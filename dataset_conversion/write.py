@@ -119,7 +119,7 @@ def label_name(case_id: str) -> str:
 
 
 def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identity: str | None = None) -> None:
-    """Write nnU-Net's ``dataset.json`` with the edition's regions: WT, TC, ET (decision D5), and what it has beside.
+    """Write nnU-Net's ``dataset.json`` with the edition's regions: WT, TC, ET (decision D5), and its further ones.
 
     Args:
         dataset: the folder to write it to.

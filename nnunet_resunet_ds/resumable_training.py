@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
-from nnunet_resunet_ds.files import read_json, remove_half_written
-from nnunet_resunet_ds.nnunet_folders import IDENTITY, PLANS_JSON, SPLITS
+from nnunet_resunet_ds.files import remove_half_written
 from nnunet_resunet_ds.one_line_errors import one_line_errors
-from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
-from nnunet_resunet_ds.split import FoldCases, fold_of_split, noted_cases
+from nnunet_resunet_ds.split import FoldCases
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
+from nnunet_resunet_ds.trained_with import check_cases, check_other_folds, check_plans, is_of_other_data
 from nnunet_resunet_ds.training_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
 from postprocessing.model_config import carry_to_plans
 
@@ -77,7 +76,7 @@ class ResumableTrainer(nnUNetTrainer):
             if self.local_rank == 0:  # it may have been killed before it could do this
                 Path(self.output_folder, checkpoints.LATEST).unlink(missing_ok=True)
             return
-        self._check_other_folds()
+        check_other_folds(Path(self.output_folder), self.plans_manager.plans, self.configuration_name)
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
         self._set_earlier_checkpoints_aside()
         try:
@@ -99,26 +98,6 @@ class ResumableTrainer(nnUNetTrainer):
             if self._on_any_rank(terminated()):
                 self.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
                 raise SystemExit(EXIT_CODE)
-
-    def _check_other_folds(self) -> None:
-        """Refuse to write other plans next to folds that were trained with those that are there.
-
-        Raises:
-            InputError: patch, network or what the images go through differ.
-        """
-        folder = Path(self.output_folder_base)
-        trained = {path.parent for path in folder.glob("fold_*/checkpoint_*.pth")}
-        others = sorted(trained - {Path(self.output_folder)})
-        if not others or not (folder / PLANS_JSON).is_file():
-            return
-        changed = changed_settings(read_json(folder / PLANS_JSON), self.plans_manager.plans, self.configuration_name)
-        if changed:
-            msg = (
-                f"{others[0]}: was trained with another {', '.join(changed)} than the plans "
-                f"{self.plans_manager.plans_name} have now, and the folds of a model must share them; give these plans "
-                "another name with resunet-ds plan --name, or move that fold away"
-            )
-            raise InputError(msg)
 
     def _set_earlier_checkpoints_aside(self) -> None:
         """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
@@ -359,23 +338,9 @@ class ResumableTrainer(nnUNetTrainer):
 
     def _check_belongs(self, path: Path, checkpoint: checkpoints.Checkpoint) -> None:
         """Refuse a checkpoint of this very training that was made on other cases, or with another patch or network."""
-        noted = noted_cases(checkpoint.get(SECTION) or {})
-        now = fold_of_split(Path(self.preprocessed_dataset_folder_base), self.fold)
-        if noted and now and noted != now:
-            msg = (
-                f"{path}: was trained on other cases than fold {self.fold} of {SPLITS} has now; bring that split back, "
-                "or train this fold again without --c"
-            )
-            raise InputError(msg)
-        changed = changed_settings(checkpoints.plans_of(checkpoint), self.plans_manager.plans, self.configuration_name)
-        if changed:
-            msg = (
-                f"{path}: was trained with another {', '.join(changed)} than the plans {self.plans_manager.plans_name} "
-                f"have now; {checkpoints.CONTINUE_REMEDY}"
-            )
-            raise InputError(msg)
-        then, now = (content.get(IDENTITY) for content in (checkpoints.dataset_json_of(checkpoint), self.dataset_json))
-        if None not in (then, now) and then != now:
+        check_cases(path, checkpoint, Path(self.preprocessed_dataset_folder_base), self.fold)
+        check_plans(path, checkpoint, self.plans_manager.plans, self.configuration_name)
+        if is_of_other_data(checkpoint, self.dataset_json):
             self.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:

@@ -23,6 +23,7 @@ from nnunet_resunet_ds.jobs.training import Trainings, unfinished_folds
 from nnunet_resunet_ds.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.planning import plan
 from nnunet_resunet_ds.split import FoldCases
+from nnunet_resunet_ds.trained_with import check_other_folds
 from nnunet_resunet_ds.training_record import add_to_record
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
@@ -261,10 +262,10 @@ def test_folds_of_other_plans_are_not_trained_into_one_model(dataset):
     made = trainer(dataset, plans)
     model = Path(made.output_folder_base)
     write_model(model, made.plans_manager.plans, dataset[1], folds=(1,))
-    made._check_other_folds()
+    check_other_folds(Path(made.output_folder), made.plans_manager.plans, "3d_fullres")
     plans["configurations"]["3d_fullres"]["patch_size"] = list(PATCH_OF_OTHERS)
     with pytest.raises(InputError, match=r"fold_1: was trained with another patch_size"):
-        trainer(dataset, plans)._check_other_folds()
+        trainer(dataset, plans).run_training()
 
 
 def test_prediction_takes_patch_and_network_from_the_weights(dataset, tmp_path, caplog):
