@@ -74,7 +74,7 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
     changed = changed_settings(read_json(model / PLANS_JSON), plans, configuration)
     if changed:
         msg = (
-            f"{others[0]}: was trained with another {', '.join(changed)} than the plans {plans['plans_name']} have now. "
+            f"{others[0]}: was trained with another {', '.join(changed)} than plans {plans['plans_name']} have now. "
             "The folds of a model must share them: give these plans another name with resunet-ds plan --name, or move "
             "that fold away"
         )
