@@ -118,7 +118,9 @@ class ResumableTrainer(nnUNetTrainer):
     def do_split(self) -> tuple[list[str], list[str]]:
         """Return the training and validation cases as nnU-Net does, and note them for checkpoints and record."""
         train, val = super().do_split()
-        self.cases = FoldCases(tuple(sorted(train)), tuple(sorted(val)))
+        # nnU-Net's own split is of NumPy's strings, which checkpoints must not hold: they would not be read again
+        train, val = (sorted(map(str, side)) for side in (train, val))
+        self.cases = FoldCases(tuple(train), tuple(val))
         return train, val
 
     def _run_epoch(self, terminated: Callable[[], bool]) -> None:

@@ -16,7 +16,9 @@ from nnunet_resunet_ds.files import read_json, write_json
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
+from nnunet_resunet_ds.preprocessed_data import FINGERPRINT
 from nnunet_resunet_ds.recipe import AUTO
+from postprocessing.probabilities import PROPERTIES, read_properties
 
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"
 CONFIGURATION = "3d_fullres"
@@ -137,9 +139,13 @@ def _preprocess(material: Material) -> None:
         )
     write_json(material.dataset_json, material.preprocessed / DATASET_JSON)
     write_json([{"train": material.cases, "val": material.cases}], material.preprocessed / SPLITS)
-    shape = list(material.size.anatomy.shape)
-    fingerprint = {"spacings": [[1.0] * 3], "shapes_after_crop": [shape]}
-    write_json(fingerprint, material.preprocessed / "dataset_fingerprint.json")
+    properties = [read_properties(target / f"{case}{PROPERTIES}") or {} for case in material.cases]
+    shapes = [of_case["shape_after_cropping_and_before_resampling"] for of_case in properties]
+    fingerprint = {
+        "spacings": [[1.0] * 3 for _ in material.cases],
+        "shapes_after_crop": [[int(axis) for axis in shape] for shape in shapes],
+    }
+    write_json(fingerprint, material.preprocessed / FINGERPRINT)
 
 
 def build_network(material: Material) -> nn.Module:
