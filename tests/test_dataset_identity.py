@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ablations import settings
 from brats_files import make_case, replace_one, values_of, write
 from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
@@ -14,6 +15,7 @@ from trainers import small, trainer
 from dataset_conversion import convert
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.splits import patient_of
+from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.doctor.dataset import dataset as look_at_dataset
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN
@@ -256,3 +258,16 @@ def test_the_manifest_knows_what_was_written(cohort, raw, monkeypatch):
             assert entry["written"][role]["sha256"] == known(file)["sha256"] == entry["images"][role]["sha256"]
         assert entry["written"]["segmentation"] == known(dataset / "labelsTr" / f"{case}.nii.gz")
     assert len(read) == len(entries) * (5 + 1)
+
+
+def test_an_ablation_is_not_gone_on_with_after_the_dataset_has_changed(dataset):
+    of, file = settings(dataset), dataset[2] / "dataset.json"
+    content = json.loads(file.read_text())
+    keep_settings(of)  # of a dataset that notes nothing, as nnU-Net's script makes it
+    file.write_text(json.dumps({**content, "identity": "a" * 64}))
+    check_settings(of)
+    keep_settings(of)
+    check_settings(of)
+    file.write_text(json.dumps({**content, "identity": "b" * 64}))
+    with pytest.raises(InputError, match="was begun on other images than"):
+        check_settings(of)
