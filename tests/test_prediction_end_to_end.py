@@ -27,7 +27,7 @@ pytestmark = pytest.mark.end_to_end
 BIN = Path(sys.executable).parent
 CASE = "BraTS2021_90015"
 IF_BF16_IS_FAST = pytest.mark.skipif(
-    not bf16_is_faster(), reason="this processor emulates bf16, a hundred times slower; test_predictor.py has a small one"
+    not bf16_is_faster(), reason="not faster here in bf16, or far slower; test_predictor.py has a small one"
 )
 
 
