@@ -187,20 +187,25 @@ def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
 
 def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
     """Say what was made from the dataset as it was before, and what a conversion under another name has left."""
-    preprocessed = datasets_with_id("nnUNet_preprocessed", dataset_id)
+    if replaced:
+        _note_what_was_made(dataset, datasets_with_id("nnUNet_preprocessed", dataset_id))
+    for folder in dataset.parent.glob(partial_name(f"Dataset{dataset_id:03d}_*")):
+        LOG.warning("%s is left of a conversion that did not finish: run it again, or remove the folder", folder)
+
+
+def _note_what_was_made(dataset: Path, preprocessed: Sequence[Path]) -> None:
+    """Say which splits and preprocessed data are of the dataset as it was before."""
     labels = (dataset / LABELS_TRAINING).glob(f"*{FILE_ENDING}")
     cases = {file.name.removesuffix(FILE_ENDING) for file in labels}
-    for folder in (dataset, *preprocessed) if replaced else ():
+    for folder in (dataset, *preprocessed):
         try:
             lines = split_notes(folder, cases)
         except InputError as error:
             lines = [str(error)]
         for line in lines:
             LOG.warning("%s", line)
-    for folder in preprocessed if replaced else ():
+    for folder in preprocessed:
         LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))
-    for folder in dataset.parent.glob(partial_name(f"Dataset{dataset_id:03d}_*")):
-        LOG.warning("%s is left of a conversion that did not finish: run it again, or remove the folder", folder)
 
 
 def _check_trainable(cases: Iterable[RawCase], found: Iterable[RawCase]) -> None:

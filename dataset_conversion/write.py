@@ -54,12 +54,11 @@ def write_case(
         voxels, notes = _write_labels(case, case.segmentation, edition, report.fixes, label_file)
         repairs += notes
     place_images(case, edition, report.fixes, destinations, placement)
-    files = {role: dataset / file for role, file in case_files(case).items()}
-    linked = {channel: sources[path] for channel, path in case.images.items()}
+    images = {channel: sources[path] for channel, path in case.images.items()}
     return {
-        "images": {channel: sources[path] for channel, path in case.images.items()},
+        "images": images,
         "segmentation": sources[case.segmentation] if case.segmentation else None,
-        WRITTEN: {role: _written(file, linked.get(role)) for role, file in files.items()},
+        WRITTEN: {role: _written(dataset / file, images.get(role)) for role, file in case_files(case).items()},
         "voxels": voxels,
         "repairs": repairs,
         "warnings": report.warnings,

@@ -5,6 +5,7 @@ from typing import Any
 
 from nnunet_resunet_ds.checks import check_whole_number
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.nnunet_folders import IDENTITY
 from nnunet_resunet_ds.regions import REGIONS, REGIONS_CLASS_ORDER
 
 NO_REGIONS = ("background", "ignore")
@@ -38,6 +39,12 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
             f"{', '.join(map(str, REGIONS_CLASS_ORDER))}: {_REMEDY}"
         )
         raise InputError(msg)
+
+
+def have_other_cases(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two dataset.json are of datasets of other training cases, as far as both note it."""
+    identities = [content.get(IDENTITY) for content in (one, other)]
+    return None not in identities and identities[0] != identities[1]
 
 
 def check_class_order(dataset_json: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_resunet_ds.dataset_json import have_other_cases
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.split import split_notes
 from postprocessing.probabilities import PROPERTIES, read_properties
 
@@ -118,8 +119,7 @@ def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], reme
     new = sorted(there - set(cases))
     if new:
         return [f"{len(new)} cases of {raw}, such as {new[0]}, are not preprocessed; to train on them, {remedy}"]
-    noted = read_json(preprocessed / DATASET_JSON).get(IDENTITY)
-    if None not in (noted, raw_json.get(IDENTITY)) and noted != raw_json[IDENTITY]:
+    if have_other_cases(read_json(preprocessed / DATASET_JSON), raw_json):
         msg = f"{preprocessed}: was made when the cases of {raw} had other images; {remedy}"
         raise InputError(msg)
     return []

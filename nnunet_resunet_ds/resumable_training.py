@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from nnunet_resunet_ds import checkpoints
+from nnunet_resunet_ds.dataset_json import have_other_cases
 from nnunet_resunet_ds.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.files import remove_half_written
 from nnunet_resunet_ds.one_line_errors import one_line_errors
@@ -21,7 +22,7 @@ from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
 from nnunet_resunet_ds.split import FoldCases
 from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
-from nnunet_resunet_ds.trained_with import check_cases, check_other_folds, check_plans, is_of_other_data
+from nnunet_resunet_ds.trained_with import check_cases, check_other_folds, check_plans
 from nnunet_resunet_ds.training_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
 from postprocessing.model_config import carry_to_plans
 
@@ -119,8 +120,7 @@ class ResumableTrainer(nnUNetTrainer):
         """Return the training and validation cases as nnU-Net does, and note them for checkpoints and record."""
         train, val = super().do_split()
         # nnU-Net's own split is of NumPy's strings, which checkpoints must not hold: they would not be read again
-        train, val = (sorted(map(str, side)) for side in (train, val))
-        self.cases = FoldCases(tuple(train), tuple(val))
+        self.cases = FoldCases(*(tuple(sorted(map(str, side))) for side in (train, val)))
         return train, val
 
     def _run_epoch(self, terminated: Callable[[], bool]) -> None:
@@ -340,9 +340,10 @@ class ResumableTrainer(nnUNetTrainer):
 
     def _check_belongs(self, path: Path, checkpoint: checkpoints.Checkpoint) -> None:
         """Refuse a checkpoint of this very training that was made on other cases, or with another patch or network."""
-        check_cases(path, checkpoint, Path(self.preprocessed_dataset_folder_base), self.fold)
+        preprocessed = Path(self.preprocessed_dataset_folder_base)
+        check_cases(path, checkpoint.get(SECTION) or {}, preprocessed, self.fold, "train this fold again without --c")
         check_plans(path, checkpoint, self.plans_manager.plans, self.configuration_name)
-        if is_of_other_data(checkpoint, self.dataset_json):
+        if have_other_cases(checkpoints.dataset_json_of(checkpoint), self.dataset_json):
             self.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:

@@ -4,33 +4,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.checkpoints import CONTINUE_REMEDY, Checkpoint, dataset_json_of, plans_of
+from nnunet_resunet_ds.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import IDENTITY, PLANS_JSON, SPLITS
+from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS
 from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.split import fold_of_split, noted_cases
 
 
-def check_cases(path: Path, checkpoint: Checkpoint, preprocessed: Path, fold: int | str) -> None:
-    """Refuse a checkpoint that notes other cases than its fold has now: it may have seen those that validate it.
+def check_cases(path: Path, note: Mapping[str, Any], preprocessed: Path, fold: int | str, remedy: str) -> None:
+    """Refuse a training on other cases than its fold has now: it may have seen those that validate it.
 
     Args:
-        path: of the checkpoint.
-        checkpoint: what it holds.
+        path: of its checkpoint or folder.
+        note: of its cases, a checkpoint's section or the record of the fold; nothing is checked where it has none.
         preprocessed: folder of the dataset, with the split.
         fold: of the training.
+        remedy: what to do, other than bringing the split back.
 
     Raises:
         InputError: with what to do.
     """
-    noted = noted_cases(checkpoint.get(SECTION) or {})
-    now = fold_of_split(preprocessed, fold)
+    noted, now = noted_cases(note), fold_of_split(preprocessed, fold)
     if noted and now and noted != now:
         msg = (
-            f"{path}: was trained on other cases than fold {fold} of {SPLITS} has now; bring that split back, or train "
-            "this fold again without --c"
+            f"{path}: was trained on other cases than fold {fold} of {SPLITS} has now; bring that split back, or "
+            f"{remedy}"
         )
         raise InputError(msg)
 
@@ -80,8 +79,3 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
         )
         raise InputError(msg)
 
-
-def is_of_other_data(checkpoint: Checkpoint, dataset_json: Mapping[str, Any]) -> bool:
-    """Tell whether a checkpoint was trained when the dataset had other cases, as far as both note it."""
-    then, now = dataset_json_of(checkpoint).get(IDENTITY), dataset_json.get(IDENTITY)
-    return None not in (then, now) and then != now

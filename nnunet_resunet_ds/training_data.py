@@ -34,6 +34,16 @@ def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed
         raise InputError(msg)
 
 
+def n_folds(preprocessed: Path) -> int:
+    """Return the number of folds of the split, or of the one that nnU-Net makes where there is none.
+
+    Raises:
+        InputError: the split is damaged.
+    """
+    split = read_split(preprocessed)
+    return N_STOCK_FOLDS if split is None else len(split)
+
+
 def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
     """Refuse a fold that the split does not have; nnU-Net would make up a random one.
 
@@ -54,9 +64,8 @@ def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
             "resunet-ds splits -d ID --folds 2, or train with fold all"
         )
         raise InputError(msg)
-    split = read_split(preprocessed)
-    n_folds = N_STOCK_FOLDS if split is None else len(split)
-    if not 0 <= int(fold) < n_folds:
+    n = n_folds(preprocessed)
+    if not 0 <= int(fold) < n:
         where = f"{file} has" if file.is_file() else "nnU-Net makes"
-        msg = f"fold {fold} is not there: {where} folds 0 to {n_folds - 1}; name one of these, or all"
+        msg = f"fold {fold} is not there: {where} folds 0 to {n - 1}; name one of these, or all"
         raise InputError(msg)

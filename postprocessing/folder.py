@@ -1,10 +1,12 @@
 """Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
 import glob
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nnunet_resunet_ds.dataset_json import check_regions
 from nnunet_resunet_ds.errors import InputError
@@ -94,17 +96,27 @@ def postprocess_folder(
     return written
 
 
-def averages_of(folder: Path) -> set[str]:
-    """Return what the probabilities of a folder are averages of; those that no run of ours made, of logits."""
+MadeBy = Sequence[Mapping[str, Any] | None]
+"""The run of ours that made the probabilities of each case; None where none did."""
+
+
+def made_by(folder: Path) -> MadeBy:
+    """Return which runs made the probabilities of a folder, in the order of its files.
+
+    Raises:
+        InputError: there are none.
+    """
     runs = read_runs(folder)
-    made_by = [runs.of_case(_case(file)) if runs else None for file in _probability_files(folder)]
+    return [runs.of_case(_case(file)) if runs else None for file in _probability_files(folder)]
+
+
+def averages_of(made_by: MadeBy) -> set[str]:
+    """Return what probabilities are averages of; those that no run of ours made, of logits."""
     return {_LOGITS if run is None else str(run.get(_AVERAGE, _LOGITS)) for run in made_by}
 
 
-def weights_of(folder: Path) -> list[dict[str, str]]:
-    """Return fold → identity of the weights of the first model, for each run of ours that made probabilities here."""
-    runs = read_runs(folder)
-    made_by = [runs.of_case(_case(file)) for file in _probability_files(folder)] if runs else []
+def weights_of(made_by: MadeBy) -> list[dict[str, str]]:
+    """Return fold → identity of the weights of the first model, for each run of ours that notes them."""
     models = [run[MODELS][0] for run in made_by if run and isinstance(run.get(MODELS), list) and run[MODELS]]
     return [model[WEIGHTS] for model in models if isinstance(model, dict) and isinstance(model.get(WEIGHTS), dict)]
 

@@ -57,8 +57,8 @@ def test_one_image_stored_along_other_axes_is_brought_to_the_label_map(tmp_path)
 def test_each_change_of_a_prediction_is_listed_once(cohort, model, tmp_path):
     """It stands in run.json, and in the table next to it."""
     assert predict(cohort, tmp_path / "out", model, "--wt-component-voxels", "500") == 0
-    beside = look_beside(tmp_path / "out")
-    assert beside.changes
-    for lines in beside.changes.values():
+    found = look_beside(tmp_path / "out").changes
+    assert found
+    for lines in found.values():
         steps = [line.partition(":")[0] for line in lines]
         assert len(steps) == len(set(steps))

@@ -35,19 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
     from postprocessing.changes import TABLE, summary_lines
-    from postprocessing.folder import averages_of, postprocess_folder, weights_of
+    from postprocessing.folder import averages_of, made_by, postprocess_folder, weights_of
     from postprocessing.model_config import SETTINGS, config_of_predictions, notes_on_weights
 
     config = chosen_config(options, config_of_predictions(options.input_folder))
-    others = averages_of(options.input_folder) - {config.averaging}
+    runs = made_by(options.input_folder)
+    others = averages_of(runs) - {config.averaging}
     if config.averaging is not None and others:
         LOG.warning(
             "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
         )
-    made_by = weights_of(options.input_folder)
-    for line in dict.fromkeys(line for weights in made_by for line in notes_on_weights(config, weights)):
+    noted = weights_of(runs)
+    for line in dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)):
         LOG.warning("%s", line)
-    if config.tuned_on and not made_by:
+    if config.tuned_on and not noted:
         LOG.info("%s: nothing notes which weights made these probabilities", options.input_folder)
     with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
         changes = postprocess_folder(

@@ -21,6 +21,7 @@ from dataset_conversion.label_convention import declared_convention
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.checks import check_path_part
+from nnunet_resunet_ds.dataset_json import have_other_cases
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
@@ -30,15 +31,8 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.nnunet_folders import (
-    DATASET_JSON,
-    IDENTITY,
-    PLANS_JSON,
-    SPLITS,
-    nnunet_folder,
-    preprocess_command,
-)
-from nnunet_resunet_ds.preprocessed_data import check_references
+from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.recipe import FP32, SECTION
 from nnunet_resunet_ds.split import fold_of_split, noted_cases
 from postprocessing.config import PostprocessingConfig
@@ -319,7 +313,7 @@ def _states(images: Path | None, store: CaseStore, case_id: str) -> list[list[in
 
 
 def _references(folder: Path) -> Path:
-    return _dataset_folder(folder, "nnUNet_preprocessed") / "gt_segmentations"
+    return _dataset_folder(folder, "nnUNet_preprocessed") / REFERENCES
 
 
 def _check_references(folder: Path) -> None:
@@ -347,8 +341,7 @@ def _check_raw(folder: Path, raw: Path, case_ids: Sequence[str]) -> None:
     """
     preprocessed = _dataset_folder(folder, "nnUNet_preprocessed")
     check_references(preprocessed, raw, case_ids, f"make it again: {preprocess_command(raw.name)}")
-    then, now = (read_json(place / DATASET_JSON).get(IDENTITY) for place in (folder, preprocessed))
-    if None not in (then, now) and then != now:
+    if have_other_cases(read_json(folder / DATASET_JSON), read_json(preprocessed / DATASET_JSON)):
         LOG.warning("%s: the dataset has changed since the model was trained on it", preprocessed)
 
 

@@ -4,6 +4,7 @@ import pydoc
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,16 @@ class Model:
     """Name of the file that the weights are from."""
     mirror_axes: tuple[int, ...]
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
-    identities: Mapping[str, str]
-    """Of the weights of each fold."""
 
     @property
     def files(self) -> list[Path]:
         """The checkpoints."""
         return [self.folder / f"{_FOLD}{fold}" / self.checkpoint for fold in self.weights]
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Of the weights of each fold; a few tenths of a second for the paper's network, where they are asked for."""
+        return {fold: weights_identity(values) for fold, values in self.weights.items()}
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -145,10 +149,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     plans = PlansManager(dict(_plans(folder, in_folder, trained_with, configuration_name)))
     _check_names(folder, plans, dataset_json)
     configuration = _configuration(folder, plans, configuration_name)
-    identities = {fold: weights_identity(values) for fold, values in weights.items()}
-    model = Model(
-        folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes, identities
-    )
+    model = Model(folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes)
     with torch.device("meta"):  # shapes alone
         expected = model.build_network().state_dict()
     for fold, file in files.items():

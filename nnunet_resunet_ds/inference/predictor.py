@@ -86,8 +86,9 @@ class Predictor:
         tuned_on = self.postprocessing.averaging
         if tuned_on not in (None, average):
             LOG.warning("the post-processing was tuned on an average of %s, and this one is of %s", tuned_on, average)
-        for line in notes_on_weights(self.postprocessing, models[0].identities):
-            LOG.warning("%s", line)
+        if self.postprocessing.tuned_on:
+            for line in notes_on_weights(self.postprocessing, models[0].identities):
+                LOG.warning("%s", line)
 
     @classmethod
     def from_model_folder(

@@ -12,7 +12,7 @@ def settings_of(predictor: Predictor) -> dict[str, Any]:
     return {
         MADE_BY: "resunet-ds predict",
         MODELS: [
-            {"name": model.folder.resolve().name, "checkpoint": model.checkpoint, WEIGHTS: dict(model.identities)}
+            {"name": model.folder.resolve().name, "checkpoint": model.checkpoint, WEIGHTS: model.identities}
             for model in predictor.models
         ],
         "use_mirroring": predictor.use_mirroring,

@@ -13,8 +13,8 @@ from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.preprocessed_data import checked_data
-from nnunet_resunet_ds.split import fold_of_split, noted_cases
-from nnunet_resunet_ds.training_data import N_STOCK_FOLDS, check_fold
+from nnunet_resunet_ds.trained_with import check_cases
+from nnunet_resunet_ds.training_data import check_fold, n_folds
 from nnunet_resunet_ds.training_record import VALIDATED, WEIGHTS, read_record
 
 
@@ -59,8 +59,7 @@ class Trainings:
 
     def all_folds(self) -> list[int]:
         """Return the folds of the split, or nnU-Net's own five."""
-        file = self.preprocessed / SPLITS
-        return list(range(len(read_json(file)) if file.is_file() else N_STOCK_FOLDS))
+        return list(range(n_folds(self.preprocessed)))
 
 
 def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
@@ -72,7 +71,10 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
     for fold in folds:
         check_fold(fold, trainings.preprocessed, n_training)
-        _check_cases(trainings, fold)
+        folder = _fold_folder(trainings, fold)
+        if any(folder.glob("checkpoint_*.pth")):
+            remedy = "move the folder away to train the fold again"
+            check_cases(folder, read_record(folder), trainings.preprocessed, fold, remedy)
     unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
     epochs = trainings.epochs() if unfinished else None
     if unfinished:
@@ -135,20 +137,3 @@ def _is_finished(folder: Path) -> bool:
     if WEIGHTS in record:
         return bool(record.get(VALIDATED) == record[WEIGHTS])
     return summary.stat().st_mtime_ns >= final.stat().st_mtime_ns  # of another trainer, which notes nothing
-
-
-def _check_cases(trainings: Trainings, fold: int) -> None:
-    """Refuse a fold that was trained on other cases than the split has now.
-
-    Raises:
-        InputError: naming the folder, and what to do.
-    """
-    folder = _fold_folder(trainings, fold)
-    noted = noted_cases(read_record(folder))
-    now = fold_of_split(trainings.preprocessed, fold)
-    if noted and now and noted != now and any(folder.glob("checkpoint_*.pth")):
-        msg = (
-            f"{folder}: was trained on other cases than fold {fold} of {trainings.preprocessed / SPLITS} has now; "
-            "bring that split back, or move the folder away to train the fold again"
-        )
-        raise InputError(msg)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
@@ -22,8 +23,8 @@ from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
 
 Item = TypeVar("Item")
 
-PREDICTION, REFERENCE, BEFORE = "prediction", "reference", "before"
-"""Names of label maps; `BEFORE` is before post-processing."""
+BEFORE = "before"
+"""The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
 _DISPLAYED = "LPS"
 """Orientation of what is shown: right of the patient on the left, as radiologists look at it."""
 
