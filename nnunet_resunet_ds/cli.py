@@ -25,7 +25,7 @@ from nnunet_resunet_ds.commands import (
 )
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
 from nnunet_resunet_ds.errors import InputError, SchedulerLostError, WorkerDiedError
-from nnunet_resunet_ds.interrupts import EXIT_CODE, second_interrupt_ends
+from nnunet_resunet_ds.interrupts import INTERRUPTED, second_interrupt_ends
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stopped(options.command, f"out of memory: {_FOR_MEMORY}")
     except KeyboardInterrupt:
         print(f"resunet-ds {options.command}: interrupted", file=sys.stderr)
-        return EXIT_CODE
+        return INTERRUPTED
     except Exception:
         print(f"resunet-ds {options.command}: {_OUR_FAULT}", file=sys.stderr)
         raise

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_CODE = 128 + signal.SIGINT
+INTERRUPTED = 128 + signal.SIGINT
 """What a shell reports of a process that Ctrl-C ended."""
 
 
@@ -27,7 +27,7 @@ def second_interrupt_ends() -> Iterator[None]:
         nonlocal came
         if came:
             os.write(2, b"\nstopped at once\n")
-            os._exit(EXIT_CODE)
+            os._exit(INTERRUPTED)
         came = True
         os.write(2, b"\nstopping when what is being written is whole; Ctrl-C again stops at once\n")
         raise KeyboardInterrupt

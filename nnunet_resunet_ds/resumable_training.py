@@ -21,7 +21,7 @@ from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.recipe import SECTION
 from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
 from nnunet_resunet_ds.split import FoldCases
-from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
+from nnunet_resunet_ds.termination import TERMINATED, sigterm_noted
 from nnunet_resunet_ds.trained_with import check_cases, check_other_folds, check_plans
 from nnunet_resunet_ds.training_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
 from postprocessing.model_config import carry_to_plans
@@ -98,7 +98,7 @@ class ResumableTrainer(nnUNetTrainer):
             self.on_train_end()
             if self._on_any_rank(terminated()):
                 self.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
-                raise SystemExit(EXIT_CODE)
+                raise SystemExit(TERMINATED)
 
     def _set_earlier_checkpoints_aside(self) -> None:
         """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
@@ -187,7 +187,7 @@ class ResumableTrainer(nnUNetTrainer):
         self.close_loaders()
         if not self.disable_checkpointing:
             self.print_to_log_file(f"SIGTERM: saved in epoch {self.current_epoch}; continue with --c.")
-        raise SystemExit(EXIT_CODE)
+        raise SystemExit(TERMINATED)
 
     def close_loaders(self) -> None:
         """End the workers that load and augment."""

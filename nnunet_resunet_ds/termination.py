@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_CODE = 128 + signal.SIGTERM
+TERMINATED = 128 + signal.SIGTERM
 """What a shell reports of a process that SIGTERM ended."""
 
 

@@ -25,7 +25,7 @@ from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.plans import with_res_unet_ds
-from nnunet_resunet_ds.termination import EXIT_CODE
+from nnunet_resunet_ds.termination import TERMINATED
 
 # ---- rungs ----
 
@@ -353,7 +353,7 @@ def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
     process, log = started(command, tmp_path)
     wait_for(lambda: log.is_file() and "\nready" in log.read_text())
     process.terminate()
-    assert process.wait(30) == EXIT_CODE and log.read_text().endswith("saved\n")
+    assert process.wait(30) == TERMINATED and log.read_text().endswith("saved\n")
 
 
 def started(code, folder):

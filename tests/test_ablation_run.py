@@ -10,7 +10,7 @@ import pytest
 from stock_runs import command, run
 
 from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.termination import EXIT_CODE
+from nnunet_resunet_ds.termination import TERMINATED
 
 pytestmark = pytest.mark.end_to_end
 
@@ -38,7 +38,7 @@ def printed(stock_dataset, folder):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     stopped = process.stdout.read()
-    assert process.wait() == EXIT_CODE, stopped[-3000:]
+    assert process.wait() == TERMINATED, stopped[-3000:]
     log = (folder / "runs" / "ResUNetDSTrainer-baseline-seed1-fold0" / "log.txt").read_text()
     assert re.search(r"SIGTERM: saved in epoch \d+; continue with --c", log)
     return stopped, run(stock_dataset, *ABLATION)

@@ -23,7 +23,7 @@ from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.on_workers import run_jobs
 from nnunet_resunet_ds.jobs.process import log_of
 from nnunet_resunet_ds.jobs.slurm import array_script
-from nnunet_resunet_ds.termination import EXIT_CODE
+from nnunet_resunet_ds.termination import TERMINATED
 
 TRAINING = """
 import signal, sys, time
@@ -97,7 +97,7 @@ def once(folder, stopped):
 def test_a_task_whose_time_is_up_saves_is_queued_again_and_goes_on(slurm, tmp_path):
     folder = tmp_path / "fold_0"
     script, codes = submitted(slurm, tmp_path, [job(folder, 8)], stop=once(folder, []))
-    assert codes == {0: [EXIT_CODE, 0]}
+    assert codes == {0: [TERMINATED, 0]}
     said = script.with_name("slurm-77_0.out").read_text().splitlines()
     assert said.count("saved") == 1 and said[-1] == "trained"
     assert [line for line in said if line.startswith("epoch")] == [f"epoch {number}" for number in range(8)]
@@ -106,7 +106,7 @@ def test_a_task_whose_time_is_up_saves_is_queued_again_and_goes_on(slurm, tmp_pa
 def test_a_task_that_is_cancelled_saves_and_stays_away(slurm, tmp_path):
     folder = tmp_path / "fold_0"
     script, codes = submitted(slurm, tmp_path, [job(folder, 8)], stop=once(folder, []), state="COMPLETING")
-    assert codes == {0: [EXIT_CODE]} and script.with_name("slurm-77_0.out").read_text().endswith("saved\n")
+    assert codes == {0: [TERMINATED]} and script.with_name("slurm-77_0.out").read_text().endswith("saved\n")
 
 
 # ---- workers ----

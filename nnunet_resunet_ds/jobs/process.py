@@ -12,7 +12,7 @@ from typing import IO
 
 from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.folder_lock import try_lock
-from nnunet_resunet_ds.termination import EXIT_CODE, sigterm_noted
+from nnunet_resunet_ds.termination import TERMINATED, sigterm_noted
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_TRIES = 0.5
@@ -102,7 +102,7 @@ def run_command(
         finally:
             _end(process)
         if terminated():
-            raise SystemExit(EXIT_CODE)
+            raise SystemExit(TERMINATED)
     if process.returncode != 0:
         msg = f"{command[0]} failed with exit code {process.returncode}; {log.name} ends: {_last_line(Path(log.name))}"
         raise CommandError(msg)

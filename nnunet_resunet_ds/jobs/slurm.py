@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.process import shell_line
-from nnunet_resunet_ds.termination import EXIT_CODE
+from nnunet_resunet_ds.termination import TERMINATED
 
 SECONDS_TO_SAVE = 300
 """Before its time is up that a job gets SIGTERM; under it a training saves in the middle of an epoch."""
@@ -75,5 +75,5 @@ def array_script(name: str, jobs: Sequence[Job], variables: Mapping[str, str], f
         cases="\n".join(
             f"{number}) command=({shell_line(job.command, {})}) ;; # {job.name}" for number, job in enumerate(jobs)
         ),
-        stopped=EXIT_CODE,
+        stopped=TERMINATED,
     )
