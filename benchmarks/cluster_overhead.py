@@ -14,11 +14,11 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
+from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cluster import connected
 from nnunet_resunet_ds.environment import memory_mib
 from nnunet_resunet_ds.image_cases import nnunet_layout
 from nnunet_resunet_ds.inference.output import Output
-from nnunet_resunet_ds.mapping import for_each
 
 WORKERS = (1, 2, 4)
 SLEEPS = (0.0, 0.02, 0.1, 0.5)

@@ -26,8 +26,8 @@ from dataset_conversion import EDITIONS, convert
 from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
 from dataset_conversion.labels import raw_labels
 from dataset_conversion.placement import Placement
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.phantom import make_phantom
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
 EDITION = EDITIONS["2021"]
 FULL_SHAPE = (155, 240, 240)

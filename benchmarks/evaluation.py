@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.pairs import find_pairs
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
-from nnunet_resunet_ds.images import read_labels, write_labels
 
 PROTOCOL = PROTOCOLS["brats2023-gli"]
 OFFICIAL_2023 = """

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nnunet_resunet_ds.regions import REGIONS
+from nnunet_resunet_ds.base.regions import REGIONS
 from postprocessing.scores import METRICS, Scores
 from postprocessing.stored_case import StoredCase, write_stored_case
 from postprocessing.tuning import tune

@@ -6,9 +6,8 @@ import SimpleITK as sitk
 
 from dataset_conversion.edition import Edition
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.image_notes import add_note, notes_of
-from nnunet_resunet_ds.images import read_image
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import add_note, notes_of, read_image
 
 
 def read_channels(path: Path, case: RawCase, edition: Edition) -> dict[str, sitk.Image]:

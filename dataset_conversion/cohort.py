@@ -12,8 +12,8 @@ from dataset_conversion.find import find_cases
 from dataset_conversion.inspection import CaseReport, inspect_case
 from dataset_conversion.scan import RawCase
 from dataset_conversion.validate import cohort_problems, name_problems
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.mapping import for_each
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.parallel import for_each
 
 
 @dataclass(frozen=True)

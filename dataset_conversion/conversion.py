@@ -17,18 +17,18 @@ from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
 from dataset_conversion.write import LABELS_TRAINING, case_files, is_written, write_case, write_dataset_json
-from nnunet_resunet_ds.checks import check_name, check_whole_number
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.mapping import for_each
-from nnunet_resunet_ds.nnunet_folders import (
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import (
     DATASET_JSON,
     NNUNET_FOLDERS,
     datasets_with_id,
     nnunet_folder,
     preprocess_command,
 )
-from nnunet_resunet_ds.split import split_notes
+from nnunet_resunet_ds.base.parallel import for_each
+from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
+from nnunet_resunet_ds.base.splits_file import split_notes
 
 MAX_DATASET_ID = 999
 

@@ -3,7 +3,7 @@
 import filecmp
 from pathlib import Path
 
-from nnunet_resunet_ds.nifti_bytes import holds_unpacked, is_gzip
+from nnunet_resunet_ds.base.nifti_check import holds_unpacked, is_gzip
 
 
 def same_content(first: Path, second: Path) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.edition import CHANNEL_NAMES, Edition
-from nnunet_resunet_ds.checks import check_entries, check_name
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.regions import REGIONS, TC, WT, Region, Tissue
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.regions import REGIONS, TC, WT, Region, Tissue
+from nnunet_resunet_ds.base.setting_checks import check_entries, check_name
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,8 +8,8 @@ from dataset_conversion.custom import CUSTOM, read_custom_edition
 from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.scan import case_ids_below
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.found_instead import found_instead
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import found_instead
 
 AUTO = "auto"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dataset_conversion.label_schemes import LabelScheme
-from nnunet_resunet_ds.files import IMAGE_ENDINGS
-from nnunet_resunet_ds.regions import REGIONS, Region, Tissue
+from nnunet_resunet_ds.base.files import IMAGE_ENDINGS
+from nnunet_resunet_ds.base.regions import REGIONS, Region, Tissue
 
 CHANNEL_NAMES = ("T1", "T1ce", "T2", "FLAIR")
 """Input channels in nnU-Net's BraTS order; nnU-Net chooses the normalisation by name, z-score for these."""

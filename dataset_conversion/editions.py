@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from dataset_conversion.edition import CHANNEL_NAMES, Edition
 from dataset_conversion.label_schemes import CLASSIC, MODERN, MODERN_RC, MSD, PED_2024, LabelScheme
-from nnunet_resunet_ds.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region
+from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region
 
 
 def _by_channel(*suffixes: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from dataset_conversion.copies import same_content
 from dataset_conversion.edition import SEGMENTATION, Edition
 from dataset_conversion.scan import RawCase, cases_below
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.found_instead import found_instead
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import found_instead
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:

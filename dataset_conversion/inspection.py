@@ -21,7 +21,7 @@ from dataset_conversion.intensity import (
 from dataset_conversion.labels import tissue_voxels
 from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.regions import Tissue
+from nnunet_resunet_ds.base.regions import Tissue
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.label_schemes import NNUNET as NNUNET_SCHEME
 from dataset_conversion.label_schemes import LabelScheme
-from nnunet_resunet_ds.dataset_json import check_class_order, check_regions
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions
+from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
 
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
 """Of nnU-Net, one below dataset.json."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from nnunet_resunet_ds.regions import Tissue
+from nnunet_resunet_ds.base.regions import Tissue
 
 LabelScheme: TypeAlias = Mapping[int, Tissue]
 """Raw label value → tissue, one to one."""

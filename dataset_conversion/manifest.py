@@ -12,10 +12,9 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.placement import Placement
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.checks import check_path_part
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.identity import is_same
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import is_same, read_json, write_json
+from nnunet_resunet_ds.base.setting_checks import check_path_part
 
 MANIFEST = "conversion.json"
 _CASES = "cases"

@@ -15,10 +15,9 @@ from dataset_conversion.intensity import Values, background_fill, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
 from dataset_conversion.twins import twin_warnings
-from nnunet_resunet_ds.axis_turns import orientation, turned_onto
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.image_notes import notes_of
-from nnunet_resunet_ds.images import geometry_difference, has_place, label_values, read_labels, shortened
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import geometry_difference, has_place, label_values, notes_of, read_labels, shortened
+from nnunet_resunet_ds.base.reader_space import orientation, turned_onto
 
 _LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
 _SCALE = "write the image anew without the scale (scl_slope) of its header"

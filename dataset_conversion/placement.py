@@ -13,12 +13,12 @@ from dataset_conversion.edition import Edition
 from dataset_conversion.inspection import Fixes
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.axis_turns import turned_onto
-from nnunet_resunet_ds.checks import check_choice
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import link_or_copy, replacing
-from nnunet_resunet_ds.images import read_image, write_image
-from nnunet_resunet_ds.nifti_bytes import is_gzip
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import link_or_copy, replacing
+from nnunet_resunet_ds.base.images import read_image, write_image
+from nnunet_resunet_ds.base.nifti_check import is_gzip
+from nnunet_resunet_ds.base.reader_space import turned_onto
+from nnunet_resunet_ds.base.setting_checks import check_choice
 
 Placement = Literal["hardlink", "symlink", "copy"]
 """What is done with image files that nnU-Net can take as they are."""

@@ -7,8 +7,8 @@ from typing import Any
 from dataset_conversion.manifest import is_unchanged
 from dataset_conversion.scan import RawCase
 from dataset_conversion.write import is_written
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
 
 RECORDS = ".finished"
 """Folder of one JSON file a case, gone once the dataset is complete."""

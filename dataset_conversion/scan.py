@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dataset_conversion.copies import same_content
 from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.found_instead import not_a_folder
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import not_a_folder
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.manifest import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
-from nnunet_resunet_ds.checks import check_whole_number
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.images import read_labels
-from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.nnunet_folders import SPLITS, dataset_folder, datasets_with_id
-from nnunet_resunet_ds.regions import ET
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.images import read_labels
+from nnunet_resunet_ds.base.nnunet_folders import SPLITS, dataset_folder, datasets_with_id
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.regions import ET
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 _HOLDOUT_TOLERANCE = 0.005
 MAX_SEED = 2**32 - 1

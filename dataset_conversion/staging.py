@@ -8,9 +8,9 @@ from pathlib import Path
 from dataset_conversion.manifest import MANIFEST
 from dataset_conversion.records import RECORDS
 from dataset_conversion.write import FOLDERS, image_names, label_name
-from nnunet_resunet_ds.files import link_or_copy
-from nnunet_resunet_ds.folder_lock import only_writer
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.files import link_or_copy
+from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 
 _OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
 

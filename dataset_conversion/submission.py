@@ -16,13 +16,13 @@ from dataset_conversion.label_convention import (
     declared_convention,
 )
 from dataset_conversion.labels import listed, nnunet_labels, raw_labels
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import check_output_folder
-from nnunet_resunet_ds.folder_lock import only_writer
-from nnunet_resunet_ds.images import read_labels, write_labels
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.run_file import MADE_BY, RUN, RunFile
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import check_output_folder
+from nnunet_resunet_ds.base.images import read_labels, write_labels
+from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile
 
 _SUBMISSION = "resunet-ds submission"
 

@@ -10,14 +10,12 @@ from dataset_conversion.labels import label_counts, nnunet_labels, tissue_voxels
 from dataset_conversion.placement import Placement, place_images, read_geometry, turned_as_found
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.identity import identity_of, is_same
-from nnunet_resunet_ds.image_notes import notes_of
-from nnunet_resunet_ds.images import label_values, read_labels, write_labels
-from nnunet_resunet_ds.nifti_bytes import is_gzip, unreadable
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY
-from nnunet_resunet_ds.regions import Tissue, regions_class_order
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of, is_same, write_json
+from nnunet_resunet_ds.base.images import label_values, notes_of, read_labels, write_labels
+from nnunet_resunet_ds.base.nifti_check import is_gzip, unreadable
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
+from nnunet_resunet_ds.base.regions import Tissue, regions_class_order
 
 IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
 """nnU-Net's names."""

@@ -6,7 +6,7 @@ from typing import Any
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME
 
 _WITHOUT_CHANNEL = (

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.recipe import Recipe
 from nnunet_resunet_ds.resumable_training import Batch
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer

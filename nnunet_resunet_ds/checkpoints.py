@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunet_resunet_ds.errors import InputError, first_line
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.base.errors import InputError, first_line
+from nnunet_resunet_ds.base.files import replacing
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
 """nnU-Net's names, and ours for the epoch of the lowest validation loss (decision D7)."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.errors import InputError, SchedulerLostError, WorkerDiedError
+from nnunet_resunet_ds.base.signals import INTERRUPTED, second_interrupt_ends
 from nnunet_resunet_ds.commands import (
     ablation,
     benchmark,
@@ -24,8 +26,6 @@ from nnunet_resunet_ds.commands import (
     tune,
 )
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
-from nnunet_resunet_ds.errors import InputError, SchedulerLostError, WorkerDiedError
-from nnunet_resunet_ds.interrupts import INTERRUPTED, second_interrupt_ends
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
@@ -72,7 +72,7 @@ when something does not work: resunet-ds doctor
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 done, 2 bad input, 130 interrupted; a fault of ours raises (1)."""
     options = _parser().parse_args(arguments)
-    from nnunet_resunet_ds.log import shown  # noqa: PLC0415 (not for --help)
+    from nnunet_resunet_ds.base.log import shown  # noqa: PLC0415 (not for --help)
 
     if getattr(options, "scheduler", None):
         options = with_absolute_paths(options)

@@ -2,7 +2,7 @@
 
 import os
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 CHANNELS_LAST = "channels-last"
 """Networks in memory with the channels of a voxel side by side; on a GPU, too."""

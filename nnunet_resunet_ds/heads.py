@@ -10,7 +10,7 @@ from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.base.files import replacing
 
 HEAD_LOSSES, HEAD_DICE = "head_losses", "head_dice"
 """Keys in nnU-Net's logger; one list a epoch, the finest head first."""

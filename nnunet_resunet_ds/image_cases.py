@@ -18,8 +18,8 @@ from dataset_conversion.label_schemes import NNUNET as NNUNET_LABELS
 from dataset_conversion.opening import compare_grids, open_case
 from dataset_conversion.scan import RawCase
 from dataset_conversion.validate import cohort_problems
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.found_instead import found_instead
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import found_instead
 
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""

@@ -7,7 +7,7 @@ from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from nnunet_resunet_ds.checks import check_number, check_positive
+from nnunet_resunet_ds.base.setting_checks import check_number, check_positive
 from nnunet_resunet_ds.recipe import Recipe
 
 SMOOTHING = 1e-5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import distributed
 
-from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.base.errors import InputError, TrainingError
 
 COMMAND = "nnUNetv2_train"
 EXIT_CODE = 2

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_name, check_whole_number
-from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
+from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import (
     MAX_HEADS,
     PAPER_BATCH_SIZE,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from nnunet_resunet_ds.checks import check_whole_number
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.recipe import SECTION, Recipe
 
 PAPER_FEATURES = (64, 96, 128, 192, 256, 384, 512)

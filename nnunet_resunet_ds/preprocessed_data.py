@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_resunet_ds.dataset_json import have_other_cases
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
-from nnunet_resunet_ds.split import split_notes
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.base.region_checks import have_other_cases
+from nnunet_resunet_ds.base.splits_file import split_notes
 from postprocessing.probabilities import PROPERTIES, read_properties
 
 FINGERPRINT = "dataset_fingerprint.json"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.base.files import replacing
 
 _DPI = 100
 _HEIGHT = 1800

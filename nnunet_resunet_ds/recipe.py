@@ -8,8 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_choice, check_entries, check_number, check_positive, check_whole_number
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.setting_checks import (
+    check_choice,
+    check_entries,
+    check_number,
+    check_positive,
+    check_whole_number,
+)
 
 SECTION = "resunet_ds"
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, SPLITS
+from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
 from nnunet_resunet_ds.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON, SPLITS
 from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.split import fold_of_split, noted_cases
 
 
 def check_cases(path: Path, note: Mapping[str, Any], preprocessed: Path, fold: int | str, remedy: str) -> None:

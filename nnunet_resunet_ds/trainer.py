@@ -14,11 +14,11 @@ from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.background import check_background
-from nnunet_resunet_ds.checks import check_path_part
+from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
+from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compiling import compile_is_wished
-from nnunet_resunet_ds.dataset_json import check_region_weights, check_regions
-from nnunet_resunet_ds.errors import first_line
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.layout import lay_out_for

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import SPLITS
-from nnunet_resunet_ds.split import read_split
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import SPLITS
+from nnunet_resunet_ds.base.splits_file import read_split
 
 N_STOCK_FOLDS = 5
 """Of the split that nnU-Net makes where there is none."""

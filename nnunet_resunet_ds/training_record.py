@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.environment import machine, peak_memory_mib, versions
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
 
 RECORD = "run.json"
 CASES = "cases"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.base.files import replacing
 from postprocessing.case import Change
 
 TABLE = "postprocessing_changes.csv"

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.regions import REGIONS
+from nnunet_resunet_ds.base.regions import REGIONS
 
 
 def mean_probabilities(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:

@@ -5,10 +5,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_choice, check_entries, check_flag, check_number, check_whole_number
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.regions import RC, Tissue
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.regions import RC, Tissue
+from nnunet_resunet_ds.base.setting_checks import (
+    check_choice,
+    check_entries,
+    check_flag,
+    check_number,
+    check_whole_number,
+)
 
 MAX_LABEL = 255
 """Of a uint8 label map."""

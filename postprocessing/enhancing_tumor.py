@@ -7,7 +7,7 @@ small ET must be certain to stay.
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.regions import Tissue
+from nnunet_resunet_ds.base.regions import Tissue
 from postprocessing.components import is_below
 from postprocessing.config import PostprocessingConfig
 from postprocessing.membership import MEMBERSHIPS, Labels

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.regions import WT
 from nnunet_resunet_ds.evaluation.dice import dice
-from nnunet_resunet_ds.regions import WT
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 from postprocessing.stored_case import read_stored_case

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.dataset_json import check_regions
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.file_formats import format_of_name
-from nnunet_resunet_ds.files import check_output_folder, read_json, remove_half_written
-from nnunet_resunet_ds.folder_lock import only_writer
-from nnunet_resunet_ds.images import read_image, write_labels
-from nnunet_resunet_ds.mapping import for_each
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import format_of_name
+from nnunet_resunet_ds.base.files import check_output_folder, read_json, remove_half_written
+from nnunet_resunet_ds.base.images import read_image, write_labels
+from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.parallel import for_each
+from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import Change, postprocess_explained
 from postprocessing.changes import CHANGES, TABLE, changes_of, write_changes
 from postprocessing.config import PostprocessingConfig

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.regions import ET, TC, WT, Region, Tissue
+from nnunet_resunet_ds.base.regions import ET, TC, WT, Region, Tissue
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
-from nnunet_resunet_ds.regions import REGIONS
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
+from nnunet_resunet_ds.base.regions import REGIONS
 from postprocessing.config import PostprocessingConfig
 
 SETTINGS = "postprocessing.json"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import read_labels
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import read_labels
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 

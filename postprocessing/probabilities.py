@@ -10,11 +10,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
-from nnunet_resunet_ds.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
-from postprocessing.npz import DamagedError, read_arrays
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
+from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
+from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
 
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.parallel import at_hand
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
-from nnunet_resunet_ds.mapping import at_hand
-from nnunet_resunet_ds.regions import REGIONS
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 from postprocessing.search import Configs

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import replacing
-from postprocessing.npz import read_arrays
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.npz import read_arrays
 
 LOWEST_THRESHOLD = 0.2
 """That tuning tries: outside the box of what reaches it, and of the reference, nothing can change."""

@@ -5,8 +5,8 @@ import operator
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.regions import REGIONS, Tissue
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.regions import REGIONS, Tissue
 from postprocessing.config import PostprocessingConfig
 
 

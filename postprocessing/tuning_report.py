@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from nnunet_resunet_ds.files import replacing
+from nnunet_resunet_ds.base.files import replacing
 from postprocessing.scores import Scores
 from postprocessing.search import GRID, neighbours
 from postprocessing.tuning import Tuning

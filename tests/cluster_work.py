@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 
 def worker_of(item):

@@ -19,13 +19,13 @@ from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, ru
 from nnunet_resunet_ds.ablation.running import commands_of, run_all
 from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.ablation.training import Training
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
-from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.plans import with_res_unet_ds
-from nnunet_resunet_ds.termination import TERMINATED
 
 # ---- rungs ----
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from stock_runs import command, run
 
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.termination import TERMINATED
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.signals import TERMINATED
 
 pytestmark = pytest.mark.end_to_end
 

@@ -14,8 +14,8 @@ from models import predict
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import convert
-from nnunet_resunet_ds.axis_turns import turned_onto
-from nnunet_resunet_ds.images import geometry_difference, write_image
+from nnunet_resunet_ds.base.images import geometry_difference, write_image
+from nnunet_resunet_ds.base.reader_space import turned_onto
 
 SIGNED_PERMUTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 

@@ -114,7 +114,7 @@ def test_results_as_markdown(measured):
 TINY = """
 import sys
 from pathlib import Path
-from nnunet_resunet_ds.nnunet_folders import temporary_nnunet_folders
+from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
 with temporary_nnunet_folders() as folder:
     from nnunet_resunet_ds.benchmark.material import SIZES, Size
     from nnunet_resunet_ds.benchmark.run import benchmark

@@ -21,10 +21,10 @@ from models import small_plans, write_model
 from reports import make_cohort
 
 from dataset_conversion import conversion
+from nnunet_resunet_ds.base.errors import InputError, SchedulerLostError
+from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
-from nnunet_resunet_ds.errors import InputError, SchedulerLostError
-from nnunet_resunet_ds.mapping import for_each
 
 PLAIN = ("-device", "cpu", "--precision", "fp32")
 """What ``auto`` takes is measured by each process for itself."""
@@ -265,7 +265,7 @@ def test_ctrl_c_leaves_what_has_not_begun(cluster, tmp_path):
         "import signal, sys, cluster_work\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from nnunet_resunet_ds.cluster import connected\n"
-        "from nnunet_resunet_ds.mapping import for_each\n"
+        "from nnunet_resunet_ds.base.parallel import for_each\n"
         "with connected(sys.argv[1]) as executor:\n"
         "    print('begun', flush=True)\n"
         "    for_each([0.5] * 400, cluster_work.sleep, 'test', executor)\n"

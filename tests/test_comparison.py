@@ -10,6 +10,7 @@ from models import write_model
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from trainers import small, trainer
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.comparison import monai_networks
 from nnunet_resunet_ds.comparison.systems import (
     attention_unet_architecture,
@@ -18,7 +19,6 @@ from nnunet_resunet_ds.comparison.systems import (
     unetr_architecture,
 )
 from nnunet_resunet_ds.comparison.trainers import BraTSResUNetVAETrainer, BraTSUNETRTrainer, BraTSUNetTrainer
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.plans import with_res_unet_ds
 

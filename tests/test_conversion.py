@@ -19,9 +19,9 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from dataset_conversion import EDITIONS, convert
 from dataset_conversion.labels import nnunet_labels
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.regions import REGIONS, Region
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.regions import REGIONS, Region
 
 
 def test_a_cohort_becomes_a_dataset_that_nnunet_accepts(cohort, raw, tmp_path, capsys):

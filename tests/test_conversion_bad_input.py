@@ -17,10 +17,10 @@ import SimpleITK as sitk
 from brats_files import MODALITIES, SHAPE, make_case, replace_one, shear_sform
 
 from dataset_conversion import convert
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import write_labels
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.images import write_labels
-from nnunet_resunet_ds.log import LOG
 
 
 def unlink(case, file):

@@ -19,9 +19,9 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from dataset_conversion import check, convert
 from dataset_conversion.intensity import background_fill, coverage, saturated_share
 from dataset_conversion.twins import twin_warnings
+from nnunet_resunet_ds.base.images import whole_numbers
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 CASE = "BraTS2021_00003"
 

@@ -15,9 +15,9 @@ from brats_files import SHAPE, make_case, replace_one, values_of, without_times
 
 from dataset_conversion import convert, staging
 from dataset_conversion.write import write_case
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.mapping import threads
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.parallel import threads
 
 
 def killed_at_second(function):
@@ -112,7 +112,7 @@ def test_a_finished_case_that_is_not_wanted_any_more_is_removed(cohort, raw, mon
 KILLED = """
 import os, signal, sys
 import dataset_conversion.conversion as conversion
-from nnunet_resunet_ds.mapping import threads
+from nnunet_resunet_ds.base.parallel import threads
 write_case = conversion.write_case
 def dying(case, *arguments):
     if case.case_id.endswith("5"):

@@ -16,11 +16,11 @@ from dataset_conversion import convert
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.splits import patient_of
 from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of, is_same
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.doctor.dataset import dataset as look_at_dataset
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.identity import identity_of, is_same
 
 IDS = [f"BraTS2021_{number:05d}" for number in range(6)]
 
@@ -79,7 +79,7 @@ def test_bytes_are_read_again_only_where_the_time_is_another(tmp_path, monkeypat
     file = tmp_path / "a"
     file.write_bytes(b"1234")
     known = identity_of(file)
-    monkeypatch.setattr("nnunet_resunet_ds.identity.digest", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("nnunet_resunet_ds.base.files.digest", lambda path: pytest.fail("read again"))
     assert is_same(known, file)
 
 

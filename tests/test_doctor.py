@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.discovery import SEARCH_PATH_VARIABLE, trainer_folder
 from nnunet_resunet_ds.doctor import devices, examination, folders, trainer_search, workers
@@ -19,7 +20,6 @@ from nnunet_resunet_ds.doctor.dataset import space_needed
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 from nnunet_resunet_ds.doctor.internals import internals
 from nnunet_resunet_ds.doctor.software import software
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_PATCH_SIZE
 
 BROKEN = Finding(FAIL, "all", "is broken", "mend it")

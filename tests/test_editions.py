@@ -11,9 +11,9 @@ from dataset_conversion.detect import detect_edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json
-from nnunet_resunet_ds.dataset_json import check_regions
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.region_checks import check_regions
 
 # Of BraTS' own evaluation: raw label values of each region. (2017 to 2022: 1, 2, 4; 2023 all tasks and 2024 SSA, MET:
 # 1, 2, 3; 2024 GLI with the resection cavity outside WT; 2024 PED with ET 1, NETC 2, CC 3, ED 4.)

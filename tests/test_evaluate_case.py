@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation import evaluate_case, hausdorff
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, overlap
 from nnunet_resunet_ds.evaluation.empty_regions import NAN

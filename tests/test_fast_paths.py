@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nnunet_resunet_ds import freed_memory
 from nnunet_resunet_ds.average_pooling import PlanewiseAvgPool3d, has_whole_windows
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.fast_paths import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d

@@ -25,7 +25,7 @@ from models import small_plans, write_model
 from reports import make_cohort
 
 from dataset_conversion import convert
-from nnunet_resunet_ds.folder_lock import only_writer
+from nnunet_resunet_ds.base.locks import only_writer
 
 IDS = [f"BraTS2021_{number:05d}" for number in range(6)]
 MODEL = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
@@ -360,7 +360,7 @@ def test_a_clock_that_goes_backwards(command, folder, undisturbed, run, rerun_co
 
 
 LITTLE_MEMORY = """
-import SimpleITK, numpy, nnunet_resunet_ds.images, nnunet_resunet_ds.cli
+import SimpleITK, numpy, nnunet_resunet_ds.base.images, nnunet_resunet_ds.cli
 with open("/proc/self/status") as status:
     now = next(int(line.split()[1]) for line in status if line.startswith("VmSize")) << 10
 resource.setrlimit(resource.RLIMIT_AS, (now + (400 << 20),) * 2)
@@ -386,7 +386,7 @@ def test_a_lock_ends_with_its_process(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from nnunet_resunet_ds.folder_lock import only_writer
+from nnunet_resunet_ds.base.locks import only_writer
 with only_writer(Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """

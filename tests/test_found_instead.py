@@ -9,9 +9,8 @@ import SimpleITK as sitk
 from brats_files import CASES
 from models import predict
 
+from nnunet_resunet_ds.base.file_formats import FORMATS, SIGN_BYTES, format_of_bytes, found_instead
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.file_formats import FORMATS, SIGN_BYTES, format_of_bytes
-from nnunet_resunet_ds.found_instead import found_instead
 
 IMAGE = sitk.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
 

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, example, given, settings
 from dataset_conversion import convert
 from dataset_conversion.custom import read_custom_edition
 from dataset_conversion.manifest import edition_of, read_manifest
-from nnunet_resunet_ds import nifti_bytes
+from nnunet_resunet_ds.base import nifti_check
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.images import read_image, read_labels
 from nnunet_resunet_ds.checkpoints import furthest_checkpoint, read_checkpoint
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.images import read_image, read_labels
 from nnunet_resunet_ds.inference.cross_validation import validation_ids
 from nnunet_resunet_ds.inference.model import checkpoint_files, load_model
 from nnunet_resunet_ds.recipe import Recipe
@@ -84,18 +84,18 @@ def test_gzip_streams(tmp_path):
 
 def test_a_gzip_bomb_is_refused_within_the_bound(tmp_path, monkeypatch):
     """A few kilobytes that unpack to a hundred times the bound: no more than the bound is unpacked."""
-    monkeypatch.setattr(nifti_bytes, "MAX_UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr(nifti_check, "MAX_UNPACKED_BYTES", 2**20)
     bomb = tmp_path / "bomb.nii.gz"
     bomb.write_bytes(gzip.compress(nifti() + bytes(100 * 2**20), 9))
     assert bomb.stat().st_size < 2**18
-    lengths, unpack = [], nifti_bytes._unpacked
+    lengths, unpack = [], nifti_check._unpacked
 
     def noted(content):
         unpacked = unpack(content)
         lengths.append(len(unpacked))
         return unpacked
 
-    monkeypatch.setattr(nifti_bytes, "_unpacked", noted)
+    monkeypatch.setattr(nifti_check, "_unpacked", noted)
     with pytest.raises(InputError, match="when unpacked"):
         read_image(bomb)
     assert lengths == [2**20 + 1]
@@ -106,7 +106,7 @@ def test_files_of_several_gzip_members_are_read_and_bounded_too(tmp_path, monkey
     path = tmp_path / "members.nii.gz"
     path.write_bytes(gzip.compress(whole[:400]) + gzip.compress(whole[400:]))
     assert read_image(path).GetSize() == (6, 5, 4)
-    monkeypatch.setattr(nifti_bytes, "MAX_UNPACKED_BYTES", 420)
+    monkeypatch.setattr(nifti_check, "MAX_UNPACKED_BYTES", 420)
     with pytest.raises(InputError, match="when unpacked"):
         read_image(path)
 
@@ -175,7 +175,7 @@ def test_headers_of_arrays(tmp_path):
 
 
 def test_a_zip_bomb_is_refused_by_its_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("postprocessing.npz.MAX_UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr("nnunet_resunet_ds.base.npz.MAX_UNPACKED_BYTES", 2**20)
     path = tmp_path / "bomb.npz"
     path.write_bytes(npz(np.zeros((3, 128, 64, 64), np.float32)))
     assert path.stat().st_size < 2**16

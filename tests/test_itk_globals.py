@@ -52,7 +52,7 @@ def test_simpleitk_alone_makes_them_in_the_thread_that_needs_them(watch):
 
 
 def test_reading_images_has_made_them_before(watch):
-    by_first, by_others = watch("import nnunet_resunet_ds.images")
+    by_first, by_others = watch("import nnunet_resunet_ds.base.images")
     assert by_first >= MADE_BY_USE
     assert not by_others
 

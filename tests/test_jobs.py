@@ -15,15 +15,15 @@ from fake_slurm import Slurm
 
 from nnunet_resunet_ds.ablation.jobs import jobs_of
 from nnunet_resunet_ds.ablation.rungs import RUNGS
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.jobs.here import run_here
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.on_workers import run_jobs
 from nnunet_resunet_ds.jobs.process import log_of
 from nnunet_resunet_ds.jobs.slurm import array_script
-from nnunet_resunet_ds.termination import TERMINATED
 
 TRAINING = """
 import signal, sys, time

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_resunet_ds.base.log import LOG, shown
 from nnunet_resunet_ds.cli import COMMANDS, main
-from nnunet_resunet_ds.log import LOG, shown
 
 PROJECT = Path(__file__).parents[1]
 LIBRARY = [

@@ -9,9 +9,9 @@ from cluster_work import refuse_odd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds import mapping
-from nnunet_resunet_ds.errors import InputError, WorkerDiedError
-from nnunet_resunet_ds.mapping import for_each, results_and_problems, threads
+from nnunet_resunet_ds.base import parallel
+from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems, threads
 
 
 @settings(max_examples=30, deadline=None)
@@ -54,7 +54,7 @@ class Recorder(Executor):
         future = Future()
         self.waiting.append((future, task, arguments))
         self.most = max(self.most, len(self.waiting))
-        if len(self.waiting) == mapping.MAX_SUBMITTED or arguments[0] >= 30:
+        if len(self.waiting) == parallel.MAX_SUBMITTED or arguments[0] >= 30:
             for one, function, words in self.waiting:
                 one.set_result(function(*words))
             self.waiting = []
@@ -62,7 +62,7 @@ class Recorder(Executor):
 
 
 def test_no_more_is_handed_out_than_a_scheduler_should_keep_in_mind(monkeypatch):
-    monkeypatch.setattr(mapping, "MAX_SUBMITTED", 7)
+    monkeypatch.setattr(parallel, "MAX_SUBMITTED", 7)
     recorder = Recorder()
     assert for_each(list(range(40)), int, "test", recorder) == list(range(40))
     assert recorder.most == 7

@@ -14,7 +14,7 @@ from stock_runs import command
 from trainers import small, trainer
 
 from nnunet_resunet_ds import checkpoints, one_line_errors
-from nnunet_resunet_ds.errors import InputError, TrainingError
+from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]

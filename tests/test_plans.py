@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.planning import plan
 from nnunet_resunet_ds.plans import (
     NETWORK_CLASS_NAME,

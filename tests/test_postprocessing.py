@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
 from postprocessing.case import apply_step
 from postprocessing.folder import postprocess_folder

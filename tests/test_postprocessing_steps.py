@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as hnp
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from scipy import ndimage
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.regions import ET, TC, WT
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.case import apply_step, postprocess_explained
 from postprocessing.config import PRESETS, STEPS

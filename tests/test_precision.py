@@ -6,7 +6,7 @@ from torch import nn
 from trainers import small, trainer
 
 from nnunet_resunet_ds import precision
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.instance_norm import BlockwiseInstanceNorm3d
 from nnunet_resunet_ds.layout import lay_out_for, use_blockwise_instance_norm
 from nnunet_resunet_ds.network import ResUNetDS

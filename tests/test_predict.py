@@ -13,7 +13,7 @@ from models import predict, stock_plans, write_model
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.label_convention import NNUNET
 from dataset_conversion.labels import nnunet_labels
-from nnunet_resunet_ds import run_file
+from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference import Predictor

@@ -12,8 +12,8 @@ from models import predict, small_plans, write_model
 from reports import CASES as REPORTED
 from reports import make_cohort
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 

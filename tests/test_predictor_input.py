@@ -10,7 +10,7 @@ import torch
 from brats_files import write
 from test_predictor import brain
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.input_warnings import intensities_unlike_training
 from nnunet_resunet_ds.inference.model import load_model

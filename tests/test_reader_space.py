@@ -16,10 +16,10 @@ from models import predict, small_plans, write_model
 from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer_by_name
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.reader_space import READERS, Turn, reader_properties, turn_of_properties, turn_of_reader
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.reader_space import READERS, Turn, reader_properties, turn_of_properties, turn_of_reader
 from postprocessing.probabilities import probabilities_on_grid, read_properties
 
 SHAPE = (5, 6, 7)

@@ -19,10 +19,10 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds import checkpoints, resumable_training
 from nnunet_resunet_ds import trainer as trainer_module
-from nnunet_resunet_ds.errors import InputError, TrainingError
-from nnunet_resunet_ds.files import remove_half_written
+from nnunet_resunet_ds.base.errors import InputError, TrainingError
+from nnunet_resunet_ds.base.files import remove_half_written
+from nnunet_resunet_ds.base.signals import sigterm_noted
 from nnunet_resunet_ds.schedule import PlateauSchedule
-from nnunet_resunet_ds.termination import sigterm_noted
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6, ResUNetDSTrainerSGD
 

@@ -8,10 +8,10 @@ from brats_files import CASES, values_of
 from models import predict
 
 from dataset_conversion.label_convention import declared_convention
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.run_file import RunFile, read_runs
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
-from nnunet_resunet_ds.run_file import RunFile, read_runs
 
 FIRST, SECOND = CASES
 

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataset_conversion.splits import SplitCase, make_folds, write_splits
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 
 
 def cohort(n_patients, time_points=1, every_et=2):

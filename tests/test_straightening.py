@@ -14,10 +14,9 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from scipy.linalg import polar
 
 from dataset_conversion import convert
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.image_notes import add_note, notes_of
-from nnunet_resunet_ds.images import read_image
-from nnunet_resunet_ds.straightening import nearest_rotation, shear, straightened
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import add_note, notes_of, read_image
+from nnunet_resunet_ds.base.orientation import nearest_rotation, shear, straightened
 
 ALMOST = 5e-4
 """A cosine that ITK refuses, and that is put right."""

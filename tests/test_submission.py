@@ -13,8 +13,8 @@ from models import predict
 from dataset_conversion import EDITIONS, convert
 from dataset_conversion.labels import nnunet_labels, raw_labels
 from dataset_conversion.submission import write_submission
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.evaluation.cohort import evaluate
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 

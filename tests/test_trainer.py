@@ -11,7 +11,7 @@ from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import Dow
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainers import small, trainer
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.recipe import Recipe
 

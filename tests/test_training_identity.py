@@ -14,15 +14,15 @@ from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
 
 from nnunet_resunet_ds import checkpoints
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
+from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.checkpoints import read_checkpoint, set_aside, weights_identity
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.jobs.training import Trainings, unfinished_folds
-from nnunet_resunet_ds.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.planning import plan
-from nnunet_resunet_ds.split import FoldCases
 from nnunet_resunet_ds.trained_with import check_other_folds
 from nnunet_resunet_ds.training_record import add_to_record
 from postprocessing import PostprocessingConfig

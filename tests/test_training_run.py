@@ -15,8 +15,8 @@ from matplotlib.image import imread
 from stock_runs import command, run
 
 from nnunet_resunet_ds import checkpoints
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.preprocessed_data import checked_data
 

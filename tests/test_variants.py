@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainers import small, trainer
 
 from nnunet_resunet_ds import benchmark_trainers, variants
-from nnunet_resunet_ds.files import read_json
+from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 FACTORS = {

@@ -13,14 +13,14 @@ from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all
 from nnunet_resunet_ds.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.ablation.summary import Written, write_summary
-from nnunet_resunet_ds.dataset_json import check_regions
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.jobs.process import settings_for, shell_line
 from nnunet_resunet_ds.jobs.training import check_split
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.training_data import check_fold
 
 

@@ -10,10 +10,10 @@ from nnunet_resunet_ds.ablation.run_folder import PRESETS, RUNS, Run
 from nnunet_resunet_ds.ablation.rungs import RUNGS, Rung
 from nnunet_resunet_ds.ablation.settings import Settings
 from nnunet_resunet_ds.ablation.training import Training
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.run_file import RUN
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.run_file import RUN
 
 _SEED_AND_FOLD = re.compile(r"-seed(\d+)-fold(\d+)")
 

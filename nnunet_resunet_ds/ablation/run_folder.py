@@ -11,7 +11,7 @@ from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.ablation.training import Training
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.heads import read_table
 from nnunet_resunet_ds.training_record import read_record
 

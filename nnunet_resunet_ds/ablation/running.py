@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.ablation.run_folder import Run
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.jobs.here import run_each
 from nnunet_resunet_ds.jobs.process import log_of, run_command, settings_for, shell_line
-from nnunet_resunet_ds.log import LOG
 
 
 def commands_of(run: Run, device: str) -> Iterator[list[str]]:

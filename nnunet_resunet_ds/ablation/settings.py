@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_name, check_number
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.setting_checks import check_name, check_number
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, IDENTITY, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.recipe import Recipe
 

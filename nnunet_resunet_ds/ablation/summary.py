@@ -24,9 +24,9 @@ from nnunet_resunet_ds.ablation.tables import (
     write_csv,
 )
 from nnunet_resunet_ds.ablation.training import Training
+from nnunet_resunet_ds.base.files import read_json, replacing
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
-from nnunet_resunet_ds.files import read_json, replacing
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
 
 MARKDOWN, CSV, PAGE, FIGURE = "table.md", "table.csv", "report.html", "validation_loss.png"
 

@@ -11,8 +11,8 @@ from nnunet_resunet_ds.ablation.cost import Cost
 from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
 from nnunet_resunet_ds.ablation.rung_differences import METRIC, Compared
 from nnunet_resunet_ds.ablation.rungs import RUNGS
+from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.files import replacing
 
 MISSING = "–"
 

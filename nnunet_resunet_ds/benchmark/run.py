@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from nnunet_resunet_ds.base.files import replacing, write_json
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
 from nnunet_resunet_ds.benchmark.data import conversion_task, evaluation_task, loading_task, postprocessing_task
 from nnunet_resunet_ds.benchmark.machine_peak import machine_peak
 from nnunet_resunet_ds.benchmark.material import SIZES, Material, make_files
@@ -15,11 +18,8 @@ from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
 from nnunet_resunet_ds.benchmark.training import training_task
 from nnunet_resunet_ds.benchmark.turns import take_turns
-from nnunet_resunet_ds.checks import check_choice, check_whole_number
 from nnunet_resunet_ds.environment import machine, versions
-from nnunet_resunet_ds.files import replacing, write_json
 from nnunet_resunet_ds.inference.predictor import chosen_device
-from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.precision import autocast_dtype
 
 PEERS = {"nnunet": NNUNET, "monai": MONAI}

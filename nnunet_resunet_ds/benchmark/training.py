@@ -10,11 +10,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.benchmark.material import CONFIGURATION, Material, build_network
 from nnunet_resunet_ds.benchmark.monai_network import dyn_unet
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
 from nnunet_resunet_ds.benchmark.turns import Form
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer

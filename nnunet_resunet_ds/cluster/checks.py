@@ -11,8 +11,8 @@ from typing import Any
 from distributed import Client
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.environment import versions
-from nnunet_resunet_ds.errors import InputError, first_line
 
 _PACKAGE = "nnunet_resunet_ds"
 _MAX_LINES = 5

@@ -9,10 +9,10 @@ from pathlib import Path
 from distributed import Client, LocalCluster
 from distributed import TimeoutError as NoAnswerError
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cluster.checks import check_paths, check_resources, check_versions
 from nnunet_resunet_ds.cluster.executor import ClusterExecutor
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.log import LOG
 
 LOCAL = re.compile(r"local:([1-9]\d*)")
 """Starts as many processes here instead."""

@@ -9,7 +9,7 @@ from distributed import Client
 from distributed.cfexecutor import ClientExecutor
 from distributed.scheduler import KilledWorker
 
-from nnunet_resunet_ds.errors import SchedulerLostError, WorkerDiedError
+from nnunet_resunet_ds.base.errors import SchedulerLostError, WorkerDiedError
 
 
 class ClusterExecutor(ClientExecutor):

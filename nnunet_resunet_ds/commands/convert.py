@@ -16,9 +16,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.dataset_argument import id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.errors import InputError
 
 SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
         with chosen_executor(options, options.inputs) as executor:
             _check(options, executor)
     else:
-        from nnunet_resunet_ds.nnunet_folders import nnunet_folder
+        from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 
         with chosen_executor(options, options.inputs, [nnunet_folder("nnUNet_raw")]) as executor:
             _convert(options, executor)
@@ -87,8 +87,8 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
 def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import convert
     from dataset_conversion.manifest import MANIFEST
-    from nnunet_resunet_ds.files import read_json
-    from nnunet_resunet_ds.nnunet_folders import preprocess_command
+    from nnunet_resunet_ds.base.files import read_json
+    from nnunet_resunet_ds.base.nnunet_folders import preprocess_command
 
     dataset_id, name = options.dataset
     if None not in (name, options.name) and name != options.name:

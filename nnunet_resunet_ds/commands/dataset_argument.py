@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 
 _NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 

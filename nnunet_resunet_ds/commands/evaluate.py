@@ -16,9 +16,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import check_output_file
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import check_output_file
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.cohort import Evaluation

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 
 def add_executor_arguments(parser: argparse.ArgumentParser, *, takes_threads: bool = True) -> None:
@@ -57,7 +57,7 @@ def chosen_executor(
         with connected_or_refused(options, reads, writes) as executor:
             yield executor
     elif getattr(options, "n_threads", None) is not None:
-        from nnunet_resunet_ds.mapping import threads
+        from nnunet_resunet_ds.base.parallel import threads
 
         with threads(options.n_threads) as executor:
             yield executor

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.jobs.job import Job
@@ -59,7 +59,7 @@ def run_on_workers(
 
 def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str, n_gpus: int = 1) -> None:
     """Write the array script and say how it is submitted."""
-    from nnunet_resunet_ds.files import check_output_file, replacing
+    from nnunet_resunet_ds.base.files import check_output_file, replacing
     from nnunet_resunet_ds.jobs.slurm import array_script
 
     check_output_file(options.slurm, ".sbatch")

@@ -17,13 +17,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
 from nnunet_resunet_ds.recipe import FP32
 from postprocessing.config import AVERAGES
 
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
     from dataset_conversion.edition import FILE_ENDING
-    from nnunet_resunet_ds.folder_lock import only_writer
+    from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
     from nnunet_resunet_ds.inference.run import environment_of, settings_of

@@ -18,9 +18,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
-from nnunet_resunet_ds.errors import InputError
 
 if TYPE_CHECKING:
     from postprocessing.config import PostprocessingConfig
@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
-    from nnunet_resunet_ds.folder_lock import only_writer
-    from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
+    from nnunet_resunet_ds.base.locks import only_writer
+    from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 
     folders = chosen_model_folders(options)
     if len(folders) > 1:
@@ -116,9 +116,9 @@ def _stored_cases(
 
 
 def _check_regions(folder: Path) -> None:
-    from nnunet_resunet_ds.dataset_json import check_regions
-    from nnunet_resunet_ds.files import read_json
-    from nnunet_resunet_ds.nnunet_folders import DATASET_JSON
+    from nnunet_resunet_ds.base.files import read_json
+    from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+    from nnunet_resunet_ds.base.region_checks import check_regions
     from postprocessing.model_config import has_region_inside_wt
 
     dataset_json = read_json(folder / DATASET_JSON)

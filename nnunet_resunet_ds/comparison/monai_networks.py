@@ -12,7 +12,7 @@ from packaging.version import Version
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 MIN_MONAI = "1.4"
 """The first whose UNETR takes ``proj_type``."""

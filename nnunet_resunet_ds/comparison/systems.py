@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import NNUNET_FEATURES, fitted_strides
 
 VAE_FILTERS, VAE_LATENT = 32, 256

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.files import replacing
-from nnunet_resunet_ds.regions import Tissue
+from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.regions import Tissue
 
 _COLOURS = {Tissue.ED: "#4daf4a", Tissue.NCR: "#377eb8", Tissue.ET: "#ffd92f"}
 _TITLES = ("T1ce", "FLAIR", "truth", "prediction")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from nnunet_resunet_ds.regions import Tissue
+from nnunet_resunet_ds.base.regions import Tissue
 
 Volume = NDArray[np.floating]
 Mask = NDArray[np.bool_]

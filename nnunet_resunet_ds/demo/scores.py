@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING
 from dataset_conversion.labels import nnunet_labels
+from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.images import read_image, read_labels
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.demo.cohort import EDITION
 from nnunet_resunet_ds.demo.figure import Row, save_figure
 from nnunet_resunet_ds.demo.workflow import Workflow
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, region_dice
-from nnunet_resunet_ds.files import write_json
-from nnunet_resunet_ds.images import read_image, read_labels
-from nnunet_resunet_ds.regions import REGIONS
 
 Labels = NDArray[np.integer]
 Scores = dict[str, float]

@@ -9,8 +9,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.demo.workflow import CONFIGURATION, TRAINER
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE
-from nnunet_resunet_ds.log import LOG
 from nnunet_resunet_ds.planning import DEFAULT_NAME
 
 TRAINER = "ResUNetDSTrainer"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.doctor.finding import FAIL, Finding
-from nnunet_resunet_ds.errors import first_line
 
 Look = Callable[[], Iterable[Finding]]
 

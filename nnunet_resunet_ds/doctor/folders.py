@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
-from nnunet_resunet_ds.nnunet_folders import NNUNET_FOLDERS
 
 GIB = 2**30
 LEAST_SPACE = {"nnUNet_raw": 0.1 * GIB, "nnUNet_preprocessed": 5 * GIB, "nnUNet_results": 4 * GIB}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, Finding
-from nnunet_resunet_ds.errors import InputError
 from nnunet_resunet_ds.inference.model import load_model
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import check_config_fits, config_of_model

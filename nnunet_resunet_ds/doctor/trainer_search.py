@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE, SEARCH_PATH_VARIABLE, trainer_folder
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
-from nnunet_resunet_ds.errors import first_line
 
 TRAINER = "ResUNetDSTrainer"
 _BRING_BACK = 'eval "$(resunet-ds env)"'

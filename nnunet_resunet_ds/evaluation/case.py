@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.box import box_around
 from nnunet_resunet_ds.evaluation.dice import Mask, Overlap, overlap
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import digest
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
-from nnunet_resunet_ds.identity import digest
-from nnunet_resunet_ds.mapping import for_each, results_and_problems
 
 Digests = dict[str, str]
 """`REFERENCE` and `PREDICTION` → SHA-256 of the file."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, column
 

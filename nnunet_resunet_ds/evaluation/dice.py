@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
-from nnunet_resunet_ds.regions import REGIONS
 
 Mask = NDArray[np.bool_]
 

@@ -17,7 +17,7 @@ from dataset_conversion.label_convention import (
     declared_convention,
 )
 from dataset_conversion.scan import cases_below
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.label_values import LABELS, PROTOCOL_LABELS
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from dataset_conversion.label_convention import CONVENTIONS, LabelConvention
 from dataset_conversion.labels import listed
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.whole_numbers import whole_numbers
 
 LabelValues = NDArray[np.integer]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.checks import check_path_part
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, replacing, write_json
+from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import Digests, Evaluation
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.summary import Statistics, summarise
-from nnunet_resunet_ds.files import read_json, replacing, write_json
 
 _FILES = "files"
 """Entry of metrics.json: case → SHA-256 of its reference and prediction."""

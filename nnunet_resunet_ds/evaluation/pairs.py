@@ -9,11 +9,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.label_convention import LabelConvention
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.images import geometry_difference, has_place, read_labels
 
 MAX_NAMES_SHOWN = 10
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from dataset_conversion.label_schemes import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 
 class PredictionFilter(Enum):

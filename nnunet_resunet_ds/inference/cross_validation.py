@@ -19,22 +19,22 @@ from dataset_conversion.edition import FILE_ENDING
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from dataset_conversion.label_convention import declared_convention
 from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import file_state, read_json, remove_half_written, write_json
+from nnunet_resunet_ds.base.images import read_labels
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.region_checks import have_other_cases
+from nnunet_resunet_ds.base.setting_checks import check_path_part
+from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
 from nnunet_resunet_ds.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
-from nnunet_resunet_ds.checks import check_path_part
-from nnunet_resunet_ds.dataset_json import have_other_cases
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import file_state, read_json, remove_half_written, write_json
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
-from nnunet_resunet_ds.images import read_labels
 from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.mapping import for_each, results_and_problems
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.recipe import FP32, SECTION
-from nnunet_resunet_ds.split import fold_of_split, noted_cases
 from postprocessing.config import PostprocessingConfig
 from postprocessing.painted import check_painted
 from postprocessing.probabilities import probabilities_on_grid

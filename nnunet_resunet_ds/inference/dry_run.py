@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
-from nnunet_resunet_ds.nnunet_folders import PLANS_JSON
 
 _SIZE = 8
 _AS_WRITTEN = "give the plans.json that training wrote, unchanged, and the nnU-Net that it was trained with"

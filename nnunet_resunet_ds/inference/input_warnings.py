@@ -8,12 +8,11 @@ import SimpleITK as sitk
 
 from dataset_conversion.inspection import intensity_warnings
 from dataset_conversion.intensity import brain_mask
-from nnunet_resunet_ds.axis_turns import orientation
+from nnunet_resunet_ds.base.images import shortened
+from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
 from nnunet_resunet_ds.image_cases import Images, LoadedCase
-from nnunet_resunet_ds.images import shortened
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
-from nnunet_resunet_ds.reader_space import TURNING_READERS
 
 MAX_RATIO = 3
 """How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""

@@ -14,6 +14,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
 
 from nnunet_resunet_ds.background import has_salient_channel
+from nnunet_resunet_ds.base.errors import InputError, first_line
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.base.reader_space import READERS
+from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_regions
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.checkpoints import (
     BEST,
     BEST_LOSS,
@@ -24,14 +31,7 @@ from nnunet_resunet_ds.checkpoints import (
     read_checkpoint,
     weights_identity,
 )
-from nnunet_resunet_ds.dataset_json import NO_REGIONS, check_regions
-from nnunet_resunet_ds.errors import InputError, first_line
-from nnunet_resunet_ds.files import read_json
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.reader_space import READERS
-from nnunet_resunet_ds.regions import REGIONS
 from nnunet_resunet_ds.trainer_classes import trainer_class
 
 _FOLD = "fold_"

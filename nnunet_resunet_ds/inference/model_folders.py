@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.nnunet_folders import dataset_folder
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import dataset_folder
 
 
 def model_folder(dataset_id: int, trainer: str, configuration: str, plans: str | None = None) -> Path:

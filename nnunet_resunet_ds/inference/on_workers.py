@@ -10,8 +10,9 @@ from threading import Lock
 from typing import Any
 
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import file_state
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import file_state
+from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.image_cases import CaseSet
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import Predicted, predict_cases, sorted_out
@@ -20,7 +21,6 @@ from nnunet_resunet_ds.inference.run import device_of
 from nnunet_resunet_ds.inference.sink import Sink, Writer
 from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING
-from nnunet_resunet_ds.mapping import for_each
 from nnunet_resunet_ds.recipe import AUTO
 from postprocessing.config import PostprocessingConfig
 

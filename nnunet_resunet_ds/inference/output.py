@@ -14,17 +14,16 @@ from dataset_conversion.edition import FILE_ENDING
 from dataset_conversion.label_convention import LabelConvention
 from dataset_conversion.labels import raw_labels
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import remove_half_written, replacing, write_json
-from nnunet_resunet_ds.identity import is_same
-from nnunet_resunet_ds.images import write_labels
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
+from nnunet_resunet_ds.base.images import write_labels
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
+from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, PLANS_JSON
-from nnunet_resunet_ds.reader_space import reader_properties, turn_of_reader
-from nnunet_resunet_ds.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from postprocessing.case import Change
 from postprocessing.changes import changes_of
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES

@@ -15,14 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.identity import identity_of
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase, Sink
-from nnunet_resunet_ds.log import LOG
 from postprocessing.case import postprocess_explained
 from postprocessing.confidence import mean_probabilities
 

@@ -11,11 +11,11 @@ from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_imag
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nnunet_resunet_ds.checks import check_positive
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.reader_space import Turn, turn_of_reader
+from nnunet_resunet_ds.base.setting_checks import check_positive
 from nnunet_resunet_ds.image_cases import Images
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.reader_space import Turn, turn_of_reader
 
 MAX_SPACING_RATIO = 20
 """Between a case and the plans; thick slices are 6 to 10 mm, so more is a slip of units."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
 from nnunet_resunet_ds.environment import device_name, versions
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.run_file import MADE_BY, MODELS, WEIGHTS
 
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:

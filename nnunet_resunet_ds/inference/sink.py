@@ -27,7 +27,7 @@ class PredictedCase:
     properties: Mapping[str, Any]
     """nnU-Net's of the preprocessing."""
     reader: str
-    """The model's, of images: see `nnunet_resunet_ds.reader_space`."""
+    """The model's, of images: see `nnunet_resunet_ds.base.reader_space`."""
     grid: sitk.Image
     """Where the images lie."""
 

@@ -7,9 +7,9 @@ import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from torch import Tensor
 
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.tiles import Tile, gaussian, padded_shape, tiles
-from nnunet_resunet_ds.log import LOG
 from postprocessing.config import AVERAGES
 
 PROBABILITIES, LOGITS = AVERAGES

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.jobs.job import Job, Trained
 from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.jobs.progress import epoch_bar
-from nnunet_resunet_ds.log import LOG
 
 Training = TypeVar("Training", bound=Trained)
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
 
-from nnunet_resunet_ds.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.jobs import bound
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.process import SECONDS_TO_SAVE, CommandError, log_of, run_command
-from nnunet_resunet_ds.log import LOG
 
 SECONDS_BETWEEN_LOOKS = 2.0
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.folder_lock import try_lock
-from nnunet_resunet_ds.termination import TERMINATED, sigterm_noted
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.locks import try_lock
+from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_TRIES = 0.5

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.process import shell_line
-from nnunet_resunet_ds.termination import TERMINATED
 
 SECONDS_TO_SAVE = 300
 """Before its time is up that a job gets SIGTERM; under it a training saves in the middle of an epoch."""

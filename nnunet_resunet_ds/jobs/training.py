@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.checkpoints import FINAL, SUMMARY, VALIDATION
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json
 from nnunet_resunet_ds.heads import read_table
 from nnunet_resunet_ds.jobs.job import Job
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.preprocessed_data import checked_data
 from nnunet_resunet_ds.trained_with import check_cases

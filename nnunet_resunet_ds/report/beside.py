@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.run_file import read_runs
+from nnunet_resunet_ds.base.run_file import read_runs
 from postprocessing.changes import CHANGES, TABLE
 from postprocessing.confidence import mean_probabilities
 from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid

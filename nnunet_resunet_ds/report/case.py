@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels

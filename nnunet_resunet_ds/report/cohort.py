@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_resunet_ds.checks import check_whole_number
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import check_output_file, digest
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case import Metrics
 from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE, evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
-from nnunet_resunet_ds.files import check_output_file
-from nnunet_resunet_ds.identity import digest
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.mapping import for_each, results_and_problems
 from nnunet_resunet_ds.report.beside import look_beside
 from nnunet_resunet_ds.report.case import BEFORE, CasePart, ReportCase, Sources, build_case
 from nnunet_resunet_ds.report.images import find_images

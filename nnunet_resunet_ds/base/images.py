@@ -1,23 +1,58 @@
-"""Reading and writing NIfTI images with SimpleITK, and comparing where they lie in space."""
+"""Read and write NIfTI images with SimpleITK, and compare where they lie in space."""
 
 import errno
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import replacing
-from nnunet_resunet_ds.image_notes import add_note
-from nnunet_resunet_ds.itk_globals import make_itk_globals
-from nnunet_resunet_ds.log import LOG
-from nnunet_resunet_ds.nifti_bytes import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole, unpacked_file
-from nnunet_resunet_ds.nifti_orientation import orientation, with_sform
-from nnunet_resunet_ds.straightening import MAX_SHEAR, axes_of, shear, straightened
-from nnunet_resunet_ds.whole_numbers import whole_numbers
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nifti_check import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole, unpacked_file
+from nnunet_resunet_ds.base.orientation import MAX_SHEAR, axes_of, orientation, shear, straightened, with_sform
+
+_KEY = "resunet_ds_notes"
+
+
+def add_note(image: sitk.Image, note: str) -> None:
+    """Keep ``KIND: detail`` with an image, after what is kept there already."""
+    image.SetMetaData(_KEY, "\n".join([*notes_of(image), note]))
+
+
+def notes_of(image: sitk.Image) -> list[str]:
+    """Return what was kept with an image."""
+    return image.GetMetaData(_KEY).splitlines() if image.HasMetaDataKey(_KEY) else []
+
+
+MAX_OFF = 1e-3
+"""How far a value may be from a whole number: resampling and scaling turn 4 into 3.9999998."""
+_MAX_LABEL = 2**31
+"""Beyond it is no label, infinity among others."""
+
+
+def whole_numbers(values: NDArray[Any]) -> NDArray[np.integer] | None:
+    """Return values of any shape as whole numbers; None where one is not within `MAX_OFF` of any, or is no label."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values
+    if not np.issubdtype(values.dtype, np.floating) or not np.abs(values).max(initial=0) <= _MAX_LABEL:  # nor NaN
+        return None
+    rounded = np.rint(values)
+    return rounded.astype(np.int64) if np.abs(rounded - values).max(initial=0) <= MAX_OFF else None
+
+
+def make_itk_globals() -> None:
+    """Use SimpleITK once in each way that makes global objects; takes about 7 ms, and nothing when called again."""
+    sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ImageFileReader().GetRegisteredImageIOs()  # one reader of each format, as reading a file makes them
+    filtering = sitk.FlipImageFilter()  # any filter
+    filtering.SetNumberOfWorkUnits(1)  # or its own two threads would make them at once
+    filtering.Execute(sitk.Image([2, 2, 2], sitk.sitkUInt8))
+
 
 GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.files import read_json, write_json
-from nnunet_resunet_ds.identity import identity_of, is_same
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of, is_same, read_json, write_json
 
 RUN = "run.json"
 MADE_BY, LABELS, CUSTOM_EDITION = "made_by", "labels", "custom_edition"

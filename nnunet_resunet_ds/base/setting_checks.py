@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 
 def check_whole_number(name: str, value: object, *, at_least: int, at_most: float = math.inf) -> None:

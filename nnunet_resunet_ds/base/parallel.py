@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from nnunet_resunet_ds.checks import check_whole_number
-from nnunet_resunet_ds.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.errors import first_line
+from nnunet_resunet_ds.base.errors import first_line
 
 MAX_UNPACKED_BYTES = 2**32
 """Of an array: thirty times the probabilities of a BraTS case. A file of a few MB can unpack to far more."""

@@ -1,6 +1,7 @@
-"""Writing that is never seen half done: a temporary name in the same folder, then ``os.replace``."""
+"""Write a file whole or not at all, and tell a file from another by its bytes."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
 
 IMAGE_ENDINGS = (".nii.gz", ".nii")
 """Of label maps and images that we write."""
@@ -136,3 +137,36 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
     except (ValueError, RecursionError) as error:  # the latter of brackets in brackets in brackets
         msg = f"{path}: not valid JSON ({error}); restore the file or make it anew"
         raise InputError(msg) from error
+
+
+_BLOCK = 1 << 20
+"""Bytes that are read at a time."""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def identity_of(path: Path) -> dict[str, Any]:
+    """Return size, time of change in ns and SHA-256 of a file."""
+    stat = path.stat()  # before the bytes, so that a later change is noticed
+    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": digest(path)}
+
+
+def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anything)
+    """Tell whether a file is there and has the bytes that `identity_of` noted; a note that is damaged is of no file.
+
+    The bytes are read only where the size is the same and the time is another: a copy, or a file written anew.
+    """
+    try:
+        stat = path.stat()
+        if stat.st_size != known["bytes"]:
+            return False
+        return bool(stat.st_mtime_ns == known["modified_ns"]) or digest(path) == known["sha256"]
+    except (OSError, LookupError, TypeError):
+        return False

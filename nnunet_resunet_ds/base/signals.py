@@ -1,10 +1,43 @@
-"""SIGTERM, as batch systems send it before they take a machine away, turned into a question."""
+"""End tidily: Ctrl-C once, and SIGTERM as batch systems send it before they take a machine away."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED = 128 + signal.SIGINT
+"""What a shell reports of a process that Ctrl-C ended."""
+
+
+@contextmanager
+def second_interrupt_ends() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first Ctrl-C in the block, as always; at the second, end the process on the spot.
+
+    What is being written is then left under its temporary name, which no command takes for a finished file.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # somebody else looks after interrupts
+        return
+    came = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            os.write(2, b"\nstopped at once\n")
+            os._exit(INTERRUPTED)
+        came = True
+        os.write(2, b"\nstopping when what is being written is whole; Ctrl-C again stops at once\n")
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 TERMINATED = 128 + signal.SIGTERM
 """What a shell reports of a process that SIGTERM ended."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnunet_resunet_ds.checks import check_whole_number
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.nnunet_folders import IDENTITY
-from nnunet_resunet_ds.regions import REGIONS, REGIONS_CLASS_ORDER
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import IDENTITY
+from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_CLASS_ORDER
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 NO_REGIONS = ("background", "ignore")
 """Names of labels in dataset.json that no output of the network is for."""

@@ -1,8 +1,4 @@
-"""Array space and file space: nnU-Net's readers that turn the axes of images to RAS, and the way back.
-
-What such a model predicts, and every ``.npz`` of its probabilities, lies on the turned axes; label maps lie on the axes
-that their files have. Arrays are (…, Z, Y, X).
-"""
+"""Turn images between the axes of their file and the axes of nnU-Net's readers, which turn some to RAS."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -12,8 +8,35 @@ import SimpleITK as sitk
 from nibabel.orientations import axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.axis_turns import orientation
-from nnunet_resunet_ds.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import GEOMETRY_TOLERANCE, geometry_difference
+
+
+def turned_onto(image: sitk.Image, reference: sitk.Image) -> sitk.Image | None:
+    """Permute and flip the axes of an image so that it lies on the voxel grid of another; nothing is interpolated.
+
+    Args:
+        image: 3-D.
+        reference: 3-D, of the grid that is wanted.
+
+    Returns:
+        The image on that grid, within `GEOMETRY_TOLERANCE`; None where turning axes does not lead there.
+    """
+    axes, of_reference = (np.reshape(each.GetDirection(), (3, 3)) for each in (image, reference))
+    cosines = axes.T @ of_reference  # of each axis of the image with each one of the reference
+    order = np.abs(cosines).argmax(axis=0)
+    signs = cosines[order, range(3)]
+    if len(set(order.tolist())) < 3 or not np.allclose(np.abs(signs), 1, rtol=0, atol=GEOMETRY_TOLERANCE):
+        return None  # oblique to each other
+    turned = sitk.Flip(sitk.PermuteAxes(image, order.tolist()), (signs < 0).tolist(), False)
+    return None if geometry_difference(turned, reference) else turned
+
+
+def orientation(image: sitk.Image) -> str:
+    """Return where the axes of a 3-D image point, such as LPS: to the left, to the back, up."""
+    name: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+    return name
+
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnunet_resunet_ds.errors import InputError
-from nnunet_resunet_ds.file_formats import format_of_bytes
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.file_formats import format_of_bytes
 
 MAX_UNPACKED_BYTES = 2**31
 """Of an image: fifteen times a BraTS case of four modalities in fp32. A file of a few MB can unpack to far more."""

@@ -1,0 +1,1 @@
+"""What all rooms share. It imports nothing of ours from outside this folder."""
