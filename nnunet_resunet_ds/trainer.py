@@ -21,8 +21,8 @@ from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compiling import compile_is_wished
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
-from nnunet_resunet_ds.layout import lay_out_for
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
+from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,

@@ -11,13 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from nnunet_resunet_ds import freed_memory
-from nnunet_resunet_ds.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.fast_paths import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.freed_memory import freed_memory_kept
-from nnunet_resunet_ds.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d
-from nnunet_resunet_ds.layout import lay_out_for
 from nnunet_resunet_ds.network import ResUNetDS
+from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
+from nnunet_resunet_ds.network.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d
+from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
 
 CPU = torch.device("cpu")

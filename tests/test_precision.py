@@ -7,9 +7,9 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds import precision
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.instance_norm import BlockwiseInstanceNorm3d
-from nnunet_resunet_ds.layout import lay_out_for, use_blockwise_instance_norm
 from nnunet_resunet_ds.network import ResUNetDS
+from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
+from nnunet_resunet_ds.network.layout import lay_out_for, use_blockwise_instance_norm
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compiling import compile_is_wished
-from nnunet_resunet_ds.layout import lay_out_for
+from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.precision import autocast, autocast_dtype, use_dtype
 from nnunet_resunet_ds.recipe import AUTO
 

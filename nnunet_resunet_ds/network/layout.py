@@ -4,9 +4,9 @@ import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import nn
 
-from nnunet_resunet_ds.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.fast_paths import AVERAGE_POOLING, CHANNELS_LAST, INSTANCE_NORM, is_taken
-from nnunet_resunet_ds.instance_norm import BlockwiseInstanceNorm3d
+from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
+from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 
 
 def lay_out_for(network: nn.Module, device: torch.device) -> None:
