@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cluster import connected
-from nnunet_resunet_ds.environment import memory_mib
+from nnunet_resunet_ds.compute.environment import memory_mib
 from nnunet_resunet_ds.image_cases import nnunet_layout
 from nnunet_resunet_ds.inference.output import Output
 

@@ -18,8 +18,8 @@ from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
-from nnunet_resunet_ds.compiling import compile_is_wished
-from nnunet_resunet_ds.freed_memory import freed_memory_kept
+from nnunet_resunet_ds.compute.malloc import freed_memory_kept
+from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, training_dtype
 from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
 from nnunet_resunet_ds.network.layout import lay_out_for
@@ -30,7 +30,6 @@ from nnunet_resunet_ds.plans import (
     resolved_configuration,
     with_architecture_changes,
 )
-from nnunet_resunet_ds.precision import autocast, training_dtype
 from nnunet_resunet_ds.preprocessed_data import FINGERPRINT, checked_data
 from nnunet_resunet_ds.progress_picture import add_heads_panel
 from nnunet_resunet_ds.recipe import SECTION, Recipe

@@ -9,7 +9,7 @@ import torch
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.environment import machine, peak_memory_mib, versions
+from nnunet_resunet_ds.compute.environment import machine, peak_memory_mib, versions
 
 RECORD = "run.json"
 CASES = "cases"

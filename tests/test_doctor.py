@@ -162,14 +162,14 @@ def test_space_needed_is_that_of_cases_not_yet_preprocessed(dataset, images_ts, 
 
 def test_speed_names_every_format_and_what_auto_takes(monkeypatch):
     monkeypatch.setattr(devices, "convolution_rate", lambda dtype, device, seconds: {torch.float32: 0.5}.get(dtype, 4))
-    monkeypatch.setattr("nnunet_resunet_ds.precision.bf16_is_faster", lambda: True)
-    monkeypatch.setattr("nnunet_resunet_ds.precision.bf16_gradients_are_right", lambda: True)
+    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: True)
+    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_gradients_are_right", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     speed, training, prediction = devices.speed()
     assert "fp32 0.50, bf16 4.00; auto takes bf16" in speed.text
     assert training.text == "Convolutions in torch.bfloat16."
     assert (prediction.level, "0.7 minutes" in prediction.text) == (OK, True)  # 64 × 2.78 / 4 s
-    monkeypatch.setattr("nnunet_resunet_ds.precision.bf16_is_faster", lambda: False)
+    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: False)
     speed, training, prediction = devices.speed()
     assert "auto takes fp32" in speed.text
     assert (prediction.level, "--no-tta" in prediction.remedy) == (WARN, True)  # 5.9 minutes

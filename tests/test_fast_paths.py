@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from nnunet_resunet_ds import freed_memory
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.fast_paths import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
-from nnunet_resunet_ds.freed_memory import freed_memory_kept
+from nnunet_resunet_ds.compute import malloc
+from nnunet_resunet_ds.compute.malloc import freed_memory_kept
+from nnunet_resunet_ds.compute.switches import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.network.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d
@@ -149,7 +149,7 @@ class Library:
 )
 def test_memory_is_kept_on_a_cpu_and_given_back(monkeypatch, device, left_out, kept):
     library = Library()
-    monkeypatch.setattr(freed_memory, "_glibc", lambda: library)
+    monkeypatch.setattr(malloc, "_glibc", lambda: library)
     monkeypatch.setenv("RESUNET_DS_WITHOUT", left_out)
     with pytest.raises(ZeroDivisionError), freed_memory_kept(torch.device(device)):
         within = list(library.told)
@@ -160,10 +160,10 @@ def test_memory_is_kept_on_a_cpu_and_given_back(monkeypatch, device, left_out, k
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_glibc_takes_the_settings():
-    library = freed_memory._glibc()
+    library = malloc._glibc()
     assert isinstance(library, ctypes.CDLL)
     assert all(
-        library.mallopt(setting, value) == 1 for setting, value in [(-4, 0), (-1, -1), *freed_memory._USUAL.items()]
+        library.mallopt(setting, value) == 1 for setting, value in [(-4, 0), (-1, -1), *malloc._USUAL.items()]
     )
 
 

@@ -12,7 +12,7 @@ from brats_files import MODALITIES, make_case, painted, write
 from models import predict
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.environment import memory_mib
+from nnunet_resunet_ds.compute.environment import memory_mib
 
 N_CASES = 1251
 """Of the training set of BraTS 2021."""

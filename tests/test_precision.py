@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from trainers import small, trainer
 
-from nnunet_resunet_ds import precision
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.compute import precision
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 from nnunet_resunet_ds.network.layout import lay_out_for, use_blockwise_instance_norm

@@ -169,7 +169,7 @@ BAD_MODELS = {
     ),
     "a function as network": (
         lambda m: change_plans(
-            m, lambda c: c["architecture"].update(network_class_name="nnunet_resunet_ds.precision.torch.hub.load")
+            m, lambda c: c["architecture"].update(network_class_name="nnunet_resunet_ds.compute.precision.torch.hub.load")
         ),
         "only layers of",
     ),

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds import environment, training_record
+from nnunet_resunet_ds import training_record
 from nnunet_resunet_ds.cli import _parser
+from nnunet_resunet_ds.compute import environment
 from nnunet_resunet_ds.recipe import PRECISIONS, Recipe
 from nnunet_resunet_ds.recipe_flags import chosen_recipe, recipe_words
 from nnunet_resunet_ds.training_record import read_record, write_record
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_is_that_of_this_program_and_stays_after_it_is_freed():
     code = (
-        "import json, numpy, torch; from nnunet_resunet_ds.environment import peak_memory_mib as peak\n"
+        "import json, numpy, torch; from nnunet_resunet_ds.compute.environment import peak_memory_mib as peak\n"
         "before = peak(torch.device('cpu'))['process']\n"
         "a = numpy.ones(2**26); del a\n"  # 512 MiB
         "print(json.dumps([before, peak(torch.device('cpu'))]))"

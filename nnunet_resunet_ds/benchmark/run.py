@@ -18,9 +18,9 @@ from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
 from nnunet_resunet_ds.benchmark.training import training_task
 from nnunet_resunet_ds.benchmark.turns import take_turns
-from nnunet_resunet_ds.environment import machine, versions
+from nnunet_resunet_ds.compute.environment import machine, versions
+from nnunet_resunet_ds.compute.precision import autocast_dtype
 from nnunet_resunet_ds.inference.predictor import chosen_device
-from nnunet_resunet_ds.precision import autocast_dtype
 
 PEERS = {"nnunet": NNUNET, "monai": MONAI}
 MAKERS: Mapping[str, Callable[[Material], Task]] = {

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.benchmark.material import CONFIGURATION, Material, build_
 from nnunet_resunet_ds.benchmark.monai_network import dyn_unet
 from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
 from nnunet_resunet_ds.benchmark.turns import Form
-from nnunet_resunet_ds.freed_memory import freed_memory_kept
+from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 

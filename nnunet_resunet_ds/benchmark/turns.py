@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from nnunet_resunet_ds.environment import memory_mib, peak_memory_mib
-from nnunet_resunet_ds.freed_memory import give_back_freed_memory
+from nnunet_resunet_ds.compute.environment import memory_mib, peak_memory_mib
+from nnunet_resunet_ds.compute.malloc import give_back_freed_memory
 
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"

@@ -12,7 +12,7 @@ from distributed import Client
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError, first_line
-from nnunet_resunet_ds.environment import versions
+from nnunet_resunet_ds.compute.environment import versions
 
 _PACKAGE = "nnunet_resunet_ds"
 _MAX_LINES = 5

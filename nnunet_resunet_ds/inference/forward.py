@@ -8,9 +8,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.compiling import compile_is_wished
+from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
 from nnunet_resunet_ds.network.layout import lay_out_for
-from nnunet_resunet_ds.precision import autocast, autocast_dtype, use_dtype
 from nnunet_resunet_ds.recipe import AUTO
 
 
@@ -20,7 +19,7 @@ class ForwardPass:
     Args:
         network: with any weights; it is changed in place.
         device: where to run it.
-        precision: see `nnunet_resunet_ds.precision`.
+        precision: see `nnunet_resunet_ds.compute.precision`.
         batch_size: inputs at once, to begin with; halved where memory runs out.
         may_compile: whether inputs have one shape; compiled is then where ``nnUNet_compile`` asks for it.
     """

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.checkpoints import FINAL
-from nnunet_resunet_ds.freed_memory import freed_memory_kept
+from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass
@@ -44,7 +44,7 @@ class Predictor:
     Args:
         models: of the same channels and regions; each model counts alike, whatever its number of folds.
         device: where to; None is a CUDA device where there is one, else the CPU.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.precision`.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.compute.precision`.
         use_mirroring: average over the flips that training mirrored, eight for three axes (decision D8).
         average: ``probabilities`` over flips, tiles and folds (D8), or ``logits`` as nnU-Net does; over models it is
             probabilities in any case, as in nnU-Net.

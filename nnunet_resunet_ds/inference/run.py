@@ -3,7 +3,7 @@
 from typing import Any
 
 from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
-from nnunet_resunet_ds.environment import device_name, versions
+from nnunet_resunet_ds.compute.environment import device_name, versions
 from nnunet_resunet_ds.inference.predictor import Predictor
 
 

@@ -1,6 +1,7 @@
-"""In which number format a device trains and predicts: chosen by a measurement, never by the name of a processor."""
+"""Choose the number format in which a device trains and predicts: by a measurement, never by a processor's name."""
 
 import functools
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 
@@ -12,6 +13,14 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32, PRECISIONS
+
+COMPILE_VARIABLE = "nnUNet_compile"
+
+
+def compile_is_wished() -> bool:
+    """Tell whether the user asks for compiled networks."""
+    return os.environ.get(COMPILE_VARIABLE, "").lower() in ("true", "1", "t")
+
 
 MIN_GAIN = 1.2
 """bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""

@@ -1,0 +1,1 @@
+"""What trainer, prediction and doctor share: number formats, the environment, kept memory, switches."""
