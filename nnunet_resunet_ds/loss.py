@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.setting_checks import check_number, check_positive
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.training.recipe import Recipe
 
 SMOOTHING = 1e-5
 """Added to numerator and denominator of Dice (decision D6)."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
-from nnunet_resunet_ds.recipe import SECTION, Recipe
+from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 
 PAPER_FEATURES = (64, 96, 128, 192, 256, 384, 512)
 """Channels of the seven stages (decision D1; paper section 5 gives depth and ends, Futrega et al. 2021 the rest)."""

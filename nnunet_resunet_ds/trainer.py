@@ -13,29 +13,36 @@ from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor, distributed, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from nnunet_resunet_ds.background import check_background
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, training_dtype
-from nnunet_resunet_ds.heads import HEAD_DICE, HEAD_LOSSES, TABLE, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
 from nnunet_resunet_ds.network.layout import lay_out_for
-from nnunet_resunet_ds.one_line_errors import one_line_errors
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,
     obeyed_or_adapted,
     resolved_configuration,
     with_architecture_changes,
 )
-from nnunet_resunet_ds.preprocessed_data import FINGERPRINT, checked_data
-from nnunet_resunet_ds.progress_picture import add_heads_panel
-from nnunet_resunet_ds.recipe import SECTION, Recipe
-from nnunet_resunet_ds.resumable_training import Batch, Outputs, ResumableTrainer
-from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
-from nnunet_resunet_ds.training_data import check_dataset, check_fold
+from nnunet_resunet_ds.training.background_check import check_background
+from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
+from nnunet_resunet_ds.training.head_metrics import (
+    HEAD_DICE,
+    HEAD_LOSSES,
+    TABLE,
+    head_dice,
+    head_statistics,
+    write_table,
+)
+from nnunet_resunet_ds.training.one_line_errors import one_line_errors
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data
+from nnunet_resunet_ds.training.progress_plot import add_heads_panel
+from nnunet_resunet_ds.training.recipe import SECTION, Recipe
+from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 
 MAX_GRADIENT_NORM = 12
 """nnU-Net's."""

@@ -9,9 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import remove_half_written
+from nnunet_resunet_ds.training import checkpoints
 
 GOOD = {
     "network_weights": {"layer": torch.arange(6.0)},

@@ -9,13 +9,13 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.ablation.settings import Settings
-from nnunet_resunet_ds.benchmark_trainers import ResUNetDSTrainerBenchmark_5epochs
 from nnunet_resunet_ds.comparison import trainers as systems
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.progress import epoch_bar
 from nnunet_resunet_ds.jobs.training import Trainings
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.variants import ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD
+from nnunet_resunet_ds.training.benchmark_variants import ResUNetDSTrainerBenchmark_5epochs
+from nnunet_resunet_ds.training.variants import ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD
 
 OURS = [ResUNetDSTrainer, ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD, ResUNetDSTrainerBenchmark_5epochs]
 

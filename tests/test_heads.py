@@ -7,9 +7,9 @@ import pytest
 import torch
 from matplotlib.image import imread, imsave
 
-from nnunet_resunet_ds.heads import HEAD_LOSSES, head_dice, head_statistics, write_table
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.progress_picture import add_heads_panel
+from nnunet_resunet_ds.training.head_metrics import HEAD_LOSSES, head_dice, head_statistics, write_table
+from nnunet_resunet_ds.training.progress_plot import add_heads_panel
 
 
 def batch(seed=0, ignore=False):

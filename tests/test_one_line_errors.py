@@ -13,9 +13,9 @@ from nnunetv2.run import run_training
 from stock_runs import command
 from trainers import small, trainer
 
-from nnunet_resunet_ds import checkpoints, one_line_errors
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+from nnunet_resunet_ds.training import checkpoints, one_line_errors
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]
 OTHERS = ["/somewhere/bin/resunet-ds", "/somewhere/run_training.py", "-c", ""]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.planning import plan
 from nnunet_resunet_ds.plans import (
     NETWORK_CLASS_NAME,
     PAPER_FEATURES,
@@ -18,7 +17,8 @@ from nnunet_resunet_ds.plans import (
     resolved_configuration,
     with_res_unet_ds,
 )
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.training.plan_writing import plan
+from nnunet_resunet_ds.training.recipe import Recipe
 
 STOCK = {
     "dataset_name": "Dataset137_BraTS2021",

@@ -17,14 +17,14 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed
 from trainers import small, trainer
 
-from nnunet_resunet_ds import checkpoints, resumable_training
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.signals import sigterm_noted
-from nnunet_resunet_ds.schedule import PlateauSchedule
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6, ResUNetDSTrainerSGD
+from nnunet_resunet_ds.training import checkpoints, resumable
+from nnunet_resunet_ds.training.schedule import PlateauSchedule
+from nnunet_resunet_ds.training.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6, ResUNetDSTrainerSGD
 
 LOSSES = [0.9, 0.7, 0.71, 0.6, 0.65, 0.64, 0.63, 0.5, 0.55, 0.56, 0.57, 0.58, 0.59, 0.6, 0.61, 0.62, 0.63, 0.64, 0.1]
 """The rate falls twice, the best epoch is 7, and ten epochs later training stops: the 0.1 is never seen."""
@@ -53,7 +53,7 @@ class Scripted(ResUNetDSTrainer):
 
     @property
     def output_folder_path(self):
-        return resumable_training.Path(self.output_folder)
+        return resumable.Path(self.output_folder)
 
     def train_step(self, batch):
         self.during_step(self)

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds.recipe import Recipe
-from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
+from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 
 
 def make(factor=0.5, patience=5, stopping_patience=10, lr=1.0):

@@ -13,7 +13,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import with_res_unet_ds
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.training.recipe import Recipe
 
 
 def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):

@@ -13,18 +13,18 @@ from models import predict, small_plans, write_model
 from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
 
-from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases
-from nnunet_resunet_ds.checkpoints import read_checkpoint, set_aside, weights_identity
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.jobs.training import Trainings, unfinished_folds
-from nnunet_resunet_ds.planning import plan
-from nnunet_resunet_ds.trained_with import check_other_folds
-from nnunet_resunet_ds.training_record import add_to_record
+from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint, set_aside, weights_identity
+from nnunet_resunet_ds.training.fold_checks import check_other_folds
+from nnunet_resunet_ds.training.fold_record import add_to_record
+from nnunet_resunet_ds.training.plan_writing import plan
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.painted import check_painted

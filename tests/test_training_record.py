@@ -11,12 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds import training_record
 from nnunet_resunet_ds.cli import _parser
 from nnunet_resunet_ds.compute import environment
-from nnunet_resunet_ds.recipe import PRECISIONS, Recipe
-from nnunet_resunet_ds.recipe_flags import chosen_recipe, recipe_words
-from nnunet_resunet_ds.training_record import read_record, write_record
+from nnunet_resunet_ds.training import fold_record
+from nnunet_resunet_ds.training.fold_record import read_record, write_record
+from nnunet_resunet_ds.training.recipe import PRECISIONS, Recipe, chosen_recipe, recipe_words
 
 CPU = torch.device("cpu")
 
@@ -46,7 +45,7 @@ def test_hardware_is_named_and_unknown_memory_is_null(monkeypatch, tmp_path):
 
 def test_the_record_has_the_median_epoch_and_the_most_memory_of_all_sessions(tmp_path, monkeypatch):
     memory = {"process": 700.0, "gpu": None}
-    monkeypatch.setattr(training_record, "peak_memory_mib", lambda device: dict(memory))
+    monkeypatch.setattr(fold_record, "peak_memory_mib", lambda device: dict(memory))
     write_record(tmp_path, CPU, [])
     assert read_record(tmp_path)["epochs"] == 0 and read_record(tmp_path)["seconds_per_epoch"] is None
     write_record(tmp_path, CPU, [3.0, 1.0, 9.0])

@@ -14,11 +14,11 @@ import SimpleITK as sitk
 from matplotlib.image import imread
 from stock_runs import command, run
 
-from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.preprocessed_data import checked_data
+from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
 pytestmark = pytest.mark.end_to_end
 

@@ -11,9 +11,9 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from trainers import small, trainer
 
-from nnunet_resunet_ds import benchmark_trainers, variants
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+from nnunet_resunet_ds.training import benchmark_variants, variants
 
 FACTORS = {
     "ResUNetDSTrainer": {},
@@ -29,7 +29,7 @@ FACTORS = {
 }
 KINDS = {
     name: kind
-    for module in (variants, benchmark_trainers)
+    for module in (variants, benchmark_variants)
     for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, ResUNetDSTrainer)
 }
@@ -148,7 +148,7 @@ def test_the_benchmark_without_data_measures_an_epoch(dataset, monkeypatch):
     (dataset[2] / "nnUNetPlans_3d_fullres").mkdir()
     (dataset[2] / "nnUNetPlans_3d_fullres" / "case_a.b2nd").touch()
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    kind = benchmark_trainers.ResUNetDSTrainerBenchmark_5epochs_noDataLoading
+    kind = benchmark_variants.ResUNetDSTrainerBenchmark_5epochs_noDataLoading
     plans = small(dataset[0], recipe={"iterations_per_epoch": 2, "val_iterations_per_epoch": 1})
     made = trainer(dataset, plans, kind=kind)
     monkeypatch.setattr(type(made), "print_plans", lambda _: None)

@@ -21,7 +21,7 @@ from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.jobs.process import settings_for, shell_line
 from nnunet_resunet_ds.jobs.training import check_split
-from nnunet_resunet_ds.training_data import check_fold
+from nnunet_resunet_ds.training.fold_checks import check_fold
 
 
 def ablation(

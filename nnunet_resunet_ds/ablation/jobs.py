@@ -7,7 +7,7 @@ from nnunet_resunet_ds.ablation.rungs import Rung
 from nnunet_resunet_ds.ablation.settings import Settings
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.jobs.job import Job
-from nnunet_resunet_ds.recipe_flags import recipe_words
+from nnunet_resunet_ds.training.recipe import recipe_words
 
 
 def jobs_of(runs: Sequence[Run], rungs: Sequence[Rung], device: str) -> list[Job]:

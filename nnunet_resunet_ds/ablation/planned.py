@@ -10,8 +10,8 @@ from nnunet_resunet_ds.ablation.settings import Settings
 from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.planning import stock_plans
 from nnunet_resunet_ds.plans import resolved_configuration, with_res_unet_ds
+from nnunet_resunet_ds.training.plan_writing import stock_plans
 
 Plans = dict[str, Any]
 

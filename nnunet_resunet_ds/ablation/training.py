@@ -19,8 +19,7 @@ from nnunet_resunet_ds.ablation.rungs import (
 from nnunet_resunet_ds.ablation.settings import Settings
 from nnunet_resunet_ds.comparison.systems import scaled
 from nnunet_resunet_ds.plans import MAX_HEADS, NNUNET_FEATURES, PAPER_FEATURES, WIDE_FEATURES
-from nnunet_resunet_ds.recipe import Recipe
-from nnunet_resunet_ds.recipe_flags import recipe_words
+from nnunet_resunet_ds.training.recipe import Recipe, recipe_words
 
 _FEATURES = {
     (False, False): NNUNET_FEATURES,

@@ -16,8 +16,8 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLI
 from nnunet_resunet_ds.demo.cohort import make_cohort
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
-from nnunet_resunet_ds.preprocessed_data import FINGERPRINT
-from nnunet_resunet_ds.recipe import AUTO
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
+from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing.probabilities import PROPERTIES, read_properties
 
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from nnunet_resunet_ds.commands.dataset_argument import dataset_id
 from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
-from nnunet_resunet_ds.recipe_flags import add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.commands.dataset_argument import dataset_id
-from nnunet_resunet_ds.recipe import AUTO, PRECISIONS
+from nnunet_resunet_ds.training.recipe import AUTO, PRECISIONS
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:

@@ -24,7 +24,7 @@ from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
-from nnunet_resunet_ds.recipe import FP32
+from nnunet_resunet_ds.training.recipe import FP32
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE
-from nnunet_resunet_ds.planning import DEFAULT_NAME
+from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME
 
 TRAINER = "ResUNetDSTrainer"
 CONFIGURATION = "3d_fullres"

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nnunet_resunet_ds.background import check_background
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
-from nnunet_resunet_ds.preprocessed_data import FINGERPRINT, checked_data, preprocessed_cases
-from nnunet_resunet_ds.training_data import check_fold
+from nnunet_resunet_ds.training.background_check import check_background
+from nnunet_resunet_ds.training.fold_checks import check_fold
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, preprocessed_cases
 
 Described = tuple[str, list[str]]
 """What a folder holds, and what does not stop a training and its user should know."""

@@ -10,7 +10,7 @@ from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.precision import autocast_dtype, training_dtype
 from nnunet_resunet_ds.doctor.finding import OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
-from nnunet_resunet_ds.recipe import AUTO, BF16, FP16, FP32
+from nnunet_resunet_ds.training.recipe import AUTO, BF16, FP16, FP32
 
 SECONDS = 10.0
 """That the speed reading takes."""

@@ -28,13 +28,13 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
-from nnunet_resunet_ds.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase
-from nnunet_resunet_ds.preprocessed_data import REFERENCES, check_references
-from nnunet_resunet_ds.recipe import FP32, SECTION
+from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
+from nnunet_resunet_ds.training.recipe import FP32, SECTION
 from postprocessing.config import PostprocessingConfig
 from postprocessing.painted import check_painted
 from postprocessing.probabilities import probabilities_on_grid

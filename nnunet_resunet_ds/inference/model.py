@@ -13,7 +13,6 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
-from nnunet_resunet_ds.background import has_salient_channel
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -21,7 +20,9 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_regions
 from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.checkpoints import (
+from nnunet_resunet_ds.plans import changed_settings
+from nnunet_resunet_ds.training.background_check import has_salient_channel
+from nnunet_resunet_ds.training.checkpoints import (
     BEST,
     BEST_LOSS,
     FINAL,
@@ -31,8 +32,7 @@ from nnunet_resunet_ds.checkpoints import (
     read_checkpoint,
     weights_identity,
 )
-from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.trainer_classes import trainer_class
+from nnunet_resunet_ds.training.trainer_class import trainer_class
 
 _FOLD = "fold_"
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")

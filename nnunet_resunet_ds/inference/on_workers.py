@@ -21,7 +21,7 @@ from nnunet_resunet_ds.inference.run import device_of
 from nnunet_resunet_ds.inference.sink import Sink, Writer
 from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING
-from nnunet_resunet_ds.recipe import AUTO
+from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing.config import PostprocessingConfig
 
 _ONE_AT_A_TIME = Lock()

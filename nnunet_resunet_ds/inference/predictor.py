@@ -14,7 +14,6 @@ from torch import Tensor
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice
-from nnunet_resunet_ds.checkpoints import FINAL
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
@@ -29,7 +28,8 @@ from nnunet_resunet_ds.inference.preprocessing import (
 )
 from nnunet_resunet_ds.inference.sliding_window import LOGITS, PROBABILITIES, Advance, SlidingWindow
 from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
-from nnunet_resunet_ds.recipe import AUTO
+from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import AVERAGES
 from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights

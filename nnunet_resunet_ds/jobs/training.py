@@ -8,14 +8,13 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.checkpoints import FINAL, SUMMARY, VALIDATION
-from nnunet_resunet_ds.heads import read_table
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.preprocessed_data import checked_data
-from nnunet_resunet_ds.trained_with import check_cases
-from nnunet_resunet_ds.training_data import check_fold, n_folds
-from nnunet_resunet_ds.training_record import VALIDATED, WEIGHTS, read_record
+from nnunet_resunet_ds.training.checkpoints import FINAL, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds
+from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
+from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ class Trainings:
         Raises:
             InputError: there are no such plans, or their recipe is refused.
         """
-        from nnunet_resunet_ds.trainer_classes import trainer_class  # noqa: PLC0415 (seconds)
+        from nnunet_resunet_ds.training.trainer_class import trainer_class  # noqa: PLC0415 (seconds)
 
         plans = read_json(self.preprocessed / f"{self.plans}.json")
         try:

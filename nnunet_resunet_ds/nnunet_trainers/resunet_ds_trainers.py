@@ -5,10 +5,6 @@ break the discovery of every external trainer: import only what comes with nnU-N
 """
 
 try:
-    from nnunet_resunet_ds.benchmark_trainers import (
-        ResUNetDSTrainerBenchmark_5epochs,
-        ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
-    )
     from nnunet_resunet_ds.comparison.trainers import (
         BraTSAttentionUNetTrainer,
         BraTSResUNetVAETrainer,
@@ -16,7 +12,11 @@ try:
         BraTSUNetTrainer,
     )
     from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-    from nnunet_resunet_ds.variants import (
+    from nnunet_resunet_ds.training.benchmark_variants import (
+        ResUNetDSTrainerBenchmark_5epochs,
+        ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
+    )
+    from nnunet_resunet_ds.training.variants import (
         ResUNetDSTrainerBCE,
         ResUNetDSTrainerDepth6,
         ResUNetDSTrainerDepth6Wide,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from nnunet_resunet_ds.plans import NNUNET_FEATURES, WIDE_FEATURES
-from nnunet_resunet_ds.recipe import Recipe
-from nnunet_resunet_ds.schedule import PolySchedule
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.schedule import PolySchedule
 
 SGD_MOMENTUM = 0.99
 SGD_DEFAULTS: Mapping[str, Any] = {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000}

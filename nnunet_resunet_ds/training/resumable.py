@@ -13,17 +13,17 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from nnunet_resunet_ds import checkpoints
 from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 from nnunet_resunet_ds.base.splits_file import FoldCases
-from nnunet_resunet_ds.one_line_errors import one_line_errors
-from nnunet_resunet_ds.recipe import SECTION
-from nnunet_resunet_ds.schedule import PlateauSchedule, PolySchedule
-from nnunet_resunet_ds.trained_with import check_cases, check_other_folds, check_plans
-from nnunet_resunet_ds.training_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
+from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans
+from nnunet_resunet_ds.training.fold_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
+from nnunet_resunet_ds.training.one_line_errors import one_line_errors
+from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 from postprocessing.model_config import carry_to_plans
 
 SAVE_LATEST_EVERY = 5

@@ -1,4 +1,4 @@
-"""What weights were trained with, compared with the split, the plans and the dataset that are there now."""
+"""Check that plans, dataset, split and weights belong together, before a training makes its folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,9 +7,70 @@ from typing import Any
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, SPLITS
-from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
-from nnunet_resunet_ds.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
+from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
 from nnunet_resunet_ds.plans import changed_settings
+from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
+
+N_STOCK_FOLDS = 5
+"""Of the split that nnU-Net makes where there is none."""
+
+
+def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed: Path) -> None:
+    """Refuse plans that were made for another dataset than the one to train on.
+
+    Args:
+        plans_name: for the message.
+        dataset_json: of the dataset to train on.
+        preprocessed: folder of the dataset that the plans name, below ``$nnUNet_preprocessed``.
+
+    Raises:
+        InputError: that folder is not there, or is of another dataset.
+    """
+    file = preprocessed / "dataset.json"
+    remedy = "plan this dataset itself: resunet-ds plan -d ID, or nnUNetv2_plan_and_preprocess"
+    if not file.is_file():
+        msg = f"the plans {plans_name} are for {preprocessed.name}, and {file} is not there: {remedy}"
+        raise InputError(msg)
+    if read_json(file) != dataset_json:
+        msg = f"the plans {plans_name} are for another dataset, {preprocessed.name}: {remedy}"
+        raise InputError(msg)
+
+
+def n_folds(preprocessed: Path) -> int:
+    """Return the number of folds of the split, or of the one that nnU-Net makes where there is none.
+
+    Raises:
+        InputError: the split is damaged.
+    """
+    split = read_split(preprocessed)
+    return N_STOCK_FOLDS if split is None else len(split)
+
+
+def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
+    """Refuse a fold that the split does not have; nnU-Net would make up a random one.
+
+    Args:
+        fold: a number, or ``"all"``.
+        preprocessed: folder that holds ``splits_final.json``, where there is one.
+        n_training: cases of the dataset.
+
+    Raises:
+        InputError: no such fold, or too few cases for nnU-Net's own split.
+    """
+    if fold == "all":
+        return
+    file = preprocessed / SPLITS
+    if not file.is_file() and n_training < N_STOCK_FOLDS:
+        msg = (
+            f"{n_training} cases are too few for nnU-Net's {N_STOCK_FOLDS} folds: make a split with "
+            "resunet-ds splits -d ID --folds 2, or train with fold all"
+        )
+        raise InputError(msg)
+    n = n_folds(preprocessed)
+    if not 0 <= int(fold) < n:
+        where = f"{file} has" if file.is_file() else "nnU-Net makes"
+        msg = f"fold {fold} is not there: {where} folds 0 to {n - 1}; name one of these, or all"
+        raise InputError(msg)
 
 
 def check_cases(path: Path, note: Mapping[str, Any], preprocessed: Path, fold: int | str, remedy: str) -> None:
@@ -78,4 +139,3 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
             "that fold away"
         )
         raise InputError(msg)
-

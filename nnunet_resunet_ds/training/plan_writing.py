@@ -17,7 +17,7 @@ from nnunet_resunet_ds.plans import (
     changed_settings,
     with_res_unet_ds,
 )
-from nnunet_resunet_ds.recipe import Recipe
+from nnunet_resunet_ds.training.recipe import Recipe
 
 DEFAULT_NAME = "nnUNetResUNetDSPlans"
 _TRAINER = "ResUNetDSTrainer"

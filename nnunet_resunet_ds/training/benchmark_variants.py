@@ -12,9 +12,9 @@ from torch import Tensor, distributed
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.recipe import Recipe
-from nnunet_resunet_ds.resumable_training import Batch
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.resumable import Batch
 
 N_EPOCHS = 5
 RESULTS = "benchmark_result.json"

@@ -1,0 +1,1 @@
+"""What the trainer stands on: recipe, schedule, checkpoints, records and checks."""
