@@ -14,10 +14,10 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
+from dataset_conversion.image_cases import nnunet_layout
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cluster import connected
 from nnunet_resunet_ds.compute.environment import memory_mib
-from nnunet_resunet_ds.image_cases import nnunet_layout
 from nnunet_resunet_ds.inference.output import Output
 
 WORKERS = (1, 2, 4)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dataset_conversion import EDITIONS, convert
 from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
 from dataset_conversion.labels import raw_labels
-from dataset_conversion.placement import Placement
+from dataset_conversion.write import Placement
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.phantom import make_phantom
 

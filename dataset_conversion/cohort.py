@@ -1,19 +1,119 @@
-"""Finding and checking a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
+"""Find and check a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
 
-from collections.abc import Container, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Collection, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
-from dataset_conversion.edition import Edition
-from dataset_conversion.find import find_cases
+from dataset_conversion.edition import SEGMENTATION, Edition
 from dataset_conversion.inspection import CaseReport, inspect_case
-from dataset_conversion.scan import RawCase
-from dataset_conversion.validate import cohort_problems, name_problems
+from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
+
+MAX_ID_BYTES = 230
+"""A file name has at most 255 bytes, and ours are longer than the case id by the channel, the ending and a prefix."""
+
+
+def cohort_problems(
+    cases: Sequence[RawCase], edition: Edition, channels: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Return what is wrong with how files and cases fit together, by case id, without opening a file.
+
+    A folder of cases in which none has a segmentation is a test set. In any other, a missing segmentation is a
+    problem: it is far more often a broken download than a wish.
+
+    Args:
+        cases: of one edition.
+        edition: whose file names to say.
+        channels: that every case needs; None is all that the edition has.
+    """
+    needed = [name for name in edition.image_suffixes if channels is None or name in channels]
+    problems: dict[str, list[str]] = defaultdict(list)
+    labelled_sources = {case.source for case in cases if case.segmentation}
+    folders: dict[str, Path] = {}
+    for case in cases:
+        found = problems[case.case_id]
+        if case.case_id in folders:  # of an edition that names its folders; of others they were joined
+            both = f"{folders[case.case_id]} and {case.folder} both have case {case.case_id}"
+            found.append(f"{both}, and their files differ: keep the right ones and move the others out of the inputs")
+        folders[case.case_id] = case.folder
+        found += [*name_problems(case), *_rival_problems(case), *_missing_images(case, needed, edition)]
+        if case.segmentation is None and case.source in labelled_sources:
+            advice = "add it, or give unlabelled cases as an input folder of their own"
+            found.append(f"{_missing(case, SEGMENTATION, edition)}; {advice}")
+    return {case_id: list(dict.fromkeys(found)) for case_id, found in problems.items() if found}
+
+
+def name_problems(case: RawCase) -> list[str]:
+    """Refuse case ids that are dangerous as file names, and paths that would end the process inside SimpleITK."""
+    try:
+        n_bytes = len(case.case_id.encode())
+        "".join(map(str, case.files)).encode()
+    except UnicodeEncodeError:
+        return [f"{case.folder / case.case_id!r}: a name is not UTF-8; rename the files"]
+    if case.case_id.startswith("-") or "\\" in case.case_id or not case.case_id.isprintable():
+        return [f"{case.folder}: case id {case.case_id!r} starts with - or holds \\ or control characters; rename it"]
+    if n_bytes > MAX_ID_BYTES:
+        return [f"{case.folder}: case id {case.case_id} has {n_bytes} bytes, {MAX_ID_BYTES} fit; rename the files"]
+    return []
+
+
+def _rival_problems(case: RawCase) -> list[str]:
+    """Return a line about the files of which the user alone can say which one is meant."""
+    pairs = [(role, rival) for role, rivals in case.rivals.items() for rival in rivals]
+    if not pairs:
+        return []
+    named = [f"{case.roles[role]} and {rival}" for role, rival in pairs]
+    roles = ["the segmentation" if role == SEGMENTATION else role for role, _ in pairs]
+    more = "".join(f", so do {files} ({role})" for files, role in zip(named[1:], roles[1:], strict=True))
+    advice = "keep the right one and move the other out of the inputs"
+    return [f"{named[0]} are both {roles[0]} of case {case.case_id} and differ{more}: {advice}"]
+
+
+def _missing_images(case: RawCase, channels: Sequence[str], edition: Edition) -> list[str]:
+    """Return a line about those of the channels that a case lacks, and one for each whose name a folder has."""
+    needed = f"all of {', '.join(channels)} are needed"
+    lacking = [channel for channel in channels if channel not in case.images]
+    taken = [channel for channel in lacking if _folder_of_that_name(case, channel, edition)]
+    absent = [channel for channel in lacking if channel not in taken]
+    names = {channel: edition.file_name(case.case_id, channel) for channel in absent}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{channel} ({name})" for channel, name in names.items())
+        lines = [f"{_place(case)}: case {case.case_id} lacks {listed}"]
+    else:
+        lines = [_missing(case, channel, edition) for channel in absent]
+    lines += [_missing(case, channel, edition) for channel in taken]
+    return [f"{line}; {needed}" for line in dict.fromkeys(lines)]
+
+
+def _missing(case: RawCase, role: str, edition: Edition) -> str:
+    folder = _folder_of_that_name(case, role, edition)
+    if folder:
+        return f"{folder}: is a folder, not a file: move the file out of it"
+    if len({path.parent for path in case.files}) > 1 and not edition.folders:
+        return f"{_place(case)}: no {edition.file_name(case.case_id, role)} in it or below"
+    return f"{_expected(case, role, edition)}: missing"
+
+
+def _folder_of_that_name(case: RawCase, role: str, edition: Edition) -> Path | None:
+    """Return the folder that has the name which a file should have: some copies unpack into such."""
+    file = _expected(case, role, edition)
+    return next((path for path in (file, file.with_suffix("")) if path.is_dir()), None)
+
+
+def _expected(case: RawCase, role: str, edition: Edition) -> Path:
+    folder = edition.folders.get(case.folder.name) if role == SEGMENTATION else None
+    return (case.folder.with_name(folder) if folder else case.folder) / edition.file_name(case.case_id, role)
+
+
+def _place(case: RawCase) -> Path:
+    """Return the folder that holds all files of a case."""
+    return Path(os.path.commonpath([path.parent for path in case.files] or [case.folder]))
 
 
 @dataclass(frozen=True)
@@ -101,3 +201,44 @@ def _inspected(cases: Sequence[RawCase], edition: Edition, executor: Executor | 
         case.case_id: CaseReport([str(outcome)]) if isinstance(outcome, InputError) else outcome
         for case, outcome in zip(cases, outcomes, strict=True)
     }
+
+
+MAX_CASES_SHOWN = 3
+"""Of each kind of warning."""
+
+
+def census_table(voxels: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Lay out which tissues the labelled cases have.
+
+    Args:
+        voxels: case id → tissue → voxels; empty for a case without segmentation.
+    """
+    labelled = [counts for counts in voxels.values() if counts]
+    if not labelled:
+        return []
+    total = max(sum(sum(counts.values()) for counts in labelled), 1)
+    lines = [f"{'tissue':8}{'cases':>7}{'voxels':>13}{'of the tumour':>15}"]
+    for tissue in labelled[0]:
+        n_voxels = sum(counts[tissue] for counts in labelled)
+        n_cases = sum(counts[tissue] > 0 for counts in labelled)
+        lines.append(f"{tissue:8}{n_cases:7}{n_voxels:13}{n_voxels / total:15.1%}")
+    return lines
+
+
+def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
+    """Return a line for each kind of warning, with the number of cases and the first of them.
+
+    Args:
+        warnings: case id → ``KIND: detail``.
+    """
+    cases: dict[str, dict[str, str]] = defaultdict(dict)
+    for case_id, found in warnings.items():
+        for warning in found:
+            kind, _, detail = warning.partition(": ")
+            cases[kind].setdefault(case_id, detail)
+    return [_line(kind, details) for kind, details in sorted(cases.items())]
+
+
+def _line(kind: str, details: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{case_id} ({detail})" for case_id, detail in list(details.items())[:MAX_CASES_SHOWN])
+    return f"warning: {kind}: {len(details)} cases, {shown}{', …' if len(details) > MAX_CASES_SHOWN else ''}"

@@ -12,11 +12,25 @@ from dataset_conversion.detect import AUTO
 from dataset_conversion.edition import FILE_ENDING, Edition
 from dataset_conversion.inspection import CaseReport
 from dataset_conversion.manifest import dataset_identity, made_with, read_manifest, unchanged_cases, write_manifest
-from dataset_conversion.placement import Placement, check_placement
-from dataset_conversion.records import finished_cases, keep_record
 from dataset_conversion.scan import RawCase
-from dataset_conversion.staging import carry_over, foreign_files, partial_name, publish, staging_folder
-from dataset_conversion.write import LABELS_TRAINING, case_files, is_written, write_case, write_dataset_json
+from dataset_conversion.staging import (
+    carry_over,
+    finished_cases,
+    foreign_files,
+    keep_record,
+    partial_name,
+    publish,
+    staging_folder,
+)
+from dataset_conversion.write import (
+    LABELS_TRAINING,
+    Placement,
+    case_files,
+    check_placement,
+    is_written,
+    write_case,
+    write_dataset_json,
+)
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import (

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from dataset_conversion.edition import CHANNEL_NAMES, Edition
-from dataset_conversion.label_schemes import CLASSIC, MODERN, MODERN_RC, MSD, PED_2024, LabelScheme
+from dataset_conversion.edition import CHANNEL_NAMES, CLASSIC, MODERN, MODERN_RC, MSD, PED_2024, Edition, LabelScheme
 from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region
 
 

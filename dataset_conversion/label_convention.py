@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.custom import CUSTOM, custom_edition
-from dataset_conversion.edition import Edition
+from dataset_conversion.edition import NNUNET as NNUNET_SCHEME
+from dataset_conversion.edition import Edition, LabelScheme
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.label_schemes import NNUNET as NNUNET_SCHEME
-from dataset_conversion.label_schemes import LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON

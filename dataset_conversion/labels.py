@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import Edition
-from dataset_conversion.label_schemes import LabelScheme
+from dataset_conversion.edition import Edition, LabelScheme
 
 MAX_VALUES_SHOWN = 8
 """Of unknown labels; an image taken for a label map has hundreds."""

@@ -9,8 +9,8 @@ from typing import Any
 from dataset_conversion.custom import custom_edition
 from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.placement import Placement
 from dataset_conversion.scan import RawCase
+from dataset_conversion.write import Placement
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, read_json, write_json

@@ -1,4 +1,4 @@
-"""Reading every file of a case into memory, and what is wrong with the files as such and as a set."""
+"""Read every file of a case into memory, and say what is wrong with the files as such and as a set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,15 +9,48 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.channels import read_channels
 from dataset_conversion.edition import Edition
-from dataset_conversion.intensity import Values, background_fill, without_fill
+from dataset_conversion.intensity import Values, background_fill, twin_warnings, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
-from dataset_conversion.twins import twin_warnings
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.images import geometry_difference, has_place, label_values, notes_of, read_labels, shortened
+from nnunet_resunet_ds.base.images import (
+    add_note,
+    geometry_difference,
+    has_place,
+    label_values,
+    notes_of,
+    read_image,
+    read_labels,
+    shortened,
+)
 from nnunet_resunet_ds.base.reader_space import orientation, turned_onto
+
+
+def read_channels(path: Path, case: RawCase, edition: Edition) -> dict[str, sitk.Image]:
+    """Read one image file of a case and return the 3-D image of every channel that it holds.
+
+    Raises:
+        InputError: it cannot be read, or has not the dimensions that the edition's files have.
+    """
+    image = read_image(path)
+    channels = [channel for channel, file in case.images.items() if file == path]
+    n_dimensions = 4 if edition.volumes else 3
+    if image.GetDimension() != n_dimensions:
+        advice = "expected all channels in one 4-D file" if edition.volumes else "give one 3-D file a modality"
+        msg = f"{path}: has {image.GetDimension()} dimensions instead of {n_dimensions}; {advice}"
+        raise InputError(msg)
+    if not edition.volumes:
+        return dict.fromkeys(channels, image)
+    if image.GetSize()[3] != len(edition.volumes):
+        msg = f"{path}: has {image.GetSize()[3]} volumes; expected {', '.join(edition.volumes)} in this order"
+        raise InputError(msg)
+    volumes = {channel: image[:, :, :, edition.volumes[channel]] for channel in channels}
+    for note in notes_of(image):
+        for volume in volumes.values():
+            add_note(volume, note)
+    return volumes
+
 
 _LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
 _SCALE = "write the image anew without the scale (scl_slope) of its header"

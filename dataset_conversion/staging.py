@@ -1,16 +1,52 @@
-"""The dataset in the making: a hidden folder, for one process at a time, that takes its place when it is complete."""
+"""Make the dataset in a hidden folder, for one process at a time, that takes its place when it is complete."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from dataset_conversion.manifest import MANIFEST
-from dataset_conversion.records import RECORDS
-from dataset_conversion.write import FOLDERS, image_names, label_name
-from nnunet_resunet_ds.base.files import link_or_copy
+from dataset_conversion.manifest import MANIFEST, is_unchanged
+from dataset_conversion.scan import RawCase
+from dataset_conversion.write import FOLDERS, image_names, is_written, label_name
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import link_or_copy, read_json, write_json
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+
+RECORDS = ".finished"
+"""Folder of one JSON file a case, gone once the dataset is complete."""
+
+
+def keep_record(staging: Path, case_id: str, made: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+    """Note that all files of a case are written.
+
+    Args:
+        staging: the dataset in the making.
+        case_id: of the case.
+        made: what `made_with` returned.
+        entry: what the manifest will hold of the case.
+    """
+    write_json({"made_with": made, "entry": entry}, _file(staging, case_id))
+
+
+def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest entries of cases that were finished earlier, from the same files, and are all there."""
+    finished = {}
+    for case in cases:
+        try:
+            record = read_json(_file(staging, case.case_id))
+            entry = record["entry"]
+            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, staging, entry):
+                finished[case.case_id] = entry
+        except (InputError, OSError, LookupError, TypeError, AttributeError):
+            continue  # no record, or a damaged one: not finished
+    return finished
+
+
+def _file(staging: Path, case_id: str) -> Path:
+    return staging / RECORDS / f"{case_id}.json"
+
 
 _OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
 

@@ -17,8 +17,7 @@ from hypothesis.extra import numpy as hnp
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import check, convert
-from dataset_conversion.intensity import background_fill, coverage, saturated_share
-from dataset_conversion.twins import twin_warnings
+from dataset_conversion.intensity import background_fill, coverage, saturated_share, twin_warnings
 from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cli import main

@@ -10,10 +10,9 @@ from brats_files import CASES, make_case
 from models import predict
 
 from dataset_conversion import EDITIONS, check, convert
-from dataset_conversion.copies import same_content
-from dataset_conversion.find import find_cases
+from dataset_conversion.image_cases import find_prediction_cases
+from dataset_conversion.scan import find_cases, same_content
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.image_cases import find_prediction_cases
 
 
 def structural_and_segm(path):

@@ -11,11 +11,11 @@ from brats_files import CASES, MODALITIES, values_of, write
 from models import predict, stock_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
+from dataset_conversion.image_cases import find_prediction_cases, load_case
 from dataset_conversion.label_convention import NNUNET
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.image_cases import find_prediction_cases, load_case
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.output import Output

@@ -115,7 +115,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the label census and the warnings of reports or manifest entries."""
-    from dataset_conversion.summary import census_table, warning_lines
+    from dataset_conversion.cohort import census_table, warning_lines
 
     for line in (
         *census_table({case_id: case["voxels"] for case_id, case in cases.items()}),

@@ -30,8 +30,8 @@ from postprocessing.config import AVERAGES
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from dataset_conversion.image_cases import CaseSet
     from dataset_conversion.label_convention import LabelConvention
-    from nnunet_resunet_ds.image_cases import CaseSet
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.pipeline import Predicted
@@ -173,7 +173,7 @@ def _check_output(output: Path) -> None:
 
 
 def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
-    from nnunet_resunet_ds.image_cases import find_prediction_cases, single_case
+    from dataset_conversion.image_cases import find_prediction_cases, single_case
 
     _check_output(options.output)
     files = {channel: getattr(options, name) for channel, name in _FILES.items() if getattr(options, name)}
@@ -221,7 +221,7 @@ def _introduce(options: argparse.Namespace, predictor: "Predictor", case_set: "C
 
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:
-    from dataset_conversion.summary import warning_lines
+    from dataset_conversion.cohort import warning_lines
     from postprocessing.changes import summary_lines
 
     for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.image_cases import NNUNET, CaseSet, find_prediction_cases
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from dataset_conversion.label_convention import declared_convention
 from dataset_conversion.scan import RawCase
@@ -28,7 +29,6 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
-from nnunet_resunet_ds.image_cases import NNUNET, CaseSet, find_prediction_cases
 from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.sink import PredictedCase

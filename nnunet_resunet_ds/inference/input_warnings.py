@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from dataset_conversion.image_cases import Images, LoadedCase
 from dataset_conversion.inspection import intensity_warnings
 from dataset_conversion.intensity import brain_mask
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
-from nnunet_resunet_ds.image_cases import Images, LoadedCase
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from dataset_conversion.image_cases import CaseSet
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.image_cases import CaseSet
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import Predicted, predict_cases, sorted_out
 from nnunet_resunet_ds.inference.predictor import Predictor

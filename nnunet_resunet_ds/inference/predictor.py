@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.image_cases import Images, load_files
 from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model

@@ -11,10 +11,10 @@ from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_imag
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataset_conversion.image_cases import Images
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.reader_space import Turn, turn_of_reader
 from nnunet_resunet_ds.base.setting_checks import check_positive
-from nnunet_resunet_ds.image_cases import Images
 from nnunet_resunet_ds.inference.model import Model
 
 MAX_SPACING_RATIO = 20

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.image_cases import CaseSet, load_case
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
@@ -16,7 +17,6 @@ from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.report.beside import Beside
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_conversion.edition import CHANNEL_NAMES
+from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.image_cases import CaseSet, find_prediction_cases
 
 
 def find_images(images: Sequence[Path], prediction: Path, edition: str, edition_file: Path | None) -> CaseSet:

@@ -10,14 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect import AUTO, detect_edition
 from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
+from dataset_conversion.edition import NNUNET as NNUNET_LABELS
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.find import find_cases
-from dataset_conversion.label_schemes import NNUNET as NNUNET_LABELS
 from dataset_conversion.opening import compare_grids, open_case
-from dataset_conversion.scan import RawCase
-from dataset_conversion.validate import cohort_problems
+from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
