@@ -15,9 +15,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from nnunet_resunet_ds.base.regions import REGIONS
-from postprocessing.scores import METRICS, Scores
-from postprocessing.stored_case import StoredCase, write_stored_case
-from postprocessing.tuning import tune
+from nnunet_resunet_ds.tuning.scores import METRICS, Scores
+from nnunet_resunet_ds.tuning.search import tune
+from nnunet_resunet_ds.tuning.stored_case import StoredCase, write_stored_case
 
 SHAPE = (90, 80, 85)
 RADII = {1: 0.45, 2: 0.3, 3: 0.22}

@@ -23,14 +23,14 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.images import read_image, read_labels
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
-from nnunet_resunet_ds.inference.cross_validation import validation_ids
 from nnunet_resunet_ds.inference.model import checkpoint_files, load_model
 from nnunet_resunet_ds.training.checkpoints import furthest_checkpoint, read_checkpoint
 from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.tuning.cross_validation import validation_ids
+from nnunet_resunet_ds.tuning.stored_case import read_stored_case
 from postprocessing.config import PostprocessingConfig
 from postprocessing.folder import postprocess_folder
 from postprocessing.probabilities import read_probabilities
-from postprocessing.stored_case import read_stored_case
 
 fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 fuzz_slowly = settings(fuzz, max_examples=60)

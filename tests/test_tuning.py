@@ -13,11 +13,10 @@ from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import pipeline
+from nnunet_resunet_ds.tuning.scores import METRICS, Scores, scorer
+from nnunet_resunet_ds.tuning.search import GRID, neighbours, parts_of, search, tune
+from nnunet_resunet_ds.tuning.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
 from postprocessing import PostprocessingConfig
-from postprocessing.scores import METRICS, Scores, scorer
-from postprocessing.search import GRID, neighbours, search
-from postprocessing.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
-from postprocessing.tuning import parts_of, tune
 
 PAPER = PostprocessingConfig.paper()
 
@@ -93,7 +92,7 @@ def test_every_setting_is_scored_once_a_case(tmp_path, monkeypatch):
     files = [stored(tmp_path, number, 0.5) for number in range(3)]
     scored = []
     monkeypatch.setattr(
-        "postprocessing.scores.scorer", lambda case, metric: lambda config: scored.append(config) or config.wt
+        "nnunet_resunet_ds.tuning.scores.scorer", lambda case, metric: lambda config: scored.append(config) or config.wt
     )
     scores = Scores(files, "dice")
     other = replace(PAPER, wt=0.5)

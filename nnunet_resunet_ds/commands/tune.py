@@ -23,8 +23,8 @@ from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 
 if TYPE_CHECKING:
+    from nnunet_resunet_ds.tuning.search import Tuning
     from postprocessing.config import PostprocessingConfig
-    from postprocessing.tuning import Tuning
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
 TABLE, PICTURE = "tuning.csv", "tuning.png"
@@ -67,14 +67,12 @@ def run(options: argparse.Namespace) -> None:
 def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) -> None:
     from tqdm import tqdm
 
-    from nnunet_resunet_ds.inference.cross_validation import weights_tuned_on
     from nnunet_resunet_ds.inference.model import checkpoint_files
-    from postprocessing.floor import check_above_floor
+    from nnunet_resunet_ds.tuning.cross_validation import weights_tuned_on
+    from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
+    from nnunet_resunet_ds.tuning.search import GRID, parts_of, tune
+    from nnunet_resunet_ds.tuning.tuning_report import write_picture, write_table
     from postprocessing.model_config import SETTINGS, keep_with_model
-    from postprocessing.scores import Scores
-    from postprocessing.search import GRID
-    from postprocessing.tuning import parts_of, tune
-    from postprocessing.tuning_report import write_picture, write_table
 
     checkpoints = checkpoint_files(folder, options.folds, options.checkpoint)
     files, averaging = _stored_cases(folder, checkpoints, options, executor)
@@ -98,7 +96,7 @@ def _stored_cases(
     folder: Path, checkpoints: dict[str, Path], options: argparse.Namespace, executor: Executor | None
 ) -> tuple[dict[str, list[Path]], str]:
     """Return the stored cases of each fold, and what their probabilities are an average of."""
-    from nnunet_resunet_ds.inference.cross_validation import (
+    from nnunet_resunet_ds.tuning.cross_validation import (
         predict_validation,
         stored_validation_npz,
         validation_ids,
@@ -151,8 +149,8 @@ def _conclude(tuning: "Tuning", metric: str) -> None:
 
 
 def _differences(config: "PostprocessingConfig") -> str:
+    from nnunet_resunet_ds.tuning.search import GRID
     from postprocessing.config import PostprocessingConfig
-    from postprocessing.search import GRID
 
     paper = PostprocessingConfig.paper()
     changes = [

@@ -35,10 +35,10 @@ from nnunet_resunet_ds.inference.sink import PredictedCase
 from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.training.recipe import FP32, SECTION
+from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from postprocessing.config import PostprocessingConfig
 from postprocessing.painted import check_painted
 from postprocessing.probabilities import probabilities_on_grid
-from postprocessing.stored_case import cropped_case, write_stored_case
 
 CACHE = "tuning"
 """Folder in that of the model."""

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_resunet_ds.base.files import replacing
-from postprocessing.scores import Scores
-from postprocessing.search import GRID, neighbours
-from postprocessing.tuning import Tuning
+from nnunet_resunet_ds.tuning.scores import Scores
+from nnunet_resunet_ds.tuning.search import GRID, Tuning, neighbours
 
 _REGIONS = {"wt": "WT", "tc": "TC", "et": "ET"}
 

@@ -1,4 +1,4 @@
-"""Scores of cases under settings of the post-processing, each computed once."""
+"""Score cases under settings of the post-processing, each once, and refuse a model that scores like a mistake."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -10,13 +10,43 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
 from nnunet_resunet_ds.base.parallel import at_hand
-from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.evaluation.dice import region_dice
+from nnunet_resunet_ds.base.regions import REGIONS, WT
+from nnunet_resunet_ds.evaluation.dice import dice, region_dice
 from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
+from nnunet_resunet_ds.tuning.search import Configs
+from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
-from postprocessing.search import Configs
-from postprocessing.stored_case import StoredCase, read_stored_case
+
+FLOOR = 0.1
+"""Mean Dice of whole tumour on cases that were not trained on; the first epoch of a training is above it."""
+
+
+def check_above_floor(files: Sequence[Path], config: PostprocessingConfig) -> None:
+    """Refuse validation cases on which the best settings find next to nothing of the tumour.
+
+    Args:
+        files: stored cases.
+        config: the best settings that were found.
+
+    Raises:
+        InputError: the mean Dice of whole tumour, over cases that have one, is below `FLOOR`.
+    """
+    cases = [read_stored_case(file) for file in files]
+    scores = [
+        dice(WT.mask(case.reference), WT.mask(postprocess(case.probabilities, config)))
+        for case in cases
+        if case.reference.any()
+    ]
+    if scores and np.mean(scores) < FLOOR:
+        msg = (
+            f"the best settings reach a whole-tumour Dice of {np.mean(scores):.4f} on the validation cases, and no "
+            f"trained model is below {FLOOR}: the probabilities and the references are not of the same images, or lie "
+            "on other axes, or the training failed. Look at progress.png of the folds, and whether dataset and split "
+            "are still those of the training; nothing is stored"
+        )
+        raise InputError(msg)
+
 
 DICE, LESION_DICE = METRICS = ("dice", "lesion-dice")
 """Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
