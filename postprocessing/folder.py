@@ -17,12 +17,10 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
-from postprocessing.case import Change, postprocess_explained
-from postprocessing.changes import CHANGES, TABLE, changes_of, write_changes
+from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import SETTINGS
-from postprocessing.painted import check_painted
-from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
+from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
 _NNUNET = "nnunet"

@@ -1,4 +1,4 @@
-"""Reading what nnU-Net and our ``predict`` save of a case with its label map, on the grid of the label map."""
+"""Read the probabilities that nnU-Net and our ``predict`` save, and check them against the label map of the case."""
 
 import io
 import pickle
@@ -12,9 +12,29 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
 from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
+from nnunet_resunet_ds.base.regions import REGIONS
+from postprocessing.case import postprocess
+from postprocessing.config import PostprocessingConfig
+
+
+def mean_probabilities(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Return the mean probability of WT, TC and ET over the voxels that have them; of a region without any, nothing.
+
+    Args:
+        labels: (Z, Y, X) in nnU-Net's values.
+        probabilities: (R, Z, Y, X).
+    """
+    masks = {region.name: region.mask(labels) for region in REGIONS}
+    return {
+        name: float(values[mask].mean(dtype=np.float64))
+        for (name, mask), values in zip(masks.items(), probabilities, strict=False)
+        if mask.any()
+    }
+
 
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""
@@ -115,3 +135,31 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
     except InputError as error:
         msg = f"{plans}: {error}"
         raise InputError(msg) from error
+
+
+_AS_NNUNET = PostprocessingConfig.preset("nnunet")
+
+
+def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Path) -> None:
+    """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
+
+    Args:
+        probabilities: (R, Z, Y, X) on the grid of the label map.
+        file: that they are from, for the message.
+        label_map: that nnU-Net wrote, in its own label values.
+
+    Raises:
+        InputError: they are of another prediction, or none, or the label map cannot be read.
+    """
+    _, labels = read_labels(label_map)
+    try:
+        differing = int((postprocess(probabilities, _AS_NNUNET) != labels).sum())
+    except InputError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
+    if differing:
+        msg = (
+            f"{file}: is not of the label map next to it, which differs from it in {differing} voxels, so one of them "
+            "is of another prediction; predict this case again, with probabilities"
+        )
+        raise InputError(msg)

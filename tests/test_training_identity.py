@@ -27,7 +27,7 @@ from nnunet_resunet_ds.training.fold_record import add_to_record
 from nnunet_resunet_ds.training.plan_writing import plan
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
-from postprocessing.painted import check_painted
+from postprocessing.probabilities import check_painted
 
 FINAL = "checkpoint_final.pth"
 PATCH_OF_OTHERS = (16, 16, 32)

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
-    from postprocessing.changes import TABLE, summary_lines
+    from postprocessing.case import TABLE, summary_lines
     from postprocessing.folder import averages_of, made_by, postprocess_folder, weights_of
     from postprocessing.model_config import SETTINGS, config_of_predictions, notes_on_weights
 

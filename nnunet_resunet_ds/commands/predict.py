@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
     from nnunet_resunet_ds.inference.run import environment_of, settings_of
-    from postprocessing.changes import TABLE, write_changes
+    from postprocessing.case import TABLE, write_changes
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
     case_set = _case_set(options, models[0])
@@ -222,7 +222,7 @@ def _introduce(options: argparse.Namespace, predictor: "Predictor", case_set: "C
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:
     from dataset_conversion.cohort import warning_lines
-    from postprocessing.changes import summary_lines
+    from postprocessing.case import summary_lines
 
     for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):
         print(line)

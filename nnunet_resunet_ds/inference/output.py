@@ -24,8 +24,7 @@ from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_r
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
-from postprocessing.case import Change
-from postprocessing.changes import changes_of
+from postprocessing.case import Change, changes_of
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
 
 _WITH_PROBABILITIES = "with_probabilities"

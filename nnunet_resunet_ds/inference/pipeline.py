@@ -24,7 +24,7 @@ from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase, Sink
 from postprocessing.case import postprocess_explained
-from postprocessing.confidence import mean_probabilities
+from postprocessing.probabilities import mean_probabilities
 
 MAX_UNWRITTEN = 1
 """Predicted cases that may wait in memory to be written before the network waits for them."""

@@ -11,9 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.run_file import read_runs
-from postprocessing.changes import CHANGES, TABLE
-from postprocessing.confidence import mean_probabilities
-from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
+from postprocessing.case import CHANGES, TABLE
+from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
 
 
 @dataclass(frozen=True)

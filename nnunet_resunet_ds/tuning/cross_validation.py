@@ -37,8 +37,7 @@ from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_refer
 from nnunet_resunet_ds.training.recipe import FP32, SECTION
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from postprocessing.config import PostprocessingConfig
-from postprocessing.painted import check_painted
-from postprocessing.probabilities import probabilities_on_grid
+from postprocessing.probabilities import check_painted, probabilities_on_grid
 
 CACHE = "tuning"
 """Folder in that of the model."""
