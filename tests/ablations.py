@@ -2,11 +2,10 @@
 
 import json
 
-from nnunet_resunet_ds.ablation.run_folder import PRESETS, Run
-from nnunet_resunet_ds.ablation.rungs import RUNGS
-from nnunet_resunet_ds.ablation.settings import Settings
-from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
+from nnunet_resunet_ds.experiments.ablation.run_folder import PRESETS, Run
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training
+from nnunet_resunet_ds.experiments.ablation.settings import Settings
 
 SMALL = {"patch_size": [16, 16, 128], "width": 0.125, "recipe": {"epochs": 3}}
 

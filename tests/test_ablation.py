@@ -11,19 +11,17 @@ import pytest
 from ablations import finish, run_of, settings
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.ablation import running
-from nnunet_resunet_ds.ablation.ablation import check, commands
-from nnunet_resunet_ds.ablation.planned import check_rungs, planned
-from nnunet_resunet_ds.ablation.run_folder import runs_of
-from nnunet_resunet_ds.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, rungs_named
-from nnunet_resunet_ds.ablation.running import commands_of, run_all
-from nnunet_resunet_ds.ablation.settings import check_settings, keep_settings
-from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.experiments.ablation import run_ladder
+from nnunet_resunet_ds.experiments.ablation.run_folder import runs_of
+from nnunet_resunet_ds.experiments.ablation.run_ladder import check, commands, commands_of, run_all
+from nnunet_resunet_ds.experiments.ablation.rung_plans import check_rungs, planned
+from nnunet_resunet_ds.experiments.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, Training, rungs_named
+from nnunet_resunet_ds.experiments.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
@@ -271,7 +269,7 @@ def stand_in(dataset, monkeypatch, nnunet_folders):
                 of.metrics("paper").unlink()
         look()
 
-    monkeypatch.setattr(running, "run_command", run_command)
+    monkeypatch.setattr(run_ladder, "run_command", run_command)
     runs = runs_of(of, rungs_named(["baseline", "+deep-supervision"]), [1, 2], [0])
     return runs, ran, failing
 

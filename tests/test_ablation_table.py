@@ -10,14 +10,11 @@ from ablations import finish, run_of, settings
 from packaging.version import Version
 from scipy import stats
 
-from nnunet_resunet_ds.ablation.cost import count_cost
-from nnunet_resunet_ds.ablation.figure import loss_curves, loss_figure
-from nnunet_resunet_ds.ablation.outcomes import finished_rows
-from nnunet_resunet_ds.ablation.planned import configuration_of
-from nnunet_resunet_ds.ablation.rung_differences import rung_differences
-from nnunet_resunet_ds.ablation.rungs import RUNGS
-from nnunet_resunet_ds.ablation.summary import write_summary
-from nnunet_resunet_ds.ablation.training import Training
+from nnunet_resunet_ds.experiments.ablation.cost import count_cost
+from nnunet_resunet_ds.experiments.ablation.outcomes import finished_rows, rung_differences
+from nnunet_resunet_ds.experiments.ablation.rung_plans import configuration_of
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training
+from nnunet_resunet_ds.experiments.ablation.summary import loss_curves, loss_figure, write_summary
 
 CASES = [f"case_{number}" for number in range(8)]
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_resunet_ds.benchmark import machine_peak as peaks
-from nnunet_resunet_ds.benchmark.machine_peak import Peak, machine_peak
-from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
-from nnunet_resunet_ds.benchmark.task import Task
-from nnunet_resunet_ds.benchmark.turns import Form, Timing, ratio, take_turns
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.experiments.benchmark import machine_peak as peaks
+from nnunet_resunet_ds.experiments.benchmark.machine_peak import Peak, machine_peak
+from nnunet_resunet_ds.experiments.benchmark.results import Measured, markdown, to_mapping
+from nnunet_resunet_ds.experiments.benchmark.turns import Form, Task, Timing, ratio, take_turns
 
 CPU = torch.device("cpu")
 
@@ -36,7 +35,7 @@ def test_seconds_are_those_of_the_form():
 def test_memory_is_what_a_form_has_on_top_whoever_came_before():
     code = (
         "import json, numpy, torch\n"
-        "from nnunet_resunet_ds.benchmark.turns import Form, take_turns\n"
+        "from nnunet_resunet_ds.experiments.benchmark.turns import Form, take_turns\n"
         "forms = [Form('large', lambda: numpy.ones(2**26).sum()), Form('small', lambda: numpy.ones(2**23).sum())]\n"
         "print(json.dumps({k: v.peak_mib for k, v in take_turns(forms, 1, torch.device('cpu')).items()}))"
     )
@@ -116,8 +115,8 @@ import sys
 from pathlib import Path
 from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
 with temporary_nnunet_folders() as folder:
-    from nnunet_resunet_ds.benchmark.material import SIZES, Size
-    from nnunet_resunet_ds.benchmark.run import benchmark
+    from nnunet_resunet_ds.experiments.benchmark.material import SIZES, Size
+    from nnunet_resunet_ds.experiments.benchmark.run_benchmark import benchmark
     from nnunet_resunet_ds.demo.phantom import Anatomy
     SIZES["tiny"] = Size(Anatomy((36, 40, 36), (16, 18, 16), (30, 60)), (32, 32, 32), (4, 8, 8))
     benchmark(folder, Path(sys.argv[1]), size="tiny", rounds=1, device="cpu", precision="fp32")

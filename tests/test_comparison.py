@@ -11,14 +11,18 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.comparison import monai_networks
-from nnunet_resunet_ds.comparison.systems import (
+from nnunet_resunet_ds.experiments.comparison import monai_networks
+from nnunet_resunet_ds.experiments.comparison.systems import (
     attention_unet_architecture,
     res_unet_vae_architecture,
     unet_architecture,
     unetr_architecture,
 )
-from nnunet_resunet_ds.comparison.trainers import BraTSResUNetVAETrainer, BraTSUNETRTrainer, BraTSUNetTrainer
+from nnunet_resunet_ds.experiments.comparison.trainers import (
+    BraTSResUNetVAETrainer,
+    BraTSUNETRTrainer,
+    BraTSUNetTrainer,
+)
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
@@ -170,7 +174,7 @@ def test_they_are_found_without_monai_and_say_what_is_missing():
     code = (
         "import sys; sys.modules['monai'] = None\n"
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
-        "from nnunet_resunet_ds.comparison import monai_networks\n"
+        "from nnunet_resunet_ds.experiments.comparison import monai_networks\n"
         f"print(*[find(name).__name__ for name in {NAMES!r}])\n"
         "try:\n    monai_networks.AttentionUNet(4, 3, [4, 8])\n"
         "except ValueError as error:\n    print(error)\n"

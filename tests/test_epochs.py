@@ -7,9 +7,9 @@ import sys
 import pytest
 from trainers import small, trainer
 
-from nnunet_resunet_ds.ablation.rungs import RUNGS
-from nnunet_resunet_ds.ablation.settings import Settings
-from nnunet_resunet_ds.comparison import trainers as systems
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
+from nnunet_resunet_ds.experiments.ablation.settings import Settings
+from nnunet_resunet_ds.experiments.comparison import trainers as systems
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.progress import epoch_bar
 from nnunet_resunet_ds.jobs.training import Trainings

@@ -13,12 +13,13 @@ from ablations import finish, run_of, settings
 from clusters import Cluster, until
 from fake_slurm import Slurm
 
-from nnunet_resunet_ds.ablation.jobs import jobs_of
-from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
+from nnunet_resunet_ds.experiments.ablation import run_ladder
+from nnunet_resunet_ds.experiments.ablation.run_ladder import jobs_of
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
 from nnunet_resunet_ds.jobs.here import run_here
 from nnunet_resunet_ds.jobs.job import Job
 from nnunet_resunet_ds.jobs.on_workers import run_jobs
@@ -205,7 +206,7 @@ def test_an_ablation_s_jobs_give_back_its_settings(dataset, tmp_path, capsys, mo
         ("--only", "+residual", "+post-processing", "--seeds", "2", "-f", "0", "-device", "cpu"),
     ]
     asked = []
-    monkeypatch.setattr("nnunet_resunet_ds.ablation.ablation.ablation", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr(run_ladder, "ablation", lambda *given, **_: asked.append(given))
     assert main(list(jobs[1].command[1:])) == 0
     ((again, _, seeds, folds, device),) = asked
     assert again.__dict__ == {**of.__dict__, "patch_size": list(of.patch_size)}

@@ -27,8 +27,8 @@ from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnunet_resunet_ds.ablation.run_folder import Run
-    from nnunet_resunet_ds.ablation.summary import Written
+    from nnunet_resunet_ds.experiments.ablation.run_folder import Run
+    from nnunet_resunet_ds.experiments.ablation.summary import Written
 
 SUMMARY = "what each factor of the method is worth: train, predict, evaluate, one table"
 
@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing, and write the table of what is there."""
-    from nnunet_resunet_ds.ablation.rungs import rungs_named
-    from nnunet_resunet_ds.ablation.settings import Settings
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT
+    from nnunet_resunet_ds.experiments.ablation.rungs import rungs_named
+    from nnunet_resunet_ds.experiments.ablation.settings import Settings
 
     rungs = rungs_named(options.only)
     settings = Settings(
@@ -83,8 +83,7 @@ def run(options: argparse.Namespace) -> None:
         use_mirroring=not options.no_tta,
         protocol=options.protocol or DEFAULT,
     )
-    from nnunet_resunet_ds.ablation.ablation import ablation, begun, commands
-    from nnunet_resunet_ds.ablation.jobs import jobs_of
+    from nnunet_resunet_ds.experiments.ablation.run_ladder import ablation, begun, commands, jobs_of
     from nnunet_resunet_ds.jobs.training import check_split
 
     wanted = (settings, rungs, options.seeds, options.folds)
@@ -107,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _show(written: "Written") -> None:
-    from nnunet_resunet_ds.ablation.tables import aligned
+    from nnunet_resunet_ds.experiments.ablation.tables import aligned
 
     for table in written.tables:
         print(f"\n{table.title}")

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, and print the table."""
     with temporary_nnunet_folders() as folder:
-        from nnunet_resunet_ds.benchmark.run import MAKERS, benchmark
+        from nnunet_resunet_ds.experiments.benchmark.run_benchmark import MAKERS, benchmark
 
         benchmark(
             folder,

@@ -5,7 +5,7 @@ break the discovery of every external trainer: import only what comes with nnU-N
 """
 
 try:
-    from nnunet_resunet_ds.comparison.trainers import (
+    from nnunet_resunet_ds.experiments.comparison.trainers import (
         BraTSAttentionUNetTrainer,
         BraTSResUNetVAETrainer,
         BraTSUNETRTrainer,

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from nnunet_resunet_ds.benchmark.turns import synchronize
 from nnunet_resunet_ds.compute.precision import bf16_is_faster
+from nnunet_resunet_ds.experiments.benchmark.turns import synchronize
 
 _DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
 _MATMULS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from nnunet_resunet_ds.comparison.monai_networks import WithReconstruction, monai_nets
-from nnunet_resunet_ds.comparison.systems import (
+from nnunet_resunet_ds.experiments.comparison.monai_networks import WithReconstruction, monai_nets
+from nnunet_resunet_ds.experiments.comparison.systems import (
     MONAI_NETWORKS,
     attention_unet_architecture,
     res_unet_vae_architecture,

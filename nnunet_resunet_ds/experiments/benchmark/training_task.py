@@ -11,11 +11,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.benchmark.material import CONFIGURATION, Material, build_network
-from nnunet_resunet_ds.benchmark.monai_network import dyn_unet
-from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
-from nnunet_resunet_ds.benchmark.turns import Form
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
+from nnunet_resunet_ds.experiments.benchmark.material import CONFIGURATION, Material, build_network, dyn_unet
+from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Form, Task
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 

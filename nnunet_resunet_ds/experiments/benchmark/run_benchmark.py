@@ -10,16 +10,20 @@ from tqdm import tqdm
 from nnunet_resunet_ds.base.files import replacing, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
-from nnunet_resunet_ds.benchmark.data import conversion_task, evaluation_task, loading_task, postprocessing_task
-from nnunet_resunet_ds.benchmark.machine_peak import machine_peak
-from nnunet_resunet_ds.benchmark.material import SIZES, Material, make_files
-from nnunet_resunet_ds.benchmark.prediction import prediction_task
-from nnunet_resunet_ds.benchmark.results import Measured, markdown, to_mapping
-from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
-from nnunet_resunet_ds.benchmark.training import training_task
-from nnunet_resunet_ds.benchmark.turns import take_turns
 from nnunet_resunet_ds.compute.environment import machine, versions
 from nnunet_resunet_ds.compute.precision import autocast_dtype
+from nnunet_resunet_ds.experiments.benchmark.data_tasks import (
+    conversion_task,
+    evaluation_task,
+    loading_task,
+    postprocessing_task,
+)
+from nnunet_resunet_ds.experiments.benchmark.machine_peak import machine_peak
+from nnunet_resunet_ds.experiments.benchmark.material import SIZES, Material, make_files
+from nnunet_resunet_ds.experiments.benchmark.prediction_task import prediction_task
+from nnunet_resunet_ds.experiments.benchmark.results import Measured, markdown, to_mapping
+from nnunet_resunet_ds.experiments.benchmark.training_task import training_task
+from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Task, take_turns
 from nnunet_resunet_ds.inference.predictor import chosen_device
 
 PEERS = {"nnunet": NNUNET, "monai": MONAI}

@@ -1,4 +1,4 @@
-"""The ablation from its checks to its table."""
+"""Run an ablation from its checks to its table: here, or as jobs for other machines."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -7,21 +7,113 @@ import numpy as np
 import torch
 
 from dataset_conversion.label_convention import NNUNET
-from nnunet_resunet_ds.ablation.planned import check_plans, check_rungs
-from nnunet_resunet_ds.ablation.run_folder import Run, runs_of
-from nnunet_resunet_ds.ablation.rungs import Rung
-from nnunet_resunet_ds.ablation.running import check_version, commands_of, run_all
-from nnunet_resunet_ds.ablation.settings import Settings, check_settings, keep_settings
-from nnunet_resunet_ds.ablation.summary import Written, write_summary
+from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
-from nnunet_resunet_ds.jobs.process import settings_for, shell_line
+from nnunet_resunet_ds.experiments.ablation.run_folder import Run, runs_of
+from nnunet_resunet_ds.experiments.ablation.rung_plans import check_plans, check_rungs
+from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
+from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
+from nnunet_resunet_ds.experiments.ablation.summary import Written, write_summary
+from nnunet_resunet_ds.jobs.here import run_each
+from nnunet_resunet_ds.jobs.job import Job
+from nnunet_resunet_ds.jobs.process import log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.jobs.training import check_split
 from nnunet_resunet_ds.training.fold_checks import check_fold
+from nnunet_resunet_ds.training.recipe import recipe_words
+
+
+def jobs_of(runs: Sequence[Run], rungs: Sequence[Rung], device: str) -> list[Job]:
+    """Return a job for each run that is not finished.
+
+    Args:
+        runs: no two of the same training, seed and fold.
+        rungs: that they are of.
+        device: as nnU-Net's ``-device``.
+    """
+    return [_job(run, rungs, device) for run in runs if not run.is_finished]
+
+
+def _job(run: Run, rungs: Sequence[Rung], device: str) -> Job:
+    names = [rung.name for rung in rungs if Training.of(rung) == run.training]
+    command = [
+        "resunet-ds", "ablation", *settings_words(run.settings), "--only", *names, "--seeds", str(run.seed),
+        "-f", str(run.fold), "-device", device,
+    ]  # fmt: skip
+    return Job(run.name, tuple(command), run.folder / "job", run.epochs, lambda: run.epochs_done)
+
+
+def settings_words(settings: Settings) -> list[str]:
+    """Return the words of the command that give these settings."""
+    patch_size = [] if settings.patch_size is None else ["--patch-size", *map(str, settings.patch_size)]
+    return [
+        "-d", str(settings.dataset_id), "--name", settings.name, "-c", settings.configuration,
+        "-p", settings.stock_plans, *patch_size, "--batch-size", str(settings.batch_size),
+        "--width", str(settings.width), "--protocol", settings.protocol,
+        *([] if settings.use_mirroring else ["--no-tta"]), *recipe_words(settings.recipe),
+    ]  # fmt: skip
+
+
+def commands_of(run: Run, device: str) -> Iterator[list[str]]:
+    """Yield what is still to be done, each command when those before it are done."""
+    if run.is_finished:
+        return
+    if not run.plans_file.is_file():
+        yield run.training.plan_command(run.settings, run.seed)
+    if not run.is_trained:
+        yield run.train_command(device)
+    yield run.predict_command(device)
+    yield from run.score_commands()
+
+
+def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
+    """Run what is missing; a run that fails does not stop the others.
+
+    Args:
+        runs: in this order.
+        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
+
+    Returns:
+        What went wrong, by the name of the run.
+    """
+    return run_each(runs, lambda run, look: _run(run, device, look))
+
+
+def _run(run: Run, device: str, look: Callable[[], object]) -> None:
+    if run.is_finished:
+        run.remove_probabilities()  # if it was killed before it could
+        return
+    check_version(run)
+    variables = settings_for(device)
+    with log_of(run.folder) as log:
+        for command in commands_of(run, device):
+            if command == run.predict_command(device):
+                run.link_images()
+            LOG.info("$ %s", shell_line(command, variables))
+            run_command(command, variables, log, look)
+        run.remove_probabilities()
+
+
+def check_version(run: Run) -> None:
+    """Refuse to go on with what another version of this package has begun.
+
+    Raises:
+        InputError: the training is half finished, and another version, or an unknown one, began it.
+    """
+    if not run.is_begun or run.is_trained:
+        return
+    begun_by = run.record.get("versions", {}).get("nnunet-resunet-ds", "an unknown version")
+    if begun_by != __version__:
+        msg = (
+            f"{run.fold_folder}: is half trained by {begun_by} of this package, and this is {__version__}: finish it "
+            "with that version, or remove the folder to train it anew"
+        )
+        raise InputError(msg)
 
 
 def ablation(

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunet_resunet_ds.ablation.cost import Cost
-from nnunet_resunet_ds.ablation.outcomes import Outcome, Row
-from nnunet_resunet_ds.ablation.rung_differences import METRIC, Compared
-from nnunet_resunet_ds.ablation.rungs import RUNGS
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.experiments.ablation.cost import Cost
+from nnunet_resunet_ds.experiments.ablation.outcomes import METRIC, Compared, Outcome, Row
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
 
 MISSING = "–"
 

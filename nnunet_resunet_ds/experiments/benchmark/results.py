@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nnunet_resunet_ds.benchmark.machine_peak import Peak
-from nnunet_resunet_ds.benchmark.task import MONAI, Task
-from nnunet_resunet_ds.benchmark.turns import Timing, ratio
+from nnunet_resunet_ds.experiments.benchmark.machine_peak import Peak
+from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, Task, Timing, ratio
 
 MISSING = "–"
 

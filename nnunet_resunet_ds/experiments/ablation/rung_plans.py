@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from nnunet_resunet_ds.ablation.run_folder import Run
-from nnunet_resunet_ds.ablation.rungs import POST_PROCESSING, RUNGS, TRAINER, Rung
-from nnunet_resunet_ds.ablation.settings import Settings
-from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.experiments.ablation.run_folder import Run
+from nnunet_resunet_ds.experiments.ablation.rungs import POST_PROCESSING, RUNGS, TRAINER, Rung, Training
+from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.plans import resolved_configuration, with_res_unet_ds
 from nnunet_resunet_ds.training.plan_writing import stock_plans
 
@@ -35,7 +34,7 @@ def trained(training: Training, settings: Settings, seed: int) -> Plans:
     Raises:
         InputError: the system does not fit the patch, or is not installed.
     """
-    from nnunet_resunet_ds.comparison import trainers  # noqa: PLC0415 (nnU-Net's, which print and take seconds)
+    from nnunet_resunet_ds.experiments.comparison import trainers  # noqa: PLC0415 (not for --help)
 
     plans = planned(training, settings, seed)
     if training.trainer == TRAINER:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.edition import FILE_ENDING
-from nnunet_resunet_ds.ablation.rungs import Rung
-from nnunet_resunet_ds.ablation.settings import Settings, split_of
-from nnunet_resunet_ds.ablation.training import Training
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
+from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.head_metrics import read_table

@@ -1,5 +1,6 @@
-"""What tasks work on, made on the spot: a cohort of phantoms, a preprocessed dataset, a model of random weights."""
+"""Make what tasks work on: a cohort of phantoms, a preprocessed dataset, a model of random weights, MONAI's network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,38 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.demo.cohort import make_cohort
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy
+from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
 from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing.probabilities import PROPERTIES, read_properties
+
+
+def dyn_unet(architecture: Mapping[str, Any], n_channels: int, n_regions: int) -> nn.Module:
+    """Return MONAI's `DynUNet` with residual blocks, of our channels and strides, with one output.
+
+    Args:
+        architecture: of our network, as plans have it.
+        n_channels: modalities.
+        n_regions: outputs.
+
+    Raises:
+        InputError: MONAI is missing or too old.
+    """
+    kwargs = architecture["arch_kwargs"]
+    strides = kwargs["strides"]
+    network: nn.Module = monai_nets().DynUNet(
+        3,
+        n_channels,
+        n_regions,
+        kernel_size=[[3, 3, 3]] * len(strides),
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=kwargs["features_per_stage"],
+        res_block=True,
+    )
+    return network
+
 
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"
 CONFIGURATION = "3d_fullres"

@@ -15,10 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from dataset_conversion.image_cases import load_files
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_image, write_labels
-from nnunet_resunet_ds.benchmark.material import CONFIGURATION, Material, build_network
-from nnunet_resunet_ds.benchmark.monai_network import dyn_unet
-from nnunet_resunet_ds.benchmark.task import MONAI, NNUNET, OURS, Task
-from nnunet_resunet_ds.benchmark.turns import Form, synchronize
+from nnunet_resunet_ds.experiments.benchmark.material import CONFIGURATION, Material, build_network, dyn_unet
+from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Form, Task, synchronize
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.tiles import STEP, flips

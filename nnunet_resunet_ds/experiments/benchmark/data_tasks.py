@@ -15,15 +15,14 @@ from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.benchmark.material import Material
-from nnunet_resunet_ds.benchmark.task import NNUNET, OURS, Task
-from nnunet_resunet_ds.benchmark.training import initialized
-from nnunet_resunet_ds.benchmark.turns import Form
 from nnunet_resunet_ds.demo.cohort import EDITION
 from nnunet_resunet_ds.evaluation.case import evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
+from nnunet_resunet_ds.experiments.benchmark.material import Material
+from nnunet_resunet_ds.experiments.benchmark.training_task import initialized
+from nnunet_resunet_ds.experiments.benchmark.turns import NNUNET, OURS, Form, Task
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from postprocessing import PostprocessingConfig, postprocess
 

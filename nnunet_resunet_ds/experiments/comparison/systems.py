@@ -17,6 +17,7 @@ TOKEN = 16
 """Voxels of a token of UNETR along each axis."""
 
 MONAI_NETWORKS = "nnunet_resunet_ds.comparison.monai_networks"
+"""As plans name them: `nnunet_resunet_ds.comparison` leads here."""
 
 
 def unet_architecture(patch_size: Sequence[int], width: float = 1.0) -> dict[str, Any]:

@@ -1,21 +1,28 @@
-"""What an ablation amounts to, written from what is finished: Markdown, CSV, a page and a figure."""
+"""Write what an ablation amounts to so far: Markdown, CSV, a page and a figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from nnunet_resunet_ds.ablation.cost import Cost, count_cost
-from nnunet_resunet_ds.ablation.figure import as_svg, loss_figure
-from nnunet_resunet_ds.ablation.outcomes import Row, finished_rows
-from nnunet_resunet_ds.ablation.planned import configuration_of
-from nnunet_resunet_ds.ablation.rung_differences import rung_differences
-from nnunet_resunet_ds.ablation.settings import Settings
-from nnunet_resunet_ds.ablation.tables import (
+from nnunet_resunet_ds.base.files import read_json, replacing
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.evaluation.protocols import protocol_named
+from nnunet_resunet_ds.experiments.ablation.cost import Cost, count_cost
+from nnunet_resunet_ds.experiments.ablation.outcomes import Row, finished_rows, rung_differences
+from nnunet_resunet_ds.experiments.ablation.rung_plans import configuration_of
+from nnunet_resunet_ds.experiments.ablation.rungs import BASELINE, DEEP_SUPERVISION, Training
+from nnunet_resunet_ds.experiments.ablation.settings import Settings
+from nnunet_resunet_ds.experiments.ablation.tables import (
     Table,
     difference_table,
     markdown,
@@ -23,10 +30,50 @@ from nnunet_resunet_ds.ablation.tables import (
     summary_table,
     write_csv,
 )
-from nnunet_resunet_ds.ablation.training import Training
-from nnunet_resunet_ds.base.files import read_json, replacing
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.evaluation.protocols import protocol_named
+
+SHOWN = {BASELINE: "#d55e00", f"+{DEEP_SUPERVISION}": "#0072b2"}
+"""Rungs and their colours, Okabe and Ito's."""
+_FINEST = "loss_1"
+"""Column of the finest head: what both have, where the total of one is a mean of three heads."""
+
+
+def loss_curves(row: Row) -> NDArray[np.float64]:
+    """Return the validation loss of the finest head, (runs, epochs); not a number after an early stop."""
+    curves = [[float(epoch[_FINEST]) for epoch in outcome.run.head_losses()] for outcome in row.outcomes]
+    table = np.full((len(curves), max(map(len, curves))), np.nan)
+    for line, curve in zip(table, curves, strict=True):
+        line[: len(curve)] = curve
+    return table
+
+
+def loss_figure(rows: Sequence[Row]) -> Figure | None:
+    """Draw a thin line a run and a broad one for their mean; None where the baseline or its successor is missing."""
+    shown = [row for row in rows if row.rung.name in SHOWN]
+    if len(shown) < len(SHOWN):
+        return None
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for row in shown:
+        curves, colour = loss_curves(row), SHOWN[row.rung.name]
+        epochs = np.arange(1, curves.shape[1] + 1)
+        axes.plot(epochs, curves.T, color=colour, linewidth=0.7, alpha=0.5)
+        mean = np.nanmean(curves, axis=0)
+        axes.plot(epochs, mean, color=colour, linewidth=2, label=f"{row.rung.name}, n = {len(curves)}")
+    axes.set(xlabel="epoch", ylabel="validation loss of the finest head")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """Return the figure as an svg element, without what changes from run to run."""
+    stream = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
 
 MARKDOWN, CSV, PAGE, FIGURE = "table.md", "table.csv", "report.html", "validation_loss.png"
 
@@ -102,7 +149,7 @@ def _different(lines: Any) -> str:  # noqa: ANN401 (an iterator of text or None)
 
 
 def _page(title: str, facts: Sequence[str], tables: Sequence[Table], figure: Figure | None) -> str:
-    template = files("nnunet_resunet_ds.ablation").joinpath("assets", "page.html.j2").read_text(encoding="utf-8")
+    template = files("nnunet_resunet_ds.experiments.ablation").joinpath("assets", "page.html.j2").read_text(encoding="utf-8")
     style = files("nnunet_resunet_ds.report").joinpath("assets", "style.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template).render(

@@ -1,9 +1,9 @@
-"""Timing forms that take turns, so that other work on the machine hits all of them."""
+"""Time forms of one task that take turns, so that other work on the machine hits all of them."""
 
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -115,3 +115,23 @@ def _reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+NNUNET, MONAI, OURS = "nnU-Net", "MONAI", "ours"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of the work."""
+
+    name: str
+    unit: str
+    """What a run does one or more of."""
+    forms: list[Form]
+    """The baseline first."""
+    units_per_run: float = 1
+    flops: float | None = None
+    """Of the network in a run of ours or nnU-Net's, counted."""
+    stages: Callable[[], Mapping[str, float]] | None = None
+    """Runs ours once and tells seconds of its parts."""
+    note: str = ""

@@ -1,0 +1,1 @@
+"""Measure the method: the paper's ablation, the systems it compares with, and the benchmark."""
