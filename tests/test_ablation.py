@@ -16,13 +16,13 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.cluster.jobs import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.experiments.ablation import run_ladder
 from nnunet_resunet_ds.experiments.ablation.run_folder import runs_of
 from nnunet_resunet_ds.experiments.ablation.run_ladder import check, commands, commands_of, run_all
 from nnunet_resunet_ds.experiments.ablation.rung_plans import check_rungs, planned
 from nnunet_resunet_ds.experiments.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, Training, rungs_named
 from nnunet_resunet_ds.experiments.ablation.settings import check_settings, keep_settings
-from nnunet_resunet_ds.jobs.process import CommandError, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
 # ---- rungs ----
@@ -357,7 +357,7 @@ def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
 def started(code, folder):
     """Start a process that runs a command of the ablation, and return it and the log."""
     parent = (
-        f"from nnunet_resunet_ds.jobs.process import log_of, run_command; from pathlib import Path\n"
+        f"from nnunet_resunet_ds.cluster.jobs import log_of, run_command; from pathlib import Path\n"
         f"with log_of(Path({str(folder)!r})) as log:\n"
         f"    run_command([{sys.executable!r}, '-c', {code!r}], {{}}, log, lambda: None)\n"
     )

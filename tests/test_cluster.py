@@ -326,7 +326,7 @@ def test_a_worker_that_sees_other_files_is_refused(own_cluster, tmp_path, cohort
 
 
 def test_no_workers_no_scheduler_no_address_no_dask(own_cluster, cohort, raw, capsys, monkeypatch):
-    monkeypatch.setattr("nnunet_resunet_ds.cluster.connection.SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("nnunet_resunet_ds.cluster.scheduler.SECONDS_TO_ANSWER", 1)
     answers = {
         own_cluster.address: f"has no worker; start some, on any machine: dask worker {own_cluster.address}",
         "tcp://127.0.0.1:1": "no Dask scheduler answers there; start it with: dask scheduler",

@@ -7,12 +7,11 @@ import sys
 import pytest
 from trainers import small, trainer
 
+from nnunet_resunet_ds.cluster.fold_trainings import Trainings
+from nnunet_resunet_ds.cluster.jobs import Job, epoch_bar
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.experiments.comparison import trainers as systems
-from nnunet_resunet_ds.jobs.job import Job
-from nnunet_resunet_ds.jobs.progress import epoch_bar
-from nnunet_resunet_ds.jobs.training import Trainings
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.benchmark_variants import ResUNetDSTrainerBenchmark_5epochs
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD

@@ -17,14 +17,11 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
+from nnunet_resunet_ds.cluster.jobs import Job, log_of
+from nnunet_resunet_ds.cluster.runners import array_script, run_here, run_jobs
 from nnunet_resunet_ds.experiments.ablation import run_ladder
 from nnunet_resunet_ds.experiments.ablation.run_ladder import jobs_of
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
-from nnunet_resunet_ds.jobs.here import run_here
-from nnunet_resunet_ds.jobs.job import Job
-from nnunet_resunet_ds.jobs.on_workers import run_jobs
-from nnunet_resunet_ds.jobs.process import log_of
-from nnunet_resunet_ds.jobs.slurm import array_script
 
 TRAINING = """
 import signal, sys, time
@@ -179,7 +176,7 @@ def test_without_a_gpu_nothing_waits_for_ever(tmp_path):
 
 def test_a_log_is_waited_for(tmp_path):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom nnunet_resunet_ds.jobs.process import log_of\n"
+        "import sys, time\nfrom pathlib import Path\nfrom nnunet_resunet_ds.cluster.jobs import log_of\n"
         "with log_of(Path(sys.argv[1])):\n    print('mine', flush=True)\n    time.sleep(2)\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

@@ -17,9 +17,9 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.cluster.fold_trainings import Trainings, unfinished_folds
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.jobs.training import Trainings, unfinished_folds
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint, set_aside, weights_identity
 from nnunet_resunet_ds.training.fold_checks import check_other_folds

@@ -83,8 +83,8 @@ def run(options: argparse.Namespace) -> None:
         use_mirroring=not options.no_tta,
         protocol=options.protocol or DEFAULT,
     )
+    from nnunet_resunet_ds.cluster.fold_trainings import check_split
     from nnunet_resunet_ds.experiments.ablation.run_ladder import ablation, begun, commands, jobs_of
-    from nnunet_resunet_ds.jobs.training import check_split
 
     wanted = (settings, rungs, options.seeds, options.folds)
     on_a_gpu = options.device or "cuda"  # of another machine, whatever this one has

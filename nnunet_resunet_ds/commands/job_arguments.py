@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
 
 if TYPE_CHECKING:
-    from nnunet_resunet_ds.jobs.job import Job
+    from nnunet_resunet_ds.cluster.jobs import Job
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 def job_variables(device: str) -> dict[str, str]:
     """Return what jobs need in their environment wherever they run."""
-    from nnunet_resunet_ds.jobs.process import settings_for
+    from nnunet_resunet_ds.cluster.jobs import settings_for
 
     folders = {variable: str(nnunet_folder(variable).absolute()) for variable in NNUNET_FOLDERS}
     return {**folders, **settings_for(device)}
@@ -41,9 +41,9 @@ def run_on_workers(
     options: argparse.Namespace, jobs: "Sequence[Job]", device: str, n_gpus: int = 1
 ) -> Mapping[str, str]:
     """Run jobs on the workers of the scheduler; return what went wrong, by the name of the job."""
+    from nnunet_resunet_ds.cluster.jobs import epoch_bar
+    from nnunet_resunet_ds.cluster.runners import run_jobs
     from nnunet_resunet_ds.commands.executor_arguments import connected_or_refused
-    from nnunet_resunet_ds.jobs.on_workers import run_jobs
-    from nnunet_resunet_ds.jobs.progress import epoch_bar
 
     if "://" not in options.scheduler:
         msg = f"--scheduler {options.scheduler}: trainings need workers with a GPU each, of a scheduler tcp://HOST:8786"
@@ -60,7 +60,7 @@ def run_on_workers(
 def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str, n_gpus: int = 1) -> None:
     """Write the array script and say how it is submitted."""
     from nnunet_resunet_ds.base.files import check_output_file, replacing
-    from nnunet_resunet_ds.jobs.slurm import array_script
+    from nnunet_resunet_ds.cluster.runners import array_script
 
     check_output_file(options.slurm, ".sbatch")
     if not jobs:

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is not finished, or write the script that does."""
-    from nnunet_resunet_ds.jobs.here import run_here
-    from nnunet_resunet_ds.jobs.process import settings_for, shell_line
-    from nnunet_resunet_ds.jobs.training import Trainings, check_split, guarded, unfinished_folds
+    from nnunet_resunet_ds.cluster.fold_trainings import Trainings, check_split, guarded, unfinished_folds
+    from nnunet_resunet_ds.cluster.jobs import settings_for, shell_line
+    from nnunet_resunet_ds.cluster.runners import run_here
 
     trainings = Trainings(
         dataset_id=options.dataset_id,

@@ -13,6 +13,9 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.cluster.fold_trainings import check_split
+from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
+from nnunet_resunet_ds.cluster.runners import run_each
 from nnunet_resunet_ds.evaluation.label_values import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.run_folder import Run, runs_of
@@ -20,10 +23,6 @@ from nnunet_resunet_ds.experiments.ablation.rung_plans import check_plans, check
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.experiments.ablation.summary import Written, write_summary
-from nnunet_resunet_ds.jobs.here import run_each
-from nnunet_resunet_ds.jobs.job import Job
-from nnunet_resunet_ds.jobs.process import log_of, run_command, settings_for, shell_line
-from nnunet_resunet_ds.jobs.training import check_split
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.recipe import recipe_words
 

@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.jobs.job import Job
+from nnunet_resunet_ds.cluster.jobs import Job
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.training.checkpoints import FINAL, SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds

@@ -1,4 +1,4 @@
-"""Running a long command, with what it prints in a file, and telling it to save before it is stopped."""
+"""Run one long command: what it prints goes to a file, and it is told to save before it is stopped."""
 
 import os
 import shlex
@@ -7,12 +7,88 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
+
+from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.locks import try_lock
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
+
+
+class Trained(Protocol):
+    """What has epochs."""
+
+    @property
+    def name(self) -> str:
+        """Return what messages call it."""
+
+    @property
+    def epochs(self) -> int | None:
+        """Return the most epochs there can be; None where that is not known."""
+
+    @property
+    def epochs_done(self) -> int:
+        """Return those that are trained."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that can be run again after any stop, and then goes on where it was."""
+
+    name: str
+    """What messages call it."""
+    command: tuple[str, ...]
+    folder: Path
+    """For ``log.txt``, what the command prints; nobody else is at work on it meanwhile."""
+    epochs: int | None
+    """The most there can be; None where that is not known."""
+    count_epochs: Callable[[], int]
+    """How many are trained."""
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are trained."""
+        return self.count_epochs()
+
+
+_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
+
+
+class EpochBar:
+    """A progress bar over the epochs of all trainings."""
+
+    def __init__(self, trainings: Sequence[Trained], bar: "tqdm[None]") -> None:
+        self._trainings = trainings
+        self._bar = bar
+
+    def look(self) -> None:
+        """Look how far all of them are; a training that stops early has done its epochs."""
+        with suppress(OSError):  # a file system that does not answer now will do so later
+            self._bar.update(sum(training.epochs_done for training in self._trainings) - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """Put text before the bar."""
+        self._bar.set_description(text)
+
+
+@contextmanager
+def epoch_bar(trainings: Sequence[Trained]) -> Iterator[EpochBar]:
+    """Draw the bar until the block ends; a line a minute where it goes to a file.
+
+    It has no end where the epochs of a training are not known.
+    """
+    known = [training.epochs for training in trainings if training.epochs is not None]
+    total = sum(known) if len(known) == len(trainings) else None
+    done = sum(training.epochs_done for training in trainings)
+    interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
+    with tqdm(total=total, initial=done, unit="epoch", mininterval=interval) as bar:
+        shown = EpochBar(trainings, bar)
+        yield shown
+        shown.look()
+
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_TRIES = 0.5
