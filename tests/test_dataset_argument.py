@@ -3,7 +3,7 @@
 import pytest
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.commands.dataset_argument import id_and_name
+from nnunet_resunet_ds.commands.arguments import id_and_name
 
 
 def test_number_and_name():

@@ -19,8 +19,8 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from nnunet_resunet_ds.commands.dataset_argument import dataset_id
-from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
+from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 

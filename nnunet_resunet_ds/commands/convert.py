@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.dataset_argument import id_and_name
+from nnunet_resunet_ds.commands.arguments import id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "raw BraTS folders → nnU-Net raw dataset"

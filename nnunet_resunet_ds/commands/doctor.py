@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.dataset_argument import dataset_id
+from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.doctor.examination import examine
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 

@@ -10,7 +10,7 @@ example, a small network for a quick look:
 
 import argparse
 
-from nnunet_resunet_ds.commands.dataset_argument import dataset_id
+from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe

@@ -12,9 +12,8 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.commands.arguments import add_overwrite_argument, add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
-from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 
 SUMMARY = "probabilities → label maps"
 

@@ -19,11 +19,15 @@ from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
+from nnunet_resunet_ds.commands.arguments import (
+    add_model_arguments,
+    add_overwrite_argument,
+    add_postprocessing_arguments,
+    chosen_config,
+    chosen_model_folders,
+)
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
-from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
-from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.training.recipe import FP32
 from postprocessing.config import AVERAGES
 

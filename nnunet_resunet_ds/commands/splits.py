@@ -9,7 +9,7 @@ Example:
 
 import argparse
 
-from nnunet_resunet_ds.commands.dataset_argument import dataset_id
+from nnunet_resunet_ds.commands.arguments import dataset_id
 
 SUMMARY = "folds with patients kept together (optional)"
 

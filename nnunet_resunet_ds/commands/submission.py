@@ -11,8 +11,8 @@ Examples:
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.commands.arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
-from nnunet_resunet_ds.commands.output_arguments import add_overwrite_argument
 
 SUMMARY = "label maps → an edition's label values"
 

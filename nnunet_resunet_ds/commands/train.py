@@ -12,8 +12,8 @@ Examples:
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.dataset_argument import dataset_id
-from nnunet_resunet_ds.commands.job_arguments import add_job_arguments, run_on_workers, write_slurm
+from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 
 SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
 

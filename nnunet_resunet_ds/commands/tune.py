@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.tuning.search import Tuning

@@ -149,10 +149,10 @@ def _different(lines: Any) -> str:  # noqa: ANN401 (an iterator of text or None)
 
 
 def _page(title: str, facts: Sequence[str], tables: Sequence[Table], figure: Figure | None) -> str:
-    template = files("nnunet_resunet_ds.experiments.ablation").joinpath("assets/page.html.j2").read_text(encoding="utf-8")
+    page = files("nnunet_resunet_ds.experiments.ablation").joinpath("assets/page.html.j2")
     style = files("nnunet_resunet_ds.report").joinpath("assets/style.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return environment.from_string(page.read_text(encoding="utf-8")).render(
         title=title, facts=facts, tables=tables, style=style, figure=as_svg(figure) if figure else ""
     )
 

@@ -1,0 +1,165 @@
+"""The arguments that several subcommands share, by nnU-Net's letters: dataset, model, output, post-processing."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
+from nnunet_resunet_ds.training.recipe import AUTO, PRECISIONS
+from postprocessing.config import PRESETS, STEPS, PostprocessingConfig
+
+_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
+
+
+def id_and_name(text: str) -> tuple[int, str | None]:
+    """Return the number of a dataset, and what follows it in its name where that is given.
+
+    Args:
+        text: ``137`` or ``Dataset137_BraTS2021``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is neither.
+    """
+    match = _NAME.fullmatch(text)
+    if match:
+        return int(match["id"]), match["name"]
+    if not text.isdecimal():
+        msg = f"{text!r} is no dataset; give its number, such as 137, or its whole name, such as Dataset137_BraTS2021"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text), None
+
+
+def dataset_id(text: str) -> int:
+    """Return the number of a dataset that is there.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no dataset, or the one of this number has another name.
+    """
+    number, name = id_and_name(text)
+    there = {folder.name for variable in NNUNET_FOLDERS for folder in datasets_with_id(variable, number)}
+    if name is not None and there and text not in there:
+        msg = f"{text} is not there; dataset {number} is {', '.join(sorted(there))}"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that lets label maps of other settings stay."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write into a folder in which label maps of other settings stay; run.json says of each what made it",
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
+    """Add them.
+
+    Args:
+        parser: of the subcommand.
+        several: whether ``-m`` can be given more than once.
+    """
+    group = parser.add_argument_group("model")
+    which = group.add_mutually_exclusive_group(required=True)
+    which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
+    which.add_argument(
+        "-m",
+        dest="model_folders",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="its folder, TRAINER__PLANS__CONFIGURATION" + ("; again for an ensemble" if several else ""),
+    )
+    group.add_argument("-tr", dest="trainer", default="ResUNetDSTrainer", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
+    group.add_argument("-c", dest="configuration", default="3d_fullres", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
+    group.add_argument(
+        "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
+    )
+    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=AUTO,
+        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
+    )
+    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
+
+
+def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
+    """Return the folders that the arguments name.
+
+    Raises:
+        InputError: no such model.
+    """
+    from nnunet_resunet_ds.inference.model_folders import model_folder
+
+    if options.model_folders:
+        return list(options.model_folders)
+    return [model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+
+
+_NAMES = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}
+
+
+def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add them.
+
+    Args:
+        parser: of the subcommand.
+        default: what holds where neither ``--config`` nor ``--preset`` is given, for the help.
+    """
+    group = parser.add_argument_group(
+        "post-processing", f"Without --config and --preset: {default}. A flag overrides either."
+    )
+    base = group.add_mutually_exclusive_group()
+    base.add_argument("--config", type=Path, metavar="JSON", help="a postprocessing.json")
+    base.add_argument("--preset", choices=tuple(PRESETS), help="nnunet does what nnUNetv2_predict does")
+    for flag, (convert, text) in _flags().items():
+        group.add_argument(flag, type=convert, metavar="N", help=text)
+    group.add_argument("--connectivity", type=int, metavar="N", help="of components: 6, 18 or 26")
+    group.add_argument(
+        "--steps",
+        nargs="*",
+        metavar="STEP",
+        help=f"which steps follow the thresholds, in which order: {' '.join(STEPS)}",
+    )
+
+
+def chosen_config(options: argparse.Namespace, default: PostprocessingConfig) -> PostprocessingConfig:
+    """Return the settings that the arguments ask for.
+
+    Raises:
+        InputError: a file is missing or damaged, or a value out of range.
+    """
+    base = default
+    if options.config:
+        base = PostprocessingConfig.from_json(options.config)
+    elif options.preset:
+        base = PostprocessingConfig.preset(options.preset)
+    given: dict[str, Any] = {
+        name: getattr(options, name) for name in (*map(_setting, _flags()), "connectivity", "steps")
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
+    return PostprocessingConfig.from_mapping({**base.to_mapping(), **overrides})
+
+
+def _flags() -> dict[str, tuple[type, str]]:
+    flags: dict[str, tuple[type, str]] = {f"--{key}": (float, f"{name} threshold") for key, name in _NAMES.items()}
+    for key, name in _NAMES.items():
+        flags |= {
+            f"--{key}-opening": (int, f"radius of the {name} opening"),
+            f"--{key}-closing": (int, f"radius of the {name} closing"),
+            f"--{key}-component-voxels": (int, f"a {name} component below this size is doubtful"),
+            f"--{key}-component-probability": (float, "… and goes below this mean probability"),
+        }
+    return flags | {
+        "--et-total-voxels": (int, "all enhancing tumour together below this size is doubtful"),
+        "--et-total-probability": (float, "… and goes below this mean probability"),
+    }
+
+
+def _setting(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
