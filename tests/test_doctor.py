@@ -14,12 +14,12 @@ import torch
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.discovery import SEARCH_PATH_VARIABLE, trainer_folder
-from nnunet_resunet_ds.doctor import devices, examination, folders, trainer_search, workers
-from nnunet_resunet_ds.doctor.dataset import dataset as look_at_dataset
-from nnunet_resunet_ds.doctor.dataset import space_needed
+from nnunet_resunet_ds.doctor import data, examination, installation, machine
+from nnunet_resunet_ds.doctor.data import dataset as look_at_dataset
+from nnunet_resunet_ds.doctor.data import space_needed
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
-from nnunet_resunet_ds.doctor.internals import internals
-from nnunet_resunet_ds.doctor.software import software
+from nnunet_resunet_ds.doctor.installation import software
+from nnunet_resunet_ds.doctor.nnunet_internals import internals
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_PATCH_SIZE
 
 BROKEN = Finding(FAIL, "all", "is broken", "mend it")
@@ -66,14 +66,14 @@ def test_a_package_of_another_version_is_named_with_the_command(name, version, l
 
 
 def test_a_spawned_worker_finds_the_trainer():
-    (found,) = trainer_search.trainer_search()
+    (found,) = installation.trainer_search()
     assert found == Finding(OK, "trainer", "a spawned worker finds ResUNetDSTrainer")
 
 
 def test_without_our_folder_in_the_search_path_the_line_that_brings_it_back_is_given(monkeypatch):
     monkeypatch.setenv(SEARCH_PATH_VARIABLE, "")
     monkeypatch.setenv("RESUNET_DS_NO_DISCOVERY", "1")
-    (found,) = trainer_search.trainer_search()
+    (found,) = installation.trainer_search()
     assert (found.level, 'eval "$(resunet-ds env)"' in found.remedy) == (FAIL, True)
     assert "RESUNET_DS_NO_DISCOVERY is set" in found.text
 
@@ -93,14 +93,14 @@ def test_without_our_folder_in_the_search_path_the_line_that_brings_it_back_is_g
 def test_another_folder_of_the_search_path_that_is_in_the_way_is_named(code, level, said, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.setenv(SEARCH_PATH_VARIABLE, os.pathsep.join([str(tmp_path), trainer_folder()]))
-    (found,) = trainer_search.trainer_search()
+    (found,) = installation.trainer_search()
     assert (found.level, said in found.text, bool(found.remedy)) == (level, True, True), found
 
 
 def test_an_entry_that_is_no_folder_is_named(monkeypatch):
     monkeypatch.setenv(SEARCH_PATH_VARIABLE, os.pathsep.join(["/no/where", trainer_folder()]))
-    monkeypatch.setattr(trainer_search, "_as_spawned_worker", lambda: BROKEN)
-    found, _ = trainer_search.trainer_search()
+    monkeypatch.setattr(installation, "_as_spawned_worker", lambda: BROKEN)
+    found, _ = installation.trainer_search()
     assert (found.level, "/no/where" in found.text) == (WARN, True)
 
 
@@ -119,27 +119,27 @@ def test_a_changed_internal_of_nnunet_fails(monkeypatch):
 
 
 def test_three_writable_folders_with_space_are_ok(nnunet_folders):
-    assert [finding.level for finding in folders.folders(0.0)] == [OK] * 3
+    assert [finding.level for finding in data.folders(0.0)] == [OK] * 3
 
 
 def test_folders_that_are_unset_missing_files_or_read_only_are_named(nnunet_folders, monkeypatch):
     monkeypatch.delenv("nnUNet_raw")
     monkeypatch.setenv("nnUNet_preprocessed", str(nnunet_folders / "nowhere"))
-    raw, preprocessed, results = folders.folders()
+    raw, preprocessed, results = data.folders()
     assert (raw.level, raw.text, "export nnUNet_raw=" in raw.remedy) == (FAIL, "is not set", True)
     assert (preprocessed.level, "mkdir -p" in preprocessed.remedy) == (FAIL, True)
     (nnunet_folders / "file").touch()
     monkeypatch.setenv("nnUNet_raw", str(nnunet_folders / "file"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    raw, _, results = folders.folders()
+    raw, _, results = data.folders()
     assert "is a file" in raw.text
     assert "cannot be written to" in results.text
 
 
 def test_space_is_compared_with_what_the_dataset_needs(nnunet_folders, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=6 * 2**30))
-    assert [finding.level for finding in folders.folders()] == [OK] * 3
-    levels = [finding.level for finding in folders.folders(space_needed=7.0 * 2**30)]
+    assert [finding.level for finding in data.folders()] == [OK] * 3
+    levels = [finding.level for finding in data.folders(space_needed=7.0 * 2**30)]
     assert levels == [OK, WARN, OK]
 
 
@@ -161,16 +161,16 @@ def test_space_needed_is_that_of_cases_not_yet_preprocessed(dataset, images_ts, 
 
 
 def test_speed_names_every_format_and_what_auto_takes(monkeypatch):
-    monkeypatch.setattr(devices, "convolution_rate", lambda dtype, device, seconds: {torch.float32: 0.5}.get(dtype, 4))
+    monkeypatch.setattr(machine, "convolution_rate", lambda dtype, device, seconds: {torch.float32: 0.5}.get(dtype, 4))
     monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: True)
     monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_gradients_are_right", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    speed, training, prediction = devices.speed()
+    speed, training, prediction = machine.speed()
     assert "fp32 0.50, bf16 4.00; auto takes bf16" in speed.text
     assert training.text == "Convolutions in torch.bfloat16."
     assert (prediction.level, "0.7 minutes" in prediction.text) == (OK, True)  # 64 × 2.78 / 4 s
     monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: False)
-    speed, training, prediction = devices.speed()
+    speed, training, prediction = machine.speed()
     assert "auto takes fp32" in speed.text
     assert (prediction.level, "--no-tta" in prediction.remedy) == (WARN, True)  # 5.9 minutes
 
@@ -178,8 +178,8 @@ def test_speed_names_every_format_and_what_auto_takes(monkeypatch):
 def test_a_convolution_is_timed_for_as_long_as_was_said(monkeypatch):
     """The rate is the operations of one run by the seconds that the clock says: 0.25 here."""
     clock = iter(0.25 * number for number in range(1000))
-    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
-    rate = devices.convolution_rate(torch.float32, torch.device("cpu"), seconds=2.0)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
+    rate = machine.convolution_rate(torch.float32, torch.device("cpu"), seconds=2.0)
     assert rate == pytest.approx(2 * 27 * 64 * 64 * 48**3 / 0.25 / 1e12)
     assert 2.0 <= next(clock) <= 3.0
 
@@ -188,40 +188,40 @@ def test_a_convolution_is_timed_for_as_long_as_was_said(monkeypatch):
 def test_no_gpu_is_a_warning_that_says_why(cuda, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    found = devices.gpu()
+    found = machine.gpu()
     assert (found.level, said in found.text) == (WARN, True)
 
 
 def test_more_workers_than_the_machine_bears_are_a_warning_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(workers, "n_cores", lambda: 4)
-    monkeypatch.setattr(workers, "memory_bytes", lambda: 3.1 * 2**30)
+    monkeypatch.setattr(machine, "n_cores", lambda: 4)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 3.1 * 2**30)
     monkeypatch.setenv("nnUNet_def_n_proc", "2")
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
-    assert workers.processes().level == OK
+    assert machine.processes().level == OK
     monkeypatch.delenv("nnUNet_def_n_proc")
-    found = workers.processes()
+    found = machine.processes()
     assert (found.level, found.remedy) == (WARN, "export nnUNet_def_n_proc=2 nnUNet_n_proc_DA=1")
     assert "nnUNet_def_n_proc not set (8)" in found.text
     monkeypatch.setenv("nnUNet_def_n_proc", "many")
-    assert (workers.processes().level, workers.processes().text) == (FAIL, "nnUNet_def_n_proc is 'many'")
+    assert (machine.processes().level, machine.processes().text) == (FAIL, "nnUNet_def_n_proc is 'many'")
 
 
 def test_memory_is_that_of_the_container_where_it_has_a_limit(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(workers, "_MEMORY_LIMITS", (str(limit),))
-    whole = workers.memory_bytes()
+    monkeypatch.setattr(machine, "_MEMORY_LIMITS", (str(limit),))
+    whole = machine.memory_bytes()
     assert whole == pytest.approx(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     limit.write_text("max\n")
-    assert workers.memory_bytes() == whole
+    assert machine.memory_bytes() == whole
     limit.write_text("1073741824\n")
-    assert workers.memory_bytes() == 2**30
+    assert machine.memory_bytes() == 2**30
 
 
 def test_a_batch_is_as_large_as_the_paper_s():
     data = torch.empty((PAPER_BATCH_SIZE, 4, *PAPER_PATCH_SIZE), device="meta")
     shapes = [[axis >> head for axis in PAPER_PATCH_SIZE] for head in range(MAX_HEADS)]
     targets = [torch.empty((PAPER_BATCH_SIZE, 3, *shape), dtype=torch.bool, device="meta") for shape in shapes]
-    assert sum(tensor.nbytes for tensor in (data, *targets)) == workers.BATCH_BYTES
+    assert sum(tensor.nbytes for tensor in (data, *targets)) == machine.BATCH_BYTES
 
 
 @pytest.mark.parametrize(("free", "n_workers", "level"), [(64, "12", FAIL), (64, "0", OK), (8192, "12", OK)])
@@ -229,7 +229,7 @@ def test_shared_memory_of_a_container_is_compared_with_the_queues(free, n_worker
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 2**20))
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setenv("nnUNet_n_proc_DA", n_workers)
-    found = workers.shared_memory()
+    found = machine.shared_memory()
     assert (found.level, "--shm-size" in (found.remedy or "--shm-size")) == (level, True)
 
 
@@ -348,6 +348,6 @@ def test_json_is_all_that_is_printed_even_where_nnunet_talks(monkeypatch, capsys
 
 
 def test_every_folder_of_nnunet_has_a_least_space():
-    assert set(folders.LEAST_SPACE) == set(NNUNET_FOLDERS)
-    assert all(math.isfinite(size) for size in folders.LEAST_SPACE.values())
+    assert set(data.LEAST_SPACE) == set(NNUNET_FOLDERS)
+    assert all(math.isfinite(size) for size in data.LEAST_SPACE.values())
     assert Path(trainer_folder()).is_dir()

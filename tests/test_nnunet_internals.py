@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_resunet_ds.nnunet_internals import RELIED_ON, changed_internals
+from nnunet_resunet_ds.doctor.nnunet_internals import RELIED_ON, changed_internals
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
 
 PACKAGE = Path(__file__).parents[1] / "nnunet_resunet_ds"

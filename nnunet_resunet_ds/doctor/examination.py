@@ -58,50 +58,55 @@ def _findings(subject: str, look: Look) -> list[Finding]:
 
 
 def _software() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.software import software  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.installation import software  # noqa: PLC0415
 
     return software()
 
 
 def _trainer() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.trainer_search import trainer_search  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.installation import trainer_search  # noqa: PLC0415
 
     return trainer_search()
 
 
 def _internals() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.internals import internals  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.nnunet_internals import internals  # noqa: PLC0415
 
     return [internals()]
 
 
 def _folders(dataset_id: int | None) -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.dataset import space_needed  # noqa: PLC0415
-    from nnunet_resunet_ds.doctor.folders import folders  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.data import (
+        folders,  # noqa: PLC0415
+        space_needed,  # noqa: PLC0415
+    )
 
     return folders(None if dataset_id is None else space_needed(dataset_id))
 
 
 def _hardware() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.devices import gpu  # noqa: PLC0415
-    from nnunet_resunet_ds.doctor.workers import processes, shared_memory  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.machine import (  # noqa: PLC0415
+        gpu,  # noqa: PLC0415
+        processes,
+        shared_memory,
+    )
 
     return gpu(), processes(), shared_memory()
 
 
 def _speed() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.devices import speed  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.machine import speed  # noqa: PLC0415
 
     return speed()
 
 
 def _dataset(dataset_id: int) -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.dataset import dataset  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.data import dataset  # noqa: PLC0415
 
     return dataset(dataset_id)
 
 
 def _model(folder: Path) -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.model import model  # noqa: PLC0415
+    from nnunet_resunet_ds.doctor.data import model  # noqa: PLC0415
 
     return [model(folder)]

@@ -1,17 +1,56 @@
-"""How far a dataset has come, and whether it can be trained on."""
+"""Examine nnU-Net's folders, how far a dataset has come, and whether a model can predict."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, datasets_with_id
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
 from nnunet_resunet_ds.training.background_check import check_background
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, preprocessed_cases
+from postprocessing.config import PostprocessingConfig
+from postprocessing.model_config import check_config_fits, config_of_model
+
+GIB = 2**30
+LEAST_SPACE = {"nnUNet_raw": 0.1 * GIB, "nnUNet_preprocessed": 5 * GIB, "nnUNet_results": 4 * GIB}
+"""In bytes, where nothing is known of the dataset; of results, five checkpoints of 0.6 GiB and predictions."""
+
+
+def folders(space_needed: float | None = None) -> Iterator[Finding]:
+    """Yield a finding for each folder.
+
+    Args:
+        space_needed: bytes of the preprocessed data that are still to be written, where the dataset is known.
+    """
+    needed = LEAST_SPACE if space_needed is None else {**LEAST_SPACE, "nnUNet_preprocessed": space_needed}
+    for variable in NNUNET_FOLDERS:
+        yield _folder(variable, needed[variable])
+
+
+def _folder(variable: str, needed: float) -> Finding:
+    value = os.environ.get(variable)
+    if not value:
+        return Finding(FAIL, variable, "is not set", f"export {variable}=/data/{variable}")
+    folder = Path(value)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "is not there"
+        return Finding(FAIL, variable, f"{folder} {what}", f"mkdir -p '{folder}', or name another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(FAIL, variable, f"{folder} cannot be written to", "mend its permissions, or name another folder")
+    free = shutil.disk_usage(folder).free
+    text = f"{folder}, {free / GIB:.1f} GiB free"
+    if free < needed:
+        remedy = "make space, or set the variable to a folder on another disk"
+        return Finding(WARN, variable, f"{text}; about {needed / GIB:.1f} GiB will be written there", remedy)
+    return Finding(OK, variable, text)
+
 
 Described = tuple[str, list[str]]
 """What a folder holds, and what does not stop a training and its user should know."""
@@ -99,3 +138,20 @@ def _folds(model: Path) -> str:
     begun = {path.parent.name for path in model.glob("fold_*/checkpoint_*.pth")} - finished
     parts = [f"{', '.join(sorted(finished))} finished"] if finished else []
     return "; ".join([*parts, *([f"{', '.join(sorted(begun))} begun"] if begun else [])])
+
+
+def model(folder: Path) -> Finding:
+    """Return what a model is; its weights are read whole."""
+    subject = f"model {folder.name}"
+    try:
+        loaded = load_model(folder)
+        config = config_of_model(folder)
+        check_config_fits(config, loaded.dataset_json)
+    except InputError as error:
+        return Finding(FAIL, subject, str(error), "as said, or give another folder with -m")
+    settings = "the paper's" if config == PostprocessingConfig.paper() else "its own"
+    text = (
+        f"{loaded.trainer_name}, {loaded.configuration.network_arch_class_name.rpartition('.')[2]}, patch "
+        f"{'×'.join(map(str, loaded.patch_size))}, fold {', '.join(loaded.weights)}, {settings} post-processing"
+    )
+    return Finding(OK, subject, text)

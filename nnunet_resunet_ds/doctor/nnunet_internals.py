@@ -1,12 +1,10 @@
-"""What we rely on inside nnU-Net, by signature: a change there is to be named, not met halfway through a training.
-
-nnU-Net has no public Python interface with promises. `RELIED_ON` is what we override, call or import of it, as it is in
-2.8.1; a test holds the table complete, and ``resunet-ds doctor`` compares it with what is installed.
-"""
+"""List what we rely on inside nnU-Net, by signature, and name what the installed nnU-Net has otherwise."""
 
 import inspect
 import pydoc
 from collections.abc import Mapping
+
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, Finding
 
 _TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer"
 _LOGGER = "nnunetv2.training.logging.nnunet_logger.MetaLogger"
@@ -82,3 +80,12 @@ def _change(name: str, expected: str) -> str | None:
         return f"{name} is gone"
     parameters = " ".join(inspect.signature(found).parameters)
     return None if parameters == expected else f"{name} takes ({parameters}) instead of ({expected})"
+
+
+def internals() -> Finding:
+    """Compare signatures."""
+    changes = changed_internals()
+    if changes:
+        remedy = "install the nnunetv2 that pip chooses with this package, in a fresh environment"
+        return Finding(FAIL, "nnU-Net", "; ".join(changes), remedy)
+    return Finding(OK, "nnU-Net", f"all {len(RELIED_ON)} functions that we rely on are as they were")

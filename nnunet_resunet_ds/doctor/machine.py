@@ -1,0 +1,168 @@
+"""Examine what computes here: devices, speed, number format, worker processes and their shared memory."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nnunet_resunet_ds.compute.environment import machine
+from nnunet_resunet_ds.compute.precision import autocast_dtype, training_dtype
+from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.inference.predictor import chosen_device
+from nnunet_resunet_ds.training.recipe import AUTO, BF16, FP16, FP32
+
+SECONDS = 10.0
+"""That the speed reading takes."""
+TFLOP_PER_TILE = 2.78
+"""Of a forward pass of the paper's network over 128³ voxels (decision D2)."""
+TILES_PER_CASE = 64
+"""Of a BraTS brain: eight tiles, eight flips."""
+PATIENCE = 5
+"""Minutes a case from which there is something to be said."""
+_FEATURES, _SIZE = 64, {"cpu": 48, "cuda": 128, "mps": 64}
+"""Of the convolution that is timed: as at the network's finest stage."""
+
+
+def gpu() -> Finding:
+    """Return what GPU PyTorch sees."""
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        return Finding(OK, "GPU", f"{', '.join(names)}, {memory:.0f} GiB")
+    if torch.backends.mps.is_available():
+        return Finding(OK, "GPU", "Apple's: give -device mps")
+    if torch.version.cuda is None:
+        remedy = "where there is one: install PyTorch for it, see pytorch.org; else give -device cpu"
+        return Finding(WARN, "GPU", "none, and this PyTorch is built without CUDA", remedy)
+    text = f"none that PyTorch, built for CUDA {torch.version.cuda}, can use"
+    remedy = "where there is one: look whether nvidia-smi sees it and its driver is new enough; else give -device cpu"
+    return Finding(WARN, "GPU", text, remedy)
+
+
+def speed(seconds: float = SECONDS) -> Iterator[Finding]:
+    """Yield how fast the network's main operation is in each number format, and which one ``auto`` takes."""
+    device = chosen_device(None)
+    formats = {FP32: torch.float32, BF16: torch.bfloat16} | ({FP16: torch.float16} if device.type == "cuda" else {})
+    rates = {name: convolution_rate(dtype, device, seconds / len(formats)) for name, dtype in formats.items()}
+    wanted = autocast_dtype(AUTO, device) or torch.float32
+    chosen = next(name for name, dtype in formats.items() if dtype == wanted)
+    measured = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
+    minutes = TFLOP_PER_TILE * TILES_PER_CASE / rates[chosen] / 60
+    yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}; auto takes {chosen}")
+    yield Finding(OK, "training", training_dtype(AUTO, device)[1])
+    text = f"at that rate the paper's network takes about {minutes:.1f} minutes a BraTS case, with eight flips"
+    if minutes > PATIENCE:
+        remedy = "predict with --no-tta in an eighth of it; train on a GPU, or a smaller network: resunet-ds plan"
+        yield Finding(WARN, "prediction", text, remedy)
+    else:
+        yield Finding(OK, "prediction", text)
+
+
+@torch.inference_mode()
+def convolution_rate(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+    """Return the median TFLOP/s of a 3³ convolution of 64 channels, run again and again for some seconds."""
+    size = _SIZE[device.type]
+    convolution = nn.Conv3d(_FEATURES, _FEATURES, 3, padding=1, dtype=dtype, device=device)
+    convolution.to(memory_format=torch.channels_last_3d)
+    x = torch.zeros((1, _FEATURES, *[size] * 3), dtype=dtype, device=device).to(memory_format=torch.channels_last_3d)
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        start = time.perf_counter()
+        convolution(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+    median = sorted(taken)[len(taken) // 2]
+    return 2 * 27 * _FEATURES**2 * size**3 / median / 1e12
+
+
+GIB = 2**30
+WORKER_BYTES = 1.5 * GIB
+"""Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
+BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
+"""Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
+_AUGMENTATION = "nnUNet_n_proc_DA"
+"""nnU-Net's variable of the processes that load and augment, of which there are never more than cores."""
+_DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
+"""What holds where a variable is not set."""
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMORY_INFO = Path("/proc/meminfo")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def processes() -> Finding:
+    """Return how the numbers of nnU-Net's workers fit cores and memory."""
+    configured = {name: configured_workers(name) for name in _DEFAULTS}
+    bad = [name for name, number in configured.items() if number is None]
+    if bad:
+        return Finding(FAIL, "processes", f"{bad[0]} is {os.environ[bad[0]]!r}", f"export {bad[0]}=2")
+    cores, memory = n_cores(), memory_bytes()
+    bearable = max(1, min(cores, int(memory / WORKER_BYTES)))
+    text = ", ".join(f"{name} {_said(name, number)}" for name, number in configured.items())
+    text = f"{text}; {cores} cores and {memory / GIB:.0f} GiB bear {bearable}"
+    if any(number > bearable for number in configured.values() if number):
+        remedy = f"export nnUNet_def_n_proc={bearable} nnUNet_n_proc_DA={max(1, bearable - 1)}"
+        return Finding(WARN, "processes", text, remedy)
+    return Finding(OK, "processes", text)
+
+
+def shared_memory() -> Finding:
+    """Return whether batches on their way from workers to training fit into shared memory."""
+    if not _SHARED_MEMORY.is_dir():
+        return Finding(OK, "shared memory", "not of this system")
+    n_workers = configured_workers(_AUGMENTATION) or 0
+    needed, free = queue_bytes(n_workers), shutil.disk_usage(_SHARED_MEMORY).free
+    text = f"{free / GIB:.1f} GiB free, batches of {n_workers} workers take up to {needed / GIB:.1f}"
+    if free < needed:
+        remedy = "in a container: docker run --shm-size=8g, or --ipc=host; or export nnUNet_n_proc_DA=0"
+        return Finding(FAIL, "shared memory", text, remedy)
+    return Finding(OK, "shared memory", text)
+
+
+def queue_bytes(n_workers: int) -> float:
+    """Return the most that batches take which wait or are in the making, as nnU-Net sets up its queues."""
+    if n_workers == 0:
+        return 0
+    waiting = max(6, n_workers // 2) + max(3, n_workers // 4)
+    in_the_making = n_workers + max(1, n_workers // 2)
+    return BATCH_BYTES * (waiting + in_the_making)
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> float:
+    """Return the memory of this machine, or of the container that it is."""
+    limits = [_limit(Path(path)) for path in _MEMORY_LIMITS]
+    return min([_total_memory(), *(limit for limit in limits if limit)])
+
+
+def _limit(path: Path) -> float | None:
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such file, or the word max
+        return None
+
+
+def _total_memory() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def configured_workers(name: str) -> int | None:
+    """Return how many workers nnU-Net starts by one of its variables; None where that holds no number."""
+    try:
+        number = int(os.environ.get(name, _DEFAULTS[name]))
+    except ValueError:
+        return None
+    return min(number, os.cpu_count() or 1) if name == _AUGMENTATION else number
+
+
+def _said(name: str, number: int | None) -> str:
+    return str(number) if name in os.environ else f"not set ({number})"
