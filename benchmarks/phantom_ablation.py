@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
-from nnunet_resunet_ds.demo.cohort import make_cohort
 from nnunet_resunet_ds.demo.phantom import Anatomy
+from nnunet_resunet_ds.demo.phantom_cohort import make_cohort
 
 DATASET_ID = "998"
 N_CASES = 36

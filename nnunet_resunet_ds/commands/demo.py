@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the demo."""
-    from nnunet_resunet_ds.demo.run import demo
-    from nnunet_resunet_ds.demo.scores import PICTURE, table
+    from nnunet_resunet_ds.demo.held_out import PICTURE, table
+    from nnunet_resunet_ds.demo.run_demo import demo
     from nnunet_resunet_ds.demo.workflow import REPORT
 
     folder = options.folder.resolve()

@@ -15,7 +15,7 @@ from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.demo.cohort import EDITION
+from nnunet_resunet_ds.demo.phantom_cohort import EDITION
 from nnunet_resunet_ds.evaluation.case import evaluate_labels
 from nnunet_resunet_ds.evaluation.empty_regions import BRATS
 from nnunet_resunet_ds.evaluation.label_values import to_protocol

@@ -8,8 +8,8 @@ from typing import Any
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
-from nnunet_resunet_ds.demo.cohort import make_cohort
-from nnunet_resunet_ds.demo.scores import held_out_cases, score_held_out
+from nnunet_resunet_ds.demo.held_out import held_out_cases, score_held_out
+from nnunet_resunet_ds.demo.phantom_cohort import make_cohort
 from nnunet_resunet_ds.demo.workflow import Workflow
 
 DATASET_ID = 999
