@@ -24,9 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from nnunet_resunet_ds.base.images import read_labels, write_labels
-from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
-from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
-from nnunet_resunet_ds.evaluation.label_values import to_protocol
+from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate_pairs
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.pairs import find_pairs
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 

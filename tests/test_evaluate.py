@@ -12,13 +12,17 @@ from scipy import stats
 from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate_case
-from nnunet_resunet_ds.evaluation.cohort import evaluate
-from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
-from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
-from nnunet_resunet_ds.evaluation.label_values import to_protocol
+from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
-from nnunet_resunet_ds.evaluation.summary import bootstrap_interval, statistics
+from nnunet_resunet_ds.evaluation.statistics import (
+    bootstrap_interval,
+    common_cases,
+    differences,
+    mean_ranks,
+    statistics,
+)
 
 NAMES = ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
 SPACING = (0.5, 1.0, 2.0)

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance, percentile
-from nnunet_resunet_ds.evaluation.surface import pattern_areas, surface_of
+from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance, pattern_areas, percentile, surface_of
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.5, 1.2, 3.0), (2.0, 2.0, 1.0)]
 

@@ -21,7 +21,7 @@ from nnunet_resunet_ds.base.files import check_output_file
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 if TYPE_CHECKING:
-    from nnunet_resunet_ds.evaluation.cohort import Evaluation
+    from nnunet_resunet_ds.evaluation.cohort_metrics import Evaluation
     from nnunet_resunet_ds.evaluation.pairs import Pairs
     from nnunet_resunet_ds.evaluation.protocols import Protocol
 
@@ -66,8 +66,8 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
+    from nnunet_resunet_ds.evaluation.metrics_file import summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
-    from nnunet_resunet_ds.evaluation.text_table import summary_lines
 
     for path, ending in ((options.output, ".json"), (options.csv, ".csv")):
         if path:
@@ -130,8 +130,8 @@ def _introduce(systems: "Sequence[Pairs]", protocol: "Protocol") -> None:
 def _evaluate(
     options: argparse.Namespace, pairs: "Pairs", protocol: "Protocol", executor: Executor | None
 ) -> "Evaluation":
-    from nnunet_resunet_ds.evaluation.cohort import evaluate_pairs
-    from nnunet_resunet_ds.evaluation.empty_regions import EMPTY_REGIONS
+    from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate_pairs
+    from nnunet_resunet_ds.evaluation.dice import EMPTY_REGIONS
 
     evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], executor)
     if evaluation.problems and not options.skip_invalid:
@@ -146,8 +146,8 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
     """Print how the first differs from each of the others, and return it for the file."""
     from dataclasses import asdict
 
-    from nnunet_resunet_ds.evaluation.comparison import common_cases, differences, mean_ranks
-    from nnunet_resunet_ds.evaluation.text_table import comparison_lines
+    from nnunet_resunet_ds.evaluation.metrics_file import comparison_lines
+    from nnunet_resunet_ds.evaluation.statistics import common_cases, differences, mean_ranks
 
     systems = {str(path.absolute()): evaluation.cases for path, evaluation in evaluations.items()}
     cases, metrics = common_cases(systems), protocol.ranked_by

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from nnunet_resunet_ds.evaluation.dice import Mask
-from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
-from nnunet_resunet_ds.evaluation.lesions import Lesions, Matching, find_lesions, match
-from nnunet_resunet_ds.evaluation.neighbourhood import smallest_neighbour
+from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask
+from nnunet_resunet_ds.evaluation.lesions import Lesions, Matching, find_lesions, match, smallest_neighbour
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, PredictionFilter, Protocol, RegionRule
 
 Hd95 = Callable[[Mask, Mask], float]

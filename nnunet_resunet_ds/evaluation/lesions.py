@@ -1,19 +1,53 @@
-"""The lesions of a region: parts that lie close together are one, and what comes close to a lesion matches it.
-
-After the official lesion-wise scripts. What those dilate once a lesion is dilated here once a region: the dilation of
-all lesions together has the dilation of each as its components, and lesions whose dilations touch are one anyway.
-"""
+"""The lesions of a region: parts that lie close together are one, and what comes close to a lesion matches it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import Mask
-from nnunet_resunet_ds.evaluation.neighbourhood import Labels, dilate
+
+Mask = NDArray[np.bool_]
+Labels = NDArray[np.signedinteger]
+Array = TypeVar("Array", NDArray[np.bool_], NDArray[np.signedinteger])
+
+
+def dilate(mask: Mask, iterations: int) -> Mask:
+    """Dilate a 3-D mask; what is outside the array counts as empty, and stays so."""
+    for _ in range(iterations):
+        mask = _over_18_neighbours(mask, np.logical_or)
+    return mask
+
+
+def smallest_neighbour(labels: Labels) -> Labels:
+    """Return for each voxel of a 3-D array the smallest positive label among itself and 18 neighbours, 0 for none."""
+    none = np.iinfo(labels.dtype).max
+    smallest = _over_18_neighbours(np.where(labels > 0, labels, none), np.minimum)
+    return np.where(smallest == none, 0, smallest)
+
+
+def _over_18_neighbours(values: Array, operation: Callable[..., object]) -> Array:
+    x, y = (_over_line(values, axis, operation) for axis in (0, 1))
+    result = _over_line(x, 1, operation)
+    for square in (_over_line(x, 2, operation), _over_line(y, 2, operation)):
+        operation(result, square, out=result)
+    return result
+
+
+def _over_line(values: Array, axis: int, operation: Callable[..., object]) -> Array:
+    """Combine each voxel with the one before and the one after along an axis."""
+    moved = np.moveaxis(values, axis, 0)
+    result = values.copy()
+    target = np.moveaxis(result, axis, 0)
+    operation(target[1:], moved[:-1], out=target[1:])
+    operation(target[:-1], moved[1:], out=target[:-1])
+    return result
+
 
 CONNECTIVITY = 26
 

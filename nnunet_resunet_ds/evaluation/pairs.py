@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from dataset_conversion.label_convention import LabelConvention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
-from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values, to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues, find_label_maps, label_values, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
 MAX_NAMES_SHOWN = 10

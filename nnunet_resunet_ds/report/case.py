@@ -13,7 +13,7 @@ from dataset_conversion.image_cases import CaseSet, load_case
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE
+from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol

@@ -13,8 +13,8 @@ from nnunet_resunet_ds.base.files import check_output_file, digest
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
-from nnunet_resunet_ds.evaluation.case import Metrics
-from nnunet_resunet_ds.evaluation.cohort import PREDICTION, REFERENCE, evaluate_pairs
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics
+from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nnunet_resunet_ds.evaluation.box import box_around
+from nnunet_resunet_ds.evaluation.hausdorff import box_around
 
 Volume = NDArray[np.generic]
 Spacing = tuple[float, float, float]

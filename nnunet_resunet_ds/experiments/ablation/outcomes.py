@@ -9,9 +9,9 @@ import numpy as np
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.run_file import RUN
-from nnunet_resunet_ds.evaluation.case import Metrics
-from nnunet_resunet_ds.evaluation.comparison import Difference, common_cases, differences
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
+from nnunet_resunet_ds.evaluation.statistics import Difference, common_cases, differences
 from nnunet_resunet_ds.experiments.ablation.run_folder import PRESETS, RUNS, Run
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings

@@ -16,7 +16,7 @@ from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.cluster.runners import run_each
-from nnunet_resunet_ds.evaluation.label_values import to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.run_folder import Run, runs_of
 from nnunet_resunet_ds.experiments.ablation.rung_plans import check_plans, check_rungs

@@ -16,9 +16,9 @@ from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.demo.phantom_cohort import EDITION
-from nnunet_resunet_ds.evaluation.case import evaluate_labels
-from nnunet_resunet_ds.evaluation.empty_regions import BRATS
-from nnunet_resunet_ds.evaluation.label_values import to_protocol
+from nnunet_resunet_ds.evaluation.case_metrics import evaluate_labels
+from nnunet_resunet_ds.evaluation.dice import BRATS
+from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.experiments.benchmark.material import Material
 from nnunet_resunet_ds.experiments.benchmark.training_task import initialized

@@ -8,8 +8,8 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.evaluation.case import Metrics, evaluate_labels
-from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics, evaluate_labels
+from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 

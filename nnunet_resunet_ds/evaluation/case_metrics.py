@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.evaluation.box import box_around
-from nnunet_resunet_ds.evaluation.dice import Mask, Overlap, overlap
-from nnunet_resunet_ds.evaluation.empty_regions import BRATS, EmptyRegions
-from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance
-from nnunet_resunet_ds.evaluation.label_values import LabelValues, label_values
+from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask, Overlap, overlap
+from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance, box_around
+from nnunet_resunet_ds.evaluation.label_maps import LabelValues, label_values
 from nnunet_resunet_ds.evaluation.lesion_scores import predicted_lesions, reference_lesions, score_lesions
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 
