@@ -17,8 +17,15 @@ from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, SlidingWindow, WeightedMean
-from nnunet_resunet_ds.inference.tiles import flips, gaussian, padded_shape, tiles
+from nnunet_resunet_ds.inference.sliding_window import (
+    PROBABILITIES,
+    SlidingWindow,
+    WeightedMean,
+    flips,
+    gaussian,
+    padded_shape,
+    tiles,
+)
 from postprocessing import PostprocessingConfig, postprocess
 
 CPU = torch.device("cpu")

@@ -22,8 +22,8 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
+from nnunet_resunet_ds.inference.pipeline import IMAGES, PredictedCase
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
-from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase
 from postprocessing.case import Change, changes_of
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
 

@@ -1,16 +1,18 @@
-"""Predicting many cases in one process: while the network works on one, the next is read and the last is written."""
+"""Predict many cases in one process: while the network works on one, the next is read and the last is written."""
 
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,10 +23,54 @@ from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed
-from nnunet_resunet_ds.inference.sink import IMAGES, PredictedCase, Sink
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from postprocessing.case import postprocess_explained
 from postprocessing.probabilities import mean_probabilities
+
+IMAGES = "images"
+"""What is noted of a case under this name: channel → identity of the file that it was predicted from."""
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """One case, on the voxels of its images."""
+
+    case_id: str
+    labels: NDArray[np.uint8]
+    """(Z, Y, X) in nnU-Net's values, post-processed."""
+    probabilities: Probabilities
+    """(R, Z, Y, X)."""
+    properties: Mapping[str, Any]
+    """nnU-Net's of the preprocessing."""
+    reader: str
+    """The model's, of images: see `nnunet_resunet_ds.base.reader_space`."""
+    grid: sitk.Image
+    """Where the images lie."""
+
+
+class Writer(Protocol):
+    """Keeps predicted cases; small enough to be sent to another process with each case."""
+
+    def write_case(self, case: PredictedCase) -> None:
+        """Keep one case."""
+
+
+class Sink(Protocol):
+    """Where predicted cases go, and what is to be said of them."""
+
+    @property
+    def writer(self) -> Writer:
+        """Return what keeps the cases."""
+
+    def is_finished(self, case: RawCase) -> bool:
+        """Tell whether a case is there from an earlier run, made from the images that it has now."""
+
+    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
+        """Keep what is to be said of a case that is written."""
+
+    def note_failure(self, case_id: str, reason: str) -> None:
+        """Keep why a case failed."""
+
 
 MAX_UNWRITTEN = 1
 """Predicted cases that may wait in memory to be written before the network waits for them."""

@@ -1,4 +1,4 @@
-"""Prediction of whole cases in this process: `Predictor`."""
+"""Predict whole cases in this process: `Predictor`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ from torch import Tensor
 from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.inference.dry_run import check_runs
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.preprocessing import (
@@ -26,13 +26,50 @@ from nnunet_resunet_ds.inference.preprocessing import (
     preprocess,
     restore,
 )
-from nnunet_resunet_ds.inference.sliding_window import LOGITS, PROBABILITIES, Advance, SlidingWindow
-from nnunet_resunet_ds.inference.tiles import OVERLAPPING, TILES, WHOLE, flips
+from nnunet_resunet_ds.inference.sliding_window import (
+    LOGITS,
+    OVERLAPPING,
+    PROBABILITIES,
+    TILES,
+    WHOLE,
+    Advance,
+    SlidingWindow,
+    flips,
+)
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import AVERAGES
 from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights
+
+_SIZE = 8
+_AS_WRITTEN = "give the plans.json that training wrote, unchanged, and the nnU-Net that it was trained with"
+
+
+def check_runs(model: Model) -> None:
+    """Preprocess a tiny volume and bring it back, and send the shape of a patch through the network.
+
+    Raises:
+        InputError: the plans do not describe how.
+    """
+    try:
+        images = np.random.default_rng(0).random((len(model.channels), *[_SIZE] * 3), np.float32) + 1
+        spacing = [model.configuration.spacing[axis] for axis in model.plans.transpose_backward]
+        case = preprocess(model, images, spacing)
+        restored = restore(model, torch.zeros(model.n_regions, *case.data.shape[1:]), case, are_logits=True)
+        with torch.device("meta"), torch.inference_mode():
+            output = model.build_network()(torch.zeros(1, len(model.channels), *model.patch_size))
+        ok = restored.shape[1:] == images.shape[1:] and output.shape == (1, model.n_regions, *model.patch_size)
+    except InputError:
+        raise
+    except Exception as error:  # whatever damaged plans make nnU-Net stumble over
+        reason = (str(error).strip().splitlines() or [""])[0]
+        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {reason}); {_AS_WRITTEN}"
+        raise InputError(msg) from error
+    if not ok:
+        msg = f"{model.folder / PLANS_JSON}: axes or patch size do not fit each other; {_AS_WRITTEN}"
+        raise InputError(msg)
+
 
 GPU_BATCH_SIZE = 8
 """Flips at once on a GPU, to begin with; halved where memory runs out."""

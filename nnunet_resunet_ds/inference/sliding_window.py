@@ -1,16 +1,74 @@
-"""Averaging a network's outputs over tiles and flips of one volume (decision D8)."""
+"""Average a network's outputs over overlapping tiles and flips of one volume (decision D8)."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import combinations, product
 
+import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor
 
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.forward import ForwardPass
-from nnunet_resunet_ds.inference.tiles import Tile, gaussian, padded_shape, tiles
 from postprocessing.config import AVERAGES
+
+Tile = tuple[slice, ...]
+"""Of (Z, Y, X)."""
+
+OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
+"""Half-overlapping patches, or one evaluation of the whole padded volume."""
+STEP = 0.5
+"""Of a patch, between tiles: half overlap, as in nnU-Net."""
+PEAK = 10
+"""Largest weight; nnU-Net's."""
+SIGMA = 1 / 8
+"""Of the Gaussian that weighs a tile's voxels, in patch sizes; nnU-Net's."""
+
+
+def padded_shape(shape: Sequence[int], patch_size: Sequence[int], strides: Sequence[Sequence[int]] | None) -> list[int]:
+    """Return the shape that a volume is padded to.
+
+    Args:
+        shape: of the volume (Z, Y, X).
+        patch_size: no axis may be shorter than this.
+        strides: of each stage of the network, to see the volume at once: each axis becomes a multiple of their
+            product; None for tiles.
+    """
+    if strides is None:
+        return [max(axis, patch) for axis, patch in zip(shape, patch_size, strict=True)]
+    totals = np.prod(np.asarray(strides), axis=0).tolist()
+    return [max(-(-axis // total) * total, patch) for axis, total, patch in zip(shape, totals, patch_size, strict=True)]
+
+
+def tiles(shape: Sequence[int], patch_size: Sequence[int]) -> list[Tile]:
+    """Return the tiles of a padded volume: nnU-Net's, in its order."""
+    steps = compute_steps_for_sliding_window(tuple(shape), tuple(patch_size), STEP)
+    return [
+        tuple(slice(start, start + size) for start, size in zip(starts, patch_size, strict=True))
+        for starts in product(*steps)
+    ]
+
+
+def gaussian(patch_size: Sequence[int], device: torch.device) -> Tensor:
+    """Return the weight of each voxel of a tile (Z, Y, X), fp32.
+
+    Rounded to fp16 as nnU-Net's are: far corners, whose weights vanish in it, then count alike in every tile.
+    """
+    weights: Tensor = compute_gaussian(tuple(patch_size), SIGMA, PEAK, torch.float16, device)
+    return weights.float()
+
+
+def flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the axes of each flip of (C, Z, Y, X), the identity first: eight for three mirror axes.
+
+    Args:
+        mirror_axes: of (Z, Y, X).
+    """
+    axes = [axis + 1 for axis in mirror_axes]
+    return [chosen for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
+
 
 PROBABILITIES, LOGITS = AVERAGES
 """What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""

@@ -19,7 +19,7 @@ from nnunet_resunet_ds.experiments.benchmark.material import CONFIGURATION, Mate
 from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Form, Task, synchronize
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.forward import ForwardPass
-from nnunet_resunet_ds.inference.tiles import STEP, flips
+from nnunet_resunet_ds.inference.sliding_window import STEP, flips
 from postprocessing import postprocess
 
 
