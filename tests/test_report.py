@@ -19,10 +19,10 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import report
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.report import write_report
-from nnunet_resunet_ds.report.cohort import worst_first
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import LABEL_STEP, grey_values, make_pictures, side_by_side
 from nnunet_resunet_ds.report.plots import HEIGHT, agreement, distribution
+from nnunet_resunet_ds.report.write_report import worst_first
 
 GLI = PROTOCOLS["brats2023-gli"]
 

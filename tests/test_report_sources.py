@@ -8,7 +8,7 @@ from models import predict
 from reports import CASES, make_cohort
 from test_report import data_of, run
 
-from nnunet_resunet_ds.report.beside import look_beside
+from nnunet_resunet_ds.report.prediction_folder import look_beside
 
 
 def modalities_of(page):

@@ -15,7 +15,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
-from nnunet_resunet_ds.report.case import ReportCase
+from nnunet_resunet_ds.report.case_part import ReportCase
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
 
 # Okabe and Ito's colours, which colour-blind people tell apart, too.

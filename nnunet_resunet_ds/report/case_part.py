@@ -17,9 +17,9 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.report.beside import Beside
 from nnunet_resunet_ds.report.flags import flags
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
+from nnunet_resunet_ds.report.prediction_folder import Beside
 
 Item = TypeVar("Item")
 

@@ -1,4 +1,4 @@
-"""From folders to the report: finding the cases, the worst first, reading them side by side, writing the page."""
+"""Make a report from folders: find the cases, the worst first, read them, write the page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_conversion.edition import CHANNEL_NAMES
+from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_file, digest
+from nnunet_resunet_ds.base.files import check_output_file, digest, read_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
@@ -19,11 +22,41 @@ from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
-from nnunet_resunet_ds.report.beside import look_beside
-from nnunet_resunet_ds.report.case import BEFORE, CasePart, ReportCase, Sources, build_case
-from nnunet_resunet_ds.report.images import find_images
+from nnunet_resunet_ds.report.case_part import BEFORE, CasePart, ReportCase, Sources, build_case
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
+from nnunet_resunet_ds.report.prediction_folder import look_beside
+
+
+def find_images(images: Sequence[Path], prediction: Path, edition: str, edition_file: Path | None) -> CaseSet:
+    """Find the images of cases; a sequence that no case has is left out.
+
+    Args:
+        images: folders of raw BraTS cases, or of nnU-Net's images.
+        prediction: folder of label maps.
+        edition: of the images, see `detect_edition`.
+        edition_file: the description of a custom edition.
+
+    Raises:
+        InputError: no case, or no edition.
+    """
+    names = channel_names([*(folder.resolve().parent for folder in images), prediction])
+    found = find_prediction_cases(images, names, edition, edition_file)
+    there = {name for case in found.cases for name in case.images}
+    left = tuple(name for name, channel in zip(names, found.channels, strict=True) if channel in there)
+    return found if left == names else find_prediction_cases(images, left, edition, edition_file)
+
+
+def channel_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return what the first dataset.json in one of these folders calls the channels, in order; else BraTS' names."""
+    for folder in folders:
+        try:
+            names = read_json(folder / DATASET_JSON)["channel_names"]
+            return tuple(str(names[key]) for key in sorted(names, key=int))
+        except (InputError, LookupError, TypeError, ValueError):
+            continue  # none, or nothing in it that helps
+    return CHANNEL_NAMES
+
 
 MAX_VIEWERS = 100
 """Cases with pictures, unless more are asked for; 100 are about 50 MB."""
