@@ -158,7 +158,6 @@ def score_held_out(workflow: Workflow, cases: Sequence[HeldOutCase], start: floa
     Returns:
         What ``summary.json`` holds.
     """
-
     after = [_labels(workflow.labels, case) for case in cases]
     scores = {
         "untrained": _mean_dice(

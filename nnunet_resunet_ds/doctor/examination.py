@@ -76,20 +76,13 @@ def _internals() -> Iterable[Finding]:
 
 
 def _folders(dataset_id: int | None) -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.data import (
-        folders,  # noqa: PLC0415
-        space_needed,  # noqa: PLC0415
-    )
+    from nnunet_resunet_ds.doctor.data import folders, space_needed  # noqa: PLC0415
 
     return folders(None if dataset_id is None else space_needed(dataset_id))
 
 
 def _hardware() -> Iterable[Finding]:
-    from nnunet_resunet_ds.doctor.machine import (  # noqa: PLC0415
-        gpu,  # noqa: PLC0415
-        processes,
-        shared_memory,
-    )
+    from nnunet_resunet_ds.doctor.machine import gpu, processes, shared_memory  # noqa: PLC0415
 
     return gpu(), processes(), shared_memory()
 

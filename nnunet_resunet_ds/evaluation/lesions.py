@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.evaluation.dice import Mask
 
-Mask = NDArray[np.bool_]
 Labels = NDArray[np.signedinteger]
 Array = TypeVar("Array", NDArray[np.bool_], NDArray[np.signedinteger])
 
