@@ -34,7 +34,7 @@ RESAMPLING = {
 """nnU-Net's own, as its plans name them."""
 
 LONGEST_FIRST = (
-    "test_faults", "test_cluster", "test_discovery", "test_hostile_files", "test_resumable_training", "test_load",
+    "test_faults", "test_cluster", "test_discovery", "test_hostile_files", "test_resumable", "test_load",
     "test_doctor", "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
 )  # fmt: skip
 """Files that begin before the others, so that no process is left alone with one of them at the end."""

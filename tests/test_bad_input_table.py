@@ -3,7 +3,7 @@
 import test_conversion_bad_input
 import test_evaluate
 import test_fewer_channels
-import test_found_instead
+import test_file_formats
 import test_joined_folders
 import test_outputs
 import test_predict_bad_input
@@ -14,8 +14,8 @@ from bad_input import key, rows_of_docs
 def test_the_table_has_every_kind_and_no_other():
     kinds = [
         *(("convert", kind) for kind in test_conversion_bad_input.BAD_CASES),
-        *(("convert", f"no case, but {kind}") for kind in test_found_instead.KINDS),
-        ("convert", test_found_instead.ARCHIVE),
+        *(("convert", f"no case, but {kind}") for kind in test_file_formats.KINDS),
+        ("convert", test_file_formats.ARCHIVE),
         ("convert", test_joined_folders.ONE_MISSING),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),

@@ -23,7 +23,7 @@ from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_mod
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 if TYPE_CHECKING:
-    from nnunet_resunet_ds.tuning.search import Tuning
+    from nnunet_resunet_ds.tuning.gain import Tuning
     from postprocessing.config import PostprocessingConfig
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
@@ -69,9 +69,9 @@ def _tune(folder: Path, options: argparse.Namespace, executor: Executor | None) 
 
     from nnunet_resunet_ds.inference.model import checkpoint_files
     from nnunet_resunet_ds.tuning.cross_validation import weights_tuned_on
+    from nnunet_resunet_ds.tuning.gain import parts_of, tune, write_picture, write_table
     from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
-    from nnunet_resunet_ds.tuning.search import GRID, parts_of, tune
-    from nnunet_resunet_ds.tuning.tuning_report import write_picture, write_table
+    from nnunet_resunet_ds.tuning.search import GRID
     from postprocessing.model_config import SETTINGS, keep_with_model
 
     checkpoints = checkpoint_files(folder, options.folds, options.checkpoint)

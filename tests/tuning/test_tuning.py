@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import pipeline
+from nnunet_resunet_ds.tuning.gain import parts_of, tune
 from nnunet_resunet_ds.tuning.scores import METRICS, Scores, scorer
-from nnunet_resunet_ds.tuning.search import GRID, neighbours, parts_of, search, tune
+from nnunet_resunet_ds.tuning.search import GRID, neighbours, search
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
 from postprocessing import PostprocessingConfig
 

@@ -10,7 +10,7 @@ import pytest
 from nnunet_resunet_ds.base.log import LOG, shown
 from nnunet_resunet_ds.cli import COMMANDS, main
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 LIBRARY = [
     path
     for package in ("nnunet_resunet_ds", "dataset_conversion", "postprocessing")

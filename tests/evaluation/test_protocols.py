@@ -7,7 +7,7 @@ import pytest
 
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, PredictionFilter, protocol_named
 
-DOCS = Path(__file__).parents[1] / "docs" / "evaluation.md"
+DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 
 
 def rows():

@@ -9,7 +9,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_resunet_ds.doctor.nnunet_internals import RELIED_ON, changed_internals
 from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
 
-PACKAGE = Path(__file__).parents[1] / "nnunet_resunet_ds"
+PACKAGE = Path(__file__).parents[2] / "nnunet_resunet_ds"
 TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer"
 
 

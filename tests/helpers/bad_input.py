@@ -8,14 +8,14 @@ import os
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs" / "bad_input.md"
+DOCS = Path(__file__).parents[2] / "docs" / "bad_input.md"
 WRITES = bool(os.environ.get("RESUNET_DS_WRITE_DOCS"))
 HEAD = """\
 # Bad input, and what is said of it
 
 Exit code 2, no traceback, nothing half-written; where several cases are read, the others are not harmed. Paths are
 shortened to their last part here, and what libraries say to `(…)`. The rows are made by the tests
-(`tests/bad_input.py`), each from what a run on such a file has answered.
+(`tests/helpers/bad_input.py`), each from what a run on such a file has answered.
 
 | command | kind | answer |
 |---|---|---|
