@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
-from nnunet_resunet_ds.training.recipe import AUTO, PRECISIONS
+from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, STEPS, PostprocessingConfig
 
 _NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")

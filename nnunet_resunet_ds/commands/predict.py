@@ -28,7 +28,7 @@ from nnunet_resunet_ds.commands.arguments import (
 )
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.training.recipe import FP32
+from nnunet_resunet_ds.compute.formats import FP32
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:

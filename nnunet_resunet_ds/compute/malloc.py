@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nnunet_resunet_ds.compute.switches import KEPT_MEMORY, is_taken
+from nnunet_resunet_ds.base.switches import KEPT_MEMORY, is_taken
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """What glibc's malloc.h calls M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_MMAP_MAX."""

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from nnunet_resunet_ds.compute.environment import machine
+from nnunet_resunet_ds.compute.formats import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.precision import autocast_dtype, training_dtype
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
-from nnunet_resunet_ds.training.recipe import AUTO, BF16, FP16, FP32
 
 SECONDS = 10.0
 """That the speed reading takes."""

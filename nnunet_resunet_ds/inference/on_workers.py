@@ -14,12 +14,12 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.parallel import for_each
+from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.pipeline import Predicted, Sink, Writer, predict_cases, sorted_out
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.run import device_of
 from nnunet_resunet_ds.inference.sliding_window import OVERLAPPING, PROBABILITIES
-from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing.config import PostprocessingConfig
 
 _ONE_AT_A_TIME = Lock()

@@ -16,6 +16,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_choice
+from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model
@@ -37,7 +38,6 @@ from nnunet_resunet_ds.inference.sliding_window import (
     flips,
 )
 from nnunet_resunet_ds.training.checkpoints import FINAL
-from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import AVERAGES
 from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights

@@ -4,7 +4,7 @@ import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import nn
 
-from nnunet_resunet_ds.compute.switches import AVERAGE_POOLING, CHANNELS_LAST, INSTANCE_NORM, is_taken
+from nnunet_resunet_ds.base.switches import AVERAGE_POOLING, CHANNELS_LAST, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 

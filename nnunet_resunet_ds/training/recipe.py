@@ -13,10 +13,10 @@ from nnunet_resunet_ds.base.setting_checks import (
     check_positive,
     check_whole_number,
 )
+from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 
 SECTION = "resunet_ds"
 
-AUTO, FP32, BF16, FP16 = PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MAX_PLATEAU_FACTOR = 0.99
 MAX_SEED = 2**31
 """So that a rank can be added to it; NumPy takes up to 2³² - 1."""

@@ -29,11 +29,12 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
+from nnunet_resunet_ds.compute.formats import FP32
 from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import PredictedCase, predict_cases
 from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
-from nnunet_resunet_ds.training.recipe import FP32, SECTION
+from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from postprocessing.config import PostprocessingConfig
 from postprocessing.probabilities import check_painted, probabilities_on_grid

@@ -15,9 +15,9 @@ from test_demo import MODEL
 
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.switches import FAST_PATHS, WITHOUT_VARIABLE
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.compute.precision import COMPILE_VARIABLE, bf16_is_faster
-from nnunet_resunet_ds.compute.switches import FAST_PATHS, WITHOUT_VARIABLE
 from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.inference import Predictor
 from postprocessing import PostprocessingConfig

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.switches import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.compute import malloc
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.compute.switches import AVERAGE_POOLING, CHANNELS_LAST, FAST_PATHS, INSTANCE_NORM, is_taken
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.network.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d

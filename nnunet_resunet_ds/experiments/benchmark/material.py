@@ -14,12 +14,12 @@ from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
+from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy
 from nnunet_resunet_ds.demo.phantom_cohort import make_cohort
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
-from nnunet_resunet_ds.training.recipe import AUTO
 from postprocessing.probabilities import PROPERTIES, read_properties
 
 
