@@ -2,27 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The tests that make test leaves out, and in how many processes it runs the others.
-LONG = end_to_end or install
+# Files of tests run in as many processes, each of one thread.
 PROCESSES ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all compatible coverage lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
 	$(BIN)/resunet-ds demo -o demo_output
 
-test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests, in two processes: some ten minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not ($(LONG))"
+test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests: some ten minutes on two cores
+	$(PYTEST) -m "not long"
 
-test-all: test  ## Then the long ones too: the demo, trainings by the stock commands, installation
-	$(BIN)/python -m pytest -m "$(LONG)"
+test-all: test  ## Then the long ones: the demo, trainings, faults, load, clusters, installation
+	$(PYTEST) -m long
 
 compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
 	$(BIN)/nox -s newest-3.13
 
 coverage: $(VENV)/installed-dev  ## Which lines of the packages the tests run
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.options.reuse_venv = "yes"
-QUICK = ("-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not end_to_end and not install")
+QUICK = ("-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not long")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])

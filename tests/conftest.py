@@ -11,6 +11,7 @@ import pytest
 from bad_input import Recorder
 from brats_files import CASES, MODALITIES, make_case
 from hypothesis import settings
+from made_once import made_once
 from models import small_plans, write_model
 from stock_runs import preprocessed_dataset
 
@@ -34,8 +35,9 @@ RESAMPLING = {
 """nnU-Net's own, as its plans name them."""
 
 LONGEST_FIRST = (
-    "test_faults", "test_cluster", "test_discovery", "test_hostile_files", "test_resumable", "test_load",
-    "test_doctor", "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
+    "test_demo", "test_ablation_run", "test_training_run", "test_train_on_a_cluster", "test_cluster", "test_whole_way",
+    "test_faults", "test_load", "test_discovery", "test_hostile_files", "test_resumable", "test_doctor",
+    "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
 )  # fmt: skip
 """Files that begin before the others, so that no process is left alone with one of them at the end."""
 
@@ -167,17 +169,21 @@ def trained(dataset, tmp_path, nnunet_folders):
 @pytest.fixture(scope="session")
 def stock_dataset(tmp_path_factory):
     """Dataset 137 as nnU-Net's own script makes it, preprocessed: environment variables for its commands."""
-    return preprocessed_dataset(tmp_path_factory.mktemp("stock"))
+    return {**os.environ, **made_once(tmp_path_factory, "stock", preprocessed_dataset)[1]}
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> tuple[Path, str]:
     """Run the demo as its user does, from another folder: (output folder, what it printed)."""
-    folder = tmp_path_factory.mktemp("demo")
+    folder, printed = made_once(tmp_path_factory, "demo", run_demo)
+    return folder / "out", printed
+
+
+def run_demo(folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
     done = subprocess.run(
         [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
-    return folder / "out", done.stdout
+    return done.stdout

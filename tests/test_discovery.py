@@ -142,7 +142,7 @@ def build_wheel(folder, editable):
     return wheel
 
 
-@pytest.mark.install
+@pytest.mark.long
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
 def test_installing_registers_the_folder_in_a_fresh_environment(tmp_path, editable):
     """Without dependencies, which nothing here imports: seconds instead of minutes."""

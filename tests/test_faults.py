@@ -27,6 +27,7 @@ from reports import make_cohort
 from dataset_conversion import convert
 from nnunet_resunet_ds.base.locks import only_writer
 
+pytestmark = pytest.mark.long
 IDS = [f"BraTS2021_{number:05d}" for number in range(6)]
 MODEL = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
 

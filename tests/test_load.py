@@ -14,6 +14,7 @@ from models import predict
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.compute.environment import memory_mib
 
+pytestmark = pytest.mark.long
 N_CASES = 1251
 """Of the training set of BraTS 2021."""
 MORE_FILES = 40

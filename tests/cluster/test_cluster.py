@@ -26,6 +26,7 @@ from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster import connected
 
+pytestmark = pytest.mark.long
 PLAIN = ("-device", "cpu", "--precision", "fp32")
 """What ``auto`` takes is measured by each process for itself."""
 _PATCHED = """

@@ -13,7 +13,7 @@ from distributed import Client
 from fake_slurm import Slurm
 from stock_runs import run
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = pytest.mark.long
 TRAIN = ("resunet-ds", "train", "-d", "137", "-p", "Small", "-device", "cpu")
 
 

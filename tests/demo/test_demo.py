@@ -53,7 +53,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys, beside):
     assert (tmp_path / "thesis.tex").exists()
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_it_runs_the_stock_commands_in_order(demo):
     _, printed = demo
     commands = [line.split()[1] for line in printed.splitlines() if line.startswith("$ ") and "export" not in line]
@@ -64,7 +64,7 @@ def test_it_runs_the_stock_commands_in_order(demo):
     assert printed.count("-tr ResUNetDSTrainer") >= 2
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_it_learns_the_phantoms_but_not_by_heart(demo):
     folder, printed = demo
     summary = json.loads((folder / "summary.json").read_text())
@@ -76,13 +76,13 @@ def test_it_learns_the_phantoms_but_not_by_heart(demo):
     assert summary["seconds"] > 0
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_it_leaves_a_picture(demo):
     picture = imread(demo[0] / "demo.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_it_leaves_the_metrics_and_a_report(demo):
     folder, printed = demo
     summary = json.loads((folder / "metrics.json").read_text())["summary"]
@@ -93,7 +93,7 @@ def test_it_leaves_the_metrics_and_a_report(demo):
     assert f"open in a browser: {folder / 'report.html'}" in printed
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_label_maps_have_the_geometry_of_the_raw_images(demo):
     folder, _ = demo
     labels = sorted((folder / "labels").glob("*.nii.gz"))
@@ -109,7 +109,7 @@ def test_label_maps_have_the_geometry_of_the_raw_images(demo):
         np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_the_model_folder_tells_the_truth(demo):
     """plans.json rebuilds the network that was trained, which has three heads and no weights beside."""
     plans = json.loads((demo[0] / MODEL / "plans.json").read_text())
@@ -124,7 +124,7 @@ def test_the_model_folder_tells_the_truth(demo):
     assert checkpoint["trainer_name"] == "ResUNetDSTrainer"
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_stock_plans_train_the_paper_s_network_one_step(demo, monkeypatch):
     """``-p nnUNetPlans``: all seven stages' worth of features that fit, 64 channels first, on real loaders."""
     for kind in ("raw", "preprocessed", "results"):

@@ -12,7 +12,7 @@ from stock_runs import command, run
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.signals import TERMINATED
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = pytest.mark.long
 
 ABLATION = [
     "resunet-ds", "ablation", "-d", "137", "--only", "baseline", "post-processing", "UNet", "-device", "cpu",

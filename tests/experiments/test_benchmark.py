@@ -123,7 +123,7 @@ with temporary_nnunet_folders() as folder:
 """
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 def test_every_task_runs_ours_beside_its_peers(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", TINY, str(tmp_path / "bench")], capture_output=True, text=True, check=False

@@ -3,7 +3,11 @@
 import json
 from copy import deepcopy
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+fuzz_slowly = settings(fuzz, max_examples=60)
 
 SCALARS = st.one_of(
     st.none(),

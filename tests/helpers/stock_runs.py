@@ -38,13 +38,12 @@ def as_nnunet_s_script_does(raw: Path, sources: Path) -> None:
 
 
 def preprocessed_dataset(folder):
-    """Make it, preprocessed, below nnU-Net's three folders, and return the environment of its commands."""
+    """Make it, preprocessed, below nnU-Net's three folders, and return the variables that its commands need."""
     variables = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
-    settings = {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
-    environment = {**os.environ, **variables, **settings}
+    variables |= {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
     as_nnunet_s_script_does(folder / "raw", folder / "sources")
-    run(environment, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
-    return environment
+    run({**os.environ, **variables}, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+    return variables
 
 
 def command(*words):

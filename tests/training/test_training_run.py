@@ -20,7 +20,7 @@ from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = pytest.mark.long
 
 N_EPOCHS = 9
 TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", "-p", "Small", "-device", "cpu"]
