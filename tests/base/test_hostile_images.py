@@ -1,4 +1,4 @@
-"""Image files that are damaged or made to do harm: a sound image or an InputError, and never more memory than allowed."""
+"""Image files that are damaged or made to do harm: a sound image or an InputError, within the memory allowed."""
 
 import gzip
 from contextlib import suppress

@@ -42,7 +42,8 @@ def preprocessed_dataset(folder):
     variables = {f"nnUNet_{kind}": str(folder / kind) for kind in ("raw", "preprocessed", "results")}
     variables |= {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
     as_nnunet_s_script_does(folder / "raw", folder / "sources")
-    run({**os.environ, **variables}, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+    planning = ("nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+    run({**os.environ, **variables}, *planning)
     return variables
 
 
