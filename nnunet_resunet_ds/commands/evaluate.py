@@ -60,8 +60,18 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
         "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
     )
     labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
-    parser.add_argument("--ref-labels", metavar="LABELS", help=f"what the values of the reference are: {labels}")
-    parser.add_argument("--pred-labels", metavar="LABELS", help="what the values of the predictions are")
+    parser.add_argument(
+        "--ref-labels",
+        dest="reference_labels",
+        metavar="LABELS",
+        help=f"what the label values of the reference mean: {labels}",
+    )
+    parser.add_argument(
+        "--pred-labels",
+        dest="prediction_labels",
+        metavar="LABELS",
+        help="what the label values of the predictions mean",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -112,8 +122,8 @@ def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":
     return find_pairs(
         options.reference,
         prediction,
-        reference_labels=options.ref_labels,
-        prediction_labels=options.pred_labels,
+        reference_labels=options.reference_labels,
+        prediction_labels=options.prediction_labels,
         allow_missing=options.allow_missing,
     )
 

@@ -9,6 +9,7 @@ Examples:
 """
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
@@ -54,30 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the report and say where it is."""
-    from nnunet_resunet_ds.report import write_report
+    from nnunet_resunet_ds.report import ReportSettings, write_report
 
-    folders = [*options.images, options.prediction, options.reference, options.before]
+    settings = ReportSettings(**{field.name: getattr(options, field.name) for field in fields(ReportSettings)})
+    folders = [*settings.images, settings.prediction, settings.reference, settings.before]
     with chosen_executor(options, filter(None, folders)) as executor:
-        written = write_report(
-            options.images,
-            options.prediction,
-            options.output,
-            reference=options.reference,
-            metrics=options.metrics,
-            before=options.before,
-            protocol=options.protocol,
-            prediction_labels=options.pred_labels,
-            reference_labels=options.ref_labels,
-            edition=options.edition,
-            edition_file=options.edition_file,
-            quality=options.quality,
-            max_viewers=options.max_viewers,
-            title=options.title,
-            skip_invalid=options.skip_invalid,
-            executor=executor,
-        )
+        written = write_report(settings, executor)
     for problem in written.problems:
         print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)
-    size = options.output.stat().st_size / 1e6
-    print(f"wrote {options.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")
+    size = settings.output.stat().st_size / 1e6
+    print(f"wrote {settings.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")

@@ -64,9 +64,7 @@ def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelVa
     return values
 
 
-def to_protocol(
-    values: LabelValues, convention: LabelConvention | None, protocol: Protocol, path: Path
-) -> LabelValues:
+def to_protocol(values: LabelValues, convention: LabelConvention | None, protocol: Protocol, path: Path) -> LabelValues:
     """Translate label values (any shape) to the protocol's.
 
     Args:

@@ -15,8 +15,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
-from nnunet_resunet_ds.report.case_part import ReportCase
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
+from nnunet_resunet_ds.report.report_case import ReportCase
 
 # Okabe and Ito's colours, which colour-blind people tell apart, too.
 COLOURS = ("#009e73", "#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#e69f00")
