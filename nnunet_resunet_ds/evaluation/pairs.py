@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference, and reading both on one grid."""
+"""Find the reference of each prediction, and read both on one grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is to be compared, and how its values are to be read."""
+    """The pairs to compare, and what their values mean."""
 
     pairs: list[Pair]
     reference: LabelMaps

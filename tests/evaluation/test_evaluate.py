@@ -11,8 +11,7 @@ from scipy import stats
 
 from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.evaluation import evaluate_case
-from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate
+from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
