@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name the edition."""
+    """Add the arguments that choose the edition."""
     parser.add_argument(
         "--edition",
         default="auto",

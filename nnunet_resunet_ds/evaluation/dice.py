@@ -66,7 +66,7 @@ class Overlap:
         return empty.one_sided_sensitivity if self.prediction else empty.sensitivity
 
     def specificity(self) -> float:
-        """Return the part of what is outside the reference that is not predicted; 0 where nothing is outside."""
+        """Return the part of the voxels outside the reference that is not predicted; 0 where no voxel is outside."""
         outside = self.image - self.reference
         return (outside - (self.prediction - self.common)) / outside if outside else 0.0
 

@@ -14,7 +14,7 @@ from nnunet_resunet_ds.base.errors import InputError
 METRICS = ("dice", "hd95", "sensitivity", "specificity")
 LESION_METRICS = ("lesion_dice", "lesion_hd95", "n_tp", "n_fp", "n_fn")
 VOLUMES = ("reference_volume", "prediction_volume")
-"""In mm³, of all that is labelled, whatever its size."""
+"""In mm³, of all labelled voxels."""
 
 TITLES = {
     "dice": "Dice",
@@ -30,10 +30,10 @@ DEFAULT = "brats2023-gli"
 
 
 class PredictionFilter(Enum):
-    """In which unit the size of a predicted lesion is compared with `RegionRule.min_size` before anything is scored."""
+    """The unit in which small predicted lesions are compared with `RegionRule.min_size`, to leave them out."""
 
     NONE = "none"
-    """Nothing is dropped, and predicted components that lie close together stay apart (2023)."""
+    """No lesion is left out, and predicted components that lie close together stay apart (2023)."""
     VOXELS = "voxels"
     MM3 = "mm3"
 
@@ -49,17 +49,17 @@ class RegionRule:
     min_size: float = 0.0
     """Reference lesions of at most so many mm³ do not count; see `PredictionFilter` for predicted ones."""
     joined_by: tuple[str, ...] = ()
-    """Regions whose lesions join those of this one that they touch, one after the other."""
+    """Lesions of this region that touch the same lesion of one of these regions become one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How one challenge scores a label map."""
+    """The rules by which one challenge scores a label map."""
 
     name: str
     title: str
     labels: LabelScheme
-    """Label value → tissue; in other tasks than glioma the tissue that plays its part."""
+    """Label value → tissue; in tasks other than glioma the corresponding tissue."""
     regions: Mapping[str, RegionRule]
     penalty: float | None
     """HD95 in mm where there is one surface only, and for each missed or false lesion; None: the diagonal of the image
