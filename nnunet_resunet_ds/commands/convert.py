@@ -118,7 +118,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     cases = read_json(dataset / MANIFEST)["cases"]
     training = sum(entry["segmentation"] is not None for entry in cases.values())
     _print_findings(cases)
-    print(f"{dataset}: {training} training and {len(cases) - training} test cases; what was found is in {MANIFEST}")
+    print(f"{dataset}: {training} training and {len(cases) - training} test cases; see {MANIFEST} for details")
     print(f"next: {preprocess_command(dataset.name)}")
 
 

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.json:
         print(", ".join(f"{count} {level}" for level, count in counts.items()))
     if counts[FAIL]:
-        msg = f"{counts[FAIL]} of {len(findings)} findings fail; each names what to do"
+        msg = f"{counts[FAIL]} of {len(findings)} findings fail; each says what to do"
         raise InputError(msg)
 
 

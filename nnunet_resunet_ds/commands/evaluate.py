@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
             check_output_file(path, ending)
     protocol = protocol_named(options.protocol or DEFAULT)
     if options.prediction.resolve() in [other.resolve() for other in options.compare]:
-        msg = f"{options.prediction}: is compared with itself; give predictions of another system with --compare"
+        msg = f"{options.prediction}: cannot be compared with itself; give predictions of another system with --compare"
         raise InputError(msg)
     pairs = {path: _pairs(options, path) for path in (options.prediction, *options.compare)}
     _introduce(list(pairs.values()), protocol)

@@ -106,7 +106,7 @@ def _raw_text(folder: Path) -> Described:
     n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:
-        msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} promises {n_expected}"
+        msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} says {n_expected}"
         raise InputError(msg)
     return f"{folder.name}: {dataset_json['numTraining']} training cases", []
 
@@ -123,7 +123,7 @@ def _preprocessed_text(folder: Path) -> Described:
     if len(cases) < n_training:
         msg = f"{folder}: {len(cases)} of {n_training} cases are preprocessed for {CONFIGURATION}"
         raise InputError(msg)
-    text = f"{folder.name}: planned, {len(cases)} cases preprocessed"
+    text = f"{folder.name}: has plans, {len(cases)} cases preprocessed"
     return text, checked_data(folder, settings, CONFIGURATION)
 
 

@@ -84,7 +84,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"{source}: no such file or folder"
         raise InputError(msg)
     if source.is_file() and not source.name.endswith(RAW_ENDINGS):
-        msg = f"{source}: is no NIfTI file by its name ({' or '.join(RAW_ENDINGS)})"
+        msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
         raise InputError(msg)
     of_release = _release_file(source) if source.is_file() else _release_files(source)
     files = of_release or ({_plain_name(source): source} if source.is_file() else _plain_files(source))

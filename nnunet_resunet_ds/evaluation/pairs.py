@@ -46,7 +46,7 @@ class Pairs:
         if len(told) != 1:
             return self.unpaired
         (other,) = (maps for maps in (self.reference, self.prediction) if not maps.is_declared)
-        line = f"{other.source}: nothing tells its label values; say what they are with --ref-labels or --pred-labels"
+        line = f"{other.source}: no file says what its label values mean; say it with --ref-labels or --pred-labels"
         return [line, *self.unpaired]
 
 

@@ -73,7 +73,7 @@ class CaseFiles:
             raise InputError("\n".join(problems))
         if name in self._raw_cases:
             return self._raw_cases[name]
-        msg = f"{self.label_maps[PREDICTION].files[name]}: has no images by the name {name}; give their folder with -i"
+        msg = f"{self.label_maps[PREDICTION].files[name]}: has no images of the case {name}; give their folder with -i"
         raise InputError(msg)
 
     def folders(self, name: str) -> list[Path]:

@@ -157,7 +157,7 @@ def _scores(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], execu
 def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
     found, cases = read_metrics(metrics)
     if protocol not in (None, found.name):
-        msg = f"{metrics}: is of {found.name}, and {protocol} was asked for; evaluate again, or leave out --protocol"
+        msg = f"{metrics}: is of {found.name}, and you asked for {protocol}; evaluate again, or leave out --protocol"
         raise InputError(msg)
     return _Scores(found, cases)
 
@@ -167,7 +167,9 @@ def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> No
     files = predictions.files
     unscored = [name for name in sorted(files) if name not in scores.cases]
     if unscored:
-        msg = f"{metrics}: has nothing on {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
+        msg = (
+            f"{metrics}: has no metrics of {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
+        )
         raise InputError(msg)
     noted = read_digests(metrics)
     if not noted:

@@ -194,7 +194,7 @@ def test_no_gpu_is_a_warning_that_says_why(cuda, said, monkeypatch):
     assert (found.level, said in found.text) == (WARN, True)
 
 
-def test_more_workers_than_the_machine_bears_are_a_warning_with_the_numbers(monkeypatch):
+def test_more_workers_than_the_machine_has_room_for_are_a_warning_with_the_numbers(monkeypatch):
     monkeypatch.setattr(machine, "n_cores", lambda: 4)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 3.1 * 2**30)
     monkeypatch.setenv("nnUNet_def_n_proc", "2")
@@ -269,7 +269,7 @@ def test_a_raw_dataset_is_counted(dataset, nnunet_folders, images_ts):
     shutil.copy(dataset[2] / "dataset.json", raw)
     shutil.copytree(images_ts, raw / "imagesTr")
     found, *_ = look_at_dataset(137)
-    assert (found.level, "8 images, and dataset.json promises 20" in found.text) == (FAIL, True)
+    assert (found.level, "8 images, and dataset.json says 20" in found.text) == (FAIL, True)
     shutil.copytree(raw, raw.with_name("Dataset137_Twin"))
     found, *_ = look_at_dataset(137)
     assert "has several names: Dataset137_BraTS2021, Dataset137_Twin" in found.text

@@ -219,7 +219,7 @@ def test_metrics_of_evaluate_are_taken_as_they_are(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["cases"].pop(CASES[1]), f"has nothing on 1 of 3 cases, such as {CASES[1]}"),
+        (lambda content: content["cases"].pop(CASES[1]), f"has no metrics of 1 of 3 cases, such as {CASES[1]}"),
         (lambda content: content["cases"][CASES[0]].pop("ET"), "is not what resunet-ds evaluate writes"),
         (lambda content: content["cases"][CASES[0]]["ET"].pop("reference_volume"), "is not what resunet-ds evaluate"),
         (lambda content: content.pop("protocol"), "is not what resunet-ds evaluate writes"),
