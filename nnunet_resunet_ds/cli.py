@@ -1,4 +1,4 @@
-"""The command ``resunet-ds``. Each subcommand is a module of `commands`, imported without anything heavy."""
+"""Run the command ``resunet-ds``. Each subcommand is a module of `commands`, imported without anything heavy."""
 
 import argparse
 import sys
@@ -44,15 +44,15 @@ COMMANDS: dict[str, ModuleType] = {
     "doctor": doctor,
     "env": env,
 }
-"""In the order of the way from a BraTS download to a report."""
+"""In the order in which a user needs them, from a BraTS download to a report."""
 
 EXIT_BAD_INPUT = 2
 
-_FOR_MEMORY = "end other programs, or take fewer cases at a time, where there is -np; what is finished is kept"
+_FOR_MEMORY = "end other programs, or give a smaller -np where the command has it; finished cases are kept"
 _OUR_FAULT = "this should not happen: please report what follows, with what 'resunet-ds doctor --json' prints"
 
 _THE_WAY = """\
-the whole way:
+from a BraTS download to a report:
   resunet-ds convert /data/BraTS2021_train -d 137
   nnUNetv2_plan_and_preprocess -d 137 -c 3d_fullres
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer
@@ -60,12 +60,12 @@ the whole way:
   resunet-ds evaluate -ref /data/BraTS2021_reference -pred labels -o metrics.json
   resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_reference -o report.html
 
-the last step with stock nnU-Net:
+predict with stock nnU-Net instead:
   nnUNetv2_predict -d 137 -i imagesTs -o out -c 3d_fullres -f 0 -tr ResUNetDSTrainer --save_probabilities
   resunet-ds postprocess -i out -o labels
 
-to see it work first, on made-up images: resunet-ds demo
-when something does not work: resunet-ds doctor
+try it first, on made-up images: resunet-ds demo
+find out why something does not work: resunet-ds doctor
 """
 
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS[options.command].run(options)
     except (InputError, SchedulerLostError, WorkerDiedError) as error:
         return _stopped(options.command, str(error))
-    except OSError as error:  # what the disk or its permissions refuse is the user's to mend, too
+    except OSError as error:  # a full disk or missing permissions are for the user to repair, too
         return _stopped(options.command, f"{error.filename or 'disk'}: {error.strerror or error}")
     except MemoryError:
         return _stopped(options.command, f"out of memory: {_FOR_MEMORY}")
@@ -103,7 +103,7 @@ def _stopped(command: str, message: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="resunet-ds",
-        description="Brain-tumour segmentation with a deeply supervised residual U-Net, as an nnU-Net v2 trainer.",
+        description="Segment brain tumours with a deeply supervised residual U-Net, trained by nnU-Net v2.",
         epilog=_THE_WAY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)
-        subparser.add_argument("-v", "--verbose", action="store_true", help="say what is done to each case")
+        subparser.add_argument("-v", "--verbose", action="store_true", help="print what is done to each case")
     return parser
 
 

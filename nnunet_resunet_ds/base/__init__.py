@@ -1,1 +1,1 @@
-"""What all rooms share. It imports nothing of ours from outside this folder."""
+"""Hold what all other packages share. It imports nothing of ours from outside this folder."""

@@ -1,4 +1,4 @@
-"""What goes wrong by no fault of the code: its messages say what to do."""
+"""Define the errors that are no fault of our code. Their messages say what to do."""
 
 
 class InputError(ValueError):
@@ -13,13 +13,13 @@ class TrainingError(RuntimeError):
 
 
 class WorkerDiedError(RuntimeError):
-    """A process of an executor that worked on a case died, at each try: the message says what to do."""
+    """A worker process died at each try of a case: the message says what to do."""
 
 
 class SchedulerLostError(RuntimeError):
-    """A cluster cannot go on, for its scheduler is gone: the message says what to do."""
+    """Work on a cluster cannot go on, because its scheduler is gone: the message says what to do."""
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says in its first line, or its kind where it says nothing: libraries add pages."""
+    """Return the first line of an error's message, or its type where the message is empty: libraries write pages."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

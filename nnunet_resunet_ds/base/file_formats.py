@@ -1,4 +1,4 @@
-"""Name what lies where images were expected, by file name or bytes, and say what to do with it."""
+"""Recognise files of other formats by name or bytes, and say how to make NIfTI images of them."""
 
 import os
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and tell a file from another by its bytes."""
+"""Write a file completely or not at all, and recognise a file by its bytes."""
 
 import errno
 import hashlib
@@ -14,20 +14,22 @@ from typing import Any
 from nnunet_resunet_ds.base.errors import InputError
 
 IMAGE_ENDINGS = (".nii.gz", ".nii")
-"""Of label maps and images that we write."""
+"""Endings of the label maps and images that we write."""
 OTHER_IMAGE_ENDINGS = (
     *(".mha", ".mhd", ".nrrd", ".nhdr", ".gipl", ".img", ".hdr", ".mgz", ".mgh", ".mnc", ".dcm"),
     *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gz"),
 )
-"""Of images that we do not."""
+"""Endings of images that we do not write."""
 FILE_ENDINGS = (
     *IMAGE_ENDINGS,
     *OTHER_IMAGE_ENDINGS,
     *(".npz", ".npy", ".json", ".csv", ".html", ".md", ".txt", ".zip", ".pth", ".tar"),
 )
-"""No folder that a command makes is meant to have a name with one of these."""
+"""Endings of files: a name with one of these is not meant for a folder."""
 _RANDOM_DIGITS = 8
-"""Of a temporary name."""
+"""Length of the random part of a temporary name."""
+_BLOCK = 1 << 20
+"""Bytes that `digest` reads at a time."""
 _REFUSED_WRITES = {
     errno.ENOSPC: "make space on this disk",
     errno.EDQUOT: "make space in your quota",
@@ -37,7 +39,7 @@ _REFUSED_WRITES = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and move it there on success; remove it on failure.
+    """Yield a temporary path next to ``path``; move it to ``path`` on success, and remove it on failure.
 
     The temporary name keeps the suffixes, because image writers choose the format by them.
     """
@@ -54,11 +56,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def check_output_file(path: Path, ending: str) -> None:
-    """Refuse what cannot become a file, before any work is done for it.
+    """Check that a file can be written at this path, before any work is done for it.
 
     Args:
         path: of the file to write.
-        ending: that its name must have, so that no input is written over by a slip.
+        ending: the name must have it, so that a mistake does not overwrite an input.
 
     Raises:
         InputError: another ending, a folder by that name, or no folder above it.
@@ -76,10 +78,10 @@ def check_output_file(path: Path, ending: str) -> None:
 
 
 def check_output_folder(path: Path) -> None:
-    """Refuse a name that is meant for a file, before a folder of that name is made.
+    """Check that an output folder has no name of a file, before the folder is made.
 
     Raises:
-        InputError: it is not there as a folder and ends as a file does, or it is a file.
+        InputError: it is a file, or it does not exist and ends as a file does.
     """
     if path.is_dir():
         return
@@ -87,16 +89,16 @@ def check_output_folder(path: Path) -> None:
         msg = f"{path}: is a file; give a folder with -o"
         raise InputError(msg)
     if path.name.lower().endswith(FILE_ENDINGS):
-        msg = f"{path}: has the name of a file, and a folder is made here; leave the ending out"
+        msg = f"{path}: has the name of a file, and the output is a folder; leave the ending out"
         raise InputError(msg)
 
 
 def remove_half_written(folder: Path, *names: str) -> None:
-    """Remove what killed processes left of files that they were writing with `replacing`.
+    """Remove the temporary files of `replacing` that killed processes left.
 
     Args:
-        folder: whose only writer is this process.
-        names: patterns of the files, as they would be called.
+        folder: only this process may write there.
+        names: patterns of the final file names.
     """
     for name in names:
         for file in folder.glob(f".{'[0-9a-f]' * _RANDOM_DIGITS}.{name}"):
@@ -104,7 +106,7 @@ def remove_half_written(folder: Path, *names: str) -> None:
 
 
 def link_or_copy(source: Path, destination: Path) -> None:
-    """Make a hard link, or a copy where there can be none: on another file system, or one without hard links."""
+    """Make a hard link, or a copy where hard links are not possible (another file system, or one without them)."""
     try:
         os.link(source.resolve(), destination)
     except OSError:
@@ -112,7 +114,7 @@ def link_or_copy(source: Path, destination: Path) -> None:
 
 
 def file_state(path: Path) -> list[int]:
-    """Return size and time of change in ns: what tells a file from another that takes its place."""
+    """Return size and time of change in ns, which tell whether another file has taken its place."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
@@ -134,13 +136,9 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
-    except (ValueError, RecursionError) as error:  # the latter of brackets in brackets in brackets
-        msg = f"{path}: not valid JSON ({error}); restore the file or make it anew"
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
+        msg = f"{path}: not valid JSON ({error}); restore the file or make it again"
         raise InputError(msg) from error
-
-
-_BLOCK = 1 << 20
-"""Bytes that are read at a time."""
 
 
 def digest(path: Path) -> str:
@@ -159,9 +157,9 @@ def identity_of(path: Path) -> dict[str, Any]:
 
 
 def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anything)
-    """Tell whether a file is there and has the bytes that `identity_of` noted; a note that is damaged is of no file.
+    """Tell whether a file exists and has the bytes that `identity_of` noted; False where the note is damaged.
 
-    The bytes are read only where the size is the same and the time is another: a copy, or a file written anew.
+    The bytes are read only where the size is the same and the time is not: a copy, or a file written again.
     """
     try:
         stat = path.stat()

@@ -1,4 +1,4 @@
-"""One writer at a time: two processes that write the same output would undo each other's work."""
+"""Lock a folder, so that only one process at a time writes an output."""
 
 import fcntl
 import os

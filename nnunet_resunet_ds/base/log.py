@@ -1,4 +1,4 @@
-"""The one logger of all our packages: silent when used from Python, on the command line the lines that matter.
+"""Provide the one logger of all our packages. It is silent from Python, and prints on the command line.
 
 Levels: ``warning`` for what the user should act on, ``info`` for what was decided or is going on, ``debug`` for what
 was done to each case, shown with ``-v``.

@@ -1,7 +1,7 @@
-"""The bytes of a NIfTI file: unpacked within bounds, and whether they are what the header promises.
+"""Check the bytes of a NIfTI file against its header, before SimpleITK reads it.
 
-SimpleITK fills what a truncated file lacks with zeros, turns NaN into 0, and takes as much memory as a header asks for,
-without a word: so the bytes are looked at first.
+SimpleITK gives no error for a damaged file: it fills what a truncated file lacks with zeros, turns NaN into 0, and
+takes as much memory as the header asks for.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""nnU-Net's three folders, found through its environment variables."""
+"""Find nnU-Net's three folders through its environment variables."""
 
 import os
 import tempfile
@@ -11,11 +11,11 @@ from nnunet_resunet_ds.base.errors import InputError
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
-"""Of a model folder; the latter of a dataset, too."""
+"""File names in a model folder; a dataset has dataset.json, too."""
 IDENTITY = "identity"
-"""Entry of dataset.json that we add: what tells its training cases from others."""
+"""Entry that we add to dataset.json: a digest of its training cases."""
 SPLITS = "splits_final.json"
-"""nnU-Net's name; its planner copies the file from the raw dataset to the preprocessed one."""
+"""nnU-Net's name of the split; its planner copies the file from the raw dataset to the preprocessed one."""
 
 
 def nnunet_folder(variable: str) -> Path:
@@ -56,13 +56,13 @@ def dataset_folder(variable: str, dataset_id: int) -> Path:
 
 
 def preprocess_command(dataset_name: str, configuration: str = "3d_fullres") -> str:
-    """Return the command that plans and preprocesses a dataset anew.
+    """Return the command that plans and preprocesses a dataset again.
 
     Without ``--clean``, nnU-Net keeps the fingerprint of the cases that were there before.
 
     Args:
         dataset_name: ``DatasetXXX_NAME``.
-        configuration: to preprocess for.
+        configuration: what to preprocess for.
     """
     dataset_id = int(dataset_name.removeprefix("Dataset").partition("_")[0])
     return f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} --clean"
@@ -70,7 +70,7 @@ def preprocess_command(dataset_name: str, configuration: str = "3d_fullres") -> 
 
 @contextmanager
 def temporary_nnunet_folders() -> Iterator[Path]:
-    """Yield a folder with nnU-Net's three below it, which the variables of this process name from here on.
+    """Yield a temporary folder that holds nnU-Net's three folders, and set the variables of this process to them.
 
     nnU-Net reads the variables when it is imported: enter before that.
     """

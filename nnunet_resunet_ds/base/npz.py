@@ -1,4 +1,4 @@
-"""Reading arrays of ``.npz`` files that may be damaged, or made to do harm."""
+"""Read arrays from ``.npz`` files that may be damaged or harmful."""
 
 import math
 import zipfile

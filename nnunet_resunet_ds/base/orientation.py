@@ -1,4 +1,4 @@
-"""Find how a NIfTI image lies in space, and straighten axes that are not at right angles, which ITK refuses."""
+"""Read the orientation of a NIfTI image, and correct axes that are not at right angles, which ITK refuses."""
 
 import struct
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The one place where work on many cases is handed out: to threads here, or to any executor, such as a cluster's."""
+"""Distribute the work on many cases to threads, or to any executor, such as that of a cluster."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Turn images between the axes of their file and the axes of nnU-Net's readers, which turn some to RAS."""
+"""Convert images between the axes of their file and those of nnU-Net's readers, some of which reorient to RAS."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""That a dataset has the regions that network, loss and thresholds are about, as its dataset.json says."""
+"""Check that dataset.json defines WT, TC and ET."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_CLASS_ORDER
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 NO_REGIONS = ("background", "ignore")
-"""Names of labels in dataset.json that no output of the network is for."""
+"""Labels in dataset.json for which the network has no output."""
 _REMEDY = (
     "make the dataset with 'resunet-ds convert', or give dataset.json the labels and regions_class_order of nnU-Net's "
     "BraTS 2021 script and preprocess it again"
@@ -17,11 +17,11 @@ _REMEDY = (
 
 
 def check_regions(dataset_json: Mapping[str, Any]) -> None:
-    """Refuse labels that are not regions, or whose first three are not WT, TC and ET.
+    """Check that the labels are regions, and that the first three are WT, TC and ET.
 
     Raises:
-        InputError: plain labels; a contradiction (`check_class_order`); regions that are not each
-            inside the one before; or another order of labels.
+        InputError: the labels are plain or in another order, a region is not inside the one before it, or
+            `check_class_order` finds a contradiction.
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         msg = f"dataset.json has no labels: {_REMEDY}"
@@ -42,19 +42,19 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
 
 
 def have_other_cases(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Tell whether two dataset.json are of datasets of other training cases, as far as both note it."""
+    """Tell whether two dataset.json note different training cases; False where one of them notes nothing."""
     identities = [content.get(IDENTITY) for content in (one, other)]
     return None not in identities and identities[0] != identities[1]
 
 
 def check_class_order(dataset_json: Mapping[str, Any]) -> None:
-    """Refuse a ``regions_class_order`` with which painting the regions of a label map would make another label map.
+    """Check that the regions of a label map, painted by ``regions_class_order``, make the same label map again.
 
-    nnU-Net paints region after region, each with one value. So this value must be one of the region, and of no region
+    nnU-Net paints region after region, each with one value. So this value must belong to the region, and to no region
     that is painted later. Where there are no labels, or no order, nothing is checked.
 
     Raises:
-        InputError: it is not so; the message has the order that would be right, where there is one.
+        InputError: they do not; the message has the right order, where there is one.
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         return
@@ -70,7 +70,7 @@ def check_class_order(dataset_json: Mapping[str, Any]) -> None:
 
 
 def _contradiction(names: Sequence[str], candidates: Sequence[set[int]], order: Sequence[Any]) -> str:
-    """Say which regions are painted none of their candidates, and what to do; nothing where there are none."""
+    """Say which regions are painted with none of their candidates, and what to do; "" where every region is right."""
     hidden = [name for name, labels in zip(names, candidates, strict=True) if not labels]
     if hidden:
         return (
@@ -93,7 +93,7 @@ def _contradiction(names: Sequence[str], candidates: Sequence[set[int]], order: 
 
 
 def _labels_that_stay(regions: Sequence[set[int]]) -> list[set[int]]:
-    """Return the labels of each region that are of no later one."""
+    """Return for each region the labels that no later region has."""
     return [region.difference(*regions[number + 1 :]) for number, region in enumerate(regions)]
 
 
@@ -106,7 +106,7 @@ def _are_plain(regions: Sequence[set[int]]) -> bool:
 
 
 def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[str, Any]) -> None:
-    """Refuse a recipe whose ``region_weights`` are not one a region.
+    """Check that a recipe has one of ``region_weights`` for each region.
 
     Raises:
         InputError: there are more or fewer weights than regions in dataset.json.
@@ -114,7 +114,8 @@ def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[
     n_regions = len(dataset_json["regions_class_order"])
     if weights is not None and len(weights) != n_regions:
         msg = (
-            f"the recipe has {len(weights)} region_weights, and dataset.json has {n_regions} regions: give one a region"
+            f"the recipe has {len(weights)} region_weights, and dataset.json has {n_regions} regions: give one weight "
+            "for each region"
         )
         raise InputError(msg)
 
@@ -127,7 +128,7 @@ def _regions(dataset_json: Mapping[str, Any]) -> list[set[int]]:
     """Return the label values of each output that nnU-Net makes, in order.
 
     Raises:
-        InputError: one is no whole number.
+        InputError: a label is no whole number.
     """
     values = [dataset_json["labels"][name] for name in _region_names(dataset_json)]
     regions = [list(value) if isinstance(value, list | tuple) else [value] for value in values]

@@ -1,4 +1,4 @@
-"""What WT, TC and ET are, in nnU-Net's label values. All else of ours may import this; it imports nothing of ours."""
+"""Define the regions WT, TC and ET by nnU-Net's label values. This module imports nothing of ours."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,19 +18,19 @@ class Tissue(IntEnum):
     ET = 3
     """Enhancing tumour."""
     FURTHER = 4
-    """What an edition has beside these: the resection cavity (2024 GLI) or the cystic component (2024 PED)."""
+    """The further tissue of an edition: the resection cavity (2024 GLI) or the cystic component (2024 PED)."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A set of tissues that is segmented as one, with a sigmoid output of its own."""
+    """A set of tissues that one sigmoid output of the network segments."""
 
     name: str
     long_name: str
     tissues: tuple[Tissue, ...]
 
     def mask(self, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Return where ``labels`` (any shape, nnU-Net values) belongs to this region."""
+        """Return the voxels of this region in ``labels`` (any shape, nnU-Net values) as bools of the same shape."""
         return np.isin(labels, self.tissues)
 
 
@@ -41,7 +41,7 @@ RC = Region("RC", "resection cavity", (Tissue.FURTHER,))
 CC = Region("CC", "cystic component", (Tissue.FURTHER,))
 
 REGIONS = (WT, TC, ET)
-"""The network's outputs, in order (decision D5)."""
+"""The network's outputs, in order."""
 
 REGIONS_WITH_RC = (*REGIONS, RC)
 """2024 GLI: the resection cavity is outside WT."""
@@ -55,7 +55,7 @@ REGIONS_WITH_CC = (
 """2024 PED: the cystic component is part of WT and TC."""
 
 REGIONS_CLASS_ORDER = (int(Tissue.ED), int(Tissue.NCR), int(Tissue.ET))
-"""``regions_class_order`` of dataset.json for WT, TC, ET: the label that each paints, later over earlier ones."""
+"""``regions_class_order`` of dataset.json for WT, TC, ET: the label of each; later regions paint over earlier ones."""
 
 
 def regions_class_order(regions: tuple[Region, ...]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""``run.json``: which label maps of a folder we wrote, and what made each of them.
+"""Read and write ``run.json``: which label maps of a folder we wrote, and with which settings.
 
 The settings of the last run stand at the top; those of earlier runs under ``earlier_runs``, where cases that they made
-point to them. Who reads the file trusts it for the label maps that it lists, and for no others.
+point to them. The file speaks only for the label maps that it lists.
 """
 
 import json

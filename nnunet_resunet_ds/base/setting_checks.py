@@ -1,4 +1,4 @@
-"""Checks of single settings that come from a command line or a JSON file, with messages that name them."""
+"""Check single settings from a command line or a JSON file, and name them in the message."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.errors import InputError
 
 
 def check_whole_number(name: str, value: object, *, at_least: int, at_most: float = math.inf) -> None:
-    """Refuse anything but an int in the given range; a bool is no number here.
+    """Check that a setting is an int in the given range; a bool is no number here.
 
     Raises:
         InputError: with the name, the limit and what was got.
@@ -19,7 +19,7 @@ def check_whole_number(name: str, value: object, *, at_least: int, at_most: floa
 
 
 def check_number(name: str, value: object, *, at_least: float = 0, at_most: float = math.inf) -> None:
-    """Refuse anything but a finite number in the given range.
+    """Check that a setting is a finite number in the given range.
 
     Raises:
         InputError: with the name, the range and what was got.
@@ -30,7 +30,7 @@ def check_number(name: str, value: object, *, at_least: float = 0, at_most: floa
 
 
 def check_positive(name: str, value: object) -> None:
-    """Refuse anything but a finite number above 0.
+    """Check that a setting is a finite number above 0.
 
     Raises:
         InputError: with the name and what was got.
@@ -41,7 +41,7 @@ def check_positive(name: str, value: object) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse anything but a bool.
+    """Check that a setting is a bool.
 
     Raises:
         InputError: with the name and what was got.
@@ -52,10 +52,10 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuse a name that is not safe as part of a file name.
+    """Check that a name is safe as part of a file name.
 
     Raises:
-        InputError: it is empty, over 100 characters, or has others than letters, digits, ``_`` and ``-``.
+        InputError: it is empty, over 100 characters, or has characters other than letters, digits, ``_`` and ``-``.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
         msg = f"{what} may have letters, digits, _ and - only, at most 100; got {name!r}"
@@ -63,10 +63,10 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_path_part(what: str, value: object) -> None:
-    """Refuse what a file gives as a name, of a case or a dataset, and would lead elsewhere as part of a path.
+    """Check that a name from a file (of a case or a dataset) does not lead out of the folder when it joins a path.
 
     Raises:
-        InputError: it is no text, is empty or over 200 characters, or has slashes or signs that no file name has.
+        InputError: it is no text, is empty or over 200 characters, or has characters that no file name has.
     """
     is_safe = isinstance(value, str) and re.fullmatch(r"[^/\\\0\n]{1,200}", value) and value not in (".", "..")
     if not is_safe:
@@ -75,7 +75,7 @@ def check_path_part(what: str, value: object) -> None:
 
 
 def check_choice(what: str, value: object, valid: Sequence[str]) -> None:
-    """Refuse a value that is not among the valid ones.
+    """Check that a value is among the valid ones.
 
     Raises:
         InputError: with what was got and what is valid.
@@ -86,7 +86,7 @@ def check_choice(what: str, value: object, valid: Sequence[str]) -> None:
 
 
 def check_entries(lead: str, found: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse entries of a JSON object that are not known.
+    """Check that all entries of a JSON object are known.
 
     Raises:
         InputError: ``lead``, the unknown entries and the valid ones.

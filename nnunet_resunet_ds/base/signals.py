@@ -1,4 +1,4 @@
-"""End tidily: Ctrl-C once, and SIGTERM as batch systems send it before they take a machine away."""
+"""End cleanly on Ctrl-C, and on the SIGTERM that batch systems send before they stop a job."""
 
 import os
 import signal

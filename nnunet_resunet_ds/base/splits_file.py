@@ -1,4 +1,4 @@
-"""``splits_final.json``: which cases each fold trains on, and which it is validated on."""
+"""Read ``splits_final.json``: the training and validation cases of each fold."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ class FoldCases(NamedTuple):
 
     @classmethod
     def of(cls, entry: object) -> "FoldCases | None":
-        """Return the cases that an entry of the file, or a note of the same form, names; None where it is none."""
+        """Return the cases in an entry of the file, or in a note of the same form; None where it has another form."""
         if not isinstance(entry, Mapping):
             return None
         sides = [entry.get(side) for side in ("train", "val")]
@@ -52,13 +52,13 @@ def read_split(folder: Path) -> list[FoldCases] | None:
 
 
 def fold_of_split(folder: Path, fold: int | str) -> FoldCases | None:
-    """Return the cases of a fold as the split is now; None where it does not have the fold, or is not there."""
+    """Return the cases of a fold in the present split; None where there is no split, or not this fold."""
     folds = read_split(folder) or []
     return folds[int(fold)] if str(fold).isdigit() and int(fold) < len(folds) else None
 
 
 def split_notes(folder: Path, cases: Collection[str]) -> list[str]:
-    """Return a line about training cases that no fold has, and one about cases of folds that are not there.
+    """Return a line about training cases that are in no fold, and one about cases in folds that the dataset lacks.
 
     Args:
         folder: of the dataset, preprocessed or raw.
@@ -73,7 +73,7 @@ def split_notes(folder: Path, cases: Collection[str]) -> list[str]:
         "its folds have {} cases that are not in the dataset": named - set(cases),
     }
     return [
-        f"{folder / SPLITS}: {what.format(len(found))}, such as {min(found)}; make it anew with resunet-ds splits "
+        f"{folder / SPLITS}: {what.format(len(found))}, such as {min(found)}; make it again with resunet-ds splits "
         "--overwrite, and train all folds again"
         for what, found in differences.items()
         if found
@@ -81,5 +81,5 @@ def split_notes(folder: Path, cases: Collection[str]) -> list[str]:
 
 
 def noted_cases(note: Mapping[str, Any]) -> FoldCases | None:
-    """Return the cases that a checkpoint's section, or the record of a fold, says the fold was trained on."""
+    """Return the cases that a checkpoint or the record of a fold notes; None where it notes none."""
     return FoldCases.of(note.get("cases"))

@@ -1,4 +1,4 @@
-"""The faster ways to compute the same on a CPU, and the variable that switches them off to compare or to find fault."""
+"""Name the faster ways to compute on a CPU, and read the variable that switches them off."""
 
 import os
 

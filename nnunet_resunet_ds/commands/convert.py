@@ -1,9 +1,9 @@
 """Make an nnU-Net raw dataset from BraTS folders.
 
-Finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since 2023, 4-D files
-in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. An INPUT, or a folder right below it, in
-which no case has a segmentation becomes imagesTs. Stopped and run again, it goes on; run again with more cases, it adds
-them.
+The command finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since
+2023, 4-D files in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. If no case of an INPUT, or of
+a folder directly below it, has a segmentation, these cases become imagesTs. If you stop the command, run it again: it
+goes on where it was. If you have more cases later, run it again: it adds them.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train
@@ -20,46 +20,55 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
-SUMMARY = "raw BraTS folders → nnU-Net raw dataset"
+SUMMARY = "make an nnU-Net raw dataset from BraTS folders"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="folder to search, at any depth")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="folder to search for cases, at any depth"
+    )
     aim = parser.add_mutually_exclusive_group(required=True)
     aim.add_argument(
-        "-d", dest="dataset", type=id_and_name, metavar="ID", help="1 to 999; or the whole name, Dataset137_BraTS2021"
+        "-d",
+        dest="dataset",
+        type=id_and_name,
+        metavar="ID",
+        help="dataset number, 1 to 999, or whole name, such as Dataset137_BraTS2021",
     )
-    aim.add_argument("--check", action="store_true", help="only check the files and count the labels; write nothing")
-    parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the edition's)")
+    aim.add_argument("--check", action="store_true", help="check the files and count the labels, and write nothing")
+    parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the name of the edition)")
     add_edition_arguments(parser)
     images = parser.add_mutually_exclusive_group()
     images.add_argument("--copy", action="store_true", help="copy the images instead of hard-linking them")
-    images.add_argument("--symlink", action="store_true", help="link the images symbolically, across disks too")
-    parser.add_argument("--skip-invalid", action="store_true", help="leave invalid cases out instead of stopping")
-    parser.add_argument("--no-validate", action="store_true", help="do not open the images; label maps are checked")
+    images.add_argument("--symlink", action="store_true", help="make symbolic links to the images; works across disks")
+    parser.add_argument("--skip-invalid", action="store_true", help="leave out invalid cases instead of stopping")
+    parser.add_argument(
+        "--no-validate", action="store_true", help="do not open the images; the label maps are still checked"
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace a dataset that something else has made, or drop its cases that are not in INPUT",
+        help="replace a dataset that another program made, or remove its cases that are not in INPUT",
     )
     add_executor_arguments(parser)
 
 
 def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name the edition."""
+    """Add the arguments that choose the edition."""
     parser.add_argument(
         "--edition",
         default="auto",
-        help="auto, a year, or one such as 2021, 2024-gli, msd or custom (default: auto, from the case ids)",
+        help="BraTS edition of the images: a year, or a name such as 2024-gli, msd or custom (default: auto, from "
+        "the case ids)",
     )
     parser.add_argument(
-        "--edition-file", type=Path, metavar="FILE", help="TOML or JSON that describes a custom edition"
+        "--edition-file", type=Path, metavar="FILE", help="TOML or JSON file that describes a custom edition"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Convert, and say what came of it and what comes next; or only check."""
+    """Convert or only check, and print the result and the next command."""
     if options.check:
         with chosen_executor(options, options.inputs) as executor:
             _check(options, executor)
@@ -109,7 +118,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     cases = read_json(dataset / MANIFEST)["cases"]
     training = sum(entry["segmentation"] is not None for entry in cases.values())
     _print_findings(cases)
-    print(f"{dataset}: {training} training and {len(cases) - training} test cases; what was found is in {MANIFEST}")
+    print(f"{dataset}: {training} training and {len(cases) - training} test cases; see {MANIFEST} for details")
     print(f"next: {preprocess_command(dataset.name)}")
 
 

@@ -1,8 +1,8 @@
-"""Look at what is installed, found, fast and wrong on this machine, and say how to mend it.
+"""Examine the installation and this machine, and say how to repair what is wrong.
 
-Versions, whether nnU-Net's workers find the trainers, nnU-Net's three folders and their space, GPU, processes, shared
-memory, and for ten seconds the speed of convolutions. With -d also how far a dataset has come, with -m whether a model
-folder is whole. Exit code 2 where anything fails. What --json prints is what to send with a question.
+The command checks versions, whether nnU-Net's workers find the trainers, nnU-Net's three folders and their space, GPU,
+worker processes and shared memory, and measures the speed of convolutions for ten seconds. With -d it also checks a
+dataset, with -m a model folder. If anything fails, the exit code is 2. If you ask for help, send what --json prints.
 
 Examples:
   resunet-ds doctor
@@ -20,12 +20,14 @@ from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.doctor.examination import examine
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 
-SUMMARY = "what is installed, found, fast and wrong here, and how to mend it"
+SUMMARY = "examine the installation and this machine, and say how to repair what is wrong"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset to look at, too")
+    parser.add_argument(
+        "-d", dest="dataset_id", type=dataset_id, metavar="ID", help="also examine this dataset (number or name)"
+    )
     parser.add_argument(
         "-m",
         dest="model_folders",
@@ -33,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help="model to look at, too: TRAINER__PLANS__CONFIGURATION",
+        help="also examine this model folder, TRAINER__PLANS__CONFIGURATION; can be given several times",
     )
-    parser.add_argument("--no-speed", action="store_true", help="leave out the ten seconds that measure it")
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON, when all are there")
+    parser.add_argument("--no-speed", action="store_true", help="do not measure the speed, which takes ten seconds")
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON at the end")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Look, print each finding as it comes, and count.
+    """Examine, print each finding as it comes, and count them.
 
     Raises:
         InputError: something fails.
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.json:
         print(", ".join(f"{count} {level}" for level, count in counts.items()))
     if counts[FAIL]:
-        msg = f"{counts[FAIL]} of {len(findings)} findings fail; each names what to do"
+        msg = f"{counts[FAIL]} of {len(findings)} findings fail; each says what to do"
         raise InputError(msg)
 
 

@@ -1,13 +1,16 @@
-"""Print the shell line that makes nnU-Net find our trainers.
+"""Print the shell line by which nnU-Net finds our trainers.
 
-Installing does this by itself. The line is for a Python that was started with the opt-out RESUNET_DS_NO_DISCOVERY=1, or
-without site-packages:  eval "$(resunet-ds env)"
+You rarely need it, because the installation does the same. You need it where Python starts with
+RESUNET_DS_NO_DISCOVERY=1, or without site-packages.
+
+Example:
+  eval "$(resunet-ds env)"
 """
 
 import argparse
 import shlex
 
-SUMMARY = "the export line that makes nnU-Net find the trainers (installing does it by itself)"
+SUMMARY = "print the export line by which nnU-Net finds the trainers (rarely needed)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

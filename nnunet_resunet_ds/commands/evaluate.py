@@ -1,8 +1,9 @@
 """Compare label maps with the reference as a BraTS challenge does: Dice, HD95, lesion-wise Dice and HD95.
 
-REFERENCE and PREDICTION are two files, two folders of CASE.nii.gz (labelsTr, labels), or raw BraTS case folders. What
-their values are is taken from what lies beside them (dataset.json, run.json, an edition's file names), else they are
-read as the protocol's own; which of these it is, is printed, and --ref-labels and --pred-labels overrule it.
+REFERENCE and PREDICTION are two files, two folders of CASE.nii.gz (labelsTr, labels), or raw BraTS case folders. A file
+next to them (dataset.json, run.json) or the file names of an edition declare what their label values mean. If nothing
+declares it, the values are read as those of the protocol. The command prints how it reads them; you can overrule this
+with --ref-labels and --pred-labels.
 
 Examples:
   resunet-ds evaluate -ref /data/BraTS2021_train -pred labels -o metrics.json
@@ -25,43 +26,73 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.pairs import Pairs
     from nnunet_resunet_ds.evaluation.protocols import Protocol
 
-SUMMARY = "label maps and reference → BraTS metrics"
+SUMMARY = "compare label maps with the reference, by the metrics of BraTS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-ref", dest="reference", type=Path, required=True, metavar="REFERENCE", help="file or folder")
     parser.add_argument(
-        "-pred", dest="prediction", type=Path, required=True, metavar="PREDICTION", help="file or folder"
+        "-ref", dest="reference", type=Path, required=True, metavar="REFERENCE", help="reference: file or folder"
     )
-    parser.add_argument("-o", dest="output", type=Path, metavar="JSON", help="every case, and the summary")
-    parser.add_argument("--csv", type=Path, metavar="CSV", help="the same as a table")
+    parser.add_argument(
+        "-pred",
+        dest="prediction",
+        type=Path,
+        required=True,
+        metavar="PREDICTION",
+        help="predicted label maps: file or folder",
+    )
+    parser.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        metavar="JSON",
+        help="write the metrics of every case and the summary to this file",
+    )
+    parser.add_argument("--csv", type=Path, metavar="CSV", help="write the same as a table")
     add_label_arguments(parser)
     parser.add_argument(
         "--empty-regions",
         choices=("brats", "nan"),
         default="brats",
-        help="brats: Dice 1 and HD95 0 where nothing is and nothing is predicted, the penalty where one is empty; nan: "
-        "not a number, as nnU-Net, and left out of means (default: brats)",
+        help="metrics of an empty region: brats gives Dice 1 and HD95 0 where reference and prediction are both empty, "
+        "and the penalty where one is; nan gives no number, as nnU-Net, and leaves it out of means (default: brats)",
     )
     parser.add_argument(
-        "--compare", type=Path, nargs="+", default=[], metavar="OTHER", help="predictions of other systems, by name"
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="OTHER",
+        help="also evaluate label maps of other systems, and compare",
     )
-    parser.add_argument("--allow-missing", action="store_true", help="leave out cases with one file only")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="leave out cases that have only a reference or only a prediction"
+    )
     parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
     add_executor_arguments(parser)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how label maps are to be read."""
+    """Add the arguments for the protocol and the meaning of label values."""
     parser.add_argument(
         "--protocol",
-        help="brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
+        help="rules of one challenge: brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
         "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
     )
     labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
-    parser.add_argument("--ref-labels", metavar="LABELS", help=f"what the values of the reference are: {labels}")
-    parser.add_argument("--pred-labels", metavar="LABELS", help="what the values of the predictions are")
+    parser.add_argument(
+        "--ref-labels",
+        dest="reference_labels",
+        metavar="LABELS",
+        help=f"what the label values of the reference mean: {labels}",
+    )
+    parser.add_argument(
+        "--pred-labels",
+        dest="prediction_labels",
+        metavar="LABELS",
+        help="what the label values of the predictions mean",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
             check_output_file(path, ending)
     protocol = protocol_named(options.protocol or DEFAULT)
     if options.prediction.resolve() in [other.resolve() for other in options.compare]:
-        msg = f"{options.prediction}: is compared with itself; give predictions of another system with --compare"
+        msg = f"{options.prediction}: cannot be compared with itself; give predictions of another system with --compare"
         raise InputError(msg)
     pairs = {path: _pairs(options, path) for path in (options.prediction, *options.compare)}
     _introduce(list(pairs.values()), protocol)
@@ -112,14 +143,14 @@ def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":
     return find_pairs(
         options.reference,
         prediction,
-        reference_labels=options.ref_labels,
-        prediction_labels=options.pred_labels,
+        reference_labels=options.reference_labels,
+        prediction_labels=options.prediction_labels,
         allow_missing=options.allow_missing,
     )
 
 
 def _introduce(systems: "Sequence[Pairs]", protocol: "Protocol") -> None:
-    """Say how the label values are read, and what is left out."""
+    """Print how the label values are read, and the warnings."""
     print(f"reference: {systems[0].reference.described(protocol)}")
     for pairs in systems:
         print(f"{pairs.prediction.source}: {pairs.prediction.described(protocol)}")
@@ -136,7 +167,7 @@ def _evaluate(
     evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], executor)
     if evaluation.problems and not options.skip_invalid:
         n = f"{len(evaluation.problems)} of {len(pairs.pairs)} cases could not be evaluated"
-        raise InputError("\n".join([*evaluation.problems, f"{n}; have the others evaluated with --skip-invalid"]))
+        raise InputError("\n".join([*evaluation.problems, f"{n}; evaluate the others with --skip-invalid"]))
     for problem in evaluation.problems:
         print(f"warning: left out: {problem}")
     return evaluation

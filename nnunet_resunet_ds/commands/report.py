@@ -1,6 +1,6 @@
-"""Write one HTML file about a cohort: figures, a table of all cases, and a viewer of each with contours.
+"""Write one HTML file about a cohort: figures, a table of all cases, and a viewer with contours for each.
 
-The file needs nothing else, no network either. Without -ref it has volumes and flags instead of scores.
+The file needs no other file and no network. Without -ref it shows volumes and flags instead of scores.
 
 Examples:
   resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_val -o report.html
@@ -9,25 +9,34 @@ Examples:
 """
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.evaluate import add_label_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
-SUMMARY = "images and label maps → one HTML file to look at"
+SUMMARY = "write one HTML file about a cohort: figures, table and pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
-        "-i", dest="images", nargs="+", type=Path, required=True, metavar="IMAGES", help="folders that were predicted"
+        "-i",
+        dest="images",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="IMAGES",
+        help="folders of the images that were predicted",
     )
-    parser.add_argument("-pred", dest="prediction", type=Path, required=True, metavar="PREDICTION", help="label maps")
-    parser.add_argument("-ref", dest="reference", type=Path, metavar="REFERENCE", help="reference label maps")
-    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="HTML", help="the file to write")
     parser.add_argument(
-        "--metrics", type=Path, metavar="JSON", help="what evaluate wrote with -o (default: evaluate now)"
+        "-pred", dest="prediction", type=Path, required=True, metavar="PREDICTION", help="predicted label maps"
+    )
+    parser.add_argument("-ref", dest="reference", type=Path, metavar="REFERENCE", help="reference label maps")
+    parser.add_argument("-o", dest="output", type=Path, required=True, metavar="HTML", help="HTML file to write")
+    parser.add_argument(
+        "--metrics", type=Path, metavar="JSON", help="metrics that resunet-ds evaluate wrote (default: evaluate now)"
     )
     parser.add_argument(
         "--before", type=Path, metavar="LABELS", help="label maps before post-processing, to show what it changed"
@@ -37,47 +46,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality",
         type=int,
         default=15,
-        help="of pictures, 1 to 100: 15 takes about 0.5 MB a case, 50 about 0.9 MB with finer grain (default: 15)",
+        metavar="N",
+        help="quality of the pictures, 1 to 100: 15 takes about 0.5 MB a case, 50 about 0.9 MB (default: 15)",
     )
     parser.add_argument(
-        "--max-viewers", type=int, default=100, metavar="N", help="cases with pictures, the worst first (default: 100)"
+        "--max-viewers",
+        type=int,
+        default=100,
+        metavar="N",
+        help="show pictures of at most N cases, the worst first (default: 100)",
     )
-    parser.add_argument("--title", default="Brain-tumour segmentation", help="of the page")
+    parser.add_argument("--title", default="Brain-tumour segmentation", help="title of the page")
     parser.add_argument(
         "--skip-invalid",
         action="store_true",
-        help="go on without what cannot be shown: a case, its pictures or its scores",
+        help="leave out what cannot be shown (a case, its pictures or its scores) instead of stopping",
     )
     add_executor_arguments(parser)
     add_edition_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the report and say where it is."""
-    from nnunet_resunet_ds.report import write_report
+    """Write the report, and print where it is."""
+    from nnunet_resunet_ds.report import ReportSettings, write_report
 
-    folders = [*options.images, options.prediction, options.reference, options.before]
+    settings = ReportSettings(**{field.name: getattr(options, field.name) for field in fields(ReportSettings)})
+    folders = [*settings.images, settings.prediction, settings.reference, settings.before]
     with chosen_executor(options, filter(None, folders)) as executor:
-        written = write_report(
-            options.images,
-            options.prediction,
-            options.output,
-            reference=options.reference,
-            metrics=options.metrics,
-            before=options.before,
-            protocol=options.protocol,
-            prediction_labels=options.pred_labels,
-            reference_labels=options.ref_labels,
-            edition=options.edition,
-            edition_file=options.edition_file,
-            quality=options.quality,
-            max_viewers=options.max_viewers,
-            title=options.title,
-            skip_invalid=options.skip_invalid,
-            executor=executor,
-        )
+        written = write_report(settings, executor)
     for problem in written.problems:
         print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)
-    size = options.output.stat().st_size / 1e6
-    print(f"wrote {options.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")
+    size = settings.output.stat().st_size / 1e6
+    print(f"wrote {settings.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")

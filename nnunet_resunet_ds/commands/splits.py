@@ -1,29 +1,35 @@
-"""Write splits_final.json: cross-validation folds, or one hold-out split, before or after preprocessing.
+"""Write splits_final.json: folds for cross-validation, or one hold-out split.
 
-All time points of a patient are in one fold, and cases with enhancing tumour are spread evenly. Without this, nnU-Net
-makes five folds of its own that know nothing of patients.
+All time points of a patient are in one fold, and cases with enhancing tumour are spread evenly. Without this file,
+nnU-Net makes five folds and does not keep patients together. You can run the command before or after preprocessing.
 
-Example:
+Examples:
   resunet-ds splits -d 137 --folds 5
+  resunet-ds splits -d 137 --holdout 0.2
 """
 
 import argparse
 
 from nnunet_resunet_ds.commands.arguments import dataset_id
 
-SUMMARY = "folds with patients kept together (optional)"
+SUMMARY = "make folds that keep the cases of a patient together (optional)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
-    kind = parser.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--folds", type=int, default=5, metavar="N", help="of the cross-validation (default: %(default)s)"
+    parser.add_argument(
+        "-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="dataset number or name"
     )
-    kind.add_argument("--holdout", type=float, metavar="SHARE", help="one split with this share held out, such as 0.2")
-    parser.add_argument("--seed", type=int, default=12345, help="of the shuffle (default: %(default)s, nnU-Net's)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
+    kind.add_argument(
+        "--holdout",
+        type=float,
+        metavar="SHARE",
+        help="make one split instead, and hold out this share of the cases, such as 0.2",
+    )
+    parser.add_argument("--seed", type=int, default=12345, help="random seed (default: %(default)s, as in nnU-Net)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing splits_final.json")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,4 +48,5 @@ def run(options: argparse.Namespace) -> None:
         patients = len({case.patient for case in fold.val})
         enhancing = sum(case.enhancing for case in fold.val)
         print(f"{number:4}  {len(fold.train):11}  {len(fold.val):16}  {patients:8}  {enhancing:7}")
-    print(f"(patients and cases with enhancing tumour are of the validation side)\nwrote {', '.join(map(str, files))}")
+    print("(patients and cases with enhancing tumour are counted among the validation cases)")
+    print(f"wrote {', '.join(map(str, files))}")

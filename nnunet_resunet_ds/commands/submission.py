@@ -1,7 +1,7 @@
-"""Translate label maps to the values of a BraTS edition, ready to hand in.
+"""Translate label maps to the label values of a BraTS edition, to hand them in.
 
-What the values of INPUT are is taken from run.json or dataset.json there. File names and geometry stay as they are.
-Hand in the .nii.gz files; run.json stays with you, so that nothing is translated twice.
+The file run.json or dataset.json in INPUT says what the values mean now. File names and geometry do not change. Hand in
+the .nii.gz files only. Keep run.json: it prevents a second translation.
 
 Examples:
   resunet-ds submission -i labels -o to_hand_in
@@ -14,24 +14,29 @@ from pathlib import Path
 from nnunet_resunet_ds.commands.arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 
-SUMMARY = "label maps → an edition's label values"
+SUMMARY = "translate label maps to the label values of a BraTS edition"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of CASE.nii.gz")
-    parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="another folder")
+    parser.add_argument(
+        "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="folder of label maps, CASE.nii.gz"
+    )
+    parser.add_argument(
+        "-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="folder to write to"
+    )
     parser.add_argument(
         "--labels",
         metavar="LABELS",
-        help="what the values of INPUT are: nnunet, or an edition such as 2021 (default: as a file there says)",
+        help="what the label values in INPUT mean: nnunet, or an edition such as 2021 (default: what run.json or "
+        "dataset.json says)",
     )
     add_overwrite_argument(parser)
     add_edition_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Translate, and say to which edition."""
+    """Translate, and print to which edition."""
     from dataset_conversion.submission import write_submission
 
     edition, written = write_submission(

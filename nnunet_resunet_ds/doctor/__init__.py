@@ -1,1 +1,1 @@
-"""What is installed, found, fast and wrong on this machine, and how to mend it (``resunet-ds doctor``)."""
+"""Examine what is installed, found, fast and wrong on this machine (``resunet-ds doctor``)."""

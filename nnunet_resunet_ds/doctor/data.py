@@ -1,4 +1,4 @@
-"""Examine nnU-Net's folders, how far a dataset has come, and whether a model can predict."""
+"""Examine nnU-Net's folders, the state of a dataset, and whether a model can predict."""
 
 import os
 import shutil
@@ -20,14 +20,25 @@ from postprocessing.model_config import check_config_fits, config_of_model
 
 GIB = 2**30
 LEAST_SPACE = {"nnUNet_raw": 0.1 * GIB, "nnUNet_preprocessed": 5 * GIB, "nnUNet_results": 4 * GIB}
-"""In bytes, where nothing is known of the dataset; of results, five checkpoints of 0.6 GiB and predictions."""
+"""Bytes, where no dataset is given; of results, five checkpoints of 0.6 GiB and predictions."""
+Described = tuple[str, list[str]]
+"""What a folder holds, and remarks that do not stop a training."""
+_SEE_TEXT = "do what the message says"
+STOCK_PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
+PREPROCESSED_PER_RAW_BYTE = 2.0
+"""How much larger than its raw .nii.gz files a preprocessed case is: 1.8 times on five cases of BraTS 2021."""
+
+
+def folders_for(dataset_id: int | None) -> Iterator[Finding]:
+    """Yield a finding for each of nnU-Net's folders; with a dataset, compare the space with what it still needs."""
+    return folders(None if dataset_id is None else space_needed(dataset_id))
 
 
 def folders(space_needed: float | None = None) -> Iterator[Finding]:
-    """Yield a finding for each folder.
+    """Yield a finding for each of nnU-Net's folders.
 
     Args:
-        space_needed: bytes of the preprocessed data that are still to be written, where the dataset is known.
+        space_needed: bytes of preprocessed data that will still be written; None: `LEAST_SPACE`.
     """
     needed = LEAST_SPACE if space_needed is None else {**LEAST_SPACE, "nnUNet_preprocessed": space_needed}
     for variable in NNUNET_FOLDERS:
@@ -43,7 +54,9 @@ def _folder(variable: str, needed: float) -> Finding:
         what = "is a file" if folder.exists() else "is not there"
         return Finding(FAIL, variable, f"{folder} {what}", f"mkdir -p '{folder}', or name another folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(FAIL, variable, f"{folder} cannot be written to", "mend its permissions, or name another folder")
+        return Finding(
+            FAIL, variable, f"{folder} cannot be written to", "change its permissions, or name another folder"
+        )
     free = shutil.disk_usage(folder).free
     text = f"{folder}, {free / GIB:.1f} GiB free"
     if free < needed:
@@ -52,24 +65,17 @@ def _folder(variable: str, needed: float) -> Finding:
     return Finding(OK, variable, text)
 
 
-Described = tuple[str, list[str]]
-"""What a folder holds, and what does not stop a training and its user should know."""
-STOCK_PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
-PREPROCESSED_PER_RAW_BYTE = 2.0
-"""How much larger than its raw .nii.gz files a preprocessed case is: 1.8 times on five cases of BraTS 2021."""
-
-
 def dataset(dataset_id: int) -> Iterator[Finding]:
     """Yield a finding for the raw dataset, the preprocessed one and its trained models."""
     yield _stage("nnUNet_raw", dataset_id, _raw_text, f"resunet-ds convert FOLDER -d {dataset_id}")
-    planned = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {CONFIGURATION}"
-    yield _stage("nnUNet_preprocessed", dataset_id, _preprocessed_text, planned)
-    trained = f"nnUNetv2_train {dataset_id} {CONFIGURATION} 0 -tr ResUNetDSTrainer"
-    yield _stage("nnUNet_results", dataset_id, _results_text, trained)
+    preprocess = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {CONFIGURATION}"
+    yield _stage("nnUNet_preprocessed", dataset_id, _preprocessed_text, preprocess)
+    train = f"nnUNetv2_train {dataset_id} {CONFIGURATION} 0 -tr ResUNetDSTrainer"
+    yield _stage("nnUNet_results", dataset_id, _results_text, train)
 
 
 def space_needed(dataset_id: int) -> float | None:
-    """Return the bytes that preprocessing will still write, about; None where the raw dataset is not there."""
+    """Estimate the bytes that preprocessing will still write; None where there is no raw dataset."""
     raw, preprocessed = (datasets_with_id(f"nnUNet_{kind}", dataset_id) for kind in ("raw", "preprocessed"))
     if len(raw) != 1:
         return None
@@ -89,9 +95,9 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described]
         return Finding(WARN, subject, "is not there yet", command)
     try:
         text, notes = describe(found[0])
-        return Finding(WARN, subject, "; ".join([text, *notes]), "as said") if notes else Finding(OK, subject, text)
     except InputError as error:
-        return Finding(FAIL, subject, str(error), f"as said; then {command}")
+        return Finding(FAIL, subject, str(error), f"{_SEE_TEXT}; then {command}")
+    return Finding(WARN, subject, "; ".join([text, *notes]), _SEE_TEXT) if notes else Finding(OK, subject, text)
 
 
 def _raw_text(folder: Path) -> Described:
@@ -100,7 +106,7 @@ def _raw_text(folder: Path) -> Described:
     n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:
-        msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} promises {n_expected}"
+        msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} says {n_expected}"
         raise InputError(msg)
     return f"{folder.name}: {dataset_json['numTraining']} training cases", []
 
@@ -117,7 +123,7 @@ def _preprocessed_text(folder: Path) -> Described:
     if len(cases) < n_training:
         msg = f"{folder}: {len(cases)} of {n_training} cases are preprocessed for {CONFIGURATION}"
         raise InputError(msg)
-    text = f"{folder.name}: planned, {len(cases)} cases preprocessed"
+    text = f"{folder.name}: has plans, {len(cases)} cases preprocessed"
     return text, checked_data(folder, settings, CONFIGURATION)
 
 
@@ -141,14 +147,14 @@ def _folds(model: Path) -> str:
 
 
 def model(folder: Path) -> Finding:
-    """Return what a model is; its weights are read whole."""
+    """Describe a model, and read all of its weights to see that they are whole."""
     subject = f"model {folder.name}"
     try:
         loaded = load_model(folder)
         config = config_of_model(folder)
         check_config_fits(config, loaded.dataset_json)
     except InputError as error:
-        return Finding(FAIL, subject, str(error), "as said, or give another folder with -m")
+        return Finding(FAIL, subject, str(error), f"{_SEE_TEXT}, or give another folder with -m")
     settings = "the paper's" if config == PostprocessingConfig.paper() else "its own"
     text = (
         f"{loaded.trainer_name}, {loaded.configuration.network_arch_class_name.rpartition('.')[2]}, patch "

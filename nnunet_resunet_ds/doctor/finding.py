@@ -1,15 +1,15 @@
-"""One thing that the doctor looked at."""
+"""Describe one thing that the doctor examined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 OK, WARN, FAIL = LEVELS = ("ok", "warn", "fail")
-"""Works; works, but slowly or not in every command; does not work."""
+"""It works; it works, but slowly or not in every command; it does not work."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what it is like, and what to do where it is not as it should be."""
+    """What was examined, how it is, and what to do where something is wrong."""
 
     level: str
     """One of `LEVELS`."""
@@ -19,5 +19,5 @@ class Finding:
 
 
 def worst(findings: Sequence[Finding]) -> str:
-    """Return the gravest level among the findings."""
+    """Return the worst level among the findings."""
     return max((finding.level for finding in findings), key=LEVELS.index, default=OK)

@@ -1,4 +1,4 @@
-"""Examine Python, the packages that we stand on, and whether nnU-Net finds our trainers."""
+"""Examine Python, the packages that we need, and whether nnU-Net finds our trainers."""
 
 import contextlib
 import io
@@ -19,6 +19,8 @@ from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE, SEARCH_PATH_VARIABLE, 
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 
 DISTRIBUTION = "nnunet-resunet-ds"
+TRAINER = "ResUNetDSTrainer"
+_BRING_BACK = 'eval "$(resunet-ds env)"'
 _FOR_DEVELOPERS = {"test", "dev"}
 
 
@@ -35,6 +37,21 @@ def software() -> Iterator[Finding]:
         yield _extra(extra, [one for one in requirements if _belongs_to(one, extra)])
 
 
+def trainer_search() -> Iterator[Finding]:
+    """Check that nnU-Net's search path holds our folder and that a spawned worker finds the trainer there."""
+    entries = [entry for entry in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if entry]
+    if trainer_folder() not in entries:
+        opted_out = f", as {OPT_OUT_VARIABLE} is set" if os.environ.get(OPT_OUT_VARIABLE) else ""
+        text = f"{SEARCH_PATH_VARIABLE} does not hold our folder{opted_out}"
+        yield Finding(FAIL, "trainer", text, f"{_BRING_BACK}, or unset {OPT_OUT_VARIABLE}")
+        return
+    missing = [entry for entry in entries if not os.path.isdir(entry)]  # noqa: PTH112 (as nnU-Net reads the variable)
+    if missing:
+        text = f"{SEARCH_PATH_VARIABLE} names {', '.join(missing)}, which is no folder"
+        yield Finding(WARN, "trainer", text, "take it out of the variable")
+    yield _as_spawned_worker()
+
+
 def installed_version(name: str) -> str | None:
     """Return the version of a package; None where it is not installed."""
     try:
@@ -47,7 +64,7 @@ def _python(wanted: SpecifierSet) -> Finding:
     version = platform.python_version()
     if wanted.contains(version, prereleases=True):
         return Finding(OK, "Python", version)
-    return Finding(FAIL, "Python", f"{version}, and {wanted} is needed", "make an environment of another Python")
+    return Finding(FAIL, "Python", f"{version}, and {wanted} is needed", "make an environment with another Python")
 
 
 def _package(requirement: Requirement) -> Finding:
@@ -79,29 +96,10 @@ def _belongs_to(requirement: Requirement, extra: str) -> bool:
     return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
-TRAINER = "ResUNetDSTrainer"
-_BRING_BACK = 'eval "$(resunet-ds env)"'
-
-
-def trainer_search() -> Iterator[Finding]:
-    """Yield whether the search path holds our folder, and what a spawned worker finds along it."""
-    entries = [entry for entry in os.environ.get(SEARCH_PATH_VARIABLE, "").split(os.pathsep) if entry]
-    if trainer_folder() not in entries:
-        opted_out = f", as {OPT_OUT_VARIABLE} is set" if os.environ.get(OPT_OUT_VARIABLE) else ""
-        text = f"{SEARCH_PATH_VARIABLE} does not hold our folder{opted_out}"
-        yield Finding(FAIL, "trainer", text, f"{_BRING_BACK}, or unset {OPT_OUT_VARIABLE}")
-        return
-    missing = [entry for entry in entries if not os.path.isdir(entry)]  # noqa: PTH112 (as nnU-Net reads the variable)
-    if missing:
-        text = f"{SEARCH_PATH_VARIABLE} names {', '.join(missing)}, which is no folder"
-        yield Finding(WARN, "trainer", text, "take it out of the variable")
-    yield _as_spawned_worker()
-
-
 def found_trainer(name: str) -> str:
     """Return the module of the trainer that nnU-Net's search finds; runs in a worker."""
-    warnings.simplefilter("ignore")  # of what any of these modules imports
-    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net tells of variables that are not set, and of its search
+    warnings.simplefilter("ignore")  # from modules that these modules import
+    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net prints which variables are not set, and its search
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name  # noqa: PLC0415
 
         return str(recursive_find_trainer_class_by_name(name).__module__)
@@ -113,10 +111,10 @@ def _as_spawned_worker() -> Finding:
             module = workers.submit(found_trainer, TRAINER).result()
     except BrokenProcessPool:
         text = "a spawned worker died while it looked for the trainer; nnU-Net's own workers would, too"
-        return Finding(FAIL, "trainer", text, "look at the memory of this machine, or of its container")
+        return Finding(FAIL, "trainer", text, "check the memory of this machine, or of its container")
     except Exception as error:  # a module of any folder in the search path may raise anything
         text = f"nnU-Net's search for {TRAINER} fails in a spawned worker ({first_line(error)})"
-        remedy = f"look at the folders in {SEARCH_PATH_VARIABLE}: {os.environ[SEARCH_PATH_VARIABLE]}"
+        remedy = f"check the folders in {SEARCH_PATH_VARIABLE}: {os.environ[SEARCH_PATH_VARIABLE]}"
         return Finding(FAIL, "trainer", text, remedy)
     if not module.startswith("nnunet_resunet_ds."):
         text = f"{TRAINER} is found in {module}, which comes before ours in {SEARCH_PATH_VARIABLE}"

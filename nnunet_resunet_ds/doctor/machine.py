@@ -1,4 +1,4 @@
-"""Examine what computes here: devices, speed, number format, worker processes and their shared memory."""
+"""Examine the hardware: GPU, speed, number formats, worker processes and their shared memory."""
 
 import os
 import shutil
@@ -16,19 +16,38 @@ from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
 
 SECONDS = 10.0
-"""That the speed reading takes."""
+"""Duration of the speed measurement."""
 TFLOP_PER_TILE = 2.78
-"""Of a forward pass of the paper's network over 128³ voxels (decision D2)."""
+"""Of a forward pass of the paper's network over 128³ voxels."""
 TILES_PER_CASE = 64
 """Of a BraTS brain: eight tiles, eight flips."""
-PATIENCE = 5
-"""Minutes a case from which there is something to be said."""
+SLOW_MINUTES = 5
+"""A prediction that takes more minutes a case is a warning."""
 _FEATURES, _SIZE = 64, {"cpu": 48, "cuda": 128, "mps": 64}
 """Of the convolution that is timed: as at the network's finest stage."""
+GIB = 2**30
+WORKER_BYTES = 1.5 * GIB
+"""Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
+BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
+"""Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
+_AUGMENTATION = "nnUNet_n_proc_DA"
+"""nnU-Net's variable of the processes that load and augment, of which there are never more than cores."""
+_DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
+"""nnU-Net's values where a variable is not set."""
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMORY_INFO = Path("/proc/meminfo")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def hardware() -> Iterator[Finding]:
+    """Yield a finding for GPU, worker processes and shared memory."""
+    yield gpu()
+    yield processes()
+    yield shared_memory()
 
 
 def gpu() -> Finding:
-    """Return what GPU PyTorch sees."""
+    """Return which GPU PyTorch can use."""
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
@@ -36,10 +55,10 @@ def gpu() -> Finding:
     if torch.backends.mps.is_available():
         return Finding(OK, "GPU", "Apple's: give -device mps")
     if torch.version.cuda is None:
-        remedy = "where there is one: install PyTorch for it, see pytorch.org; else give -device cpu"
+        remedy = "if there is a GPU: install PyTorch for it, see pytorch.org; if not: give -device cpu"
         return Finding(WARN, "GPU", "none, and this PyTorch is built without CUDA", remedy)
     text = f"none that PyTorch, built for CUDA {torch.version.cuda}, can use"
-    remedy = "where there is one: look whether nvidia-smi sees it and its driver is new enough; else give -device cpu"
+    remedy = "if there is a GPU: check its driver with nvidia-smi; if not: give -device cpu"
     return Finding(WARN, "GPU", text, remedy)
 
 
@@ -55,8 +74,8 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}; auto takes {chosen}")
     yield Finding(OK, "training", training_dtype(AUTO, device)[1])
     text = f"at that rate the paper's network takes about {minutes:.1f} minutes a BraTS case, with eight flips"
-    if minutes > PATIENCE:
-        remedy = "predict with --no-tta in an eighth of it; train on a GPU, or a smaller network: resunet-ds plan"
+    if minutes > SLOW_MINUTES:
+        remedy = "predict with --no-tta in an eighth of the time; train on a GPU, or a smaller network: resunet-ds plan"
         yield Finding(WARN, "prediction", text, remedy)
     else:
         yield Finding(OK, "prediction", text)
@@ -64,7 +83,7 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
 
 @torch.inference_mode()
 def convolution_rate(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
-    """Return the median TFLOP/s of a 3³ convolution of 64 channels, run again and again for some seconds."""
+    """Return the median TFLOP/s of a 3³ convolution of 64 channels, run repeatedly for some seconds."""
     size = _SIZE[device.type]
     convolution = nn.Conv3d(_FEATURES, _FEATURES, 3, padding=1, dtype=dtype, device=device)
     convolution.to(memory_format=torch.channels_last_3d)
@@ -81,40 +100,26 @@ def convolution_rate(dtype: torch.dtype, device: torch.device, seconds: float) -
     return 2 * 27 * _FEATURES**2 * size**3 / median / 1e12
 
 
-GIB = 2**30
-WORKER_BYTES = 1.5 * GIB
-"""Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
-BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
-"""Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
-_AUGMENTATION = "nnUNet_n_proc_DA"
-"""nnU-Net's variable of the processes that load and augment, of which there are never more than cores."""
-_DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
-"""What holds where a variable is not set."""
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_MEMORY_INFO = Path("/proc/meminfo")
-_SHARED_MEMORY = Path("/dev/shm")
-
-
 def processes() -> Finding:
-    """Return how the numbers of nnU-Net's workers fit cores and memory."""
+    """Check that cores and memory are enough for nnU-Net's worker processes."""
     configured = {name: configured_workers(name) for name in _DEFAULTS}
     bad = [name for name, number in configured.items() if number is None]
     if bad:
         return Finding(FAIL, "processes", f"{bad[0]} is {os.environ[bad[0]]!r}", f"export {bad[0]}=2")
     cores, memory = n_cores(), memory_bytes()
-    bearable = max(1, min(cores, int(memory / WORKER_BYTES)))
+    most = max(1, min(cores, int(memory / WORKER_BYTES)))
     text = ", ".join(f"{name} {_said(name, number)}" for name, number in configured.items())
-    text = f"{text}; {cores} cores and {memory / GIB:.0f} GiB bear {bearable}"
-    if any(number > bearable for number in configured.values() if number):
-        remedy = f"export nnUNet_def_n_proc={bearable} nnUNet_n_proc_DA={max(1, bearable - 1)}"
+    text = f"{text}; {cores} cores and {memory / GIB:.0f} GiB are enough for {most}"
+    if any(number > most for number in configured.values() if number):
+        remedy = f"export nnUNet_def_n_proc={most} nnUNet_n_proc_DA={max(1, most - 1)}"
         return Finding(WARN, "processes", text, remedy)
     return Finding(OK, "processes", text)
 
 
 def shared_memory() -> Finding:
-    """Return whether batches on their way from workers to training fit into shared memory."""
+    """Check that the batches between worker processes and training fit into shared memory."""
     if not _SHARED_MEMORY.is_dir():
-        return Finding(OK, "shared memory", "not of this system")
+        return Finding(OK, "shared memory", "this system has none")
     n_workers = configured_workers(_AUGMENTATION) or 0
     needed, free = queue_bytes(n_workers), shutil.disk_usage(_SHARED_MEMORY).free
     text = f"{free / GIB:.1f} GiB free, batches of {n_workers} workers take up to {needed / GIB:.1f}"
@@ -125,7 +130,7 @@ def shared_memory() -> Finding:
 
 
 def queue_bytes(n_workers: int) -> float:
-    """Return the most that batches take which wait or are in the making, as nnU-Net sets up its queues."""
+    """Return the most bytes that batches in nnU-Net's queues take: those that wait and those that are being made."""
     if n_workers == 0:
         return 0
     waiting = max(6, n_workers // 2) + max(3, n_workers // 4)
@@ -139,7 +144,7 @@ def n_cores() -> int:
 
 
 def memory_bytes() -> float:
-    """Return the memory of this machine, or of the container that it is."""
+    """Return the bytes of memory of this machine, or of this container."""
     limits = [_limit(Path(path)) for path in _MEMORY_LIMITS]
     return min([_total_memory(), *(limit for limit in limits if limit)])
 
@@ -156,7 +161,7 @@ def _total_memory() -> float:
 
 
 def configured_workers(name: str) -> int | None:
-    """Return how many workers nnU-Net starts by one of its variables; None where that holds no number."""
+    """Return how many workers nnU-Net starts by one of its variables; None where its value is no number."""
     try:
         number = int(os.environ.get(name, _DEFAULTS[name]))
     except ValueError:

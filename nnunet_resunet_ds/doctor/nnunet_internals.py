@@ -1,4 +1,4 @@
-"""List what we rely on inside nnU-Net, by signature, and name what the installed nnU-Net has otherwise."""
+"""List the functions of nnU-Net that we rely on, and report those whose signature has changed."""
 
 import inspect
 import pydoc
@@ -69,8 +69,17 @@ RELIED_ON: Mapping[str, str] = {
 """Dotted name → names of its parameters, in order."""
 
 
+def internals() -> Finding:
+    """Compare the signatures in the installed nnU-Net with those that we rely on."""
+    changes = changed_internals()
+    if changes:
+        remedy = "install the nnunetv2 that pip chooses with this package, in a fresh environment"
+        return Finding(FAIL, "nnU-Net", "; ".join(changes), remedy)
+    return Finding(OK, "nnU-Net", f"all {len(RELIED_ON)} functions that we rely on are as they were")
+
+
 def changed_internals(relied_on: Mapping[str, str] = RELIED_ON) -> list[str]:
-    """Return a line for each of those that the installed nnU-Net does not have, or has with other parameters."""
+    """Return a line for each function that the installed nnU-Net lacks, or has with other parameters."""
     return [line for name, expected in relied_on.items() if (line := _change(name, expected))]
 
 
@@ -80,12 +89,3 @@ def _change(name: str, expected: str) -> str | None:
         return f"{name} is gone"
     parameters = " ".join(inspect.signature(found).parameters)
     return None if parameters == expected else f"{name} takes ({parameters}) instead of ({expected})"
-
-
-def internals() -> Finding:
-    """Compare signatures."""
-    changes = changed_internals()
-    if changes:
-        remedy = "install the nnunetv2 that pip chooses with this package, in a fresh environment"
-        return Finding(FAIL, "nnU-Net", "; ".join(changes), remedy)
-    return Finding(OK, "nnU-Net", f"all {len(RELIED_ON)} functions that we rely on are as they were")

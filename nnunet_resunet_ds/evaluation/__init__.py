@@ -1,5 +1,6 @@
-"""Comparing label maps with a reference, as the BraTS challenges do."""
+"""Compare label maps with a reference, as the BraTS challenges do."""
 
 from nnunet_resunet_ds.evaluation.case_metrics import evaluate_case
+from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate
 
-__all__ = ["evaluate_case"]
+__all__ = ["evaluate", "evaluate_case"]

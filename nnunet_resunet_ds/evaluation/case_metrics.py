@@ -1,4 +1,4 @@
-"""All metrics of one case by the rules of a BraTS protocol."""
+"""Compute all metrics of one case by the rules of a BraTS protocol."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask, Overlap, overlap
 from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance, box_around
 from nnunet_resunet_ds.evaluation.label_maps import LabelValues, label_values
-from nnunet_resunet_ds.evaluation.lesion_scores import predicted_lesions, reference_lesions, score_lesions
+from nnunet_resunet_ds.evaluation.lesions import predicted_lesions, reference_lesions, score_lesions
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 
 Values = NDArray[np.generic]
@@ -53,13 +53,13 @@ def evaluate_case(
 def evaluate_labels(
     reference: LabelValues, prediction: LabelValues, spacing: Sequence[float], protocol: Protocol, empty: EmptyRegions
 ) -> Metrics:
-    """Do what `evaluate_case` does with what has been checked."""
+    """Compare two label maps that have been checked, see `evaluate_case`."""
     case = _Case(reference, prediction, spacing, protocol, empty)
     return {region: case.metrics(region) for region in protocol.regions}
 
 
 class _Case:
-    """Masks and lesions of every region of a case, cut to where there is something."""
+    """The masks and lesions of every region of a case, cut to the box around all labels."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""All metrics of many cases: two folders, or the pairs in them."""
+"""Compute all metrics of many cases: of two folders, or of the pairs in them."""
 
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 
+REFERENCE, PREDICTION = "reference", "prediction"
 Digests = dict[str, str]
 """`REFERENCE` and `PREDICTION` → SHA-256 of the file."""
-REFERENCE, PREDICTION = "reference", "prediction"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it."""
+    """The metrics of all cases, and what could not be evaluated."""
 
     protocol: Protocol
     empty_regions: EmptyRegions
@@ -29,7 +29,7 @@ class Evaluation:
     problems: list[str]
     """A line for each case that could not be evaluated."""
     digests: dict[str, Digests] = field(default_factory=dict)
-    """Of the files of each case."""
+    """Case → SHA-256 of its files."""
 
 
 def evaluate(
@@ -49,11 +49,11 @@ def evaluate(
         reference: file, folder of ``CASE.nii.gz``, or folder of raw BraTS cases.
         prediction: the same kind.
         protocol: one of `PROTOCOLS`.
-        reference_labels: what the values are, one of `LABELS`; None: as a file beside them declares.
+        reference_labels: what the values are, one of `LABELS`; None: what a file next to them declares.
         prediction_labels: the same.
         empty_regions: what a metric is where a region is empty.
         allow_missing: go on where some cases have one file only.
-        executor: who evaluates; None is a thread for each core.
+        executor: evaluates the cases; None is a thread for each core.
 
     Raises:
         InputError: nothing to compare, cases have one file only, or no case could be evaluated.
@@ -71,7 +71,7 @@ def evaluate(
 def evaluate_pairs(
     pairs: Pairs, protocol: Protocol, empty_regions: EmptyRegions = BRATS, executor: Executor | None = None
 ) -> Evaluation:
-    """Evaluate pairs with a progress bar; one that cannot be read does not stop the others.
+    """Evaluate pairs with a progress bar; a pair that cannot be read does not stop the others.
 
     Raises:
         InputError: no case could be evaluated.

@@ -1,4 +1,4 @@
-"""Overlap of two masks: Dice, sensitivity, specificity, and what they are where a region is empty."""
+"""Count the overlap of two masks: Dice, sensitivity, specificity, and their values where a region is empty."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.regions import REGIONS
 
+Mask = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmptyRegions:
-    """A convention; Dice is 0 under any where one of the two is empty, because that is what it computes to."""
+    """The values of metrics where a region is empty; Dice is always 0 where only one of the two is empty."""
 
     name: str
     dice: float
@@ -28,7 +30,7 @@ class EmptyRegions:
 
 
 BRATS = EmptyRegions(name="brats", dice=1.0, hd95=0.0, one_sided_hd95=None, sensitivity=1.0, one_sided_sensitivity=0.0)
-"""As all official scripts: nothing predicted where nothing is, is perfect; anything else is as bad as can be."""
+"""As all official scripts: if both are empty, the score is perfect; if one is empty, it is the worst possible."""
 
 NAN = EmptyRegions(
     name="nan",
@@ -38,17 +40,14 @@ NAN = EmptyRegions(
     sensitivity=math.nan,
     one_sided_sensitivity=math.nan,
 )
-"""As nnU-Net: what cannot be measured is not a number, and averages leave it out."""
+"""As nnU-Net: where nothing can be measured the value is not a number, and averages leave it out."""
 
 EMPTY_REGIONS: Mapping[str, EmptyRegions] = {policy.name: policy for policy in (BRATS, NAN)}
 
 
-Mask = NDArray[np.bool_]
-
-
 @dataclass(frozen=True)
 class Overlap:
-    """How many voxels two masks have, each and in common, of how many there are."""
+    """The voxel counts of two masks: of each, in common, and of the whole image."""
 
     reference: int
     prediction: int
@@ -67,13 +66,13 @@ class Overlap:
         return empty.one_sided_sensitivity if self.prediction else empty.sensitivity
 
     def specificity(self) -> float:
-        """Return the part of what is outside the reference that is not predicted; 0 where nothing is outside."""
+        """Return the part of the voxels outside the reference that is not predicted; 0 where no voxel is outside."""
         outside = self.image - self.reference
         return (outside - (self.prediction - self.common)) / outside if outside else 0.0
 
 
 def overlap(reference: Mask, prediction: Mask, image_voxels: int | None = None) -> Overlap:
-    """Count two masks of one shape; ``image_voxels`` where they are cut from something larger."""
+    """Count the voxels of two masks of one shape; give ``image_voxels`` where they are cut from a larger image."""
     n_reference, n_prediction, n_common = (
         int(np.count_nonzero(mask)) for mask in (reference, prediction, reference & prediction)
     )

@@ -1,4 +1,4 @@
-"""Find label maps, learn what their values mean (as told or declared, never from the values), and translate them."""
+"""Find label maps, read what their values mean (told or declared, never guessed from them), and translate them."""
 
 import filecmp
 import re
@@ -32,18 +32,86 @@ PROTOCOL_LABELS = "protocol"
 """The key of a protocol's own label values."""
 LABELS = (PROTOCOL_LABELS, *CONVENTIONS)
 """What label values can be said to be."""
+_KEEP_ONE = "keep the right one and move the other out of the folder"
+_GTV = "_gtv"
+_MENRT_CASE = re.compile(r"BraTS-MEN-RT-\d{4}-\d")
+"""A case of MEN-RT, which has a protocol for evaluation, and no edition to convert."""
+_RELEASES = [edition for edition in EDITIONS.values() if edition.segmentation_suffix]
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """Label maps whose values mean the same."""
+
+    source: Path
+    """Where they were looked for."""
+    files: dict[str, Path]
+    """Case → file."""
+    convention: LabelConvention | None
+    """What their values mean; None is the protocol's own."""
+    reason: str
+    """Why that is known, for the user."""
+    is_declared: bool
+    """Whether anything said so."""
+
+    @property
+    def labels(self) -> str:
+        """The key of what their values mean, one of `LABELS` or that of a custom edition."""
+        return self.convention.key if self.convention else PROTOCOL_LABELS
+
+    def described(self, protocol: Protocol) -> str:
+        """Say how the values are read."""
+        n = f"{len(self.files)} label map{'s' if len(self.files) > 1 else ''}"
+        title = self.convention.title if self.convention else protocol.title
+        return f"{n} with the values of {title}, {self.reason}"
+
+
+def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
+    """Find label maps: files named as in a release at any depth, else all ``CASE.nii.gz`` of a folder, or the one file.
+
+    Args:
+        source: file or folder.
+        labels: what their values are, one of `LABELS`; None: what a file next to them or the release's
+            file names declare, else the protocol's own.
+
+    Raises:
+        InputError: there are none, or the file names are of releases with different label values.
+    """
+    if labels is not None and labels not in LABELS:
+        msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
+        raise InputError(msg)
+    if not source.exists():
+        msg = f"{source}: no such file or folder"
+        raise InputError(msg)
+    if source.is_file() and not source.name.endswith(RAW_ENDINGS):
+        msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
+        raise InputError(msg)
+    of_release = _release_file(source) if source.is_file() else _release_files(source)
+    files = of_release or ({_plain_name(source): source} if source.is_file() else _plain_files(source))
+    if not files:
+        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
+        raise InputError(msg)
+    if labels is not None:
+        named = None if labels == PROTOCOL_LABELS else convention_named(labels)
+        return LabelMaps(source, files, named, "as you said", is_declared=True)
+    declared = _declared(files)
+    if declared is None and of_release and not _are_gtv(of_release):
+        declared = _by_case_ids(source, of_release)
+    if declared is None:
+        return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
+    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True)
 
 
 def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
-    """Return a label map as whole numbers.
+    """Return a label map as whole numbers, and check that the protocol has its labels.
 
     Args:
-        values: of any real dtype.
-        protocol: whose labels it has to have.
+        values: any shape and real dtype.
+        protocol: has all labels that may occur.
         name: of the label map, for messages.
 
     Raises:
-        InputError: it has fractions, but for rounding errors, or labels that the protocol does not have.
+        InputError: it has fractions (other than rounding errors), or labels that the protocol does not have.
     """
     values = np.asarray(values)
     if values.dtype == bool:
@@ -64,9 +132,7 @@ def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelVa
     return values
 
 
-def to_protocol(
-    values: LabelValues, convention: LabelConvention | None, protocol: Protocol, path: Path
-) -> LabelValues:
+def to_protocol(values: LabelValues, convention: LabelConvention | None, protocol: Protocol, path: Path) -> LabelValues:
     """Translate label values (any shape) to the protocol's.
 
     Args:
@@ -95,76 +161,6 @@ def to_protocol(
         table[value] = values_of[scheme[value]]
     translated: NDArray[np.uint8] = table[values]
     return translated
-
-
-_KEEP_ONE = "keep the right one and move the other out of the folder"
-_GTV = "_gtv"
-_MENRT_CASE = re.compile(r"BraTS-MEN-RT-\d{4}-\d")
-"""Of MEN-RT, which has label maps to evaluate by its own protocol, and no edition to convert."""
-_RELEASES = [edition for edition in EDITIONS.values() if edition.segmentation_suffix]
-
-
-@dataclass(frozen=True)
-class LabelMaps:
-    """Label maps of one convention."""
-
-    source: Path
-    """Where they were looked for."""
-    files: dict[str, Path]
-    """Case → file."""
-    convention: LabelConvention | None
-    """What their values mean; None is the protocol's own."""
-    reason: str
-    """How that is known, for the user."""
-    is_declared: bool
-    """Whether anything said so."""
-
-    @property
-    def labels(self) -> str:
-        """The key of what their values mean, one of `LABELS` or that of a custom edition."""
-        return self.convention.key if self.convention else PROTOCOL_LABELS
-
-    def described(self, protocol: Protocol) -> str:
-        """Say how the values are read."""
-        n = f"{len(self.files)} label map{'s' if len(self.files) > 1 else ''}"
-        title = self.convention.title if self.convention else protocol.title
-        return f"{n} with the values of {title}, {self.reason}"
-
-
-def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
-    """Find label maps by a release's file names at any depth, or all ``CASE.nii.gz`` of a folder; or take the one file.
-
-    Args:
-        source: file or folder.
-        labels: what their values are, one of `LABELS`; None: as a file beside them or the release's file names declare,
-            else the protocol's own.
-
-    Raises:
-        InputError: there are none, or the file names are of releases with different label values.
-    """
-    if labels is not None and labels not in LABELS:
-        msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
-        raise InputError(msg)
-    if not source.exists():
-        msg = f"{source}: no such file or folder"
-        raise InputError(msg)
-    if source.is_file() and not source.name.endswith(RAW_ENDINGS):
-        msg = f"{source}: is no NIfTI file by its name ({' or '.join(RAW_ENDINGS)})"
-        raise InputError(msg)
-    of_release = _release_file(source) if source.is_file() else _release_files(source)
-    files = of_release or ({_plain_name(source): source} if source.is_file() else _plain_files(source))
-    if not files:
-        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
-        raise InputError(msg)
-    if labels is not None:
-        named = None if labels == PROTOCOL_LABELS else convention_named(labels)
-        return LabelMaps(source, files, named, "as you said", is_declared=True)
-    declared = _declared(files)
-    if declared is None and of_release and not _are_gtv(of_release):
-        declared = _by_case_ids(source, of_release)
-    if declared is None:
-        return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
-    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True)
 
 
 def _release_file(path: Path) -> dict[str, Path]:
@@ -223,7 +219,7 @@ def _plain_name(path: Path) -> str:
 
 
 def _declared(files: Mapping[str, Path]) -> Declared | None:
-    """Return what lies next to label maps and says what they mean; of raw cases, each in its own folder, nothing."""
+    """Return what a file next to the label maps declares; None for raw cases, each in a folder of its own."""
     folders = {path.parent for path in files.values()}
     return declared_convention(files.values()) if len(folders) == 1 else None
 

@@ -1,76 +1,177 @@
-"""The lesions of a region: parts that lie close together are one, and what comes close to a lesion matches it."""
+"""Find the lesions of a region, match them with predicted ones, and score every lesion alike (lesion-wise Dice, HD95).
+
+Parts of a region that lie close together are one lesion, and what is predicted close to a lesion matches it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from nnunet_resunet_ds.evaluation.dice import Mask
+from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask
+from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, PredictionFilter, Protocol, RegionRule
 
 Labels = NDArray[np.signedinteger]
 Array = TypeVar("Array", NDArray[np.bool_], NDArray[np.signedinteger])
-
-
-def dilate(mask: Mask, iterations: int) -> Mask:
-    """Dilate a 3-D mask; what is outside the array counts as empty, and stays so."""
-    for _ in range(iterations):
-        mask = _over_18_neighbours(mask, np.logical_or)
-    return mask
-
-
-def smallest_neighbour(labels: Labels) -> Labels:
-    """Return for each voxel of a 3-D array the smallest positive label among itself and 18 neighbours, 0 for none."""
-    none = np.iinfo(labels.dtype).max
-    smallest = _over_18_neighbours(np.where(labels > 0, labels, none), np.minimum)
-    return np.where(smallest == none, 0, smallest)
-
-
-def _over_18_neighbours(values: Array, operation: Callable[..., object]) -> Array:
-    x, y = (_over_line(values, axis, operation) for axis in (0, 1))
-    result = _over_line(x, 1, operation)
-    for square in (_over_line(x, 2, operation), _over_line(y, 2, operation)):
-        operation(result, square, out=result)
-    return result
-
-
-def _over_line(values: Array, axis: int, operation: Callable[..., object]) -> Array:
-    """Combine each voxel with the one before and the one after along an axis."""
-    moved = np.moveaxis(values, axis, 0)
-    result = values.copy()
-    target = np.moveaxis(result, axis, 0)
-    operation(target[1:], moved[:-1], out=target[1:])
-    operation(target[:-1], moved[1:], out=target[:-1])
-    return result
-
+Hd95 = Callable[[Mask, Mask], float]
 
 CONNECTIVITY = 26
+"""Of voxels of one lesion: neighbours by a face, an edge or a corner."""
+
+
+@dataclass(frozen=True)
+class LesionScore:
+    """The lesion-wise metrics of one region of one case."""
+
+    dice: float
+    hd95: float
+    """In mm."""
+    n_tp: int
+    """Reference lesions that count and are matched."""
+    n_fp: int
+    """Predicted lesions that match no reference lesion of whatever size."""
+    n_fn: int
+    """Reference lesions that count and are not matched."""
+
+
+def score_lesions(
+    reference: Lesions,
+    prediction: Lesions,
+    rule: RegionRule,
+    voxel_volume: float,
+    *,
+    hd95: Hd95,
+    region_hd95: float,
+    penalty: float,
+    false_lesions_count: bool,
+    empty: EmptyRegions,
+) -> LesionScore:
+    """Score every lesion of one region, and return the means and counts.
+
+    Args:
+        reference: its lesions, none left out.
+        prediction: its lesions.
+        rule: says which reference lesions count.
+        voxel_volume: in mm³.
+        hd95: returns the HD95 in mm of two masks that are not empty.
+        region_hd95: HD95 in mm of the whole region; it is also that of a lesion that is the only one.
+        penalty: HD95 of a missed or false lesion.
+        false_lesions_count: whether false lesions are in the means.
+        empty: what the means are where there is no lesion.
+    """
+    matching = match(reference, prediction)
+    counts = _counts(reference, rule, voxel_volume)
+    missed = counts & ~matching.is_matched
+    found = np.flatnonzero(counts & matching.is_matched)
+    matched = _MatchedLesions(reference, prediction, matching)
+    distances = [region_hd95 if matched.is_all(number) else hd95(*matched.masks(number)) for number in map(int, found)]
+    n_false = matching.n_false if false_lesions_count else 0
+    n = int(counts.sum()) + n_false
+    return LesionScore(
+        dice=float(matching.dice[counts].sum()) / n if n else empty.dice,
+        hd95=(sum(distances) + penalty * (int(missed.sum()) + n_false)) / n if n else empty.hd95,
+        n_tp=len(found),
+        n_fp=matching.n_false,
+        n_fn=int(missed.sum()),
+    )
+
+
+def _counts(reference: Lesions, rule: RegionRule, voxel_volume: float) -> Mask:
+    """Tell which reference lesions are large enough to count, by number."""
+    counts: Mask = (reference.sizes > 0) & (reference.sizes * voxel_volume > rule.min_size)
+    return counts
+
+
+class ReferenceLesions:
+    """The lesions of one region of a reference, ready for the Dice of any number of predictions (BraTS 2023).
+
+    Args:
+        reference: (Z, Y, X).
+        voxel_volume: in mm³.
+        rule: dilations and smallest size; those of adult glioma are the same for all regions.
+    """
+
+    def __init__(
+        self, reference: Mask, voxel_volume: float, rule: RegionRule = PROTOCOLS[DEFAULT].regions["WT"]
+    ) -> None:
+        self._margin = rule.dilations
+        self._lesions = find_lesions(np.pad(reference, self._margin), rule.dilations)
+        self._counts = _counts(self._lesions, rule, voxel_volume)
+
+    def dice(self, prediction: Mask) -> float:
+        """Return the mean Dice over lesions and false components, each of which counts as 0; 1 where there is neither.
+
+        A lesion is compared with all of the components, each as a whole, that come into its reach.
+        """
+        matching = match(self._lesions, find_lesions(np.pad(prediction, self._margin), 0))
+        n = int(self._counts.sum()) + matching.n_false
+        return float(matching.dice[self._counts].sum()) / n if n else BRATS.dice
+
+
+def predicted_lesions(masks: Mapping[str, Mask], protocol: Protocol, voxel_volume: float) -> dict[str, Lesions]:
+    """Find the lesions of a prediction by the rules of a protocol."""
+    rules = protocol.rules
+    if protocol.prediction_filter is PredictionFilter.NONE:
+        return {name: find_lesions(masks[name], 0) for name in rules}
+    unit = voxel_volume if protocol.prediction_filter is PredictionFilter.MM3 else 1.0
+    return lesions_of_regions(masks, rules, {name: rule.min_size / unit for name, rule in rules.items()})
+
+
+def reference_lesions(masks: Mapping[str, Mask], protocol: Protocol) -> dict[str, Lesions]:
+    """Find the lesions of a reference by the rules of a protocol."""
+    return lesions_of_regions(masks, protocol.rules, dict.fromkeys(protocol.rules, 0.0))
+
+
+def lesions_of_regions(
+    masks: Mapping[str, Mask], rules: Mapping[str, RegionRule], smallest: Mapping[str, float]
+) -> dict[str, Lesions]:
+    """Find the lesions of every region, and join those that touch the same lesion of another tissue.
+
+    Args:
+        masks: of each region, empty for as many voxels at the border as it is dilated.
+        rules: of each region, those without scores too.
+        smallest: lesions of at most so many voxels are left out, before any joining.
+    """
+    found = {}
+    for name, rule in rules.items():
+        lesions = find_lesions(masks[name], rule.dilations)
+        found[name] = lesions.keeping(lesions.sizes > smallest[name])
+    joining = {name for rule in rules.values() for name in rule.joined_by}
+    neighbours = {name: smallest_neighbour(found[name].labels) for name in joining}
+    joined = {}
+    for name, rule in rules.items():
+        joined[name] = found[name]
+        for other in rule.joined_by:
+            joined[name] = joined[name].joined(neighbours[other])
+    return joined
 
 
 @dataclass(frozen=True)
 class Lesions:
-    """Numbered from 1."""
+    """The lesions of one region (3-D arrays), numbered from 1."""
 
     labels: Labels
     """Which lesion a voxel is part of; 0: none."""
     reach: Labels
-    """Which lesion a voxel is near to."""
+    """Which lesion a voxel is near to: inside its dilation."""
     sizes: NDArray[np.integer]
     """Voxels of each lesion by its number; that of 0 is 0."""
 
     def keeping(self, keep: NDArray[np.bool_]) -> Lesions:
-        """Return those lesions that ``keep`` holds for, by number."""
+        """Return the lesions for which ``keep`` is true, by number."""
         return self.renumbered(np.where(keep, np.arange(len(keep)), 0))
 
     def joined(self, neighbours: Labels) -> Lesions:
-        """Make lesions one that touch the same lesion of another tissue; of several, the first counts.
+        """Join lesions that touch the same lesion of another tissue; where a lesion touches several, the first counts.
 
         Args:
-            neighbours: `neighbourhood.smallest_neighbour` of the other's labels.
+            neighbours: what `smallest_neighbour` returns for the labels of the other tissue.
         """
         lesions, touched = self.labels[self.labels > 0], neighbours[self.labels > 0]
         lesions, touched = lesions[touched > 0], touched[touched > 0]
@@ -120,12 +221,12 @@ class Matching:
 
     @property
     def is_matched(self) -> NDArray[np.bool_]:
-        """By number of the reference lesion."""
+        """Whether each reference lesion is matched, by its number."""
         return np.asarray(self.meets.any(axis=1))
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """Of each reference lesion with all that matches it; 0 where nothing does, and for number 0."""
+        """Dice of each reference lesion with all that matches it; 0 where nothing does, and for number 0."""
         total = np.maximum(self.reference_sizes + self.matched_sizes, 1)
         return 2 * self.common / total
 
@@ -140,3 +241,62 @@ def match(reference: Lesions, prediction: Lesions) -> Matching:
     common[0] = 0
     is_false = (prediction.sizes > 0) & ~meets.any(axis=0)
     return Matching(meets, common, reference.sizes, meets @ prediction.sizes, int(is_false.sum()))
+
+
+class _MatchedLesions:
+    """The masks of each reference lesion and of all that matches it, cut to the box around both."""
+
+    def __init__(self, reference: Lesions, prediction: Lesions, matching: Matching) -> None:
+        self._reference, self._prediction, self._matching = reference, prediction, matching
+        self._boxes = ndimage.find_objects(reference.labels)
+        self._predicted_boxes = ndimage.find_objects(prediction.labels)
+
+    def is_all(self, number: int) -> bool:
+        """Tell whether a lesion is the only one, and all that is predicted matches it."""
+        matching = self._matching
+        return bool(
+            matching.reference_sizes[number] == matching.reference_sizes.sum()
+            and matching.matched_sizes[number] == self._prediction.sizes.sum()
+        )
+
+    def masks(self, number: int) -> tuple[Mask, Mask]:
+        """Return a lesion and all that matches it."""
+        matched = self._matching.meets[number]
+        boxes = [self._boxes[number - 1], *(self._predicted_boxes[other - 1] for other in np.flatnonzero(matched))]
+        box = tuple(
+            slice(min(side.start for side in sides), max(side.stop for side in sides))
+            for sides in zip(*boxes, strict=True)
+        )
+        return self._reference.labels[box] == number, matched[self._prediction.labels[box]]
+
+
+def dilate(mask: Mask, iterations: int) -> Mask:
+    """Dilate a 3-D mask by 18 neighbours; what is outside the array counts as empty, and stays so."""
+    for _ in range(iterations):
+        mask = _over_18_neighbours(mask, np.logical_or)
+    return mask
+
+
+def smallest_neighbour(labels: Labels) -> Labels:
+    """Return for each voxel of a 3-D array the smallest positive label among itself and 18 neighbours, 0 for none."""
+    none = np.iinfo(labels.dtype).max
+    smallest = _over_18_neighbours(np.where(labels > 0, labels, none), np.minimum)
+    return np.where(smallest == none, 0, smallest)
+
+
+def _over_18_neighbours(values: Array, operation: Callable[..., object]) -> Array:
+    x, y = (_over_line(values, axis, operation) for axis in (0, 1))
+    result = _over_line(x, 1, operation)
+    for square in (_over_line(x, 2, operation), _over_line(y, 2, operation)):
+        operation(result, square, out=result)
+    return result
+
+
+def _over_line(values: Array, axis: int, operation: Callable[..., object]) -> Array:
+    """Combine each voxel with the one before and the one after along an axis."""
+    moved = np.moveaxis(values, axis, 0)
+    result = values.copy()
+    target = np.moveaxis(result, axis, 0)
+    operation(target[1:], moved[:-1], out=target[1:])
+    operation(target[:-1], moved[1:], out=target[:-1])
+    return result

@@ -1,4 +1,4 @@
-"""Write an evaluation: metrics.json, metrics.csv, and lines of text for a terminal."""
+"""Write an evaluation to metrics.json, metrics.csv and the terminal, and read metrics.json back."""
 
 import csv
 import math
@@ -19,13 +19,17 @@ from nnunet_resunet_ds.evaluation.statistics import Difference, Statistics, summ
 _FILES = "files"
 """Entry of metrics.json: case → SHA-256 of its reference and prediction."""
 STATISTICS = tuple(field.name for field in fields(Statistics))
+_LESIONS = ("n_tp", "n_fp", "n_fn")
+_MILLIMETRES = ("hd95", "lesion_hd95")
+_WIDTHS = (22, 8, 10, 22, 8, 8, 0)
+_HEADER = ("", "", "mean", "95 % interval of it", "std", "median", "quartiles")
 
 
 def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``; what is not a number is null there.
+    """Write ``metrics.json``; a value that is not a number becomes null.
 
     Args:
-        evaluation: what came of it.
+        evaluation: the metrics of all cases.
         path: of the file.
         more: further entries, such as a comparison.
     """
@@ -50,7 +54,7 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
     """Read the protocol and the metrics of every case from ``metrics.json``; null becomes not a number.
 
     Raises:
-        InputError: the file is missing, or is none of ours.
+        InputError: the file is missing, or ``evaluate`` did not write it.
     """
     content = read_json(path)
     try:
@@ -72,15 +76,11 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
 
 
 def read_digests(path: Path) -> dict[str, Digests]:
-    """Return case → SHA-256 of the files that ``metrics.json`` is about; of an earlier version, nothing."""
+    """Return case → SHA-256 of the label maps that were evaluated; an earlier version noted none."""
     files = read_json(path).get(_FILES, {})
     if not isinstance(files, Mapping):
         return {}
     return {str(case): dict(digests) for case, digests in files.items() if isinstance(digests, Mapping)}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def write_table(evaluation: Evaluation, path: Path) -> None:
@@ -95,18 +95,6 @@ def write_table(evaluation: Evaluation, path: Path) -> None:
         for name in STATISTICS:
             for region, of_metrics in summary.items():
                 table.writerow([name, region, *(getattr(statistics, name) for statistics in of_metrics.values())])
-
-
-def _with_nulls(content: Any) -> Any:  # noqa: ANN401 (whatever json can write)
-    if isinstance(content, Mapping):
-        return {key: _with_nulls(value) for key, value in content.items()}
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-_LESIONS = ("n_tp", "n_fp", "n_fn")
-_MILLIMETRES = ("hd95", "lesion_hd95")
-_WIDTHS = (22, 8, 10, 22, 8, 8, 0)
-_HEADER = ("", "", "mean", "95 % interval of it", "std", "median", "quartiles")
 
 
 def summary_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -132,7 +120,7 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def comparison_lines(name: str, differences: Mapping[str, Mapping[str, Difference]]) -> Iterator[str]:
-    """Yield how the predictions differ from another system's, which ``name`` names."""
+    """Yield a table of how the predictions differ from those of the system ``name``."""
     yield f"minus {name}, over the cases of both"
     yield _row("", "", "mean", "95 % interval of it", "median", "", "Wilcoxon's p")
     for metric, title in TITLES.items():
@@ -145,6 +133,16 @@ def comparison_lines(name: str, differences: Mapping[str, Mapping[str, Differenc
                 )
                 p_value = f"{difference.p_value:.3g}, n = {difference.n}"
                 yield _row(title, region, mean, f"{low} to {high}", median, "", p_value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _with_nulls(content: Any) -> Any:  # noqa: ANN401 (whatever json can write)
+    if isinstance(content, Mapping):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _cells(metric: str, of: Statistics) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference, and reading both on one grid."""
+"""Find the reference of each prediction, and read both on one grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol
 MAX_NAMES_SHOWN = 10
 
 Conventions = tuple[LabelConvention | None, LabelConvention | None]
-"""What the values of reference and prediction mean; None is the protocol's own."""
+"""What the label values of reference and prediction mean; None: they are the protocol's own."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is to be compared, and how its values are to be read."""
+    """The pairs to compare, and what their values mean."""
 
     pairs: list[Pair]
     reference: LabelMaps
@@ -41,21 +41,21 @@ class Pairs:
 
     @property
     def warnings(self) -> list[str]:
-        """Return what to tell the user before the numbers."""
+        """Return the lines that the user must see before the numbers."""
         told = [maps for maps in (self.reference, self.prediction) if maps.is_declared]
         if len(told) != 1:
             return self.unpaired
         (other,) = (maps for maps in (self.reference, self.prediction) if not maps.is_declared)
-        line = f"{other.source}: nothing tells its label values; say what they are with --ref-labels or --pred-labels"
+        line = f"{other.source}: no file says what its label values mean; say it with --ref-labels or --pred-labels"
         return [line, *self.unpaired]
 
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Both label maps in memory."""
+    """The label maps of a pair, in memory and on one grid."""
 
     reference: NDArray[np.integer]
-    """(X, Y, Z) as NIfTI's axes go and as the official scripts see them, in the protocol's values."""
+    """(X, Y, Z), the order of NIfTI and of the official scripts; in the protocol's values."""
     prediction: NDArray[np.integer]
     spacing: tuple[float, ...]
     """In mm, in the same order."""
@@ -113,12 +113,12 @@ def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
 
 
 def load_pair(pair: Pair, conventions: Conventions, protocol: Protocol) -> LoadedPair:
-    """Read a pair.
+    """Read the two label maps of a pair, and check that they are on one grid.
 
     Args:
         pair: the files.
         conventions: of the values of reference and prediction.
-        protocol: whose values are wanted.
+        protocol: the label maps are returned in its values.
 
     Raises:
         InputError: a file cannot be read, they are not on one grid, or there are values that the protocol lacks.
@@ -132,12 +132,12 @@ def load_pair(pair: Pair, conventions: Conventions, protocol: Protocol) -> Loade
 def read_protocol_labels(
     path: Path, convention: LabelConvention | None, protocol: Protocol
 ) -> tuple[sitk.Image, LabelValues]:
-    """Read a label map (Z, Y, X) in the protocol's values, with where it lies.
+    """Read a label map; return its grid and its voxels (Z, Y, X) in the protocol's values.
 
     Args:
         path: of the file.
         convention: what its values mean; None is the protocol's own.
-        protocol: whose values are wanted.
+        protocol: the label maps are returned in its values.
 
     Raises:
         InputError: it cannot be read, or has values that the protocol lacks.
@@ -147,10 +147,10 @@ def read_protocol_labels(
 
 
 def check_same_grid(grid: sitk.Image, path: Path, other: sitk.Image, of: str) -> None:
-    """Refuse two images that do not lie on one grid; where either does not say where it lies, voxels alone count.
+    """Check that two images are on one grid; where one has no place in space, compare only their voxels.
 
     Raises:
-        InputError: naming ``path``, and what ``of`` names.
+        InputError: they are not; the message names ``path`` and ``of``.
     """
     both_placed = has_place(grid) and has_place(other)
     difference = geometry_difference(grid, other, voxels_only=not both_placed)

@@ -1,7 +1,7 @@
-"""How each BraTS challenge scores: regions, lesion-wise constants, penalties. A protocol is data, never a branch.
+"""Describe how each BraTS challenge scores: regions, lesion-wise constants, penalties. A protocol is data, never code.
 
-The constants are those of the official scripts (BraTS-2023-Metrics, BraTS-2024-Metrics); what in those is a plain bug
-is left out, as `docs/evaluation.md` tells.
+The constants are those of the official scripts (BraTS-2023-Metrics, BraTS-2024-Metrics); plain bugs in them are
+left out, see `docs/evaluation.md`.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,29 @@ from enum import Enum
 from dataset_conversion.edition import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 
+METRICS = ("dice", "hd95", "sensitivity", "specificity")
+LESION_METRICS = ("lesion_dice", "lesion_hd95", "n_tp", "n_fp", "n_fn")
+VOLUMES = ("reference_volume", "prediction_volume")
+"""In mm³, of all labelled voxels."""
+
+TITLES = {
+    "dice": "Dice",
+    "hd95": "HD95 (mm)",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "lesion_dice": "Lesion-wise Dice",
+    "lesion_hd95": "Lesion-wise HD95 (mm)",
+}
+"""Metric → its name in tables and figures."""
+
+DEFAULT = "brats2023-gli"
+
 
 class PredictionFilter(Enum):
-    """In which unit the size of a predicted lesion is compared with `RegionRule.min_size` before anything is scored."""
+    """The unit in which small predicted lesions are compared with `RegionRule.min_size`, to leave them out."""
 
     NONE = "none"
-    """Nothing is dropped, and predicted components that lie close together stay apart (2023)."""
+    """No lesion is left out, and predicted components that lie close together stay apart (2023)."""
     VOXELS = "voxels"
     MM3 = "mm3"
 
@@ -26,23 +43,23 @@ class RegionRule:
     """One region of a protocol."""
 
     labels: tuple[int, ...]
-    """That make it up, in the protocol's values."""
+    """The labels that the region consists of, in the protocol's values."""
     dilations: int = 0
-    """By 18 neighbours; lesions whose dilations meet are one, and a prediction matches a lesion from as far."""
+    """Steps by 18 neighbours: lesions whose dilations meet are one, and a prediction inside the dilation matches."""
     min_size: float = 0.0
     """Reference lesions of at most so many mm³ do not count; see `PredictionFilter` for predicted ones."""
     joined_by: tuple[str, ...] = ()
-    """Regions whose lesions join those of this one that they touch, one after the other."""
+    """Lesions of this region that touch the same lesion of one of these regions become one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How one challenge scores a label map."""
+    """The rules by which one challenge scores a label map."""
 
     name: str
     title: str
     labels: LabelScheme
-    """Label value → tissue; in other tasks than glioma the tissue that plays its part."""
+    """Label value → tissue; in tasks other than glioma the corresponding tissue."""
     regions: Mapping[str, RegionRule]
     penalty: float | None
     """HD95 in mm where there is one surface only, and for each missed or false lesion; None: the diagonal of the image
@@ -56,36 +73,19 @@ class Protocol:
 
     @property
     def rules(self) -> dict[str, RegionRule]:
-        """Of all regions, those without scores too."""
+        """The rules of all regions, including those without scores."""
         return {**self.unscored, **self.regions}
 
     @property
     def ranked_by(self) -> tuple[str, str]:
-        """What the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
+        """The metrics that the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
         return ("lesion_dice", "lesion_hd95") if self.is_lesion_wise else ("dice", "hd95")
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what is computed for each region."""
+        """The names of the metrics that are computed for each region."""
         return (*METRICS, *LESION_METRICS, *VOLUMES) if self.is_lesion_wise else (*METRICS, *VOLUMES)
 
-
-METRICS = ("dice", "hd95", "sensitivity", "specificity")
-LESION_METRICS = ("lesion_dice", "lesion_hd95", "n_tp", "n_fp", "n_fn")
-VOLUMES = ("reference_volume", "prediction_volume")
-"""In mm³, of all that is labelled, whatever its size."""
-
-TITLES = {
-    "dice": "Dice",
-    "hd95": "HD95 (mm)",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "lesion_dice": "Lesion-wise Dice",
-    "lesion_hd95": "Lesion-wise HD95 (mm)",
-}
-"""Metric → what it is called for people."""
-
-DEFAULT = "brats2023-gli"
 
 _FLAT_PENALTY = 374.0
 """The diagonal of 240 × 240 × 155 voxels, rounded up."""

@@ -1,4 +1,4 @@
-"""Statistics of many cases: mean, spread and interval of each metric; paired differences and ranks of systems."""
+"""Summarise metrics over cases (mean, spread, interval), and compare systems (paired differences, ranks)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,19 @@ from scipy import stats
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 
+Cases = Mapping[str, Metrics]
+"""Case → its metrics."""
+
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 _BATCH = 100
-"""Resamples at a time, for memory."""
+"""Resamples at a time, to save memory."""
+_SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one metric over the cases where it is a number."""
+    """Summary of one metric over the cases where it is a number."""
 
     n: int
     mean: float
@@ -33,7 +37,7 @@ class Statistics:
     ci_high: float
 
 
-def summarise(cases: Mapping[str, Metrics]) -> dict[str, dict[str, Statistics]]:
+def summarise(cases: Cases) -> dict[str, dict[str, Statistics]]:
     """Return region → metric → statistics over cases."""
     first = next(iter(cases.values()))
     return {
@@ -42,7 +46,7 @@ def summarise(cases: Mapping[str, Metrics]) -> dict[str, dict[str, Statistics]]:
     }
 
 
-def column(cases: Mapping[str, Metrics], region: str, metric: str) -> NDArray[np.float64]:
+def column(cases: Cases, region: str, metric: str) -> NDArray[np.float64]:
     """Return one metric of every case, (cases,)."""
     return np.array([case[region][metric] for case in cases.values()], np.float64)
 
@@ -59,7 +63,7 @@ def statistics(values: NDArray[np.float64]) -> Statistics:
 
 
 def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the percentile interval of the mean over resampled cases, the same each time it is asked for."""
+    """Return the percentile interval of the mean over resampled cases, the same at every call."""
     random = np.random.default_rng(0)
     batches = [random.choice(values, (_BATCH, len(values))).mean(axis=1) for _ in range(N_RESAMPLES // _BATCH)]
     tail = (1 - CONFIDENCE) / 2
@@ -67,13 +71,9 @@ def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-_SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
-Cases = Mapping[str, Metrics]
-
-
 @dataclass(frozen=True)
 class Difference:
-    """Of a metric between a system and another, over the cases of both; positive: the first has more."""
+    """Paired difference of one metric between two systems, over the cases of both; positive: the first has more."""
 
     n: int
     mean: float

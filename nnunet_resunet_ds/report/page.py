@@ -1,4 +1,4 @@
-"""The page itself: what is on it, laid out by ``page.html.j2`` with ``style.css`` and the scripts, all in one file."""
+"""Write the HTML page: choose what it shows, and fill ``page.html.j2`` with ``style.css`` and the scripts."""
 
 import json
 import math
@@ -15,20 +15,20 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
-from nnunet_resunet_ds.report.case_part import ReportCase
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
+from nnunet_resunet_ds.report.report_case import ReportCase
 
 # Okabe and Ito's colours, which colour-blind people tell apart, too.
 COLOURS = ("#009e73", "#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#e69f00")
 LESION_COUNTS = {"n_tp": "Lesions found", "n_fp": "False lesions", "n_fn": "Lesions missed"}
 N_SHOWN_AT_FIRST = 3
-"""Regions whose contours the viewer begins with."""
+"""Regions whose contours the viewer shows at first."""
 _SCRIPTS = ("table.js", "volume.js", "viewer.js", "page.js")
 
 
 @dataclass(frozen=True)
 class Card:
-    """One number at the top."""
+    """One number at the top of the page."""
 
     title: str
     value: str
@@ -39,10 +39,10 @@ def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path
     """Write the page, atomically.
 
     Args:
-        cases: the worst first.
-        protocol: whose regions and metrics are shown.
-        title: of the page.
-        path: of the HTML file.
+        cases: all cases, the worst first.
+        protocol: its regions and metrics are shown.
+        title: the title of the page.
+        path: the HTML file.
     """
     environment = Environment(
         autoescape=True, loader=FunctionLoader(_asset), undefined=StrictUndefined, trim_blocks=True
@@ -67,7 +67,7 @@ def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path
 
 
 def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
-    """Yield the numbers at the top."""
+    """Yield the numbers at the top of the page."""
     flagged = sum(bool(case.flags) for case in cases)
     scored = sum(bool(case.metrics) for case in cases)
     yield Card("Cases", str(len(cases)), f"{scored} with reference" if scored else "no reference")
@@ -87,7 +87,7 @@ def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
 
 
 def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | None]:
-    """Yield the figures."""
+    """Yield the figures; None where a figure has no value."""
     scored = [case for case in cases if case.metrics]
     if not scored:
         volumes = {region: {case.name: case.volumes[region] / 1000 for case in cases} for region in protocol.regions}
@@ -110,7 +110,7 @@ def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | No
 
 
 def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, Any]:
-    """Return what the scripts work on: regions, metrics, and every case without its pictures."""
+    """Return the data that the scripts read: regions, metrics, and every case without its pictures."""
     has_metrics = any(case.metrics for case in cases)
     titles = {**TITLES, **LESION_COUNTS}
     metrics = {name: title for name, title in titles.items() if name in protocol.metrics} if has_metrics else {}
@@ -165,7 +165,7 @@ def _finite(value: float) -> float | None:
 
 
 def _script_json(content: Mapping[str, Any]) -> str:
-    """Return JSON that can stand in a script element whatever its strings hold."""
+    """Return JSON that is safe inside a script element, for any string in it."""
     return json.dumps(content).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -1,4 +1,4 @@
-"""Volumes as pictures that a browser can take apart again: all axial slices side by side in one compressed image."""
+"""Draw volumes as pictures for the browser: all axial slices side by side in one compressed image."""
 
 import base64
 import io
@@ -16,18 +16,18 @@ Volume = NDArray[np.generic]
 Spacing = tuple[float, float, float]
 
 DEFAULT_QUALITY = 15
-"""Of WebP, 1 to 100. At 15 a BraTS case of four modalities takes about half a megabyte; see `docs/evaluation.md`."""
+"""Quality of WebP, 1 to 100; at 15 a BraTS case of four modalities takes about half a megabyte."""
 LABEL_STEP = 60
-"""Between the grey values of two labels, so that a browser that adds noise to pictures still shows the right one."""
+"""Difference between the grey values of two labels: a browser that adds noise to pictures still shows the right one."""
 _DARKEST, _BRIGHTEST = 0.5, 99.7
 """Percentiles of the brain's intensities that are shown black and white."""
 _METHOD = 4
-"""How hard WebP tries, 0 to 6."""
+"""Effort of WebP to compress well, 0 to 6."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the viewer of one case is made of; volumes are (Z, Y, X) of ``shape``."""
+    """The pictures of one case for its viewer; volumes are (Z, Y, X) of ``shape``."""
 
     shape: tuple[int, int, int]
     spacing: Spacing
@@ -37,7 +37,7 @@ class Pictures:
     images: dict[str, str]
     """Modality → data URL."""
     labels: dict[str, str]
-    """``prediction``, ``reference`` and ``before`` (post-processing), as far as there are → data URL."""
+    """``prediction``, and where given ``reference`` and ``before`` (post-processing) → data URL."""
 
 
 def make_pictures(
@@ -46,13 +46,13 @@ def make_pictures(
     spacing: Spacing,
     quality: int = DEFAULT_QUALITY,
 ) -> Pictures:
-    """Crop to the brain and to all labels, and compress.
+    """Crop volumes to the brain and to all labels, and compress them to pictures.
 
     Args:
         images: modality → intensities (Z, Y, X), the background 0.
         labels: name → label values of the same shape.
         spacing: in mm, in axis order.
-        quality: of the images; labels keep theirs.
+        quality: of the images, 1 to 100; labels are compressed without loss.
     """
     box = _box([*images.values(), *labels.values()])
     shape = tuple(side.stop - side.start for side in box)
@@ -91,7 +91,7 @@ def side_by_side(volume: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
 
 
 def _data_url(picture: NDArray[np.uint8], quality: int | None) -> str:
-    """Return a picture as WebP in a URL; without loss where ``quality`` is None."""
+    """Return a picture as WebP in a URL; ``quality`` None compresses without loss."""
     stream = io.BytesIO()
     settings = {"lossless": True} if quality is None else {"quality": quality}
     Image.fromarray(picture).save(stream, "WEBP", method=_METHOD, **settings)
@@ -99,7 +99,7 @@ def _data_url(picture: NDArray[np.uint8], quality: int | None) -> str:
 
 
 def _box(volumes: list[Volume]) -> tuple[slice, ...]:
-    """Return the box around what is not 0 in any of the volumes; all of it where everything is 0."""
+    """Return the box around all voxels that are not 0 in any of the volumes; the whole volume where all are 0."""
     something = np.logical_or.reduce([volume != 0 for volume in volumes])
     if not something.any():
         something[:] = True

@@ -1,4 +1,4 @@
-"""Where the marks of the report's figures go, in a picture of `WIDTH` × `HEIGHT`; the page draws them."""
+"""Compute where the marks of the figures are, in a picture of `WIDTH` × `HEIGHT`; the page draws them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 WIDTH, HEIGHT = 420.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 14.0, 34.0
 _SPREAD = 0.3
-"""Of the points of a column to each side, in parts of it."""
+"""How far the points of a column spread to each side, as a part of its width."""
 _GOLDEN = 0.6180339887
 """Multiples of it, modulo 1, spread points evenly however many there are."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One case in one region."""
+    """The point of one case in one region."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Box:
-    """Quartiles of one region."""
+    """The quartiles of one region."""
 
     x: float
     half_width: float
@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Tick:
-    """A number beside an axis."""
+    """A number at an axis."""
 
     at: float
     text: str
@@ -49,7 +49,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure."""
+    """The marks, axes and boxes of one figure."""
 
     title: str
     marks: list[Mark]
@@ -61,11 +61,11 @@ class Plot:
 
 
 def distribution(title: str, columns: Mapping[str, Mapping[str, float]], unit: str = "") -> Plot | None:
-    """Return a column of points with quartiles for each region; None where there is no value.
+    """Return a figure with a column of points and quartiles for each region; None where there is no value.
 
     Args:
         title: of the figure.
-        columns: region → case → value; what is not a number is left out.
+        columns: region → case → value; values that are not numbers are left out.
         unit: after each value.
     """
     known = {
@@ -77,7 +77,8 @@ def distribution(title: str, columns: Mapping[str, Mapping[str, float]], unit: s
         return None
     scale = _Scale(0.0, max(1.0, *values), HEIGHT - _BOTTOM, _TOP)
     width = (WIDTH - _LEFT - _RIGHT) / len(known)
-    marks, boxes = [], []
+    marks: list[Mark] = []
+    boxes: list[Box] = []
     for number, (region, of_cases) in enumerate(known.items()):
         centre = _LEFT + width * (number + 0.5)
         for place, (case, value) in enumerate(of_cases.items()):
@@ -91,7 +92,7 @@ def distribution(title: str, columns: Mapping[str, Mapping[str, float]], unit: s
 
 
 def agreement(title: str, volumes: Mapping[str, Mapping[str, tuple[float, float]]]) -> Plot | None:
-    """Return reference against predicted volumes on logarithmic axes, in ml; None where there is none.
+    """Return a figure of predicted against reference volumes on logarithmic axes in ml; None where there are none.
 
     Args:
         title: of the figure.
@@ -131,7 +132,7 @@ def agreement(title: str, volumes: Mapping[str, Mapping[str, tuple[float, float]
 
 @dataclass(frozen=True)
 class _Scale:
-    """Maps values from ``low`` to ``high`` to places from ``start`` to ``end``."""
+    """Map values from ``low`` to ``high`` to places from ``start`` to ``end``."""
 
     low: float
     high: float

@@ -12,7 +12,7 @@ from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
 from nnunet_resunet_ds.base.parallel import at_hand
 from nnunet_resunet_ds.base.regions import REGIONS, WT
 from nnunet_resunet_ds.evaluation.dice import dice, region_dice
-from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
+from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
 from nnunet_resunet_ds.tuning.search import Configs
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
 from postprocessing.case import postprocess

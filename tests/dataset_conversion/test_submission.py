@@ -15,7 +15,7 @@ from dataset_conversion.labels import nnunet_labels, raw_labels
 from dataset_conversion.submission import write_submission
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate
+from nnunet_resunet_ds.evaluation import evaluate
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 
 SPACING = (1.0, 1.5, 2.0)

@@ -1,5 +1,7 @@
 """The doctor: each finding on machines made well and ill."""
 
+import importlib
+import inspect
 import json
 import math
 import os
@@ -14,7 +16,7 @@ import torch
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.discovery import SEARCH_PATH_VARIABLE, trainer_folder
-from nnunet_resunet_ds.doctor import data, examination, installation, machine
+from nnunet_resunet_ds.doctor import data, examination, installation, machine, nnunet_internals
 from nnunet_resunet_ds.doctor.data import dataset as look_at_dataset
 from nnunet_resunet_ds.doctor.data import space_needed
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
@@ -22,7 +24,7 @@ from nnunet_resunet_ds.doctor.installation import software
 from nnunet_resunet_ds.doctor.nnunet_internals import internals
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_PATCH_SIZE
 
-BROKEN = Finding(FAIL, "all", "is broken", "mend it")
+BROKEN = Finding(FAIL, "all", "is broken", "repair it")
 
 
 # ---- software ----
@@ -192,7 +194,7 @@ def test_no_gpu_is_a_warning_that_says_why(cuda, said, monkeypatch):
     assert (found.level, said in found.text) == (WARN, True)
 
 
-def test_more_workers_than_the_machine_bears_are_a_warning_with_the_numbers(monkeypatch):
+def test_more_workers_than_the_machine_has_room_for_are_a_warning_with_the_numbers(monkeypatch):
     monkeypatch.setattr(machine, "n_cores", lambda: 4)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 3.1 * 2**30)
     monkeypatch.setenv("nnUNet_def_n_proc", "2")
@@ -267,7 +269,7 @@ def test_a_raw_dataset_is_counted(dataset, nnunet_folders, images_ts):
     shutil.copy(dataset[2] / "dataset.json", raw)
     shutil.copytree(images_ts, raw / "imagesTr")
     found, *_ = look_at_dataset(137)
-    assert (found.level, "8 images, and dataset.json promises 20" in found.text) == (FAIL, True)
+    assert (found.level, "8 images, and dataset.json says 20" in found.text) == (FAIL, True)
     shutil.copytree(raw, raw.with_name("Dataset137_Twin"))
     found, *_ = look_at_dataset(137)
     assert "has several names: Dataset137_BraTS2021, Dataset137_Twin" in found.text
@@ -292,8 +294,20 @@ def run(capsys, *arguments):
     return code, printed.out, printed.err
 
 
+def replace_examinations(monkeypatch, look):
+    """Put one function in the place of all that need no dataset, but for the folders, which find nothing."""
+    for module, name in (
+        (installation, "software"),
+        (installation, "trainer_search"),
+        (nnunet_internals, "internals"),
+        (machine, "hardware"),
+    ):
+        monkeypatch.setattr(module, name, look)
+    monkeypatch.setattr(data, "folders_for", lambda dataset_id: [])
+
+
 def test_the_command_as_json_on_a_model(model, nnunet_folders, monkeypatch, capsys):
-    monkeypatch.setattr(examination, "_trainer", lambda: [])  # has tests of its own
+    monkeypatch.setattr(installation, "trainer_search", lambda: [])  # has tests of its own
     code, out, _ = run(capsys, "-m", str(model), "-d", "137", "--no-speed", "--json")
     content = json.loads(out)
     (found,) = [finding for finding in content["findings"] if finding["subject"].startswith("model ")]
@@ -303,9 +317,8 @@ def test_the_command_as_json_on_a_model(model, nnunet_folders, monkeypatch, caps
 
 
 def test_text_has_the_remedy_below_and_the_exit_code_says_whether_anything_fails(tmp_path, monkeypatch, capsys):
-    for name in ("_software", "_trainer", "_internals", "_hardware"):
-        monkeypatch.setattr(examination, name, lambda: [Finding(OK, "thing", "works")])
-    monkeypatch.setattr(examination, "_folders", lambda dataset_id: [Finding(WARN, "disk", "is small", "make space")])
+    replace_examinations(monkeypatch, lambda: [Finding(OK, "thing", "works")])
+    monkeypatch.setattr(data, "folders_for", lambda dataset_id: [Finding(WARN, "disk", "is small", "make space")])
     code, out, _ = run(capsys, "--no-speed")
     assert code == 0
     assert out.splitlines()[-3:] == ["warn  disk: is small", "      → make space", "ok    thing: works"] or (
@@ -324,10 +337,8 @@ def test_a_look_that_breaks_is_a_finding_and_stops_no_other(monkeypatch):
         msg = "lib.so.1: cannot open shared object file"
         raise ImportError(msg)
 
-    for name in ("_software", "_trainer", "_internals"):
-        monkeypatch.setattr(examination, name, lambda: [])
-    monkeypatch.setattr(examination, "_hardware", broken)
-    monkeypatch.setattr(examination, "_folders", lambda dataset_id: [])
+    replace_examinations(monkeypatch, lambda: [])
+    monkeypatch.setattr(machine, "hardware", broken)
     first, second = examination.examine(measure_speed=False)
     assert first.level == OK
     assert (second.level, second.subject) == (FAIL, "hardware")
@@ -340,11 +351,17 @@ def test_json_is_all_that_is_printed_even_where_nnunet_talks(monkeypatch, capsys
         print("nnUNet_raw is not defined and nnU-Net can only be used on data ...")  # noqa: T201
         return [Finding(OK, "thing", "works")]
 
-    for name in ("_software", "_trainer", "_internals", "_hardware"):
-        monkeypatch.setattr(examination, name, talkative)
-    monkeypatch.setattr(examination, "_folders", lambda dataset_id: [])
+    replace_examinations(monkeypatch, talkative)
     _, out, _ = run(capsys, "--no-speed", "--json")
     assert len(json.loads(out)["findings"]) == 4
+
+
+def test_every_examination_names_a_function():
+    planned = list(examination.examinations(137, [Path("model")], measure_speed=True))
+    assert len(planned) == 8
+    for each in planned:
+        module = importlib.import_module(f"nnunet_resunet_ds.doctor.{each.module}")
+        inspect.signature(getattr(module, each.function)).bind(*each.arguments)
 
 
 def test_every_folder_of_nnunet_has_a_least_space():

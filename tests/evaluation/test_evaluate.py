@@ -11,8 +11,7 @@ from scipy import stats
 
 from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.evaluation import evaluate_case
-from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate
+from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
@@ -130,7 +129,7 @@ def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, t
 def test_it_warns_where_one_side_alone_is_declared(folders, capsys):
     (folders[1] / "run.json").write_text(json.dumps(run_json("2023-gli")))
     assert run("-ref", folders[0], "-pred", folders[1]) == 0
-    assert f"warning: {folders[0]}: nothing tells its label values" in capsys.readouterr().out
+    assert f"warning: {folders[0]}: no file says what its label values mean" in capsys.readouterr().out
 
 
 def test_a_case_twice_below_a_raw_folder_is_refused_unless_it_is_a_copy(cohort, tmp_path, capsys):

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation import evaluate_case, hausdorff
 from nnunet_resunet_ds.evaluation.dice import NAN, mean_region_dice, overlap
-from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
+from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, PredictionFilter
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from nnunet_resunet_ds.evaluation.lesion_scores import ReferenceLesions
-from nnunet_resunet_ds.evaluation.lesions import dilate, smallest_neighbour
+from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions, dilate, smallest_neighbour
 from nnunet_resunet_ds.evaluation.protocols import RegionRule
 
 sparse = hnp.arrays(np.bool_, (9, 8, 12), elements=st.sampled_from([False] * 12 + [True]))

@@ -18,10 +18,10 @@ from reports import CASES, SHAPE, SPACING, make_cohort, make_images, tumour
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import report
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
-from nnunet_resunet_ds.report import write_report
-from nnunet_resunet_ds.report.flags import flags
+from nnunet_resunet_ds.report import ReportSettings, write_report
 from nnunet_resunet_ds.report.pictures import LABEL_STEP, grey_values, make_pictures, side_by_side
 from nnunet_resunet_ds.report.plots import HEIGHT, agreement, distribution
+from nnunet_resunet_ds.report.remarks import flags
 from nnunet_resunet_ds.report.write_report import worst_first
 
 GLI = PROTOCOLS["brats2023-gli"]
@@ -124,7 +124,7 @@ def test_higher_quality_is_larger(cohort, tmp_path):
     sizes = []
     for quality in (5, 90):
         page = tmp_path / f"{quality}.html"
-        write_report([cohort / "raw"], cohort / "labels", page, quality=quality)
+        write_report(ReportSettings([cohort / "raw"], cohort / "labels", page, quality=quality))
         sizes.append(page.stat().st_size)
     assert sizes[0] < sizes[1]
 
@@ -156,7 +156,7 @@ def test_flags_say_what_deserves_a_look():
     assert flags(nothing + 1, PROTOCOLS["brats2024-menrt"], 1.0, {}) == []
 
 
-def test_what_predict_left_beside_is_told(cohort, tmp_path):
+def test_what_predict_noted_is_told(cohort, tmp_path):
     labels = tmp_path / "labels"
     labels.mkdir()
     for file in (cohort / "labels").glob("*.nii.gz"):
@@ -168,7 +168,7 @@ def test_what_predict_left_beside_is_told(cohort, tmp_path):
     probabilities = np.full((3, *SHAPE), 0.7, np.float32)
     np.savez(labels / f"{CASES[1]}.npz", probabilities=probabilities)
     page = tmp_path / "report.html"
-    write_report([cohort / "raw"], labels, page)
+    write_report(ReportSettings([cohort / "raw"], labels, page))
     cases = {case["name"]: case for case in data_of(page)["cases"]}
     assert "low confidence: TC has mean probability 0.50" in cases[CASES[0]]["flags"]
     assert cases[CASES[0]]["warnings"] == ["dark: very"]
@@ -194,7 +194,9 @@ def test_text_of_file_names_cannot_become_markup(cohort, tmp_path):
         write(tmp_path / "images" / f"{safe}_{channel:04d}.nii.gz", np.full(SHAPE, 5, np.int16), spacing=SPACING)
     write(tmp_path / "labels" / f"{safe}.nii.gz", tumour((11, 13, 12)), spacing=SPACING)
     page = tmp_path / "report.html"
-    write_report([tmp_path / "images"], tmp_path / "labels", page, prediction_labels="nnunet", title=name)
+    write_report(
+        ReportSettings([tmp_path / "images"], tmp_path / "labels", page, prediction_labels="nnunet", title=name)
+    )
     text = page.read_text()
     assert "<img" not in text and text.count("</script>") == text.count("<script")
     assert data_of(page)["cases"][0]["name"] == safe
@@ -217,7 +219,7 @@ def test_metrics_of_evaluate_are_taken_as_they_are(cohort, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["cases"].pop(CASES[1]), f"has nothing on 1 of 3 cases, such as {CASES[1]}"),
+        (lambda content: content["cases"].pop(CASES[1]), f"has no metrics of 1 of 3 cases, such as {CASES[1]}"),
         (lambda content: content["cases"][CASES[0]].pop("ET"), "is not what resunet-ds evaluate writes"),
         (lambda content: content["cases"][CASES[0]]["ET"].pop("reference_volume"), "is not what resunet-ds evaluate"),
         (lambda content: content.pop("protocol"), "is not what resunet-ds evaluate writes"),
@@ -249,7 +251,7 @@ def test_what_a_placed_prediction_contradicts_is_refused_and_what_has_no_place_f
 
     folder = make_cohort(tmp_path, CASES[:1])
     page, path = tmp_path / "report.html", folder / "labels" / f"{CASES[0]}.nii.gz"
-    write_report([folder / "raw"], folder / "labels", page)
+    write_report(ReportSettings([folder / "raw"], folder / "labels", page))
     expected = data_of(page, "pictures-0")
     image = sitk.ReadImage(str(path))
     image.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
@@ -258,17 +260,21 @@ def test_what_a_placed_prediction_contradicts_is_refused_and_what_has_no_place_f
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[252:256] = bytes(4)  # qform_code and sform_code: it lies nowhere
     path.write_bytes(gzip.compress(bytes(content)))
-    write_report([folder / "raw"], folder / "labels", page)
+    write_report(ReportSettings([folder / "raw"], folder / "labels", page))
     assert data_of(page, "pictures-0")["images"] == expected["images"]
 
 
 def test_a_single_file_and_a_case_without_images_have_what_they_can(cohort, tmp_path):
     page = tmp_path / "report.html"
-    write_report([cohort / "raw"], cohort / "labels" / f"{CASES[0]}.nii.gz", page, prediction_labels="nnunet")
+    write_report(
+        ReportSettings([cohort / "raw"], cohort / "labels" / f"{CASES[0]}.nii.gz", page, prediction_labels="nnunet")
+    )
     assert [case["name"] for case in data_of(page)["cases"]] == [CASES[0]]
     folder = make_cohort(tmp_path / "b")
     (folder / "raw" / CASES[1] / f"{CASES[1]}_t2.nii.gz").unlink()
-    written = write_report([folder / "raw"], folder / "labels", page, reference=folder / "raw", skip_invalid=True)
+    written = write_report(
+        ReportSettings([folder / "raw"], folder / "labels", page, reference=folder / "raw", skip_invalid=True)
+    )
     worst = data_of(page)["cases"][0]
     assert worst["name"] == CASES[1] and worst["values"]["WT"]["dice"] < 0.7 and "T2" in worst["problem"]
     assert "T2" in written.problems[0] and 'id="pictures-0"' not in page.read_text()
@@ -278,7 +284,7 @@ def test_what_the_command_says_of_defaults_is_so():
     parser = argparse.ArgumentParser()
     report.add_arguments(parser)
     defaults = {action.dest: action.default for action in parser._actions}
-    signature = inspect.signature(write_report).parameters
+    signature = inspect.signature(ReportSettings).parameters
     for name in ("quality", "max_viewers", "title"):
         assert defaults[name] == signature[name].default
 
@@ -291,7 +297,7 @@ def test_another_orientation_is_turned_for_display(tmp_path):
     for orientation in ("LPS", "RAS", "PIR"):
         for path in cohort.rglob("*.nii.gz"):
             sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), orientation), str(path))
-        write_report([cohort / "raw"], cohort / "labels", tmp_path / "report.html")
+        write_report(ReportSettings([cohort / "raw"], cohort / "labels", tmp_path / "report.html"))
         pictures.append(data_of(tmp_path / "report.html", "pictures-0"))
     assert pictures[0] == pictures[1] == pictures[2]
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from reports import CASES, make_cohort
 
-from nnunet_resunet_ds.report import write_report
+from nnunet_resunet_ds.report import ReportSettings, write_report
 
 selenium = pytest.importorskip("selenium")
 from selenium import webdriver  # noqa: E402
@@ -27,13 +27,15 @@ def browser(tmp_path_factory):
     folder = make_cohort(tmp_path_factory.mktemp("cohort"))
     page = folder / "report.html"
     write_report(
-        [folder / "raw"],
-        folder / "labels",
-        page,
-        reference=folder / "raw",
-        before=folder / "before",
-        title=ODD_NAME,
-        max_viewers=2,
+        ReportSettings(
+            [folder / "raw"],
+            folder / "labels",
+            page,
+            reference=folder / "raw",
+            before=folder / "before",
+            title=ODD_NAME,
+            max_viewers=2,
+        )
     )
     options = Options()
     options.binary_location = CHROMIUM

@@ -8,7 +8,7 @@ from models import predict
 from reports import CASES, make_cohort
 from test_report import data_of, run
 
-from nnunet_resunet_ds.report.prediction_folder import look_beside
+from nnunet_resunet_ds.report.remarks import read_prediction_notes
 
 
 def modalities_of(page):
@@ -57,7 +57,7 @@ def test_one_image_stored_along_other_axes_is_brought_to_the_label_map(tmp_path)
 def test_each_change_of_a_prediction_is_listed_once(cohort, model, tmp_path):
     """It stands in run.json, and in the table next to it."""
     assert predict(cohort, tmp_path / "out", model, "--wt-component-voxels", "500") == 0
-    found = look_beside(tmp_path / "out").changes
+    found = read_prediction_notes(tmp_path / "out").changes
     assert found
     for lines in found.values():
         steps = [line.partition(":")[0] for line in lines]

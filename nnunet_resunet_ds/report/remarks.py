@@ -1,0 +1,139 @@
+"""Say what deserves a second look in a prediction: our flags, and what predict and post-processing noted about it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cc3d
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.base.run_file import read_runs
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from postprocessing.case import CHANGES, TABLE
+from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
+
+Item = TypeVar("Item")
+
+MIN_PROBABILITY = 0.8
+"""Regions of a lower mean probability are flagged; confident ones have more than 0.9."""
+MIN_ET_VOXELS = 73
+"""Fewer voxels of enhancing tumour are flagged: the paper's rule doubts them, too."""
+MIN_PART_VOLUME = 100.0
+"""Separate parts of the first region are counted from so many mm³ on."""
+MAX_PARTS = 3
+
+
+def flags(
+    labels: NDArray[np.integer], protocol: Protocol, voxel_volume: float, probabilities: Mapping[str, float]
+) -> list[str]:
+    """Return a short line for each reason to look at a prediction, with or without a reference.
+
+    Args:
+        labels: predicted, of any shape (3-D), in the protocol's values.
+        protocol: says what the regions are.
+        voxel_volume: in mm³.
+        probabilities: region → mean probability over its voxels, as far as it is known.
+    """
+    name, rule = next(iter(protocol.regions.items()))
+    whole = np.isin(labels, rule.labels)
+    if not whole.any():
+        return ["no tumour predicted"]
+    return [
+        *_enhancing_tumour(labels, protocol),
+        *_parts(whole, name, voxel_volume),
+        *(
+            f"low confidence: {region} has mean probability {value:.2f}"
+            for region, value in probabilities.items()
+            if value < MIN_PROBABILITY
+        ),
+    ]
+
+
+def _enhancing_tumour(labels: NDArray[np.integer], protocol: Protocol) -> list[str]:
+    if "ET" not in protocol.regions:
+        return []
+    voxels = int(np.isin(labels, protocol.regions["ET"].labels).sum())
+    if not voxels:
+        return ["no enhancing tumour predicted"]
+    return [f"only {voxels} voxels of enhancing tumour"] if voxels < MIN_ET_VOXELS else []
+
+
+def _parts(whole: NDArray[np.bool_], name: str, voxel_volume: float) -> list[str]:
+    parts = cc3d.connected_components(whole, connectivity=26)
+    n = int((np.bincount(parts[whole])[1:] * voxel_volume >= MIN_PART_VOLUME).sum())
+    return [f"{name} in {n} separate parts"] if n > MAX_PARTS else []
+
+
+@dataclass(frozen=True)
+class PredictionNotes:
+    """What predict and post-processing noted about the cases of a prediction folder."""
+
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Case → its entry in run.json."""
+    changes: Mapping[str, list[str]] = field(default_factory=dict)
+    """Case → a line for each step of the post-processing that changed something."""
+
+    def of_case(self, case: str) -> "PredictionNotes":
+        """Return the notes about one case alone."""
+        return PredictionNotes(only(case, self.entries), only(case, self.changes))
+
+    def warnings(self, case: str) -> list[str]:
+        """Return what ``predict`` said about a case's images."""
+        return [str(line) for line in self.entries.get(case, {}).get("warnings", [])]
+
+    def mean_probabilities(
+        self, case: str, labels: NDArray[np.integer], grid: sitk.Image, *folders: Path
+    ) -> dict[str, float]:
+        """Return region → mean probability over its voxels, from run.json or ``CASE.npz``; empty where neither is.
+
+        Args:
+            case: its name.
+            labels: (Z, Y, X) in nnU-Net's values.
+            grid: where they lie.
+            folders: to look into for ``CASE.npz``.
+        """
+        known = self.entries.get(case, {}).get("mean_probability")
+        if isinstance(known, Mapping):
+            return {str(name): float(value) for name, value in known.items()}
+        file = next((path for folder in folders if (path := folder / f"{case}{PROBABILITIES}").is_file()), None)
+        return {} if file is None else mean_probabilities(labels, probabilities_on_grid(file, grid))
+
+
+def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:
+    """Return the one entry of this name, or nothing."""
+    return {name: mapping[name]} if name in mapping else {}
+
+
+def read_prediction_notes(folder: Path) -> PredictionNotes:
+    """Read run.json and the table of changes in a prediction folder; a damaged file counts as missing."""
+    runs = read_runs(folder)
+    entries = runs.cases if runs else {}
+    changes = {case: list(map(_line, entry[CHANGES])) for case, entry in entries.items() if CHANGES in entry}
+    return PredictionNotes(entries, {**_changes_in_table(folder / TABLE), **_without_empty(changes)})
+
+
+def _changes_in_table(table: Path) -> dict[str, list[str]]:
+    """Return case → lines from the table of changes; run.json says the same about the cases that it lists."""
+    changes: dict[str, list[str]] = {}
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                changes.setdefault(row["case"], []).append(_line(row))
+    return _without_empty(changes)
+
+
+def _without_empty(changes: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {case: [line for line in lines if line] for case, lines in changes.items()}
+
+
+def _line(change: Mapping[str, Any]) -> str:
+    """Say what a post-processing step did, from a row of the table or of run.json; "" where it changed nothing."""
+    voxels = int(change.get("voxels") or 0)
+    if not voxels:
+        return ""
+    step = str(change.get("step", "")).replace("_", " ")
+    return f"{step}: {voxels} voxels of mean probability {float(change.get('mean_probability') or 0):.2f}"

@@ -1,0 +1,217 @@
+"""Read one case for the report: its images, label maps, volumes and remarks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.edition import CHANNEL_NAMES
+from dataset_conversion.image_cases import CaseSet, find_prediction_cases, load_case
+from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics
+from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues
+from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
+from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
+from nnunet_resunet_ds.report.remarks import PredictionNotes, flags, only
+
+BEFORE = "before"
+"""The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
+_DISPLAYED = "LPS"
+"""Orientation of what is shown: right of the patient on the left, as radiologists look at it."""
+
+
+@dataclass(frozen=True)
+class ReportCase:
+    """Everything that the report shows of one case: its row in the table, and its viewer."""
+
+    name: str
+    volumes: Mapping[str, float]
+    """Predicted mm³ by region."""
+    metrics: Metrics = field(default_factory=dict)
+    """Region → metric → value; empty without a reference."""
+    flags: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What ``predict`` said about the images."""
+    changes: list[str] = field(default_factory=list)
+    """What each step of post-processing did."""
+    problem: str = ""
+    """Why there are no pictures, where there should be."""
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where the files of the cases are, and how to read them."""
+
+    protocol: Protocol
+    images: CaseSet
+    label_maps: Mapping[str, LabelMaps]
+    """`PREDICTION`, and `REFERENCE` and `BEFORE` where they are given."""
+    notes: PredictionNotes
+    quality: int
+    """Of pictures, 1 to 100."""
+
+    def raw_case(self, name: str) -> RawCase:
+        """Return where the images of a case are.
+
+        Raises:
+            InputError: there are none, or something is wrong with them.
+        """
+        problems = self.images.problems.get(name)
+        if problems:
+            raise InputError("\n".join(problems))
+        if name in self._raw_cases:
+            return self._raw_cases[name]
+        msg = f"{self.label_maps[PREDICTION].files[name]}: has no images of the case {name}; give their folder with -i"
+        raise InputError(msg)
+
+    def folders(self, name: str) -> list[Path]:
+        """Return the folders in which the label maps of a case are, each once."""
+        return list(dict.fromkeys(maps.files[name].parent for maps in self.label_maps.values() if name in maps.files))
+
+    def of_case(self, name: str) -> "CaseFiles":
+        """Return the files of one case alone: little to send to another process."""
+        cases = [self._raw_cases[name]] if name in self._raw_cases else []
+        images = replace(self.images, cases=cases, problems=only(name, self.images.problems))
+        label_maps = {which: replace(maps, files=only(name, maps.files)) for which, maps in self.label_maps.items()}
+        return replace(self, images=images, label_maps=label_maps, notes=self.notes.of_case(name))
+
+    @cached_property
+    def _raw_cases(self) -> dict[str, RawCase]:
+        return {case.case_id: case for case in reversed(self.images.cases)}  # of several, the first
+
+
+@dataclass(frozen=True)
+class CaseToRead:
+    """What `read_case` needs to know about a case."""
+
+    name: str
+    files: CaseFiles
+    metrics: Metrics
+    with_pictures: bool
+
+
+def read_case(case: CaseToRead) -> ReportCase:
+    """Read all that the report shows of a case; where its images cannot be shown, `ReportCase.problem` says why.
+
+    Raises:
+        InputError: the prediction cannot be read, or has labels that the protocol lacks.
+    """
+    name, files = case.name, case.files
+    grid, prediction = _labels(name, PREDICTION, files)
+    pictures, problem = None, ""
+    if case.with_pictures:
+        try:
+            pictures = _pictures(name, files, grid, prediction)
+        except InputError as error:
+            problem = str(error)
+    return ReportCase(
+        name,
+        volumes=_volumes(prediction, grid, files.protocol),
+        metrics=case.metrics,
+        flags=_flags(name, files, grid, prediction),
+        warnings=files.notes.warnings(name),
+        changes=list(files.notes.changes.get(name, [])),
+        problem=problem,
+        pictures=pictures,
+    )
+
+
+def find_images(images: Sequence[Path], prediction: Path, edition: str, edition_file: Path | None) -> CaseSet:
+    """Find the images of cases; leave out sequences that no case has.
+
+    Args:
+        images: folders of raw BraTS cases, or of nnU-Net's images.
+        prediction: folder of label maps.
+        edition: of the images, see `detect_edition`.
+        edition_file: the description of a custom edition.
+
+    Raises:
+        InputError: no case, or no edition.
+    """
+    names = _channel_names([*(folder.resolve().parent for folder in images), prediction])
+    found = find_prediction_cases(images, names, edition, edition_file)
+    there = {name for case in found.cases for name in case.images}
+    left = tuple(name for name, channel in zip(names, found.channels, strict=True) if channel in there)
+    return found if left == names else find_prediction_cases(images, left, edition, edition_file)
+
+
+def _channel_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return the channel names in the first dataset.json of these folders; BraTS' names where there is none."""
+    for folder in folders:
+        try:
+            names = read_json(folder / DATASET_JSON)["channel_names"]
+            return tuple(str(names[key]) for key in sorted(names, key=int))
+        except (InputError, LookupError, TypeError, ValueError):
+            continue  # no dataset.json, or no names in it
+    return CHANNEL_NAMES
+
+
+def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> dict[str, float]:
+    """Return region → mm³ of a label map."""
+    voxel_volume = _voxel_volume(grid)
+    return {
+        region: float(np.isin(prediction, rule.labels).sum()) * voxel_volume
+        for region, rule in protocol.regions.items()
+    }
+
+
+def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues) -> list[str]:
+    protocol = files.protocol
+    in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else np.zeros_like(prediction)
+    probabilities = files.notes.mean_probabilities(name, in_nnunet, grid, *files.folders(name))
+    return flags(prediction, protocol, _voxel_volume(grid), probabilities)
+
+
+def _voxel_volume(grid: sitk.Image) -> float:
+    return float(np.prod(grid.GetSpacing()))
+
+
+def _pictures(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues) -> Pictures:
+    """Read images and label maps of a case, check that they are on one grid, and draw them."""
+    loaded = load_case(files.raw_case(name), files.images.edition, files.images.channels)
+    check_same_grid(grid, files.label_maps[PREDICTION].files[name], loaded.grid, "the images")
+    labels = {PREDICTION: prediction}
+    for other in (REFERENCE, BEFORE):
+        if other in files.label_maps and name in files.label_maps[other].files:
+            other_grid, labels[other] = _labels(name, other, files)
+            check_same_grid(other_grid, files.label_maps[other].files[name], loaded.grid, "the images")
+    if BEFORE in labels and np.array_equal(labels[BEFORE], prediction):
+        del labels[BEFORE]
+    images = dict(zip(files.images.channels, loaded.images, strict=True))
+    displayed, spacing = _as_displayed({**images, **labels}, loaded.grid)
+    return make_pictures(
+        {modality: displayed[modality] for modality in images},
+        {which: displayed[which] for which in labels},
+        spacing,
+        files.quality,
+    )
+
+
+def _labels(name: str, which: str, files: CaseFiles) -> tuple[sitk.Image, LabelValues]:
+    """Read a label map (Z, Y, X) in the protocol's values."""
+    maps = files.label_maps[which]
+    return read_protocol_labels(maps.files[name], maps.convention, files.protocol)
+
+
+def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> tuple[dict[str, NDArray[Any]], Spacing]:
+    """Bring volumes (Z, Y, X) on one grid to the orientation that is shown; return them and the spacing in mm."""
+    displayed = {}
+    for name, volume in volumes.items():
+        image = sitk.GetImageFromArray(volume)
+        image.CopyInformation(grid)
+        image = sitk.DICOMOrient(image, _DISPLAYED)
+        displayed[name] = sitk.GetArrayFromImage(image)
+    x, y, z = image.GetSpacing()
+    return displayed, (z, y, x)
