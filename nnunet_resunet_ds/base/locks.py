@@ -1,4 +1,4 @@
-"""One writer at a time: two processes that write the same output would undo each other's work."""
+"""Let one process at a time write an output: two would undo each other's work."""
 
 import fcntl
 import os
