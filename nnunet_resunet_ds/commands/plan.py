@@ -1,4 +1,4 @@
-"""Write plans with a patch, network size or recipe of your own, beside the stock plans.
+"""Write plans with a patch, network size or recipe of your own, next to the stock plans.
 
 Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
 paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
@@ -10,6 +10,7 @@ example, a small network for a quick look:
 
 import argparse
 
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
@@ -21,8 +22,8 @@ SUMMARY = "plans with your own patch, network size or recipe (optional)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
-    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
-    parser.add_argument("-p", dest="stock_name", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
+    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
+    parser.add_argument("-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the new plans (default: %(default)s)")
     network = parser.add_argument_group("network (defaults: the paper's)")
     network.add_argument(
@@ -64,5 +65,5 @@ def run(options: argparse.Namespace) -> None:
     )
     for note in adapted.notes:
         print(note)
-    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr ResUNetDSTrainer -p {options.name}"
+    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
     print(f"wrote {path}\nnext: {train}")
