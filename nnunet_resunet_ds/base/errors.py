@@ -1,4 +1,7 @@
-"""What goes wrong by no fault of the code: its messages say what to do."""
+"""Errors that are no fault of the code: their messages say what to do."""
+
+EXIT_BAD_INPUT = 2
+"""Exit code of a command that stops at one of them, after one line on standard error."""
 
 
 class InputError(ValueError):
@@ -13,11 +16,11 @@ class TrainingError(RuntimeError):
 
 
 class WorkerDiedError(RuntimeError):
-    """A process of an executor that worked on a case died, at each try: the message says what to do."""
+    """Each process of an executor that tried a case died: the message says what to do."""
 
 
 class SchedulerLostError(RuntimeError):
-    """A cluster cannot go on, for its scheduler is gone: the message says what to do."""
+    """A cluster cannot go on without its scheduler, which is gone: the message says what to do."""
 
 
 def first_line(error: Exception) -> str:
