@@ -186,7 +186,6 @@ def with_res_unet_ds(
     Raises:
         InputError: no such configuration, one that is 2-D, or a network or recipe that cannot be.
     """
-    check_whole_number("the batch size", batch_size, at_least=1)
     section = dict(recipe or {})
     Recipe.from_section(section)  # checks it
     stock = resolved_configuration(plans, configuration)

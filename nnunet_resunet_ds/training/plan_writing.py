@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, folder_name, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
-from nnunet_resunet_ds.base.setting_checks import check_name
+from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import (
     MAX_HEADS,
     PAPER_BATCH_SIZE,
@@ -56,7 +56,7 @@ def plan(
     Raises:
         InputError: no such dataset or plans, or settings that cannot be.
     """
-    _check_name(name, stock_name)
+    _check_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
     stock = stock_plans(dataset_id, stock_name, configuration)
     _check_dataset(read_json(folder / DATASET_JSON), recipe)
@@ -74,8 +74,9 @@ def plan(
     return _write(folder, name, configuration, adapted.plans), adapted
 
 
-def _check_name(name: str, stock_name: str) -> None:
+def _check_settings(name: str, stock_name: str, batch_size: int) -> None:
     check_name("the name of the plans", name)
+    check_whole_number("the batch size", batch_size, at_least=1)
     if name == stock_name:
         msg = f"the new plans would overwrite {stock_name}; choose another --name"
         raise InputError(msg)

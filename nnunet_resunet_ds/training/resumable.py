@@ -198,16 +198,12 @@ def _run_epoch(trainer: ResumableTrainer, terminated: Callable[[], bool]) -> Non
     """Run one epoch of training and validation steps, in the order of nnU-Net's own loop."""
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
-    batches = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", terminated)
-    trainer.on_train_epoch_end([_checked_step(trainer.train_step, batch, where) for batch, where in batches])
+    train = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", terminated)
+    trainer.on_train_epoch_end([_checked_step(trainer.train_step, *batch) for batch in train])
     with torch.no_grad():
         trainer.on_validation_epoch_start()
-        batches = _batches(
-            trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", terminated
-        )
-        trainer.on_validation_epoch_end(
-            [_checked_step(trainer.validation_step, batch, where) for batch, where in batches]
-        )
+        val = _batches(trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", terminated)
+        trainer.on_validation_epoch_end([_checked_step(trainer.validation_step, *batch) for batch in val])
     trainer.on_epoch_end()
 
 
