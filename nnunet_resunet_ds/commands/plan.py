@@ -23,8 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
     parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
-    parser.add_argument("-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from")
-    parser.add_argument("--name", default=DEFAULT_NAME, help="of the new plans (default: %(default)s)")
+    parser.add_argument(
+        "-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from (default: %(default)s)"
+    )
+    parser.add_argument("--name", default=DEFAULT_NAME, help="name of the new plans (default: %(default)s)")
     network = parser.add_argument_group("network (defaults: the paper's)")
     network.add_argument(
         "--patch-size",
@@ -33,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("Z", "Y", "X"),
         help="voxels (default: 128 128 128, or the stock patch for small images)",
     )
-    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    network.add_argument(
+        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches a step (default: %(default)s)"
+    )
     network.add_argument(
         "--features",
         type=int,
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"channels a stage (default: {' '.join(map(str, PAPER_FEATURES))})",
     )
-    network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="(default: %(default)s)")
+    network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="outputs (default: %(default)s)")
     network.add_argument("--no-salient-channel", action="store_true", help="do not give the network the brain mask")
     network.add_argument("--no-residual", action="store_true", help="plain blocks instead of residual ones")
     add_recipe_arguments(parser)
