@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.base.errors import InputError, SchedulerLostError, WorkerDiedError
+from nnunet_resunet_ds.base.errors import EXIT_BAD_INPUT, InputError, SchedulerLostError, WorkerDiedError
 from nnunet_resunet_ds.base.signals import INTERRUPTED, second_interrupt_ends
 from nnunet_resunet_ds.commands import (
     ablation,
@@ -45,8 +45,6 @@ COMMANDS: dict[str, ModuleType] = {
     "env": env,
 }
 """In the order in which a user needs them, from a BraTS download to a report."""
-
-EXIT_BAD_INPUT = 2
 
 _FOR_MEMORY = "end other programs, or give a smaller -np where the command has it; finished cases are kept"
 _OUR_FAULT = "this should not happen: please report what follows, with what 'resunet-ds doctor --json' prints"

@@ -1,6 +1,6 @@
-"""How nnU-Net finds our trainers: our shim folder in its ``nnUNet_extTrainer`` search path.
+"""Let nnU-Net find our trainers: add our folder of trainers to its search path ``nnUNet_extTrainer``.
 
-``discovery.pth`` beside this file is installed into site-packages, where Python runs it at every start. It must
+``discovery.pth`` next to this file is installed into site-packages, where Python runs it at every start. It must
 therefore stay cheap (``os`` and nothing else) and must never fail.
 """
 

@@ -1,17 +1,18 @@
-"""Region-based batch Dice plus focal loss (paper section 4, decision D6)."""
+"""Compute the region-based batch Dice plus focal loss (paper section 4, decision D6)."""
 
 from collections.abc import Sequence
 
 import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.setting_checks import check_number, check_positive
+from nnunet_resunet_ds.training.ranks import is_distributed
 from nnunet_resunet_ds.training.recipe import Recipe
 
 SMOOTHING = 1e-5
-"""Added to numerator and denominator of Dice (decision D6)."""
+"""Added to numerator and denominator of Dice."""
 
 
 class RegionDiceFocalLoss(nn.Module):
@@ -25,7 +26,7 @@ class RegionDiceFocalLoss(nn.Module):
         dice_weight: share of Dice, 0 to 1 (the paper's α = 0.7).
         gamma: focusing exponent, 2 by default; 0 is binary cross-entropy.
         batch_dice: one Dice for the whole batch, or one a sample, averaged.
-        region_weights: one a region, scaled to sum 1; None is equal weights (decision D13).
+        region_weights: one a region, scaled to sum 1; None is equal weights.
         use_ignore_label: the target's last channel marks voxels that do not count.
     """
 
@@ -121,7 +122,7 @@ class RegionDiceFocalLoss(nn.Module):
 
 def _sum_over_ranks(sums: Tensor) -> Tensor:
     """Add up over the ranks of the process group, with gradients to each; the same tensor where there is none."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_distributed():
         return sums
     joint: Tensor = AllGatherGrad.apply(sums.contiguous()).sum(0)
     return joint

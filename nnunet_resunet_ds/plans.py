@@ -1,4 +1,4 @@
-"""Pure functions from patch size and features to nnU-Net plans that train the paper's network."""
+"""Make nnU-Net plans that train the paper's network (decisions D1, D3, D4), from patch size and features."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,33 +10,33 @@ from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 
 PAPER_FEATURES = (64, 96, 128, 192, 256, 384, 512)
-"""Channels of the seven stages (decision D1; paper section 5 gives depth and ends, Futrega et al. 2021 the rest)."""
+"""Channels of the seven stages: paper section 5 gives depth and ends, Futrega et al. 2021 the rest."""
 NNUNET_FEATURES = (32, 64, 128, 256, 320, 320)
 """nnU-Net's own, which the paper starts from: doubled from 32 up to 320, in six stages (paper section 5)."""
 WIDE_FEATURES = (64, 128, 256, 512, 512, 512)
 """The paper's 64 to 512 in six stages, doubled as nnU-Net does."""
 PAPER_PATCH_SIZE = (128, 128, 128)
 PAPER_BATCH_SIZE = 2
-"""Paper section 5 (decision D7)."""
+"""Paper section 5."""
 MAX_HEADS = 3
-"""The output and two deep-supervision heads (paper section 4, decision D3)."""
+"""The output and two deep-supervision heads (paper section 4)."""
 MAX_STAGES = len(PAPER_FEATURES)
 """So an axis is halved at most six times."""
 MIN_MEDIAN_AXIS = 96
 """Where a median image axis is shorter, 128³ would be mostly padding and the stock patch size stays."""
 
 _DESCRIBED = ("features_per_stage", "n_heads", "init_filters", "hidden_size")
-"""Arguments of networks that a line in the log has room for."""
+"""Arguments of networks that the log shows."""
+
+NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
 
 _OF_THE_NETWORK = ("patch_size", "spacing", "architecture", "normalization_schemes", "use_mask_for_norm")
 _OF_THE_IMAGES = ("transpose_forward", "image_reader_writer")
 """Entries of plans that decide what a network predicts."""
 
-NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
-
 
 class AdaptedPlans(NamedTuple):
-    """Plans that train our network, and what to tell the user of how they came about."""
+    """Plans that train our network, and lines for the user on how they were made."""
 
     plans: dict[str, Any]
     notes: list[str]
@@ -75,9 +75,9 @@ def res_unet_ds_architecture(
     Args:
         patch_size: voxels of the training patch (Z, Y, X).
         features_per_stage: channels of each stage; the patch may fit fewer stages, then the first of these are used.
-        n_heads: finest decoder levels with a segmentation head (decision D3), fewer where there are fewer levels.
-        salient_channel: give the network the brain mask as an input channel (decision D4).
-        residual: residual blocks in encoder and decoder (decision D2).
+        n_heads: finest decoder levels with a segmentation head, fewer where there are fewer levels.
+        salient_channel: give the network the brain mask as an input channel.
+        residual: residual blocks in encoder and decoder.
 
     Raises:
         InputError: the patch is not 3-D, has an axis below 2 voxels, or fits fewer than two stages.
@@ -132,7 +132,7 @@ def resolved_configuration(plans: Mapping[str, Any], configuration: str) -> dict
 
 
 def changed_settings(trained: Mapping[str, Any] | None, plans: Mapping[str, Any], configuration: str) -> list[str]:
-    """Return which entries of plans that decide what a network predicts differ from those it was trained with.
+    """Return the names of entries that decide what a network predicts and differ from those it was trained with.
 
     Args:
         trained: the plans of its checkpoint; None, where it has none, differs in nothing.
@@ -196,18 +196,11 @@ def with_res_unet_ds(
     architecture = res_unet_ds_architecture(
         patch_size, features_per_stage, n_heads=n_heads, salient_channel=salient_channel, residual=residual
     )
-    adapted = deepcopy(dict(plans))
-    adapted["configurations"][configuration] |= {
-        "patch_size": list(patch_size),
-        "batch_size": batch_size,
-        "batch_dice": True,
-        "architecture": architecture,
-    }
-    adapted[SECTION] = section
+    changes = {"patch_size": list(patch_size), "batch_size": batch_size, "batch_dice": True}
+    adapted = _with_changes(plans, configuration, {**changes, "architecture": architecture})
     fitted = len(architecture["arch_kwargs"]["features_per_stage"])
     notes.append(f"{fitted} of the {len(features_per_stage)} stages asked for fit the patch.")
-    notes.append(_description(resolved_configuration(adapted, configuration)))
-    return AdaptedPlans(adapted, notes)
+    return AdaptedPlans({**adapted.plans, SECTION: section}, [*notes, *adapted.notes])
 
 
 def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
@@ -257,9 +250,20 @@ def with_network(plans: Mapping[str, Any], configuration: str, architecture: Map
         configuration: the one to change.
         architecture: its entry, as nnU-Net's ``get_network_from_plans`` takes it.
     """
+    return _with_changes(plans, configuration, {"architecture": dict(architecture)})
+
+
+def _with_changes(plans: Mapping[str, Any], configuration: str, changes: Mapping[str, Any]) -> AdaptedPlans:
+    """Return a copy of plans with changed entries in one configuration, and a line that describes it."""
     changed = deepcopy(dict(plans))
-    changed["configurations"][configuration]["architecture"] = dict(architecture)
+    changed["configurations"][configuration] |= changes
     return AdaptedPlans(changed, [_description(resolved_configuration(changed, configuration))])
+
+
+def has_salient_channel(architecture: Mapping[str, Any]) -> bool:
+    """Tell whether the network of an ``architecture`` entry reads the brain mask from the zero background."""
+    is_ours = architecture["network_class_name"] == NETWORK_CLASS_NAME
+    return is_ours and bool(architecture["arch_kwargs"].get("salient_channel", True))
 
 
 def _check_three_dimensional(configuration: str, settings: Mapping[str, Any]) -> None:
@@ -282,7 +286,7 @@ def _paper_or_stock_patch_size(stock: Mapping[str, Any], notes: list[str]) -> Se
 
 
 def _description(settings: Mapping[str, Any]) -> str:
-    """Say what is trained, in one line."""
+    """Describe in one line what is trained."""
     architecture = settings["architecture"]
     name = architecture["network_class_name"].rpartition(".")[2]
     arch_kwargs = ", ".join(f"{key} {value}" for key, value in architecture["arch_kwargs"].items() if key in _DESCRIBED)

@@ -1,4 +1,4 @@
-"""The trainer behind ``-tr ResUNetDSTrainer``."""
+"""Train the paper's network with its recipe: the class behind ``-tr ResUNetDSTrainer``."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import torch
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.utilities.collate_outputs import collate_outputs
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
@@ -27,19 +27,19 @@ from nnunet_resunet_ds.plans import (
     resolved_configuration,
     with_architecture_changes,
 )
-from nnunet_resunet_ds.training.background_check import check_background
 from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
 from nnunet_resunet_ds.training.head_metrics import (
     HEAD_DICE,
     HEAD_LOSSES,
     TABLE,
+    add_heads_panel,
     head_dice,
     head_statistics,
     write_table,
 )
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data
-from nnunet_resunet_ds.training.progress_plot import add_heads_panel
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, check_background, checked_data
+from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
@@ -61,7 +61,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     """
 
     architecture_changes: ClassVar[Mapping[str, Any]] = {}
-    """Arguments of `res_unet_ds_architecture` that a variant sets, whatever the plans say."""
+    """Arguments of `res_unet_ds_architecture` that a variant sets, even where the plans say otherwise."""
 
     # nnU-Net reads these parameter names off the signature: keep them.
     @one_line_errors()
@@ -75,27 +75,17 @@ class ResUNetDSTrainer(ResumableTrainer):
     ) -> None:
         check_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
-        settings = resolved_configuration(plans, configuration)
         notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         plans[SECTION] = self.recipe.to_mapping()
         self.dtype, format_note = training_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self._follow_recipe()
-        self.enable_deep_supervision = settings["architecture"]["arch_kwargs"].get("n_heads", 1) > 1
+        _follow_recipe(self, self.recipe)
+        self.enable_deep_supervision = self.configuration_manager.network_arch_init_kwargs.get("n_heads", 1) > 1
         self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
         for note in (*notes, f"Recipe: {self.recipe}", format_note):
             self.print_to_log_file(note)
-
-    def _follow_recipe(self) -> None:
-        self.initial_lr = self.recipe.initial_lr
-        self.weight_decay = self.recipe.weight_decay
-        self.num_epochs = self.recipe.epochs
-        self.num_iterations_per_epoch = self.recipe.iterations_per_epoch
-        self.num_val_iterations_per_epoch = self.recipe.val_iterations_per_epoch
-        if self.dtype is not torch.float16:
-            self.grad_scaler = None  # only fp16 underflows
 
     @classmethod
     def adapted_plans(cls, plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
@@ -117,13 +107,13 @@ class ResUNetDSTrainer(ResumableTrainer):
     def initialize(self) -> None:
         """Make network and optimiser as nnU-Net does, from the recipe's seed where there is one."""
         if self.recipe.seed is not None:
-            _sow(self.recipe.seed + self.local_rank)
+            _seed_generators(self.recipe.seed + self.local_rank)
         super().initialize()
 
     # ---- what nnU-Net asks for ----
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlateauSchedule | PolySchedule]:
-        """Return Adam and the plateau schedule (decision D7)."""
+        """Return Adam and the plateau schedule."""
         optimizer = torch.optim.Adam(
             self.laid_out_network().parameters(),
             self.initial_lr,
@@ -139,7 +129,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         return optimizer, schedule
 
     def laid_out_network(self) -> nn.Module:
-        """Return the network in the form that is fastest here; nnU-Net asks for the optimiser before DDP wraps it."""
+        """Bring the network into its fastest form and return it; nnU-Net makes the optimiser before DDP wraps it."""
         lay_out_for(self.network, self.device)
         network: nn.Module = self.network
         return network
@@ -159,7 +149,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         return scales[: arch_kwargs["n_heads"]]
 
     def _build_loss(self) -> nn.Module:
-        """Return the region loss over the heads, weighted 1, ½, ¼ and scaled to sum 1 (decision D3)."""
+        """Return the region loss over the heads, weighted 1, ½, ¼ and scaled to sum 1."""
         self.region_loss = RegionDiceFocalLoss(
             self.recipe.dice_weight,
             self.recipe.gamma,
@@ -177,13 +167,13 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     @one_line_errors()
     def run_training(self) -> None:
-        """Train, on a CPU without giving memory back between steps."""
+        """Train; on a CPU, without giving memory back between steps."""
         with freed_memory_kept(self.device):
             super().run_training()
 
     @one_line_errors()
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Predict and score the validation cases as nnU-Net does, likewise."""
+        """Predict and score the validation cases as nnU-Net does; on a CPU, without giving memory back."""
         with freed_memory_kept(self.device):
             super().perform_actual_validation(save_probabilities)
 
@@ -191,7 +181,7 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     def train_step(self, batch: Batch) -> Outputs:
         """Train on one batch as nnU-Net does, in the number format chosen."""
-        target = self._on_device(batch["target"])
+        target = _on_device(batch["target"], self.device)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.dtype, self.device):
             loss = self.loss(self._forward(batch["data"]), target)
@@ -209,7 +199,7 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     def validation_step(self, batch: Batch) -> Outputs:
         """Return what nnU-Net wants to know of the finest head, and loss and counts of every head."""
-        targets = _as_list(self._on_device(batch["target"]))
+        targets = _as_list(_on_device(batch["target"], self.device))
         with autocast(self.dtype, self.device):
             outputs = _as_list(self._forward(batch["data"]))
         heads = head_statistics(
@@ -217,11 +207,6 @@ class ResUNetDSTrainer(ResumableTrainer):
         )
         finest = {f"{name}_hard": heads[name][0] for name in ("tp", "fp", "fn")}
         return {"loss": np.dot(heads[HEAD_LOSSES], head_weights(len(outputs))), **finest, **heads}
-
-    def _on_device(self, target: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-        if isinstance(target, list):
-            return [head.to(self.device, non_blocking=True) for head in target]
-        return target.to(self.device, non_blocking=True)
 
     def _forward(self, data: Tensor) -> Tensor | list[Tensor]:
         """Run the network; where torch.compile fails, go on without it for good, in nnU-Net's validation, too."""
@@ -236,37 +221,39 @@ class ResUNetDSTrainer(ResumableTrainer):
     # ---- the heads in validation (paper Table 4) ----
 
     def on_validation_epoch_end(self, val_outputs: list[Outputs]) -> None:
-        """Log each head beside what nnU-Net logs."""
+        """Log what nnU-Net logs, and loss and pseudo Dice of each head."""
         super().on_validation_epoch_end(val_outputs)
         collated = collate_outputs(
             [{name: step[name] for name in (HEAD_LOSSES, "tp", "fp", "fn")} for step in val_outputs]
         )
-        losses = np.mean(self._of_all_ranks(collated[HEAD_LOSSES]), axis=0)
-        dice = head_dice({name: self._of_all_ranks(collated[name]).sum(0) for name in ("tp", "fp", "fn")})
+        losses = np.mean(of_all_ranks(collated[HEAD_LOSSES]), axis=0)
+        dice = head_dice({name: of_all_ranks(collated[name]).sum(0) for name in ("tp", "fp", "fn")})
         self.logger.log(HEAD_LOSSES, losses.tolist(), self.current_epoch)
         self.logger.log(HEAD_DICE, dice, self.current_epoch)
         self.print_to_log_file("Heads, the finest first: val_loss", _rounded(losses), "pseudo dice", _rounded(dice))
 
-    def _of_all_ranks(self, steps: np.ndarray) -> np.ndarray:
-        """Return what all ranks have of an array whose first axis is steps."""
-        if not self.is_ddp:
-            return steps
-        gathered: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(gathered, steps)
-        return np.concatenate(gathered)
-
     def on_epoch_end(self) -> None:
-        """Write the heads' table and their panel of the progress picture."""
+        """Write the heads' table, and add their panel to nnU-Net's ``progress.png``."""
         super().on_epoch_end()
         if self.local_rank == 0:
-            losses, dice, total = (
-                self.logger.get_value(key, step=None) for key in (HEAD_LOSSES, HEAD_DICE, "val_losses")
-            )
+            keys = (HEAD_LOSSES, HEAD_DICE, "val_losses")
+            losses, dice, total = (self.logger.get_value(key, step=None) for key in keys)
             write_table(Path(self.output_folder, TABLE), losses, dice, total)
             add_heads_panel(Path(self.output_folder, "progress.png"), losses, dice)
 
 
-def _sow(seed: int) -> None:
+def _follow_recipe(trainer: ResUNetDSTrainer, recipe: Recipe) -> None:
+    """Set the attributes of nnU-Net's trainer that the recipe decides."""
+    trainer.initial_lr = recipe.initial_lr
+    trainer.weight_decay = recipe.weight_decay
+    trainer.num_epochs = recipe.epochs
+    trainer.num_iterations_per_epoch = recipe.iterations_per_epoch
+    trainer.num_val_iterations_per_epoch = recipe.val_iterations_per_epoch
+    if trainer.dtype is not torch.float16:
+        trainer.grad_scaler = None  # only fp16 underflows
+
+
+def _seed_generators(seed: int) -> None:
     """Seed every generator that training draws from in this process."""
     random.seed(seed)
     np.random.seed(seed)
@@ -276,7 +263,7 @@ def _sow(seed: int) -> None:
 def _checked_data(
     plans: Mapping[str, Any], configuration: str, fold: int | str, dataset_json: Mapping[str, Any]
 ) -> list[str]:
-    """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder; return what else to say."""
+    """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder; return lines for the log."""
     settings = resolved_configuration(plans, configuration)
     for name in ("dataset_name", "plans_name"):  # parts of the paths that nnU-Net writes to
         check_path_part(f"{name} in the plans", plans[name])
@@ -291,6 +278,12 @@ def head_weights(n_heads: int) -> list[float]:
     """Return the loss weight of each head, finest first: each half of the one before, summing to 1 (decision D3)."""
     weights = [0.5**head for head in range(n_heads)]
     return [weight / sum(weights) for weight in weights]
+
+
+def _on_device(target: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
+    if isinstance(target, list):
+        return [head.to(device, non_blocking=True) for head in target]
+    return target.to(device, non_blocking=True)
 
 
 def _as_list(values: Tensor | list[Tensor]) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """Define the errors that are no fault of our code. Their messages say what to do."""
 
+EXIT_BAD_INPUT = 2
+"""Exit code of a command that stops at one of them, after one line on standard error."""
+
 
 class InputError(ValueError):
     """Bad input: the message names the file or setting, what is wrong with it, and what to do.

@@ -1,4 +1,4 @@
-"""Lock a folder, so that only one process at a time writes an output."""
+"""Let one process at a time write an output: two would undo each other's work."""
 
 import fcntl
 import os

@@ -1,7 +1,7 @@
-"""Provide the one logger of all our packages. It is silent from Python, and prints on the command line.
+"""Provide the one logger of all our packages: silent when used from Python, shown on the command line.
 
-Levels: ``warning`` for what the user should act on, ``info`` for what was decided or is going on, ``debug`` for what
-was done to each case, shown with ``-v``.
+Levels: ``warning`` for what the user should act on, ``info`` for decisions and progress, ``debug`` for what was done to
+each case, shown with ``-v``.
 """
 
 import logging

@@ -1,9 +1,10 @@
-"""Distribute the work on many cases to threads, or to any executor, such as that of a cluster."""
+"""Run work on many cases: in threads here, or on any executor, such as a cluster's."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_SUBMITTED = 1000
-"""Cases handed out at a time: enough for a large cluster, and few for its scheduler to keep in mind."""
+"""Cases handed out at a time: enough for a large cluster, and few enough for its scheduler."""
 
 
 def threads(n_threads: int | None = None) -> ThreadPoolExecutor:
@@ -33,8 +34,8 @@ def threads(n_threads: int | None = None) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads or os.cpu_count())
 
 
-def at_hand(executor: Executor | None) -> AbstractContextManager[Executor]:
-    """Return a context in which there is an executor: the given one, which stays, or threads that end with it."""
+def executor_or_threads(executor: Executor | None) -> AbstractContextManager[Executor]:
+    """Return a context with the given executor, which stays, or with threads that end with the context."""
     return nullcontext(executor) if executor else threads()
 
 
@@ -49,10 +50,10 @@ def for_each(
 ) -> list[Result | InputError]:
     """Run ``work`` on every item, with a progress bar; return results in the order of the items.
 
-    A case that cannot be done does not stop the others: its InputError takes the place of its result. One whose worker
-    died is tried once more, alone, since another case may have been to blame, and then counts as one. Any other error
-    is raised, and what has not begun is left. However this ends, threads are at rest; processes elsewhere finish the
-    cases that they have.
+    A case that cannot be done does not stop the others: its InputError takes the place of its result. If a worker dies,
+    its case is tried once more, alone, because another case may have killed the worker; if it dies again, that is an
+    InputError as well. Any other error is raised, and cases that have not begun are left. However this ends, no thread
+    works on; processes elsewhere finish the cases that they have.
 
     Args:
         items: cases, say.
@@ -65,13 +66,10 @@ def for_each(
     if not items:
         return []
     outcomes: dict[int, Result | InputError] = {}
-    done: SimpleQueue[Future[Result]] = SimpleQueue()
-    numbers: dict[Future[Result], int] = {}
     suspects: list[int] = []
-    upcoming = iter(range(len(items)))
     with (
-        at_hand(executor) as pool,
-        _at_rest_at_last(numbers),
+        executor_or_threads(executor) as pool,
+        closing(_as_completed(pool, work, items)) as completed,
         tqdm(total=len(items), desc=description, unit="case") as bar,
     ):
 
@@ -80,13 +78,7 @@ def for_each(
             settle(items[number], outcome)
             bar.update()
 
-        while len(outcomes) + len(suspects) < len(items):
-            while len(numbers) < MAX_SUBMITTED and (number := next(upcoming, None)) is not None:
-                future = pool.submit(work, items[number])
-                numbers[future] = number
-                future.add_done_callback(done.put)
-            future = done.get()
-            number = numbers.pop(future)
+        for number, future in completed:
             try:
                 outcome = _outcome(future)
             except WorkerDiedError:
@@ -96,6 +88,28 @@ def for_each(
         for number in suspects:
             take(number, _outcome_alone(pool, work, items[number], name))
     return [outcomes[number] for number in range(len(items))]
+
+
+def _as_completed(
+    pool: Executor, work: Callable[[Item], Result], items: Sequence[Item]
+) -> Generator[tuple[int, "Future[Result]"]]:
+    """Yield the number and future of each item as it is done, with at most `MAX_SUBMITTED` handed out at a time.
+
+    When closed early, what has not begun never begins, and what has is waited for.
+    """
+    done: SimpleQueue[Future[Result]] = SimpleQueue()
+    numbers: dict[Future[Result], int] = {}
+    upcoming = iter(range(len(items)))
+    try:
+        for _ in items:
+            for number in islice(upcoming, MAX_SUBMITTED - len(numbers)):
+                future = pool.submit(work, items[number])
+                numbers[future] = number
+                future.add_done_callback(done.put)
+            future = done.get()
+            yield numbers.pop(future), future
+    finally:
+        wait([future for future in numbers if not future.cancel()])
 
 
 def _outcome(future: Future[Result]) -> Result | InputError:
@@ -109,20 +123,11 @@ def _outcome(future: Future[Result]) -> Result | InputError:
 def _outcome_alone(
     pool: Executor, work: Callable[[Item], Result], item: Item, name: Callable[[Item], str]
 ) -> Result | InputError:
-    """Do an item while nothing else is done."""
+    """Try an item again while nothing else runs."""
     try:
         return _outcome(pool.submit(work, item))
     except WorkerDiedError as error:
         return InputError(f"{name(item)}: {error}")
-
-
-@contextmanager
-def _at_rest_at_last(futures: Iterable["Future[Result]"]) -> Iterator[None]:
-    """Let what has not begun never begin, and wait for what has."""
-    try:
-        yield
-    finally:
-        wait([future for future in list(futures) if not future.cancel()])
 
 
 def results_and_problems(outcomes: Iterable[Result | InputError]) -> tuple[list[Result], list[str]]:

@@ -1,4 +1,4 @@
-"""End cleanly on Ctrl-C, and on the SIGTERM that batch systems send before they stop a job."""
+"""End tidily after Ctrl-C, and after SIGTERM, which batch systems send before they take a machine away."""
 
 import os
 import signal
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-INTERRUPTED = 128 + signal.SIGINT
-"""What a shell reports of a process that Ctrl-C ended."""
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes of a process that Ctrl-C ended, and of one that SIGTERM ended."""
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def second_interrupt_ends() -> Iterator[None]:
     """
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # somebody else looks after interrupts
+        yield  # other code handles interrupts
         return
     came = False
 
@@ -37,10 +37,6 @@ def second_interrupt_ends() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-TERMINATED = 128 + signal.SIGTERM
-"""What a shell reports of a process that SIGTERM ended."""
 
 
 @contextmanager

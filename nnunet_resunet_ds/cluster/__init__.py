@@ -1,4 +1,4 @@
-"""Run long commands, and the work of commands, on many machines: as jobs here, through Dask, or as a SLURM array.
+"""Run long commands, and work on many cases, on many machines: as jobs here, through Dask, or as a SLURM array.
 
 `connected` needs the extra ``cluster``, and a file system that all machines see.
 """

@@ -1,6 +1,6 @@
 """Run a command that gets SIGTERM when the process that started it is gone: ``python -m … COMMAND`` (Linux).
 
-A worker of a cluster that is killed could not tell its training otherwise, which would go on beside its own rerun.
+Without this, the training of a worker that is killed would go on, at the same time as its own rerun.
 """
 
 import ctypes

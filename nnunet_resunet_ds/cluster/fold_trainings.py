@@ -1,4 +1,4 @@
-"""The folds of one trainer as jobs: each the stock ``nnUNetv2_train``, which goes on where there is something to."""
+"""Make a job of each fold of one trainer: the stock ``nnUNetv2_train``, which goes on where it was stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
 from nnunet_resunet_ds.plans import resolved_configuration
@@ -19,12 +20,12 @@ from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
 @dataclass(frozen=True, kw_only=True)
 class Trainings:
-    """What all folds share, by the letters of ``nnUNetv2_train``."""
+    """The settings that all folds share, as the options of ``nnUNetv2_train``."""
 
     dataset_id: int
-    configuration: str = "3d_fullres"
-    trainer: str = "ResUNetDSTrainer"
-    plans: str = "nnUNetPlans"
+    configuration: str = CONFIGURATION
+    trainer: str = TRAINER
+    plans: str = PLANS
     device: str = "cuda"
     n_gpus: int = 1
     """Of one machine, for each fold: nnU-Net's own way to use several."""
@@ -37,8 +38,10 @@ class Trainings:
     @property
     def model_folder(self) -> Path:
         """nnU-Net's folder of the model."""
-        name = f"{self.trainer}__{self.plans}__{self.configuration}"
-        return nnunet_folder("nnUNet_results") / self.preprocessed.name / name
+        model = ModelId(
+            dataset=self.preprocessed.name, trainer=self.trainer, plans=self.plans, configuration=self.configuration
+        )
+        return model.folder(nnunet_folder("nnUNet_results"))
 
     def epochs(self) -> int | None:
         """Return the most epochs of a fold, as one of our trainers reads the plans; None for other trainers.
@@ -51,7 +54,7 @@ class Trainings:
         plans = read_json(self.preprocessed / f"{self.plans}.json")
         try:
             recipe_from = trainer_class(self.trainer).recipe_from
-        except Exception:  # a stock trainer, or whatever nnU-Net's search stumbles over: the training will say so
+        except Exception:  # a stock trainer, or an error in nnU-Net's search: the training will say so
             return None
         epochs: int = recipe_from(plans).epochs
         return epochs
@@ -67,25 +70,29 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     Raises:
         InputError: no such dataset, plans or fold, or what is there does not belong together.
     """
-    n_training = read_json(trainings.preprocessed / DATASET_JSON)["numTraining"]
     for fold in folds:
-        check_fold(fold, trainings.preprocessed, n_training)
-        folder = _fold_folder(trainings, fold)
-        if any(folder.glob("checkpoint_*.pth")):
-            remedy = "move the folder away to train the fold again"
-            check_cases(folder, read_record(folder), trainings.preprocessed, fold, remedy)
+        _check_fold(trainings, fold)
     unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
-    epochs = trainings.epochs() if unfinished else None
-    if unfinished:
-        plans = read_json(trainings.preprocessed / f"{trainings.plans}.json")
-        settings = resolved_configuration(plans, trainings.configuration)
-        for line in checked_data(trainings.preprocessed, settings, trainings.configuration):
-            LOG.warning("%s", line)
+    if not unfinished:
+        return []
+    epochs = trainings.epochs()
+    plans = read_json(trainings.preprocessed / f"{trainings.plans}.json")
+    settings = resolved_configuration(plans, trainings.configuration)
+    for line in checked_data(trainings.preprocessed, settings, trainings.configuration):
+        LOG.warning("%s", line)
     return [_job(trainings, fold, epochs) for fold in unfinished]
 
 
+def _check_fold(trainings: Trainings, fold: int) -> None:
+    """Refuse a fold that the split does not have, or that was trained on other cases than the split says now."""
+    preprocessed, folder = trainings.preprocessed, _fold_folder(trainings, fold)
+    check_fold(fold, preprocessed, read_json(preprocessed / DATASET_JSON)["numTraining"])
+    if any(folder.glob("checkpoint_*.pth")):
+        check_cases(folder, read_record(folder), preprocessed, fold, "move the folder away to train the fold again")
+
+
 def guarded(trainings: Trainings, job: Job) -> Job:
-    """Return a job by our own command, which leaves a finished fold alone and waits for nobody who is at work on it."""
+    """Return the job as a call of our own command, which leaves a finished fold alone, and one that runs elsewhere."""
     fold = job.command[job.command.index(trainings.configuration) + 1]
     command = [
         "resunet-ds", "train", "-d", str(trainings.dataset_id), "-c", trainings.configuration, "-f", fold,
@@ -96,7 +103,7 @@ def guarded(trainings: Trainings, job: Job) -> Job:
 
 
 def check_split(preprocessed: Path) -> None:
-    """Refuse folds that would begin at once, and each make nnU-Net's split in one file.
+    """Refuse folds without a split: they begin at the same time, and each would write nnU-Net's split to one file.
 
     Raises:
         InputError: there is no split.

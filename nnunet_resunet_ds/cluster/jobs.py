@@ -1,4 +1,4 @@
-"""Run one long command: what it prints goes to a file, and it is told to save before it is stopped."""
+"""Run one long command: write what it prints to a file, show its epochs, and let it save before it is stopped."""
 
 import os
 import shlex
@@ -17,9 +17,21 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.locks import try_lock
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 
+SECONDS_TO_SAVE = 120.0
+"""For a training that is told to stop."""
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_TRIES = 0.5
+_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
+_CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
+"""On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
+
+
+class CommandError(Exception):
+    """A command failed: the message says where it wrote why."""
+
 
 class Trained(Protocol):
-    """What has epochs."""
+    """A training that has epochs."""
 
     @property
     def name(self) -> str:
@@ -31,30 +43,27 @@ class Trained(Protocol):
 
     @property
     def epochs_done(self) -> int:
-        """Return those that are trained."""
+        """Return the number of epochs that are trained."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command that can be run again after any stop, and then goes on where it was."""
+    """A command that goes on where it was when it is run again after any stop."""
 
     name: str
     """What messages call it."""
     command: tuple[str, ...]
     folder: Path
-    """For ``log.txt``, what the command prints; nobody else is at work on it meanwhile."""
+    """Of ``log.txt``, which takes what the command prints; no other process works on it meanwhile."""
     epochs: int | None
     """The most there can be; None where that is not known."""
     count_epochs: Callable[[], int]
-    """How many are trained."""
+    """Returns the number of epochs that are trained."""
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that are trained."""
+        """Number of epochs that are trained."""
         return self.count_epochs()
-
-
-_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
 
 
 class EpochBar:
@@ -65,7 +74,7 @@ class EpochBar:
         self._bar = bar
 
     def look(self) -> None:
-        """Look how far all of them are; a training that stops early has done its epochs."""
+        """Update the bar; a training that stopped early counts with all its epochs."""
         with suppress(OSError):  # a file system that does not answer now will do so later
             self._bar.update(sum(training.epochs_done for training in self._trainings) - self._bar.n)
 
@@ -76,9 +85,9 @@ class EpochBar:
 
 @contextmanager
 def epoch_bar(trainings: Sequence[Trained]) -> Iterator[EpochBar]:
-    """Draw the bar until the block ends; a line a minute where it goes to a file.
+    """Draw the bar until the block ends; print a line a minute where standard error is a file.
 
-    It has no end where the epochs of a training are not known.
+    The bar has no end where the epochs of a training are not known.
     """
     known = [training.epochs for training in trainings if training.epochs is not None]
     total = sum(known) if len(known) == len(trainings) else None
@@ -90,22 +99,8 @@ def epoch_bar(trainings: Sequence[Trained]) -> Iterator[EpochBar]:
         shown.look()
 
 
-_SECONDS_BETWEEN_LOOKS = 2.0
-_SECONDS_BETWEEN_TRIES = 0.5
-SECONDS_TO_SAVE = 120.0
-"""For a training that is told to stop."""
-
-
-_CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
-"""On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
-
-
-class CommandError(Exception):
-    """A command failed: the message says where it wrote why."""
-
-
 def settings_for(device: str) -> dict[str, str]:
-    """Return the variables that commands need on top of the user's."""
+    """Return the environment variables that commands need in addition to the user's."""
     settings = _CPU_SETTINGS if device == "cpu" else {}
     return {name: value for name, value in settings.items() if name not in os.environ}
 
@@ -154,7 +149,7 @@ def run_command(
         settings: environment variables, on top of those of this process.
         log: takes what it prints.
         look: is called every few seconds meanwhile.
-        launcher: words before the command, of which nobody needs to know.
+        launcher: words before the command, which the log does not show.
 
     Raises:
         CommandError: it failed.
@@ -192,7 +187,7 @@ def shell_line(command: Sequence[str], settings: Mapping[str, str]) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Have a command end that has not ended by itself: first asked, for a training saves then."""
+    """End a command that still runs: ask first, since a training saves then."""
     if process.poll() is None:
         process.terminate()
         _wait(process, SECONDS_TO_SAVE)

@@ -1,4 +1,4 @@
-"""Where jobs run: one after the other here, on the workers of a cluster, or as a SLURM array."""
+"""Run jobs: one after the other here, on the workers of a cluster, or as a SLURM array."""
 
 import os
 import shlex
@@ -23,6 +23,46 @@ from nnunet_resunet_ds.cluster.jobs import (
     settings_for,
     shell_line,
 )
+
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BEFORE_THE_END = 300
+"""A job gets SIGTERM so long before its time is up; a training then saves in the middle of an epoch."""
+_CORES = 12
+"""For each GPU: as many as nnU-Net's augmentation uses by itself."""
+
+_SCRIPT = """\
+#!/bin/bash
+#SBATCH --job-name={name}
+#SBATCH --array=0-{last}
+{needs}
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@{seconds}
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%A_%a.out
+
+# What else your cluster needs (account, partition, time) can stand here, or before the name of this file:
+#   sbatch --partition=gpu --time=2-00:00:00 {file}
+# Stopped jobs go on where they were: when preempted, when their time is up, and when this is submitted again.
+
+{variables}
+
+case "$SLURM_ARRAY_TASK_ID" in
+{cases}
+esac
+
+# Without srun: it would end at SIGTERM, and what it runs with it, before anything is saved.
+"${{command[@]}}" &
+job=$!
+trap 'kill -TERM "$job" 2>/dev/null' TERM
+while wait "$job"; code=$?; kill -0 "$job" 2>/dev/null; do :; done
+
+task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+# Stopped and saved, and not cancelled: its time was up.
+if [ "$code" -eq {stopped} ] && [ "$(squeue --noheader --jobs="$task" --format=%T)" = RUNNING ]; then
+    scontrol requeue "$task"
+fi
+exit "$code"
+"""
 
 Training = TypeVar("Training", bound=Trained)
 
@@ -67,16 +107,13 @@ def run_here(jobs: Sequence[Job], device: str) -> dict[str, str]:
     return run_each(jobs, run)
 
 
-SECONDS_BETWEEN_LOOKS = 2.0
-
-
 def run_jobs(
     jobs: Sequence[Job], executor: Executor, variables: Mapping[str, str], look: Callable[[], object]
 ) -> dict[str, str]:
-    """Run all jobs; one that fails does not stop the others.
+    """Run all jobs on workers; one that fails does not stop the others.
 
     Args:
-        jobs: each to be run by one worker.
+        jobs: each is run by one worker.
         executor: of the workers.
         variables: of the environment, on top of the workers' own.
         look: called every few seconds meanwhile.
@@ -104,12 +141,12 @@ def run_jobs(
 
 
 def run_in_worker(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
-    """Run a command in this worker, and have it end where the worker is killed; what it prints goes to ``log.txt``.
+    """Run a command in this worker, and end it when the worker is killed; write what it prints to ``log.txt``.
 
     Raises:
         InputError: it failed, or another process is still at work on it.
     """
-    # One that was told to stop as its worker died may still be saving.
+    # An earlier run that was told to stop as its worker died may still be saving.
     with log_of(folder, patience=1.5 * SECONDS_TO_SAVE) as log:
         try:
             run_command(command, variables, log, launcher=[sys.executable, "-m", dies_with_parent.__name__])
@@ -117,55 +154,15 @@ def run_in_worker(command: Sequence[str], folder: Path, variables: Mapping[str, 
             raise InputError(str(error)) from None
 
 
-SECONDS_BEFORE_THE_END = 300
-"""Before its time is up that a job gets SIGTERM; under it a training saves in the middle of an epoch."""
-_CORES = 12
-"""That nnU-Net's augmentation keeps busy for one GPU, and as many as it uses by itself."""
-
-_SCRIPT = """\
-#!/bin/bash
-#SBATCH --job-name={name}
-#SBATCH --array=0-{last}
-{needs}
-#SBATCH --requeue
-#SBATCH --signal=B:TERM@{seconds}
-#SBATCH --open-mode=append
-#SBATCH --output=%x-%A_%a.out
-
-# What your cluster needs beside, account, partition and time, can stand here or before the name of this file:
-#   sbatch --partition=gpu --time=2-00:00:00 {file}
-# Stopped jobs go on where they were: when preempted, when their time is up, and when this is submitted again.
-
-{variables}
-
-case "$SLURM_ARRAY_TASK_ID" in
-{cases}
-esac
-
-# Without srun: it would end at SIGTERM, and what it runs with it, before anything is saved.
-"${{command[@]}}" &
-job=$!
-trap 'kill -TERM "$job" 2>/dev/null' TERM
-while wait "$job"; code=$?; kill -0 "$job" 2>/dev/null; do :; done
-
-task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-# Stopped and saved, and not cancelled by anybody: its time was up.
-if [ "$code" -eq {stopped} ] && [ "$(squeue --noheader --jobs="$task" --format=%T)" = RUNNING ]; then
-    scontrol requeue "$task"
-fi
-exit "$code"
-"""
-
-
 def array_script(name: str, jobs: Sequence[Job], variables: Mapping[str, str], file: Path, *, n_gpus: int) -> str:
-    """Return the script.
+    """Return a SLURM script that runs each job as a task of an array, and requeues a task whose time is up.
 
     Args:
         name: of the array, for squeue.
         jobs: one or more.
-        variables: of the environment, that jobs need wherever they run.
-        file: where the script will be.
-        n_gpus: that each needs.
+        variables: environment variables that every job needs.
+        file: path of the script, for a comment in it.
+        n_gpus: GPUs that each job needs.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}$PATH"
     gpus = [f"--gpus-per-node={n_gpus}"] if n_gpus else []

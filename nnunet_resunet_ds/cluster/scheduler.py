@@ -1,4 +1,4 @@
-"""Connect to a Dask scheduler, check its workers, and say in our words what becomes of them."""
+"""Connect to a Dask scheduler, check its workers, and turn its errors into ours."""
 
 import logging
 import re
@@ -18,56 +18,11 @@ from nnunet_resunet_ds.base.errors import InputError, SchedulerLostError, Worker
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cluster.worker_checks import check_paths, check_resources, check_versions
 
-
-class ClusterExecutor(ClientExecutor):
-    """Runs tasks on the workers of a client.
-
-    Where a worker dies, Dask gives its task to another; one whose workers all died, four by default, raises
-    `WorkerDiedError`. Without the scheduler every task raises `SchedulerLostError`.
-
-    Args:
-        client: connected.
-        address: of the scheduler, for messages.
-        resources: that a worker must offer for each task, by name, such as ``GPU=1``.
-    """
-
-    map = Executor.map  # Dask's own would raise its own errors
-
-    def __init__(self, client: Client, address: str, resources: Mapping[str, float] | None = None) -> None:
-        super().__init__(client, pure=False, resources=dict(resources or {}))
-        self.client = client
-        self.address = address
-
-    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 (as Executor's)
-        """Have a worker call a function, by reference to its module, with arguments that are pickled."""
-        theirs = super().submit(partial(task, *args, **kwargs))
-        ours: Future[Any] = Future()
-        ours.add_done_callback(lambda done: theirs.cancel() if done.cancelled() else None)
-        theirs.add_done_callback(partial(self._settle, ours))
-        return ours
-
-    def _settle(self, ours: Future[Any], theirs: Future[Any]) -> None:
-        if not ours.set_running_or_notify_cancel():
-            return
-        if theirs.cancelled():
-            msg = f"the scheduler {self.address} is gone; start it again and run this again: finished cases are kept"
-            ours.set_exception(SchedulerLostError(msg))
-            return
-        error = theirs.exception()
-        if isinstance(error, KilledWorker):
-            msg = "each worker that took it died; see the workers' logs, and whether their memory is enough"
-            ours.set_exception(WorkerDiedError(msg))
-        elif error is not None:
-            ours.set_exception(error)
-        else:
-            ours.set_result(theirs.result())
-
-
 LOCAL = re.compile(r"local:([1-9]\d*)")
-"""Starts as many processes here instead."""
+"""Starts that many processes here instead."""
 _ADDRESS = re.compile(r"[a-z]+://.+")
 SECONDS_TO_ANSWER = 20
-"""That a scheduler is given, and then its first worker."""
+"""For a scheduler, and then for its first worker."""
 
 
 @contextmanager
@@ -78,7 +33,7 @@ def connected(
     writes: Iterable[Path] = (),
     resources: Mapping[str, float] | None = None,
     verbose: bool = False,
-) -> Iterator[ClusterExecutor]:
+) -> "Iterator[ClusterExecutor]":
     """Connect to a Dask scheduler, look whether its workers can do the work, and yield them as one executor.
 
     Args:
@@ -134,3 +89,47 @@ def _remote_client(scheduler: str) -> Client:
         msg = f"--scheduler {scheduler}: has no worker; start some, on any machine: dask worker {scheduler}"
         raise InputError(msg) from error
     return client
+
+
+class ClusterExecutor(ClientExecutor):
+    """Runs tasks on the workers of a client.
+
+    Where a worker dies, Dask gives its task to another; one whose workers all died, four by default, raises
+    `WorkerDiedError`. Without the scheduler every task raises `SchedulerLostError`.
+
+    Args:
+        client: connected.
+        address: of the scheduler, for messages.
+        resources: that a worker must offer for each task, by name, such as ``GPU=1``.
+    """
+
+    map = Executor.map  # Dask's own would raise its own errors
+
+    def __init__(self, client: Client, address: str, resources: Mapping[str, float] | None = None) -> None:
+        super().__init__(client, pure=False, resources=dict(resources or {}))
+        self.client = client
+        self.address = address
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401 (as Executor's)
+        """Have a worker call a function, by reference to its module, with arguments that are pickled."""
+        theirs = super().submit(partial(task, *args, **kwargs))
+        ours: Future[Any] = Future()
+        ours.add_done_callback(lambda done: theirs.cancel() if done.cancelled() else None)
+        theirs.add_done_callback(partial(self._settle, ours))
+        return ours
+
+    def _settle(self, ours: Future[Any], theirs: Future[Any]) -> None:
+        if not ours.set_running_or_notify_cancel():
+            return
+        if theirs.cancelled():
+            msg = f"the scheduler {self.address} is gone; start it again and run this again: finished cases are kept"
+            ours.set_exception(SchedulerLostError(msg))
+            return
+        error = theirs.exception()
+        if isinstance(error, KilledWorker):
+            msg = "each worker that took it died; see the workers' logs, and whether their memory is enough"
+            ours.set_exception(WorkerDiedError(msg))
+        elif error is not None:
+            ours.set_exception(error)
+        else:
+            ours.set_result(theirs.result())

@@ -1,4 +1,4 @@
-"""Whether the workers of a cluster can do what is asked of them, found out before anything is asked."""
+"""Check that the workers of a cluster can do the work, before any work is sent to them."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ _MAX_LINES = 5
 
 
 def check_versions(client: Client) -> None:
-    """Refuse workers with another version of what decides results, or of what sends it there.
+    """Refuse workers with other versions of packages that decide results, or of Python and Dask.
 
     Raises:
         InputError: naming worker, package and both versions.
@@ -32,7 +32,7 @@ def check_versions(client: Client) -> None:
     _refuse(_differences({name: here[name] for name in names}, there))
     try:
         of_workers = client.run(versions)
-    except Exception as error:  # whatever importing may raise there
+    except Exception as error:  # importing may raise all kinds of errors there
         msg = f"a worker cannot load {_PACKAGE}: {first_line(error)}; run resunet-ds doctor there"
         raise InputError(msg) from error
     _refuse(_differences(versions(), of_workers))
@@ -52,20 +52,6 @@ def check_resources(client: Client, scheduler: str, resources: Mapping[str, floa
             f"dask worker {scheduler} --nthreads 1 --resources {needs}"
         )
         raise InputError(msg)
-
-
-def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for worker, there in sorted(workers.items()):
-        for name, version in here.items():
-            other = there.get(name)
-            if _counts(name, other) != _counts(name, version):
-                has = f"{name} {_counts(name, other)}" if other else f"no {name}"
-                yield f"worker {worker}: has {has}, and here is {_counts(name, version)}; install the same there"
-
-
-def _counts(name: str, version: str | None) -> str | None:
-    """Return the part of a version that must be the same: of Python's, what decides how code is sent."""
-    return ".".join(version.split(".")[:2]) if name == "python" and version else version
 
 
 def check_paths(client: Client, reads: Iterable[Path], writes: Iterable[Path]) -> None:
@@ -117,3 +103,17 @@ def _refuse(lines: Iterable[str]) -> None:
     if found:
         more = [f"and {len(found) - _MAX_LINES} more such lines"] if len(found) > _MAX_LINES else []
         raise InputError("\n".join([*found[:_MAX_LINES], *more]))
+
+
+def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for worker, there in sorted(workers.items()):
+        for name, version in here.items():
+            other = there.get(name)
+            if _counts(name, other) != _counts(name, version):
+                has = f"{name} {_counts(name, other)}" if other else f"no {name}"
+                yield f"worker {worker}: has {has}, and here is {_counts(name, version)}; install the same there"
+
+
+def _counts(name: str, version: str | None) -> str | None:
+    """Return the part of a version that must be the same: of Python's, the part that decides how code is sent."""
+    return ".".join(version.split(".")[:2]) if name == "python" and version else version

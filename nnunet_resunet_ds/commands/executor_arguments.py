@@ -1,4 +1,4 @@
-"""Where a command works: in threads here, on the workers of a Dask scheduler, or as a SLURM array."""
+"""Choose where a command works: in threads here, on the workers of a Dask scheduler, or as a SLURM array."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,8 +13,9 @@ from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, nnunet_folder
 if TYPE_CHECKING:
     from nnunet_resunet_ds.cluster.jobs import Job
 
+
 def add_executor_arguments(parser: argparse.ArgumentParser, *, takes_threads: bool = True) -> None:
-    """Add the arguments that say who works.
+    """Add the arguments that choose threads or a scheduler.
 
     Args:
         parser: of the subcommand.
@@ -46,7 +47,7 @@ def _absolute(value: Any) -> Any:  # noqa: ANN401 (whatever argparse makes)
 def chosen_executor(
     options: argparse.Namespace, reads: Iterable[Path], writes: Iterable[Path] = ()
 ) -> Iterator[Executor | None]:
-    """Yield who was chosen to work; None where nobody was: then the function called has its own way.
+    """Yield the executor that was chosen; None where none was: then the function called uses its own threads.
 
     Args:
         options: of the subcommand.
@@ -54,7 +55,7 @@ def chosen_executor(
         writes: folders in which every worker must be able to write, or those above them.
 
     Raises:
-        InputError: a number of threads that is none, no such scheduler, or workers that cannot do the work.
+        InputError: fewer than one thread, no such scheduler, or workers that cannot do the work.
     """
     if options.scheduler:
         with connected_or_refused(options, reads, writes) as executor:
@@ -88,7 +89,7 @@ def connected_or_refused(
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+    """Add the arguments that choose where jobs run."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--scheduler",
@@ -105,7 +106,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def job_variables(device: str) -> dict[str, str]:
-    """Return what jobs need in their environment wherever they run."""
+    """Return the environment variables that every job needs."""
     from nnunet_resunet_ds.cluster.jobs import settings_for
 
     folders = {variable: str(nnunet_folder(variable).absolute()) for variable in NNUNET_FOLDERS}
@@ -132,7 +133,7 @@ def run_on_workers(
 
 
 def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str, n_gpus: int = 1) -> None:
-    """Write the array script and say how it is submitted."""
+    """Write the array script and print how to submit it."""
     from nnunet_resunet_ds.base.files import check_output_file, replacing
     from nnunet_resunet_ds.cluster.runners import array_script
 

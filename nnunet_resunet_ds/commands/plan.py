@@ -1,4 +1,4 @@
-"""Write plans with a patch, network size or recipe of your own, beside the stock plans.
+"""Write plans with a patch, network size or recipe of your own, next to the stock plans.
 
 Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
 paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
@@ -10,6 +10,7 @@ example, a small network for a quick look:
 
 import argparse
 
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
@@ -21,9 +22,11 @@ SUMMARY = "plans with your own patch, network size or recipe (optional)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
-    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
-    parser.add_argument("-p", dest="stock_name", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
-    parser.add_argument("--name", default=DEFAULT_NAME, help="of the new plans (default: %(default)s)")
+    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
+    parser.add_argument(
+        "-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from (default: %(default)s)"
+    )
+    parser.add_argument("--name", default=DEFAULT_NAME, help="name of the new plans (default: %(default)s)")
     network = parser.add_argument_group("network (defaults: the paper's)")
     network.add_argument(
         "--patch-size",
@@ -32,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("Z", "Y", "X"),
         help="voxels (default: 128 128 128, or the stock patch for small images)",
     )
-    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    network.add_argument(
+        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches a step (default: %(default)s)"
+    )
     network.add_argument(
         "--features",
         type=int,
@@ -41,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"channels a stage (default: {' '.join(map(str, PAPER_FEATURES))})",
     )
-    network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="(default: %(default)s)")
+    network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="outputs (default: %(default)s)")
     network.add_argument("--no-salient-channel", action="store_true", help="do not give the network the brain mask")
     network.add_argument("--no-residual", action="store_true", help="plain blocks instead of residual ones")
     add_recipe_arguments(parser)
@@ -64,5 +69,5 @@ def run(options: argparse.Namespace) -> None:
     )
     for note in adapted.notes:
         print(note)
-    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr ResUNetDSTrainer -p {options.name}"
+    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
     print(f"wrote {path}\nnext: {train}")

@@ -12,6 +12,7 @@ Examples:
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 
@@ -22,16 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="(default: all of the split)")
-    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
+    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
+    parser.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="trainer (default: %(default)s)")
+    parser.add_argument("-p", dest="plans", default=PLANS, metavar="PLANS", help="plans (default: %(default)s)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cuda", help="device (default: %(default)s)")
     parser.add_argument(
-        "-tr", dest="trainer", default="ResUNetDSTrainer", metavar="NAME", help="(default: %(default)s)"
+        "-num_gpus", dest="n_gpus", type=int, default=1, metavar="N", help="GPUs of one machine a fold (default: 1)"
     )
-    parser.add_argument("-p", dest="plans", default="nnUNetPlans", metavar="PLANS", help="(default: %(default)s)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cuda", help="(default: %(default)s)")
-    parser.add_argument(
-        "-num_gpus", dest="n_gpus", type=int, default=1, metavar="N", help="of one machine, for each fold (default: 1)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands that are to be run, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, and run none")
     add_job_arguments(parser)
 
 

@@ -1,1 +1,1 @@
-"""What trainer, prediction and doctor share: number formats, the environment, kept memory, switches."""
+"""Share between training, prediction and doctor: number formats, the environment, kept memory."""

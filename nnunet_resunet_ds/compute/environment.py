@@ -1,4 +1,4 @@
-"""With what and where something runs, for the files that say so beside results."""
+"""Describe software, hardware and memory, for the files that record how a result was made."""
 
 import os
 import platform

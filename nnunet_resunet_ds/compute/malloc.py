@@ -1,4 +1,4 @@
-"""Keeping freed memory at hand: what takes most of the time of a network on a CPU that is not computing."""
+"""Keep freed memory in the process: to return it and get it again can take half of the time of a network on a CPU."""
 
 import ctypes
 import platform
@@ -18,7 +18,7 @@ _USUAL = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_THRESHOLD: 32 * 2**20, _MMAP_MAX: 6
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
-    """Have the C library keep what is freed while a network computes on a CPU, and give it back at the end.
+    """Let the C library keep freed memory while a network computes on a CPU, and give it back at the end.
 
     Without this, glibc returns each large tensor to the system when it is freed, and gets the next one from there in
     pages of 4 KiB that are cleared one by one: half of the time of a full-size forward pass on some machines
@@ -39,7 +39,7 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
 
 
 def give_back_freed_memory() -> None:
-    """Have the C library return to the system what it can."""
+    """Let the C library return freed memory to the system."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

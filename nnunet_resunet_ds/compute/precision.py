@@ -3,7 +3,9 @@
 import functools
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,21 @@ from nnunet_resunet_ds.compute.formats import AUTO, BF16, FP16, FP32, PRECISIONS
 from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 
 COMPILE_VARIABLE = "nnUNet_compile"
+"""nnU-Net's."""
+MIN_GAIN = 1.2
+"""bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
+_DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
+_CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
+HOPELESS = 3
+"""If a small convolution takes so many times as long in bf16, a larger one is not timed."""
+_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZE, _PROBE_REPEATS = 64, 24, 10, 5
+_LEAST_SECONDS = 0.01
+"""Of one measurement: a single call of some microseconds would measure how a GPU is given work."""
+_CPU = torch.device("cpu")
+_DEEP_SIZES, _DEEP_FEATURES = (2, 4, 8), 16
+"""Axes of the deepest levels of the paper's network."""
+MAX_GRADIENT_ERROR = 0.05
+"""Of the largest weight gradient; rounding to bf16 makes it 0.005."""
 
 
 def compile_is_wished() -> bool:
@@ -22,21 +39,8 @@ def compile_is_wished() -> bool:
     return os.environ.get(COMPILE_VARIABLE, "").lower() in ("true", "1", "t")
 
 
-MIN_GAIN = 1.2
-"""bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
-_DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
-_CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
-HOPELESS = 3
-"""Where a small convolution takes so many times as long in bf16, a larger one is not tried."""
-_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZE, _PROBE_REPEATS = 64, 24, 10, 5
-_DEEP_SIZES, _DEEP_FEATURES = (2, 4, 8), 16
-"""Axes of the deepest levels of the paper's network."""
-MAX_GRADIENT_ERROR = 0.05
-"""Of the largest weight gradient; rounding to bf16 makes it 0.005."""
-
-
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return what convolutions compute in under autocast; None is fp32, without autocast.
+    """Return the number format of convolutions under autocast; None is fp32, without autocast.
 
     Args:
         precision: one of `PRECISIONS`; ``"auto"`` is fp16 on a GPU, as in nnU-Net, and bf16 on a CPU that is
@@ -73,9 +77,9 @@ def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContext
 
 
 def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.device) -> bool:
-    """Convert, in place, the convolutions of a network that is to predict on a CPU, and tell whether that was done.
+    """Convert the convolutions of a network in place, for prediction on a CPU; tell whether that was done.
 
-    It is faster than autocast, which converts weights and tensors to and fro in each forward pass. Norms keep fp32
+    It is faster than autocast, which converts weights and tensors in each forward pass. Norms keep fp32
     parameters. A network of other parts, or with layers of PyTorch that cannot do it, stays as it is, for autocast.
     """
     with_weights = [module for module in network.modules() if list(module.parameters(recurse=False))]
@@ -130,16 +134,45 @@ def _weight_gradient(x: Tensor, weight: Tensor, direction: Tensor, dtype: torch.
     return gradient.float()
 
 
-@torch.no_grad()
-def convolution_seconds(dtype: torch.dtype, size: int = _PROBE_SIZE) -> float:
-    """Return the least time of a few runs of a 3³ convolution of 64 channels and size³ voxels on this CPU."""
-    convolution = nn.Conv3d(_PROBE_FEATURES, _PROBE_FEATURES, 3, padding=1, dtype=dtype)
-    convolution.to(memory_format=torch.channels_last_3d)
-    shape = (1, _PROBE_FEATURES, *[size] * 3)
-    x = torch.zeros(shape, dtype=dtype).to(memory_format=torch.channels_last_3d)
-    seconds = []
-    for _ in range(_PROBE_REPEATS):
-        start = time.perf_counter()
-        convolution(x)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def convolution_seconds(dtype: torch.dtype, size: int = _PROBE_SIZE, channels: int = _PROBE_FEATURES) -> float:
+    """Return the least time of a 3³ convolution of size³ voxels on this CPU."""
+    return min(call_seconds(random_convolution(dtype, size, channels, _CPU), _CPU))
+
+
+def random_convolution(dtype: torch.dtype, size: int, channels: int, device: torch.device) -> Callable[[], Tensor]:
+    """Return a call of a 3³ convolution of random images (1, channels, size, size, size), channels last."""
+    shapes = (1, channels, *[size] * 3), (channels, channels, 3, 3, 3)
+    images, weight = (
+        torch.rand(shape, dtype=dtype, device=device).to(memory_format=torch.channels_last_3d) for shape in shapes
+    )
+    return partial(F.conv3d, images, weight, padding=1)
+
+
+@torch.inference_mode()
+def call_seconds(
+    run: Callable[[], object], device: torch.device, *, repeats: int = _PROBE_REPEATS, seconds: float = 0.0
+) -> list[float]:
+    """Return the time of one call, measured again and again, each time over as many calls as take 10 ms.
+
+    Args:
+        run: is called; on a GPU it may return before it is done.
+        device: where it computes.
+        repeats: measurements at least.
+        seconds: to go on measuring at least.
+    """
+    taken: list[float] = []
+    n_calls = 1
+    end = time.perf_counter() + seconds
+    while len(taken) < repeats or time.perf_counter() < end:
+        taken.append(_seconds_of_calls(run, n_calls, device) / n_calls)
+        n_calls = max(1, int(_LEAST_SECONDS / max(taken[-1], 1e-6)))
+    return taken
+
+
+def _seconds_of_calls(run: Callable[[], object], n_calls: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    for _ in range(n_calls):
+        run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -12,9 +12,13 @@ from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
-from nnunet_resunet_ds.training.background_check import check_background
 from nnunet_resunet_ds.training.fold_checks import check_fold
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, preprocessed_cases
+from nnunet_resunet_ds.training.preprocessed_data import (
+    FINGERPRINT,
+    check_background,
+    checked_data,
+    preprocessed_cases,
+)
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import check_config_fits, config_of_model
 

@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import time
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.formats import AUTO, BF16, FP16, FP32
-from nnunet_resunet_ds.compute.precision import autocast_dtype, training_dtype
+from nnunet_resunet_ds.compute.precision import autocast_dtype, call_seconds, random_convolution, training_dtype
 from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
 
@@ -81,22 +80,11 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
         yield Finding(OK, "prediction", text)
 
 
-@torch.inference_mode()
 def convolution_rate(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
     """Return the median TFLOP/s of a 3³ convolution of 64 channels, run repeatedly for some seconds."""
     size = _SIZE[device.type]
-    convolution = nn.Conv3d(_FEATURES, _FEATURES, 3, padding=1, dtype=dtype, device=device)
-    convolution.to(memory_format=torch.channels_last_3d)
-    x = torch.zeros((1, _FEATURES, *[size] * 3), dtype=dtype, device=device).to(memory_format=torch.channels_last_3d)
-    taken: list[float] = []
-    end = time.perf_counter() + seconds
-    while not taken or time.perf_counter() < end:
-        start = time.perf_counter()
-        convolution(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-    median = sorted(taken)[len(taken) // 2]
+    convolution = random_convolution(dtype, size, _FEATURES, device)
+    median = statistics.median(call_seconds(convolution, device, repeats=1, seconds=seconds))
     return 2 * 27 * _FEATURES**2 * size**3 / median / 1e12
 
 

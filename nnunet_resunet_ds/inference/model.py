@@ -20,8 +20,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_regions
 from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.training.background_check import has_salient_channel
+from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
     BEST,
     BEST_LOSS,

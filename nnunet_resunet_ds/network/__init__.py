@@ -1,4 +1,4 @@
-"""`ResUNetDS`, by the name that stands in plans, and the forms in which its blocks compute."""
+"""Provide `ResUNetDS` under the name that plans have for it, and the fast forms of its blocks."""
 
 from nnunet_resunet_ds.network.res_unet_ds import ResUNetDS, salient_voxels
 

@@ -1,4 +1,4 @@
-"""Average pooling for channels last on a CPU, which PyTorch can do in two dimensions."""
+"""Pool averages of channels-last tensors on a CPU, by PyTorch's kernel for two dimensions."""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class PlanewiseAvgPool3d(nn.AvgPool3d):
 
 
 def has_whole_windows(pooling: nn.AvgPool3d) -> bool:
-    """Tell whether windows lie side by side, without padding."""
+    """Tell whether windows do not overlap, leave no gaps and need no padding."""
     alike = _three(pooling.kernel_size) == _three(pooling.stride)
     return alike and _three(pooling.padding) == (0, 0, 0) and not pooling.ceil_mode and pooling.divisor_override is None
 

@@ -1,4 +1,4 @@
-"""Instance norm for channels last on a CPU: exact, without copies, and in place where nobody needs the input."""
+"""Normalise channels-last tensors on a CPU: exactly, without copies, and in place where the input is not needed."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class BlockwiseInstanceNorm3d(nn.InstanceNorm3d):
 
     Attributes:
         overwrites: where no gradient is wanted, write the result over the input; for the output of a convolution, which
-            nobody else reads.
+            nothing else reads.
     """
 
     overwrites = False
@@ -45,7 +45,7 @@ class BlockwiseInstanceNorm3d(nn.InstanceNorm3d):
 
 
 class _InstanceNorm(torch.autograd.Function):
-    """The same with its gradient."""
+    """Instance norm with its gradient."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""A network in the form that computes fastest on a device; values and state dict stay as they are."""
+"""Bring a network into the form that computes fastest on a device; values and state dict stay."""
 
 import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
@@ -38,7 +38,7 @@ def use_blockwise_instance_norm(network: nn.Module) -> None:
 
 
 def use_planewise_average_pooling(network: nn.Module) -> None:
-    """Exchange every average pooling of windows that lie side by side."""
+    """Exchange every average pooling that `has_whole_windows`."""
     for module in network.modules():
         if type(module) is nn.AvgPool3d and has_whole_windows(module):
             module.__class__ = PlanewiseAvgPool3d

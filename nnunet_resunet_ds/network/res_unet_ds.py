@@ -1,4 +1,4 @@
-"""The paper's network: a residual U-Net with three deep-supervision heads and a salient-voxel input channel."""
+"""Build the paper's network (decisions D2, D3, D4): a residual U-Net with three heads and a salient-voxel channel."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,9 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import Tensor, nn
 
 NEGATIVE_SLOPE = 0.01
-"""Of every leaky ReLU (decision D2)."""
-
+"""Of every leaky ReLU."""
+KERNEL_SIZE = 3
+CONVOLUTIONS_PER_BLOCK = 2
 _BLOCK_SETTINGS: dict[str, Any] = {
     "conv_bias": True,
     "norm_op": nn.InstanceNorm3d,
@@ -21,12 +22,10 @@ _BLOCK_SETTINGS: dict[str, Any] = {
     "nonlin": nn.LeakyReLU,
     "nonlin_kwargs": {"negative_slope": NEGATIVE_SLOPE, "inplace": True},
 }
-KERNEL_SIZE = 3
-CONVOLUTIONS_PER_BLOCK = 2
 
 
 def salient_voxels(x: Tensor) -> Tensor:
-    """Mark the voxels of the brain: 1 where any modality is non-zero, else 0 (decision D4).
+    """Mark the voxels of the brain: 1 where any modality is non-zero, else 0.
 
     Args:
         x: normalised images (B, C, Z, Y, X) whose background is exactly 0, as nnU-Net's masked z-score leaves it.
@@ -98,8 +97,8 @@ class ResUNetDS(nn.Module):
         features_per_stage: channels of each encoder stage, finest first; as many stages as entries (at least two).
         strides: of each stage's first convolution, per axis, the first all ones; an input axis must be divisible by the
             product of its strides.
-        n_heads: finest decoder levels that have a segmentation head (decision D3).
-        salient_channel: add the brain mask as an input channel (decision D4).
+        n_heads: finest decoder levels that have a segmentation head.
+        salient_channel: add the brain mask as an input channel.
         residual: residual blocks of two convolutions, or the same convolutions without the shortcut.
         deep_supervision: return the logits of every head as a list, finest first, instead of the finest alone.
     """

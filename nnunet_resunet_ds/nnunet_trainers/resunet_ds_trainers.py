@@ -12,12 +12,10 @@ try:
         BraTSUNetTrainer,
     )
     from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-    from nnunet_resunet_ds.training.benchmark_variants import (
-        ResUNetDSTrainerBenchmark_5epochs,
-        ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
-    )
     from nnunet_resunet_ds.training.variants import (
         ResUNetDSTrainerBCE,
+        ResUNetDSTrainerBenchmark_5epochs,
+        ResUNetDSTrainerBenchmark_5epochs_noDataLoading,
         ResUNetDSTrainerDepth6,
         ResUNetDSTrainerDepth6Wide,
         ResUNetDSTrainerNoDeepSupervision,

@@ -1,1 +1,1 @@
-"""What the trainer stands on: recipe, schedule, checkpoints, records and checks."""
+"""Provide the parts of the trainer: recipe, schedule, checkpoints, records and checks."""

@@ -1,4 +1,4 @@
-"""Checkpoint files of a training: written whole or not at all, read without running what they may hold."""
+"""Make, write and read checkpoints: each is written whole or not at all, and read without running code in it."""
 
 import errno
 import hashlib
@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,31 +15,84 @@ from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.training.fold_record import CASES
+from nnunet_resunet_ds.training.recipe import SECTION
+
+if TYPE_CHECKING:  # its import takes seconds
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
-"""nnU-Net's names, and ours for the epoch of the lowest validation loss (decision D7)."""
+"""nnU-Net's names, and ours for the epoch of the lowest validation loss."""
 VALIDATION, SUMMARY = "validation", "summary.json"
-"""nnU-Net's folder of predicted validation cases, next to the checkpoints, and the file in it that it writes last."""
+"""nnU-Net's folder of predicted validation cases, next to the checkpoints, and the last file that it writes there."""
 CONTINUE_REMEDY = (
     "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"
 )
 
 _IDENTITY_DIGITS = 16
 """Of weights: enough that no two are ever the same by chance."""
+_TRUSTED = "if you know who made it, nnUNetv2_predict reads it and runs that code; else leave it alone"
 
 Checkpoint = dict[str, Any]
+Weights = dict[str, Tensor]
 
 
 class Found(NamedTuple):
-    """The checkpoint to go on from, and what is to be said of others."""
+    """The checkpoint to go on from, and a line about each file that was passed over."""
 
     path: Path
     checkpoint: Checkpoint
     notes: list[str]
 
 
+def training_state(trainer: "nnUNetTrainer") -> Checkpoint:
+    """Return the state of a training, in nnU-Net's format with a section of ours.
+
+    The epoch to go on with, and the log, are those of complete epochs.
+
+    Args:
+        trainer: a `ResumableTrainer`.
+    """
+    log = trainer.logger.get_checkpoint()
+    n_epochs = min(map(len, log.values()))
+    return {
+        "network_weights": trainer.plain_network.state_dict(),
+        "optimizer_state": trainer.optimizer.state_dict(),
+        "grad_scaler_state": trainer.grad_scaler.state_dict() if trainer.grad_scaler is not None else None,
+        "logging": {name: values[:n_epochs] for name, values in log.items()},
+        "_best_ema": trainer._best_ema,
+        "current_epoch": n_epochs,
+        "init_args": trainer.my_init_kwargs,
+        "trainer_name": type(trainer).__name__,
+        "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
+        SECTION: {
+            "schedule": trainer.lr_scheduler.state_dict(),
+            "finished": trainer.finished,
+            CASES: trainer.cases.to_mapping() if trainer.cases else None,
+        },
+    }
+
+
+def restore_training_state(trainer: "nnUNetTrainer", checkpoint: Checkpoint) -> None:
+    """Set a trainer to the state that `training_state` returned, except for the weights, which are set before.
+
+    Args:
+        trainer: a `ResumableTrainer`.
+        checkpoint: of a trainer of the same class.
+    """
+    trainer.current_epoch = checkpoint["current_epoch"]
+    trainer.logger.load_checkpoint(checkpoint["logging"])
+    trainer._best_ema = checkpoint["_best_ema"]
+    trainer.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
+    trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
+    if trainer.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+        trainer.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+    trainer.lr_scheduler.load_state_dict(checkpoint[SECTION]["schedule"])
+    trainer.finished = checkpoint[SECTION]["finished"]
+
+
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint; the file of this name that was there stays until the new one is whole.
+    """Write a checkpoint; an earlier file of this name stays until the new one is whole.
 
     Raises:
         OSError: it could not be written whole.
@@ -71,7 +124,7 @@ def read_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
     except FileNotFoundError as error:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
-    except Exception as error:  # damaged bytes make PyTorch raise whatever they come to
+    except Exception as error:  # damaged bytes make PyTorch raise all kinds of errors
         msg = f"{path}: {_refusal(error)}"
         raise InputError(msg) from error
     if not isinstance(checkpoint, dict) or not _are_weights(checkpoint.get("network_weights")):
@@ -92,10 +145,30 @@ def dataset_json_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
 
 
 def _argument(checkpoint: Checkpoint, name: str) -> Mapping[str, Any]:
-    """Return what the trainer was made with under a name; nothing where that is no mapping."""
+    """Return an argument that the trainer was made with; an empty mapping where it is none."""
     arguments = checkpoint.get("init_args")
     value = arguments.get(name) if isinstance(arguments, Mapping) else None
     return value if isinstance(value, Mapping) else {}
+
+
+def plain_weights(checkpoint: Checkpoint) -> Weights:
+    """Return the weights by the names that they have outside DistributedDataParallel."""
+    return {name.removeprefix("module."): values for name, values in checkpoint["network_weights"].items()}
+
+
+def checkpoint_to_load(path: Path, fold: Path) -> Found:
+    """Return the checkpoint at a path; where the fold is not finished, the furthest one in its folder.
+
+    Args:
+        path: of the checkpoint that nnU-Net chose.
+        fold: folder of the fold that is trained.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path.parent == fold and not (fold / FINAL).exists():
+        return furthest_checkpoint(fold)
+    return Found(path, read_checkpoint(path), [])
 
 
 def furthest_checkpoint(folder: Path) -> Found:
@@ -161,7 +234,7 @@ def check_weights_fit(
 
 
 def weights_identity(weights: Mapping[str, Tensor]) -> str:
-    """Return what tells weights from others, wherever and whenever they were saved: a digest of names and values."""
+    """Return a digest of the names and values of weights; it is the same wherever they are saved."""
     found = hashlib.sha256()
     for name in sorted(weights):
         values = weights[name].detach().cpu().contiguous()
@@ -177,14 +250,11 @@ def _differences(weights: Mapping[str, Tensor], network: Mapping[str, Tensor]) -
         elif weights[name].shape != tensor.shape:
             yield f"{name} is {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
     for name in weights.keys() - network.keys():
-        yield f"it has {name} beside"
+        yield f"it also has {name}"
 
 
 def _are_weights(values: object) -> bool:
     return isinstance(values, dict) and all(isinstance(value, Tensor) for value in values.values())
-
-
-_TRUSTED = "if you know who made it, nnUNetv2_predict reads it and runs that code; else leave it alone"
 
 
 def _refusal(error: Exception) -> str:
@@ -198,7 +268,7 @@ def _refusal(error: Exception) -> str:
 
 
 def _numpy_scalars() -> list[Any]:
-    """Return what pickled numpy numbers are made of, by the names of every NumPy: nnU-Net logs its losses as such.
+    """Return the parts of pickled numpy numbers, by the names of every NumPy: nnU-Net logs its losses as such.
 
     A pair is an object, and a name that files may have for it.
     """

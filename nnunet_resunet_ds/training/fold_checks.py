@@ -10,13 +10,14 @@ from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
 from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
+from nnunet_resunet_ds.training.recipe import SECTION
 
 N_STOCK_FOLDS = 5
-"""Of the split that nnU-Net makes where there is none."""
+"""nnU-Net makes a split of so many folds where there is none."""
 
 
 def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed: Path) -> None:
-    """Refuse plans that were made for another dataset than the one to train on.
+    """Refuse plans that were made for another dataset.
 
     Args:
         plans_name: for the message.
@@ -74,11 +75,11 @@ def check_fold(fold: int | str, preprocessed: Path, n_training: int) -> None:
 
 
 def check_cases(path: Path, note: Mapping[str, Any], preprocessed: Path, fold: int | str, remedy: str) -> None:
-    """Refuse a training on other cases than its fold has now: it may have seen those that validate it.
+    """Refuse a training on other cases than its fold has now: it may have seen the cases that validate it.
 
     Args:
         path: of its checkpoint or folder.
-        note: of its cases, a checkpoint's section or the record of the fold; nothing is checked where it has none.
+        note: checkpoint's section or record of the fold, which names the cases; one without cases is accepted.
         preprocessed: folder of the dataset, with the split.
         fold: of the training.
         remedy: what to do, other than bringing the split back.
@@ -95,14 +96,31 @@ def check_cases(path: Path, note: Mapping[str, Any], preprocessed: Path, fold: i
         raise InputError(msg)
 
 
+def check_trainer(path: Path, checkpoint: Checkpoint, trainer: str) -> None:
+    """Refuse a checkpoint that another of our trainers made.
+
+    Args:
+        path: of the checkpoint.
+        checkpoint: what it holds; one that has no section of ours is left to others.
+        trainer: class name of the trainer that is to go on with it.
+
+    Raises:
+        InputError: with the trainer that made it.
+    """
+    made_by = checkpoint.get("trainer_name")
+    if SECTION in checkpoint and made_by != trainer:
+        msg = f"{path}: was made by {made_by}, not {trainer}; continue it with -tr {made_by}"
+        raise InputError(msg)
+
+
 def check_plans(path: Path, checkpoint: Checkpoint, plans: Mapping[str, Any], configuration: str) -> None:
     """Refuse a checkpoint of plans with another patch or network.
 
     Args:
         path: of the checkpoint.
         checkpoint: what it holds.
-        plans: to go on with.
-        configuration: of these.
+        plans: of the training that is to go on.
+        configuration: of these plans.
 
     Raises:
         InputError: with what differs, and what to do.
@@ -121,8 +139,8 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
 
     Args:
         fold: folder of the fold, in that of the model.
-        plans: to train it with.
-        configuration: of these.
+        plans: of the training.
+        configuration: of these plans.
 
     Raises:
         InputError: with what differs, and what to do.

@@ -1,4 +1,4 @@
-"""``run.json`` in the folder of a fold: its cases, with what it is trained, how long an epoch takes, its weights."""
+"""Write ``run.json`` in the folder of a fold: its cases, software and machine, the time of an epoch, its weights."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,19 +15,19 @@ RECORD = "run.json"
 CASES = "cases"
 """The training and validation cases of the fold."""
 WEIGHTS, VALIDATED = "weights", "validated"
-"""Identity of the final weights, and of those that nnU-Net's validation was made with."""
+"""Digests of the final weights, and of the weights that were validated."""
 
 
 def write_record(
     fold: Path, device: torch.device, seconds: Sequence[float], cases: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """Write the record of a training that goes on; the most memory of its earlier sessions stays.
+    """Write the record of a training that goes on; keep the most memory of its earlier sessions.
 
     Args:
         fold: folder of the fold.
-        device: that trains.
-        seconds: of every epoch until now.
-        cases: that it is trained and validated on.
+        device: trains.
+        seconds: time of every epoch until now.
+        cases: of training and of validation.
     """
     earlier = read_record(fold).get("peak_memory_mib") if seconds else None
     memory = peak_memory_mib(device)

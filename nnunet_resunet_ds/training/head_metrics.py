@@ -1,4 +1,4 @@
-"""What each deep-supervision head achieves in validation (paper Table 4): measured, and kept as a table."""
+"""Measure each deep-supervision head in validation (paper Table 4); write them as a table and as a plot."""
 
 import csv
 from collections.abc import Sequence
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from nnunet_resunet_ds.base.files import replacing
@@ -15,6 +18,10 @@ from nnunet_resunet_ds.base.files import replacing
 HEAD_LOSSES, HEAD_DICE = "head_losses", "head_dice"
 """Keys in nnU-Net's logger; one list a epoch, the finest head first."""
 TABLE = "heads.csv"
+"""In the folder of a fold."""
+_DPI = 100
+_PANEL_HEIGHT = 1800
+"""Pixels, as each of nnU-Net's panels."""
 
 Statistics = dict[str, NDArray[np.floating]]
 
@@ -50,7 +57,7 @@ def _counts(output: Tensor, target: Tensor, *, has_ignore_label: bool) -> tuple[
 
 
 def head_dice(statistics: Statistics) -> list[float]:
-    """Return the mean region Dice of each head; regions that are neither there nor predicted do not count."""
+    """Return the mean region Dice of each head, without regions that neither reference nor prediction has."""
     tp, fp, fn = (statistics[name].astype(np.float64) for name in ("tp", "fp", "fn"))
     voxels = 2 * tp + fp + fn
     dice = np.divide(2 * tp, voxels, out=np.full_like(tp, np.nan), where=voxels > 0)
@@ -78,3 +85,38 @@ def read_table(fold_folder: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(stream))
     except FileNotFoundError:
         return []
+
+
+def add_heads_panel(picture: Path, losses: Sequence[Sequence[float]], dice: Sequence[Sequence[float]]) -> None:
+    """Add a panel with loss and Dice of each head below nnU-Net's ``progress.png``.
+
+    Args:
+        picture: what nnU-Net has just drawn.
+        losses: of each epoch, one a head.
+        dice: as the losses.
+    """
+    with Image.open(picture) as image:
+        stock = np.asarray(image.convert("RGB"))
+    panel = _panel(np.asarray(losses), np.asarray(dice), width=stock.shape[1])
+    with replacing(picture) as temporary:
+        Image.fromarray(np.concatenate([stock, panel])).save(temporary, compress_level=1)  # of 0 to 9, for speed
+
+
+def _panel(losses: NDArray[np.floating], dice: NDArray[np.floating], width: int) -> NDArray[np.uint8]:
+    """Draw the panel; return its pixels (height, width, 3)."""
+    figure = Figure(figsize=(width / _DPI, _PANEL_HEIGHT / _DPI), dpi=_DPI, layout="tight")
+    canvas = FigureCanvasAgg(figure)
+    left = figure.subplots()
+    right = left.twinx()
+    for head, (head_losses, values) in enumerate(zip(losses.T, dice.T, strict=True)):
+        colour = f"C{head}"
+        left.plot(head_losses, color=colour, linewidth=4, label=f"loss_val, head {head + 1}")
+        right.plot(values, color=colour, linewidth=4, linestyle="dotted", label=f"pseudo dice, head {head + 1}")
+    for axes, name in ((left, "loss"), (right, "pseudo dice")):
+        axes.set_ylabel(name, fontsize=25)
+        axes.tick_params(labelsize=25)
+    left.set_xlabel("epoch", fontsize=25)
+    left.legend(loc=(0, 1), fontsize=25)
+    right.legend(loc=(0.2, 1), fontsize=25)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

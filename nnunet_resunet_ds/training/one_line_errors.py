@@ -1,4 +1,4 @@
-"""In nnU-Net's own training command, what a user can repair ends in one line and exit code 2, as in ours."""
+"""End nnU-Net's own training command with one line and exit code 2 where the user can repair what is wrong."""
 
 import errno
 import sys
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import distributed
 
-from nnunet_resunet_ds.base.errors import InputError, TrainingError
+from nnunet_resunet_ds.base.errors import EXIT_BAD_INPUT, InputError, TrainingError
+from nnunet_resunet_ds.training.ranks import is_distributed
 
 COMMAND = "nnUNetv2_train"
-EXIT_CODE = 2
 _FILE = ("nnunetv2", "run", "run_training.py")
 """Of nnU-Net, which can be run instead of the command."""
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,7 +22,7 @@ _SECONDS_FOR_THE_FIRST_RANK = 10.0
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print what a user can repair and exit, where the running program is nnU-Net's; elsewhere let it be raised.
+    """Print an error that the user can repair and exit, where the running program is nnU-Net's; else let it be raised.
 
     nnU-Net calls a trainer's methods with nothing around them, so this decorates the methods.
 
@@ -40,11 +40,11 @@ def one_line_errors() -> Iterator[None]:
         else:
             sys.stderr.writelines(f"{COMMAND}: error: {line}\n" for line in message.splitlines())
             sys.stderr.flush()
-        raise SystemExit(EXIT_CODE) from error
+        raise SystemExit(EXIT_BAD_INPUT) from error
 
 
 def _message(error: Exception) -> str:
-    """Return what to print; nothing for what is no fault of a file or disk, such as a broken connection."""
+    """Return what to print; nothing for an error of other kinds than file and disk, such as a broken connection."""
     if not isinstance(error, OSError):
         return str(error)
     if error.filename is None and error.errno not in _DISK_IS_FULL:
@@ -58,4 +58,4 @@ def _is_nnunets_command() -> bool:
 
 
 def _rank() -> int:
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    return distributed.get_rank() if is_distributed() else 0

@@ -1,4 +1,4 @@
-"""Writing our plans file beside the stock one, for the same preprocessed data."""
+"""Write our plans file next to the stock one, for the same preprocessed data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, folder_name, models_in
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import (
@@ -20,16 +21,15 @@ from nnunet_resunet_ds.plans import (
 from nnunet_resunet_ds.training.recipe import Recipe
 
 DEFAULT_NAME = "nnUNetResUNetDSPlans"
-_TRAINER = "ResUNetDSTrainer"
-"""Which obeys these plans as they are."""
+"""Of our plans, unless another is given."""
 
 
 def plan(
     dataset_id: int,
     *,
     name: str = DEFAULT_NAME,
-    stock_name: str = "nnUNetPlans",
-    configuration: str = "3d_fullres",
+    stock_name: str = PLANS,
+    configuration: str = CONFIGURATION,
     patch_size: Sequence[int] | None = None,
     batch_size: int = PAPER_BATCH_SIZE,
     features_per_stage: Sequence[int] = PAPER_FEATURES,
@@ -38,7 +38,7 @@ def plan(
     residual: bool = True,
     recipe: Mapping[str, Any] | None = None,
 ) -> tuple[Path, AdaptedPlans]:
-    """Write ``$nnUNet_preprocessed/DatasetXXX_NAME/<name>.json``, from stock plans.
+    """Write ``$nnUNet_preprocessed/DatasetXXX_NAME/<name>.json``; return its path, and the plans with notes on them.
 
     Args:
         dataset_id: of a dataset that nnUNetv2_plan_and_preprocess has seen.
@@ -53,22 +53,13 @@ def plan(
         residual: whether its blocks are residual.
         recipe: fields of `Recipe` to train differently from the paper.
 
-    Returns:
-        The file, and the plans with notes on what was chosen.
-
     Raises:
         InputError: no such dataset or plans, or settings that cannot be.
     """
-    check_name("the name of the plans", name)
-    check_whole_number("the batch size", batch_size, at_least=1)
-    if name == stock_name:
-        msg = f"the new plans would overwrite {stock_name}; choose another --name"
-        raise InputError(msg)
+    _check_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
     stock = stock_plans(dataset_id, stock_name, configuration)
-    dataset_json = read_json(folder / "dataset.json")
-    check_regions(dataset_json)
-    check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
+    _check_dataset(read_json(folder / DATASET_JSON), recipe)
     adapted = with_res_unet_ds(
         stock,
         configuration,
@@ -80,15 +71,33 @@ def plan(
         residual=residual,
         recipe=recipe,
     )
-    adapted.plans["plans_name"] = name
-    _check_not_in_use(folder.name, name, configuration, adapted.plans)
+    return _write(folder, name, configuration, adapted.plans), adapted
+
+
+def _check_settings(name: str, stock_name: str, batch_size: int) -> None:
+    check_name("the name of the plans", name)
+    check_whole_number("the batch size", batch_size, at_least=1)
+    if name == stock_name:
+        msg = f"the new plans would overwrite {stock_name}; choose another --name"
+        raise InputError(msg)
+
+
+def _check_dataset(dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> None:
+    check_regions(dataset_json)
+    check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
+
+
+def _write(folder: Path, name: str, configuration: str, plans: dict[str, Any]) -> Path:
+    """Write plans under their name into a preprocessed dataset; return the file."""
+    plans["plans_name"] = name
+    _check_not_in_use(folder.name, name, configuration, plans)
     path = folder / f"{name}.json"
-    write_json(adapted.plans, path)
-    return path, adapted
+    write_json(plans, path)
+    return path
 
 
 def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mapping[str, Any]) -> None:
-    """Refuse plans with another patch or network under the name of plans that a model was trained with.
+    """Refuse to change the patch or network of plans that a model was trained with.
 
     Raises:
         InputError: naming the model.
@@ -97,11 +106,11 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
         results = nnunet_folder("nnUNet_results") / dataset
     except InputError:
         return  # without results there is no model
-    for model in sorted(results.glob(f"*__{name}__{configuration}")):
+    for model in models_in(results, plans=name, configuration=configuration):
         if not any(model.glob("fold_*/checkpoint_*.pth")) or not (model / PLANS_JSON).is_file():
             continue
         changed = changed_settings(read_json(model / PLANS_JSON), plans, configuration)
-        if not model.name.startswith(f"{_TRAINER}__") and "architecture" in changed:
+        if model.name != folder_name(TRAINER, name, configuration) and "architecture" in changed:
             changed.remove("architecture")  # which other trainers change by themselves
         if changed:
             msg = (

@@ -1,4 +1,7 @@
-"""Whether preprocessed data is of the fingerprint that its plans were made from, and of the raw dataset as it is."""
+"""Check preprocessed data: against the fingerprint that its plans were made from, and against the raw dataset.
+
+Check as well that its background is exactly 0: the network's salient channel is read from that.
+"""
 
 import filecmp
 from collections.abc import Mapping, Sequence
@@ -6,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
+from nnunet_resunet_ds.plans import has_salient_channel
 from postprocessing.probabilities import PROPERTIES, read_properties
 
 FINGERPRINT = "dataset_fingerprint.json"
 REFERENCES = "gt_segmentations"
 """nnU-Net's copies of the training label maps."""
 MAX_CASES_READ = 32
-"""Of a dataset, spread over it: files of other cases differ in nearly every one, and a training is not to wait."""
+"""Of a dataset, spread over it: in other data nearly every file differs, and a training should not wait."""
+_WITHOUT_CHANNEL = (
+    "or train without the salient channel (-tr ResUNetDSTrainerNoSalientChannel, or resunet-ds plan -d ID "
+    "--no-salient-channel)"
+)
 
 
 def preprocessed_cases(data: Path) -> list[str]:
@@ -35,10 +45,10 @@ def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration:
         configuration: its name.
 
     Returns:
-        What is to be said of it and does no harm.
+        Lines for the user about differences that do no harm.
 
     Raises:
-        InputError: they are of different cases; with the command that makes them anew.
+        InputError: they are of different cases; with the command that makes the data again.
     """
     data = preprocessed / str(settings.get("data_identifier"))
     cases = preprocessed_cases(data)
@@ -61,12 +71,12 @@ def raw_dataset(name: str) -> Path | None:
 
 
 def check_references(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> None:
-    """Refuse label maps of a preprocessed dataset that are not those of the raw one.
+    """Refuse label maps of a preprocessed dataset that differ from those of the raw one.
 
     Args:
-        preprocessed: its folder, with nnU-Net's copies of the label maps.
+        preprocessed: folder with nnU-Net's copies of the label maps.
         raw: the raw dataset.
-        cases: that both have; the size of each is compared, and the bytes of some.
+        cases: in both; the size of each file is compared, and the bytes of some.
         remedy: for the message.
 
     Raises:
@@ -129,3 +139,55 @@ def _spread(items: Sequence[Any]) -> list[Any]:
     """Return at most `MAX_CASES_READ` of the items, evenly spread."""
     numbers = np.unique(np.linspace(0, len(items) - 1, min(MAX_CASES_READ, len(items))).astype(int))
     return [items[number] for number in numbers]
+
+
+def check_background(settings: Mapping[str, Any], plans: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Refuse data with a background that would not be 0 in training.
+
+    Args:
+        settings: the resolved configuration.
+        plans: the plans file it belongs to.
+        fingerprint: nnU-Net's dataset_fingerprint.json.
+
+    Raises:
+        InputError: a normalisation is not masked, or a case would be resampled, which rings into the background.
+    """
+    if not has_salient_channel(settings["architecture"]):
+        return
+    _check_normalization(settings)
+    _check_resampling(settings, plans["transpose_forward"], fingerprint)
+
+
+def _check_normalization(settings: Mapping[str, Any]) -> None:
+    schemes, masked = settings["normalization_schemes"], settings["use_mask_for_norm"]
+    for channel, (scheme, is_masked) in enumerate(zip(schemes, masked, strict=True)):
+        if scheme != ZScoreNormalization.__name__ or not is_masked:
+            msg = (
+                f"channel {channel} is normalised by {scheme} with use_mask_for_norm {str(is_masked).lower()}, so the "
+                "background does not stay at zero in training, and the salient channel is read from that zero: use "
+                "skull-stripped images (then nnU-Net plans ZScoreNormalization with use_mask_for_norm true) "
+                + _WITHOUT_CHANNEL
+            )
+            raise InputError(msg)
+
+
+def _check_resampling(settings: Mapping[str, Any], transpose: list[int], fingerprint: Mapping[str, Any]) -> None:
+    target = settings["spacing"]
+    resampled = [
+        spacing
+        for shape, spacing in zip(fingerprint["shapes_after_crop"], fingerprint["spacings"], strict=True)
+        if _new_shape(shape, spacing, target, transpose) != [shape[axis] for axis in transpose]
+    ]
+    if resampled:
+        msg = (
+            f"{len(resampled)} of {len(fingerprint['spacings'])} cases would be resampled (for example from spacing "
+            f"{resampled[0]} to {list(target)} mm), which blurs the zero background that the salient channel reads: "
+            "use 3d_fullres, bring the images to its spacing before conversion, " + _WITHOUT_CHANNEL
+        )
+        raise InputError(msg)
+
+
+def _new_shape(shape: list[int], spacing: list[float], target: list[float], transpose: list[int]) -> list[int]:
+    """Return the shape that nnU-Net's preprocessing would resample to, in its transposed axis order."""
+    new_shape = compute_new_shape([shape[axis] for axis in transpose], [spacing[axis] for axis in transpose], target)
+    return [int(axis) for axis in new_shape]

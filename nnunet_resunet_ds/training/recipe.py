@@ -1,4 +1,4 @@
-"""The training recipe (decisions D6, D7, D13): in a plans file, and as flags of ``resunet-ds plan``."""
+"""Read the training recipe (decisions D6, D7, D13) from a plans file, or from the flags of ``resunet-ds plan``."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -16,30 +16,64 @@ from nnunet_resunet_ds.base.setting_checks import (
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 
 SECTION = "resunet_ds"
-
+"""Entry of plans, and of checkpoints, that is ours."""
 MAX_PLATEAU_FACTOR = 0.99
 MAX_SEED = 2**31
 """So that a rank can be added to it; NumPy takes up to 2³² - 1."""
 
+_NUMBERS = {
+    "epochs": ("--epochs", int, "epochs at most"),
+    "iterations_per_epoch": ("--iterations", int, "training steps an epoch"),
+    "val_iterations_per_epoch": ("--val-iterations", int, "validation batches an epoch"),
+    "initial_lr": ("--lr", float, "initial learning rate"),
+    "weight_decay": ("--weight-decay", float, "weight decay of Adam"),
+    "dice_weight": ("--dice-weight", float, "share of Dice in the loss, 0 to 1"),
+    "gamma": ("--gamma", float, "focusing exponent of the focal loss"),
+    "plateau_factor": ("--plateau-factor", float, "factor on the learning rate when it drops"),
+    "plateau_patience": ("--plateau-patience", int, "epochs without improvement before the learning rate drops"),
+    "stopping_patience": ("--patience", int, "epochs without improvement after which training stops"),
+}
+_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "seed": (
+        "--seed",
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "seed of the initial weights (default: another one each time, as in nnU-Net)",
+        },
+    ),
+    "region_weights": (
+        "--region-weights",
+        {"type": float, "nargs": "+", "metavar": "W", "help": "weight of each region in the loss (default: equal)"},
+    ),
+    "precision": (
+        "--precision",
+        {
+            "choices": PRECISIONS,
+            "help": "of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
+        },
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train. The defaults are the paper's (section 5), or decision D7 where it is silent.
+    """Settings of a training. The defaults are the paper's (section 5), or our own choice where it is silent.
 
     Raises:
         InputError: a value is of the wrong type or out of range.
     """
 
     epochs: int = 300
-    """At most this many."""
+    """Epochs at most; training may stop earlier."""
     iterations_per_epoch: int = 250
     val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-4
     weight_decay: float = 1e-5
     plateau_factor: float = 0.5
-    """What the learning rate is multiplied with when the validation loss stays."""
+    """Factor on the learning rate when it drops."""
     plateau_patience: int = 5
-    """Epochs without improvement that are borne before."""
+    """Epochs without improvement before the learning rate drops."""
     stopping_patience: int = 10
     """Epochs without improvement after which training stops."""
     dice_weight: float = 0.7
@@ -79,11 +113,11 @@ class Recipe:
 
     @classmethod
     def from_section(cls, section: Any, **defaults: Any) -> "Recipe":  # noqa: ANN401 (JSON may hold anything)
-        """Build from what the section of a plans file holds.
+        """Build a recipe from the section of a plans file.
 
         Args:
             section: the section.
-            defaults: of what it leaves out, where they are not the paper's.
+            defaults: values for what it leaves out, where these are not the paper's.
 
         Raises:
             InputError: it is no object, has an unknown entry or a value out of range.
@@ -107,43 +141,8 @@ class Recipe:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
-_NUMBERS = {
-    "epochs": ("--epochs", int, "at most this many"),
-    "iterations_per_epoch": ("--iterations", int, "training steps an epoch"),
-    "val_iterations_per_epoch": ("--val-iterations", int, "validation batches an epoch"),
-    "initial_lr": ("--lr", float, "initial learning rate"),
-    "weight_decay": ("--weight-decay", float, "of Adam"),
-    "dice_weight": ("--dice-weight", float, "share of Dice in the loss, 0 to 1"),
-    "gamma": ("--gamma", float, "focusing exponent of the focal loss"),
-    "plateau_factor": ("--plateau-factor", float, "factor on the learning rate when the validation loss stays"),
-    "plateau_patience": ("--plateau-patience", int, "epochs without improvement that are borne before"),
-    "stopping_patience": ("--patience", int, "epochs without improvement after which training stops"),
-}
-_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "seed": (
-        "--seed",
-        {
-            "type": int,
-            "metavar": "N",
-            "help": "of the initial weights (default: another one each time, as in nnU-Net)",
-        },
-    ),
-    "region_weights": (
-        "--region-weights",
-        {"type": float, "nargs": "+", "metavar": "W", "help": "one a region (default: equal)"},
-    ),
-    "precision": (
-        "--precision",
-        {
-            "choices": PRECISIONS,
-            "help": "of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
-        },
-    ),
-}
-
-
 def add_recipe_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:
-    """Add a flag a setting.
+    """Add one flag for each setting.
 
     Args:
         parser: of the subcommand.

@@ -1,4 +1,4 @@
-"""A training that loses nothing: stopped at any moment and continued with ``--c``, it goes on as if never stopped."""
+"""Train so that nothing is lost: a training that was stopped and continued with ``--c`` ends as if never stopped."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from numpy.typing import NDArray
-from torch import distributed, nn
+from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -19,9 +19,10 @@ from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.training import checkpoints
-from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans
-from nnunet_resunet_ds.training.fold_record import CASES, VALIDATED, WEIGHTS, add_to_record, write_record
+from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans, check_trainer
+from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
+from nnunet_resunet_ds.training.ranks import on_any_rank, wait_for_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 from postprocessing.model_config import carry_to_plans
@@ -32,10 +33,6 @@ SAVE_LATEST_EVERY = 5
 Batch = dict[str, Any]
 Outputs = dict[str, Any]
 """What nnU-Net collects of a step."""
-
-
-class _Terminated(Exception):  # noqa: N818 (no error)
-    """SIGTERM came, and the epoch cannot be completed."""
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -50,12 +47,12 @@ class ResumableTrainer(nnUNetTrainer):
     lr_scheduler: PlateauSchedule | PolySchedule
     grad_scaler: torch.amp.GradScaler | None
     cases: FoldCases | None = None
-    """That it is trained and validated on; None before the data is looked for."""
+    """The training and validation cases; None before the data is looked for."""
     finished = False
     """Whether the final weights are chosen; such a training is only validated."""
-    _loss_improved = False
-    _restored = False
+    restored = False
     """Whether this goes on from a checkpoint of its own folder."""
+    _loss_improved = False
 
     @property
     def plain_network(self) -> nn.Module:
@@ -63,14 +60,13 @@ class ResumableTrainer(nnUNetTrainer):
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
-    # ---- the loop ----
-
     def run_training(self) -> None:
         """Train until the schedule stops or the epochs are done; under SIGTERM save and exit with code 143.
 
         Raises:
             TrainingError: the loss is not a number, or a process that loads data has died.
             OSError: a checkpoint or record cannot be written.
+            SystemExit: SIGTERM came.
         """
         if self.finished:
             self.print_to_log_file(f"This training is finished (after {self.current_epoch} epochs): only validation.")
@@ -79,42 +75,23 @@ class ResumableTrainer(nnUNetTrainer):
             return
         check_other_folds(Path(self.output_folder), self.plans_manager.plans, self.configuration_name)
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
-        self._set_earlier_checkpoints_aside()
+        _set_earlier_checkpoints_aside(self)
         try:
-            self._train()
+            self.on_train_start()
+            # the workers are running by now, and keep their own way to end
+            with sigterm_noted(also_interrupts=self.is_ddp) as terminated:
+                _train(self, terminated)
         except (InputError, TrainingError, OSError):
-            self.close_loaders()
+            _close_loaders(self)
             raise
-
-    def _train(self) -> None:
-        self.on_train_start()
-        # the workers are running by now, and keep their own way to end
-        with sigterm_noted(also_interrupts=self.is_ddp) as terminated:
-            try:
-                while self.current_epoch < self.num_epochs and not self.lr_scheduler.should_stop:
-                    self._run_epoch(terminated)
-            except _Terminated:
-                self._save_and_exit()
-            self.on_train_end()
-            if self._on_any_rank(terminated()):
-                self.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
-                raise SystemExit(TERMINATED)
-
-    def _set_earlier_checkpoints_aside(self) -> None:
-        """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
-        if self.local_rank != 0 or self._restored or self.disable_checkpointing:
-            return
-        for path in checkpoints.set_aside(Path(self.output_folder)):
-            what = "validation" if path.is_dir() else "checkpoint"
-            self.print_to_log_file(f"A training was here before: its {what} is now {path.name}.")
 
     def on_train_start(self) -> None:
         """Prepare as nnU-Net does, remove half-written checkpoints of a killed run, and note what trains."""
         super().on_train_start()
         if self.local_rank == 0:
-            carry_to_plans(Path(self.output_folder_base))  # nnU-Net has just written these anew
+            carry_to_plans(Path(self.output_folder_base))  # nnU-Net has just written new ones
             remove_half_written(Path(self.output_folder), "*")
-            self._write_record()
+            _write_record(self)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """Return the training and validation cases as nnU-Net does, and note them for checkpoints and record."""
@@ -122,80 +99,6 @@ class ResumableTrainer(nnUNetTrainer):
         # nnU-Net's own split is of NumPy's strings, which checkpoints must not hold: they would not be read again
         self.cases = FoldCases(*(tuple(sorted(map(str, side))) for side in (train, val)))
         return train, val
-
-    def _run_epoch(self, terminated: Callable[[], bool]) -> None:
-        self.on_epoch_start()
-        self.on_train_epoch_start()
-        self.on_train_epoch_end(
-            self._steps(self.train_step, self.dataloader_train, self.num_iterations_per_epoch, "train", terminated)
-        )
-        with torch.no_grad():
-            self.on_validation_epoch_start()
-            self.on_validation_epoch_end(
-                self._steps(
-                    self.validation_step, self.dataloader_val, self.num_val_iterations_per_epoch, "validate", terminated
-                )
-            )
-        self.on_epoch_end()
-
-    def _steps(
-        self,
-        step: Callable[[Batch], Outputs],
-        loader: Iterator[Batch],
-        n_steps: int,
-        name: str,
-        terminated: Callable[[], bool],
-    ) -> list[Outputs]:
-        """Run a number of steps of one kind.
-
-        Raises:
-            TrainingError: a loss is not a number.
-            _Terminated: SIGTERM came.
-        """
-        outputs = []
-        title = f"epoch {self.current_epoch}, {name}"
-        for number in tqdm(range(n_steps), title, leave=False, disable=True if self.local_rank else None):
-            batch = _next_batch(loader, terminated)
-            if self._on_any_rank(batch is None) or batch is None:
-                raise _Terminated
-            outputs.append(step(batch))
-            self._check_loss(outputs[-1]["loss"], batch, f"{title}: step {number}")
-        return outputs
-
-    def _check_loss(self, loss: NDArray[np.floating], batch: Batch, where: str) -> None:
-        if np.isfinite(loss).all():
-            return
-        cases = ", ".join(map(str, batch.get("keys", [])))
-        msg = (
-            f"{where}: the loss is {float(np.mean(loss))} for cases {cases}; look at these cases, or train with a "
-            "lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints are intact: --c "
-            "goes on from the last"
-        )
-        raise TrainingError(msg)
-
-    def _on_any_rank(self, answer: bool) -> bool:
-        if not self.is_ddp:
-            return answer
-        answers = torch.tensor(int(answer), device=self.device)
-        distributed.all_reduce(answers, distributed.ReduceOp.MAX)
-        return bool(answers)
-
-    def _save_and_exit(self) -> None:
-        self._save(checkpoints.LATEST)
-        if self.is_ddp:
-            distributed.barrier()  # the first rank that exits takes the others with it
-        self.close_loaders()
-        if not self.disable_checkpointing:
-            self.print_to_log_file(f"SIGTERM: saved in epoch {self.current_epoch}; continue with --c.")
-        raise SystemExit(TERMINATED)
-
-    def close_loaders(self) -> None:
-        """End the workers that load and augment."""
-        for loader in (self.dataloader_train, self.dataloader_val):
-            if hasattr(loader, "_finish"):
-                loader._finish()
-
-    # ---- what is kept ----
 
     def on_validation_epoch_end(self, val_outputs: list[Outputs]) -> None:
         """Log as nnU-Net does, and let the schedule see the loss: the mean over ranks, so that all decide alike."""
@@ -208,94 +111,36 @@ class ResumableTrainer(nnUNetTrainer):
         super().on_epoch_end()
         if self._loss_improved:
             self.print_to_log_file("Lowest validation loss so far.")
-            self._save(checkpoints.BEST_LOSS)
+            _save(self, checkpoints.BEST_LOSS)
         if self.current_epoch % SAVE_LATEST_EVERY == 0 and self.current_epoch < self.num_epochs:
-            self._save(checkpoints.LATEST)
+            _save(self, checkpoints.LATEST)
         if self.local_rank == 0:
-            self._write_record()
-
-    def _write_record(self) -> None:
-        log = self.logger.get_checkpoint()
-        times = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)
-        cases = self.cases.to_mapping() if self.cases else None
-        write_record(Path(self.output_folder), self.device, [end - start for start, end in times], cases)
+            _write_record(self)
 
     def on_train_end(self) -> None:
         """Let the best epoch's weights be the final ones, save them and close the loaders."""
-        self._say_why_training_stops()
-        self._load_best_weights()
+        if self.lr_scheduler.should_stop:
+            waited = self.lr_scheduler.epochs_without_improvement
+            self.print_to_log_file(f"Early stop: the validation loss has not improved for {waited} epochs.")
+        _load_best_weights(self)
         self.finished = True
         super().on_train_end()
-        self._note_weights(WEIGHTS)
-        if self.is_ddp:
-            distributed.barrier()  # nobody looks for the final checkpoint before it is there
+        _note_weights(self, WEIGHTS)
+        wait_for_all_ranks()  # no rank looks for the final checkpoint before it is there
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """Predict and score the validation cases as nnU-Net does, and note with which weights."""
         super().perform_actual_validation(save_probabilities)
-        self._note_weights(VALIDATED)
-
-    def _note_weights(self, name: str) -> None:
-        if self.local_rank == 0:
-            identity = checkpoints.weights_identity(self.plain_network.state_dict())
-            add_to_record(Path(self.output_folder), **{name: identity})
-
-    def _say_why_training_stops(self) -> None:
-        if self.lr_scheduler.should_stop:
-            waited = self.lr_scheduler.epochs_without_improvement
-            self.print_to_log_file(f"Early stop: the validation loss has not improved for {waited} epochs.")
-
-    def _load_best_weights(self) -> None:
-        best_epoch = self.lr_scheduler.best_epoch
-        path = Path(self.output_folder, checkpoints.BEST_LOSS)
-        if best_epoch is None or self.disable_checkpointing:
-            self.print_to_log_file("The last epoch's weights are final.")
-            return
-        if self.is_ddp:
-            distributed.barrier()  # the first rank has written it
-        try:
-            best = checkpoints.read_checkpoint(path)
-        except InputError as error:
-            self.print_to_log_file(f"{error}. The last epoch's weights are final.")
-            return
-        self.plain_network.load_state_dict(best["network_weights"])
-        self.print_to_log_file(
-            f"Epoch {best['current_epoch'] - 1} had the lowest validation loss, {self.lr_scheduler.best_loss:.4f}: "
-            f"its weights are {checkpoints.FINAL}."
-        )
-
-    def _save(self, name: str) -> None:
-        self.save_checkpoint(str(Path(self.output_folder, name)))
+        _note_weights(self, VALIDATED)
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint whole or not at all, in nnU-Net's format with a section of ours.
-
-        The epoch to go on with, and the log, are those of complete epochs.
-        """
+        """Write the state of this training to a checkpoint, whole or not at all."""
         if self.local_rank != 0:
             return
         if self.disable_checkpointing:
             self.print_to_log_file("No checkpoint written, checkpointing is disabled")
             return
-        log = self.logger.get_checkpoint()
-        n_epochs = min(map(len, log.values()))
-        checkpoint = {
-            "network_weights": self.plain_network.state_dict(),
-            "optimizer_state": self.optimizer.state_dict(),
-            "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
-            "logging": {name: values[:n_epochs] for name, values in log.items()},
-            "_best_ema": self._best_ema,
-            "current_epoch": n_epochs,
-            "init_args": self.my_init_kwargs,
-            "trainer_name": type(self).__name__,
-            "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
-            SECTION: {
-                "schedule": self.lr_scheduler.state_dict(),
-                "finished": self.finished,
-                CASES: self.cases.to_mapping() if self.cases else None,
-            },
-        }
-        checkpoints.write_checkpoint(checkpoint, Path(filename))
+        checkpoints.write_checkpoint(checkpoints.training_state(self), Path(filename))
 
     @one_line_errors()
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
@@ -308,59 +153,79 @@ class ResumableTrainer(nnUNetTrainer):
         """
         if not self.was_initialized:
             self.initialize()
-        path, checkpoint, notes = self._checkpoint_for(Path(filename_or_checkpoint))
+        path, checkpoint, notes = checkpoints.checkpoint_to_load(Path(filename_or_checkpoint), Path(self.output_folder))
         for note in notes:
             self.print_to_log_file(f"Passed over {note}")
-        weights = {name.removeprefix("module."): values for name, values in checkpoint["network_weights"].items()}
-        self._check_trainer(path, checkpoint)
-        checkpoints.check_weights_fit(path, weights, self.plain_network.state_dict())
-        if path.parent == Path(self.output_folder):
-            self._check_belongs(path, checkpoint)
+        weights = checkpoints.plain_weights(checkpoint)
+        _check_checkpoint(self, path, checkpoint, weights)
         self.plain_network.load_state_dict(weights)
         if SECTION not in checkpoint:
             made_by = checkpoint.get("trainer_name", "another trainer")
             self.print_to_log_file(f"{path} was made by {made_by}: only its weights are taken.")
             return
-        self._restore(checkpoint)
+        checkpoints.restore_training_state(self, checkpoint)
+        self.restored = True
         if path.name == checkpoints.BEST and self.lr_scheduler.best_epoch == self.current_epoch - 1:
-            self._save(checkpoints.BEST_LOSS)  # it was killed after the one was written and before the other
+            _save(self, checkpoints.BEST_LOSS)  # it was killed after the one was written and before the other
         self.print_to_log_file(f"Continuing from {path.name}, {self.current_epoch} epochs are done.")
 
-    def _checkpoint_for(self, path: Path) -> checkpoints.Found:
-        folder = Path(self.output_folder)
-        if path.parent == folder and not (folder / checkpoints.FINAL).exists():
-            return checkpoints.furthest_checkpoint(folder)
-        return checkpoints.Found(path, checkpoints.read_checkpoint(path), [])
 
-    def _check_trainer(self, path: Path, checkpoint: checkpoints.Checkpoint) -> None:
-        made_by = checkpoint.get("trainer_name")
-        if SECTION in checkpoint and made_by != type(self).__name__:
-            msg = f"{path}: was made by {made_by}, not {type(self).__name__}; continue it with -tr {made_by}"
-            raise InputError(msg)
+# ---- the loop over epochs, and SIGTERM in it ----
 
-    def _check_belongs(self, path: Path, checkpoint: checkpoints.Checkpoint) -> None:
-        """Refuse a checkpoint of this very training that was made on other cases, or with another patch or network."""
-        preprocessed = Path(self.preprocessed_dataset_folder_base)
-        check_cases(path, checkpoint.get(SECTION) or {}, preprocessed, self.fold, "train this fold again without --c")
-        check_plans(path, checkpoint, self.plans_manager.plans, self.configuration_name)
-        if have_other_cases(checkpoints.dataset_json_of(checkpoint), self.dataset_json):
-            self.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 
-    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
-        self.current_epoch = checkpoint["current_epoch"]
-        self.logger.load_checkpoint(checkpoint["logging"])
-        self._best_ema = checkpoint["_best_ema"]
-        self.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
-        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
-        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
-            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
-        self.lr_scheduler.load_state_dict(checkpoint[SECTION]["schedule"])
-        self.finished = checkpoint[SECTION]["finished"]
-        self._restored = True
+class _Terminated(Exception):  # noqa: N818 (no error)
+    """SIGTERM came in the middle of an epoch."""
+
+
+def _train(trainer: ResumableTrainer, terminated: Callable[[], bool]) -> None:
+    """Run the epochs that are left, and end the training.
+
+    Raises:
+        SystemExit: SIGTERM came; all there is to save is saved.
+    """
+    try:
+        while trainer.current_epoch < trainer.num_epochs and not trainer.lr_scheduler.should_stop:
+            _run_epoch(trainer, terminated)
+    except _Terminated:
+        _save_and_exit(trainer)
+    trainer.on_train_end()
+    if on_any_rank(terminated(), trainer.device):
+        trainer.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
+        raise SystemExit(TERMINATED)
+
+
+def _run_epoch(trainer: ResumableTrainer, terminated: Callable[[], bool]) -> None:
+    """Run one epoch of training and validation steps, in the order of nnU-Net's own loop."""
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    train = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", terminated)
+    trainer.on_train_epoch_end([_checked_step(trainer.train_step, *batch) for batch in train])
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        val = _batches(trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", terminated)
+        trainer.on_validation_epoch_end([_checked_step(trainer.validation_step, *batch) for batch in val])
+    trainer.on_epoch_end()
+
+
+def _batches(
+    trainer: ResumableTrainer, loader: Iterator[Batch], n_steps: int, name: str, terminated: Callable[[], bool]
+) -> Iterator[tuple[Batch, str]]:
+    """Yield each batch of an epoch, with a progress bar, and its name for messages.
+
+    Raises:
+        TrainingError: a loading process has died.
+        _Terminated: SIGTERM came, on any rank.
+    """
+    title = f"epoch {trainer.current_epoch}, {name}"
+    for number in tqdm(range(n_steps), title, leave=False, disable=True if trainer.local_rank else None):
+        batch = _next_batch(loader, terminated)
+        if on_any_rank(batch is None, trainer.device) or batch is None:
+            raise _Terminated
+        yield batch, f"{title}: step {number}"
 
 
 def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batch | None:
-    """Return the next batch, None under SIGTERM: batch systems send it to the loading processes, too.
+    """Return the next batch; None under SIGTERM, which batch systems send to the loading processes, too.
 
     Raises:
         TrainingError: a loading process has died.
@@ -378,3 +243,108 @@ def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batc
             "checkpoint"
         )
         raise TrainingError(msg) from error
+
+
+def _checked_step(step: Callable[[Batch], Outputs], batch: Batch, where: str) -> Outputs:
+    """Run one step.
+
+    Raises:
+        TrainingError: its loss is not a number; the message names the cases.
+    """
+    outputs = step(batch)
+    loss: NDArray[np.floating] = outputs["loss"]
+    if not np.isfinite(loss).all():
+        cases = ", ".join(map(str, batch.get("keys", [])))
+        msg = (
+            f"{where}: the loss is {float(np.mean(loss))} for cases {cases}; look at these cases, or train with a "
+            "lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints are intact: --c "
+            "goes on from the last"
+        )
+        raise TrainingError(msg)
+    return outputs
+
+
+def _save_and_exit(trainer: ResumableTrainer) -> None:
+    """Save in the middle of an epoch, and exit with code 143."""
+    _save(trainer, checkpoints.LATEST)
+    wait_for_all_ranks()  # the first rank that exits takes the others with it
+    _close_loaders(trainer)
+    if not trainer.disable_checkpointing:
+        trainer.print_to_log_file(f"SIGTERM: saved in epoch {trainer.current_epoch}; continue with --c.")
+    raise SystemExit(TERMINATED)
+
+
+def _close_loaders(trainer: ResumableTrainer) -> None:
+    """End the processes that load and augment."""
+    for loader in (trainer.dataloader_train, trainer.dataloader_val):
+        if hasattr(loader, "_finish"):
+            loader._finish()
+
+
+# ---- checkpoints and the record in the folder of the fold ----
+
+
+def _set_earlier_checkpoints_aside(trainer: ResumableTrainer) -> None:
+    """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
+    if trainer.local_rank != 0 or trainer.restored or trainer.disable_checkpointing:
+        return
+    for path in checkpoints.set_aside(Path(trainer.output_folder)):
+        what = "validation" if path.is_dir() else "checkpoint"
+        trainer.print_to_log_file(f"A training was here before: its {what} is now {path.name}.")
+
+
+def _save(trainer: ResumableTrainer, name: str) -> None:
+    trainer.save_checkpoint(str(Path(trainer.output_folder, name)))
+
+
+def _load_best_weights(trainer: ResumableTrainer) -> None:
+    """Take the weights of the epoch with the lowest validation loss, where there is a checkpoint of it."""
+    if trainer.lr_scheduler.best_epoch is None or trainer.disable_checkpointing:
+        trainer.print_to_log_file("The last epoch's weights are final.")
+        return
+    wait_for_all_ranks()  # the first rank has written it
+    try:
+        best = checkpoints.read_checkpoint(Path(trainer.output_folder, checkpoints.BEST_LOSS))
+    except InputError as error:
+        trainer.print_to_log_file(f"{error}. The last epoch's weights are final.")
+        return
+    trainer.plain_network.load_state_dict(best["network_weights"])
+    trainer.print_to_log_file(
+        f"Epoch {best['current_epoch'] - 1} had the lowest validation loss, {trainer.lr_scheduler.best_loss:.4f}: "
+        f"its weights are {checkpoints.FINAL}."
+    )
+
+
+def _check_checkpoint(
+    trainer: ResumableTrainer, path: Path, checkpoint: checkpoints.Checkpoint, weights: checkpoints.Weights
+) -> None:
+    """Refuse a checkpoint of another trainer or network; in this fold's folder, of other cases or plans, too.
+
+    Raises:
+        InputError: with what differs, and what to do.
+    """
+    check_trainer(path, checkpoint, type(trainer).__name__)
+    checkpoints.check_weights_fit(path, weights, trainer.plain_network.state_dict())
+    if path.parent != Path(trainer.output_folder):
+        return
+    preprocessed = Path(trainer.preprocessed_dataset_folder_base)
+    section = checkpoint.get(SECTION) or {}
+    check_cases(path, section, preprocessed, trainer.fold, "train this fold again without --c")
+    check_plans(path, checkpoint, trainer.plans_manager.plans, trainer.configuration_name)
+    if have_other_cases(checkpoints.dataset_json_of(checkpoint), trainer.dataset_json):
+        trainer.print_to_log_file(f"The dataset has changed since {path.name} was written.")
+
+
+def _write_record(trainer: ResumableTrainer) -> None:
+    """Write ``run.json`` of the fold."""
+    log = trainer.logger.get_checkpoint()
+    times = zip(log["epoch_start_timestamps"], log["epoch_end_timestamps"], strict=False)
+    cases = trainer.cases.to_mapping() if trainer.cases else None
+    write_record(Path(trainer.output_folder), trainer.device, [end - start for start, end in times], cases)
+
+
+def _note_weights(trainer: ResumableTrainer, name: str) -> None:
+    """Note in the record which weights are final, or validated."""
+    if trainer.local_rank == 0:
+        identity = checkpoints.weights_identity(trainer.plain_network.state_dict())
+        add_to_record(Path(trainer.output_folder), **{name: identity})

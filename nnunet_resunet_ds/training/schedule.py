@@ -1,4 +1,4 @@
-"""When the learning rate falls, which epoch is the best, and when training stops (decision D7)."""
+"""Decide when the learning rate drops, which epoch is the best, and when training stops (decision D7)."""
 
 from typing import Any
 
@@ -11,12 +11,14 @@ MIN_IMPROVEMENT = 1e-4
 
 
 class PlateauSchedule:
-    """Lower the learning rate where the validation loss stays, and stop where it stays for long, by one rule.
+    """Lower the learning rate when the validation loss does not improve, and stop when it has not for longer.
+
+    Both follow one rule of what an improvement is.
 
     Args:
-        optimizer: whose learning rate to lower.
-        factor: to multiply it with, below 1.
-        patience: epochs without improvement that are borne; one more lowers the rate (PyTorch's meaning).
+        optimizer: has the learning rate.
+        factor: on the learning rate, below 1.
+        patience: epochs without improvement before the learning rate drops: one more lowers it (PyTorch's meaning).
         stopping_patience: epochs in a row without improvement after which training stops.
     """
 
@@ -35,7 +37,7 @@ class PlateauSchedule:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the loss has stayed for too long."""
+        """Whether the loss has not improved for `stopping_patience` epochs."""
         return self.epochs_without_improvement >= self._stopping_patience
 
     def step(self, epoch: int) -> None:

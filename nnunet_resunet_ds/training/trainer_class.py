@@ -1,4 +1,4 @@
-"""Finding the class of a trainer by its name, as nnU-Net's ``-tr`` gives it."""
+"""Find the class of a trainer by its name, as nnU-Net's ``-tr`` gives it."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from nnunet_resunet_ds.nnunet_trainers import resunet_ds_trainers
 
 
 def trainer_class(name: str) -> Any:  # noqa: ANN401 (a class of nnU-Net, which has no types)
-    """Return one of ours at once, others by nnU-Net's own search, which tells what it does at length.
+    """Return the class: one of ours at once, others by nnU-Net's own search, whose long messages are not shown.
 
     Raises:
         Exception: there is none of that name, or a module that nnU-Net searches cannot be imported.

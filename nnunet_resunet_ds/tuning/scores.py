@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
-from nnunet_resunet_ds.base.parallel import at_hand
+from nnunet_resunet_ds.base.parallel import executor_or_threads
 from nnunet_resunet_ds.base.regions import REGIONS, WT
 from nnunet_resunet_ds.evaluation.dice import dice, region_dice
 from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
@@ -103,7 +103,7 @@ class Scores:
         new = [config for config in dict.fromkeys(configs) if config not in self.known]
         if new:
             score = partial(score_file, configs=new, metric=self._metric)
-            with at_hand(self._executor) as pool:
+            with executor_or_threads(self._executor) as pool:
                 scored = pool.map(score, self._files)
                 columns = [_next_of(scored, file) for file in self._files]
             self.known |= dict(zip(new, np.array(columns).T, strict=True))

@@ -13,8 +13,11 @@ from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.experiments.comparison import trainers as systems
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training.benchmark_variants import ResUNetDSTrainerBenchmark_5epochs
-from nnunet_resunet_ds.training.variants import ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD
+from nnunet_resunet_ds.training.variants import (
+    ResUNetDSTrainerBenchmark_5epochs,
+    ResUNetDSTrainerNoResidual,
+    ResUNetDSTrainerSGD,
+)
 
 OURS = [ResUNetDSTrainer, ResUNetDSTrainerNoResidual, ResUNetDSTrainerSGD, ResUNetDSTrainerBenchmark_5epochs]
 

@@ -143,7 +143,7 @@ def test_half_written_ones_are_removed_and_nothing_else(tmp_path):
     [
         ({"a": torch.zeros(2)}, "it has no b"),
         ({"a": torch.zeros(3), "b": torch.zeros(1)}, r"a is \(3,\) instead of \(2,\)"),
-        ({"a": torch.zeros(2), "b": torch.zeros(1), "c": torch.zeros(1)}, "it has c beside"),
+        ({"a": torch.zeros(2), "b": torch.zeros(1), "c": torch.zeros(1)}, "it also has c"),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, weights, told):

@@ -8,8 +8,13 @@ import torch
 from matplotlib.image import imread, imsave
 
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.training.head_metrics import HEAD_LOSSES, head_dice, head_statistics, write_table
-from nnunet_resunet_ds.training.progress_plot import add_heads_panel
+from nnunet_resunet_ds.training.head_metrics import (
+    HEAD_LOSSES,
+    add_heads_panel,
+    head_dice,
+    head_statistics,
+    write_table,
+)
 
 
 def batch(seed=0, ignore=False):

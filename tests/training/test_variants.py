@@ -13,7 +13,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import benchmark_variants, variants
+from nnunet_resunet_ds.training import variants
 
 FACTORS = {
     "ResUNetDSTrainer": {},
@@ -29,8 +29,7 @@ FACTORS = {
 }
 KINDS = {
     name: kind
-    for module in (variants, benchmark_variants)
-    for name, kind in inspect.getmembers(module, inspect.isclass)
+    for name, kind in inspect.getmembers(variants, inspect.isclass)
     if issubclass(kind, ResUNetDSTrainer)
 }
 
@@ -148,7 +147,7 @@ def test_the_benchmark_without_data_measures_an_epoch(dataset, monkeypatch):
     (dataset[2] / "nnUNetPlans_3d_fullres").mkdir()
     (dataset[2] / "nnUNetPlans_3d_fullres" / "case_a.b2nd").touch()
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    kind = benchmark_variants.ResUNetDSTrainerBenchmark_5epochs_noDataLoading
+    kind = variants.ResUNetDSTrainerBenchmark_5epochs_noDataLoading
     plans = small(dataset[0], recipe={"iterations_per_epoch": 2, "val_iterations_per_epoch": 1})
     made = trainer(dataset, plans, kind=kind)
     monkeypatch.setattr(type(made), "print_plans", lambda _: None)

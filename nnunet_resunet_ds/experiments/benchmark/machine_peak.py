@@ -1,21 +1,19 @@
 """The most floating-point operations a second that this machine reaches: what a network is measured against."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.nn import functional as F
 
-from nnunet_resunet_ds.compute.precision import bf16_is_faster
-from nnunet_resunet_ds.experiments.benchmark.turns import synchronize
+from nnunet_resunet_ds.compute.precision import bf16_is_faster, call_seconds, random_convolution
 
 _DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
 _MATMULS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 _CONVOLUTIONS = {"cpu": ((64, 32), (256, 16)), "cuda": ((64, 128), (128, 64), (256, 64), (512, 32))}
 """Channels and edge of a cube, as at fine and coarse stages of the network."""
-_REPEATS, _SECONDS = 3, 0.1
+_SECONDS = 0.3
+"""Of each measurement."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,10 @@ def machine_peak(device: torch.device) -> list[Peak]:
     for dtype in _DTYPES.get(device.type, (torch.float32,)):
         if device.type == "cpu" and dtype is torch.bfloat16 and not bf16_is_faster():
             continue  # its sweep takes from seconds to half an hour, and finds no peak
-        found = [(flops / _least_seconds(run, device), name) for name, flops, run in _sweep(dtype, device)]
+        found = [
+            (flops / min(call_seconds(run, device, seconds=_SECONDS)), name)
+            for name, flops, run in _sweep(dtype, device)
+        ]
         best, name = max(found)
         peaks.append(Peak(str(dtype).removeprefix("torch."), best, name))
     return peaks
@@ -47,27 +48,5 @@ def _sweep(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[str, floa
         a = torch.rand(n, n, dtype=dtype, device=device)
         yield f"matmul {n}", 2.0 * n**3, partial(torch.matmul, a, a)
     for channels, edge in _CONVOLUTIONS.get(device.type, _CONVOLUTIONS["cpu"]):
-        x = torch.rand(1, channels, edge, edge, edge, dtype=dtype, device=device)
-        weight = torch.rand(channels, channels, 3, 3, 3, dtype=dtype, device=device)
-        x, weight = (values.to(memory_format=torch.channels_last_3d) for values in (x, weight))
         flops = 2.0 * channels**2 * 27 * edge**3
-        yield f"convolution {channels}, {edge}³", flops, partial(F.conv3d, x, weight, padding=1)
-
-
-@torch.inference_mode()
-def _least_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Return the least time of one call, among repeats of as many calls as take a tenth of a second."""
-    run()
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    n_calls = max(1, int(_SECONDS / max(time.perf_counter() - start, 1e-6)))
-    seconds = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        for _ in range(n_calls):
-            run()
-        synchronize(device)
-        seconds.append((time.perf_counter() - start) / n_calls)
-    return min(seconds)
+        yield f"convolution {channels}, {edge}³", flops, random_convolution(dtype, edge, channels, device)
