@@ -47,18 +47,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUNG",
         help="rungs or groups of rungs (default: ladder alone systems)",
     )
-    parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], metavar="FOLD", help="(default: 0)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N", help="of each rung (default: 1)")
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], metavar="FOLD", help="folds (default: 0)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1], metavar="N", help="of each rung and fold (default: 1)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands that would run, and stop")
     parser.add_argument("--name", default="Ablation", help="name of the folder and of the plans (default: %(default)s)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is a GPU")
     parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
-    parser.add_argument("-p", dest="stock_plans", default=PLANS, metavar="PLANS", help="plans to start from")
+    parser.add_argument(
+        "-p", dest="stock_plans", default=PLANS, metavar="PLANS", help="stock plans (default: %(default)s)"
+    )
     parser.add_argument("--protocol", help="protocol of the evaluation (default: brats2023-gli)")
     parser.add_argument("--no-tta", action="store_true", help="predict without flips, in an eighth of the time")
     network = parser.add_argument_group("network")
     network.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels (default: 128³)")
-    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
+    network.add_argument(
+        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches (default: %(default)s)"
+    )
     network.add_argument(
         "--width", type=float, default=1.0, metavar="W", help="factor of all numbers of channels (default: 1)"
     )

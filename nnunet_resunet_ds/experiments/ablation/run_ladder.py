@@ -163,7 +163,7 @@ def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
 
 
 def check_version(run: Run) -> None:
-    """Refuse to go on with what another version of this package has begun.
+    """Refuse to continue a training that another version of this package has begun.
 
     Raises:
         InputError: the training is half finished, and another version, or an unknown one, began it.
