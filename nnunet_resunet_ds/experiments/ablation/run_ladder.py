@@ -37,34 +37,6 @@ from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.recipe import recipe_words
 
 
-def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
-    """Run what is missing here; a run that fails does not stop the others.
-
-    Args:
-        runs: in this order.
-        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
-
-    Returns:
-        What went wrong, by the name of the run.
-    """
-    return run_each(runs, lambda run, look: _run(run, device, look))
-
-
-def _run(run: Run, device: str, look: Callable[[], object]) -> None:
-    if is_finished(run):
-        remove_probabilities(run)  # if it was killed before it could
-        return
-    check_version(run)
-    variables = settings_for(device)
-    with log_of(run.folder) as log:
-        for command in commands_left(run, device):
-            if command == predict_command(run, device):
-                link_images(run)
-            LOG.info("$ %s", shell_line(command, variables))
-            run_command(command, variables, log, look)
-        remove_probabilities(run)
-
-
 def ablation(
     settings: Settings,
     rungs: Sequence[Rung],
@@ -72,10 +44,10 @@ def ablation(
     folds: Sequence[int],
     device: str | None = None,
     *,
-    run: Callable[[Sequence[Run], str], Mapping[str, str]] = run_all,
+    run: Callable[[Sequence[Run], str], Mapping[str, str]] | None = None,
     done: Callable[[Written], object] = lambda _: None,
 ) -> None:
-    """Run what is missing, then write the table of all that is there.
+    """Run what is missing, then write the table of all finished runs.
 
     Args:
         settings: what all rungs share.
@@ -83,7 +55,7 @@ def ablation(
         seeds: to train each rung with.
         folds: to train each rung and seed on.
         device: as nnU-Net's ``-device``; None is a GPU where there is one.
-        run: runs what is missing on a device, and returns what went wrong, by name; the default does so here.
+        run: runs what is missing on a device, and returns what went wrong, by name; None is `run_all`.
         done: is called with the tables, before failed runs are reported.
 
     Raises:
@@ -93,7 +65,7 @@ def ablation(
     check(settings, rungs, runs)
     device = _device(device)
     keep_settings(settings)
-    failures = run(runs, device)
+    failures = (run or run_all)(runs, device)
     keep_settings(settings)  # with the split that the first training may have made
     done(write_summary(settings))
     if failures:
@@ -193,6 +165,34 @@ def _check_plans(runs: Sequence[Run]) -> None:
                 f"remove it and {run.model_folder}, or give another --name"
             )
             raise InputError(msg)
+
+
+def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
+    """Run what is missing here; a run that fails does not stop the others.
+
+    Args:
+        runs: in this order.
+        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
+
+    Returns:
+        What went wrong, by the name of the run.
+    """
+    return run_each(runs, lambda run, look: _run(run, device, look))
+
+
+def _run(run: Run, device: str, look: Callable[[], object]) -> None:
+    if is_finished(run):
+        remove_probabilities(run)  # if it was killed before it could
+        return
+    check_version(run)
+    variables = settings_for(device)
+    with log_of(run.folder) as log:
+        for command in commands_left(run, device):
+            if command == predict_command(run, device):
+                link_images(run)
+            LOG.info("$ %s", shell_line(command, variables))
+            run_command(command, variables, log, look)
+        remove_probabilities(run)
 
 
 def jobs_of(runs: Sequence[Run], rungs: Sequence[Rung], device: str) -> list[Job]:
