@@ -1,4 +1,4 @@
-"""The name by which plans of the comparison name MONAI's networks: ``nnunet_resunet_ds.comparison.monai_networks``."""
+"""Keep the name ``nnunet_resunet_ds.comparison.monai_networks``, by which stored plans name MONAI's networks."""
 
 from nnunet_resunet_ds.experiments.comparison import monai_networks
 

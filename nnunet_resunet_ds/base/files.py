@@ -119,10 +119,15 @@ def file_state(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(content: Any, path: Path) -> None:  # noqa: ANN401 (whatever json can write)
     """Write ``content`` as indented JSON, atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(json.dumps(content, indent=2) + "\n", path)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)

@@ -1,12 +1,13 @@
-"""Train, predict and evaluate the paper's ablation: one table of what each factor is worth on your data.
+"""Measure what each factor of the method is worth on your data: train, predict, evaluate, and write one table.
 
-Rungs that are finished are skipped, and a stopped ablation goes on where it was. Each is the stock nnUNetv2_train with
-plans of its own, then resunet-ds predict, postprocess and evaluate; every command is printed and can be typed by hand.
+Each rung is the stock nnUNetv2_train with its own plans, then resunet-ds predict, postprocess and evaluate; every
+command is printed and can be typed by hand. Finished rungs are skipped, and a stopped ablation continues where it was.
 
 ladder    baseline, a plain six-stage U-Net; then, each on top of those before, +deep-supervision, +depth (seven
           stages), +channels (64 to 512), +salient-channel, +focal-loss, +residual, +post-processing
-alone     +deep-supervision, depth, channels, salient-channel, focal-loss, residual, post-processing: over the baseline
-systems   UNet, ResUNetVAE, AttentionUNet, UNETR: to be compared with +post-processing, whose loss and recipe they have
+alone     +deep-supervision, depth, channels, salient-channel, focal-loss, residual, post-processing: each on top of the
+          baseline alone
+systems   UNet, ResUNetVAE, AttentionUNet, UNETR: other networks with loss and recipe of +post-processing
 
 Examples:
   resunet-ds ablation -d 137 --dry-run
@@ -19,6 +20,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
@@ -27,10 +29,10 @@ from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnunet_resunet_ds.experiments.ablation.run_folder import Run
+    from nnunet_resunet_ds.experiments.ablation.runs import Run
     from nnunet_resunet_ds.experiments.ablation.summary import Written
 
-SUMMARY = "what each factor of the method is worth: train, predict, evaluate, one table"
+SUMMARY = "measure what each factor of the method is worth"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,27 +47,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUNG",
         help="rungs or groups of rungs (default: ladder alone systems)",
     )
-    parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], metavar="FOLD", help="(default: 0)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N", help="trainings a rung (default: 1)")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands that are to be run, and stop")
-    parser.add_argument("--name", default="Ablation", help="of folder and plans (default: %(default)s)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
-    parser.add_argument("-c", dest="configuration", default="3d_fullres", help="configuration (default: %(default)s)")
-    parser.add_argument("-p", dest="stock_plans", default="nnUNetPlans", metavar="PLANS", help="plans to start from")
-    parser.add_argument("--protocol", help="of the evaluation (default: brats2023-gli)")
+    parser.add_argument("-f", dest="folds", type=int, nargs="+", default=[0], metavar="FOLD", help="folds (default: 0)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1], metavar="N", help="of each rung and fold (default: 1)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands that would run, and stop")
+    parser.add_argument("--name", default="Ablation", help="name of the folder and of the plans (default: %(default)s)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is a GPU")
+    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
+    parser.add_argument(
+        "-p", dest="stock_plans", default=PLANS, metavar="PLANS", help="stock plans (default: %(default)s)"
+    )
+    parser.add_argument("--protocol", help="protocol of the evaluation (default: brats2023-gli)")
     parser.add_argument("--no-tta", action="store_true", help="predict without flips, in an eighth of the time")
     network = parser.add_argument_group("network")
     network.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels (default: 128³)")
-    network.add_argument("--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="(default: %(default)s)")
     network.add_argument(
-        "--width", type=float, default=1.0, metavar="W", help="what all channels are multiplied with (default: 1)"
+        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches (default: %(default)s)"
+    )
+    network.add_argument(
+        "--width", type=float, default=1.0, metavar="W", help="factor of all numbers of channels (default: 1)"
     )
     add_recipe_arguments(parser, leave_out=("gamma", "seed"))
     add_job_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run what is missing, and write the table of what is there."""
+    """Run what is missing, and write the table of all finished runs."""
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT
     from nnunet_resunet_ds.experiments.ablation.rungs import rungs_named
     from nnunet_resunet_ds.experiments.ablation.settings import Settings
@@ -84,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         protocol=options.protocol or DEFAULT,
     )
     from nnunet_resunet_ds.cluster.fold_trainings import check_split
-    from nnunet_resunet_ds.experiments.ablation.run_ladder import ablation, begun, commands, jobs_of
+    from nnunet_resunet_ds.experiments.ablation.run_ladder import ablation, commands, jobs_of, runs_for_other_machines
 
     wanted = (settings, rungs, options.seeds, options.folds)
     on_a_gpu = options.device or "cuda"  # of another machine, whatever this one has
@@ -92,7 +100,8 @@ def run(options: argparse.Namespace) -> None:
         for command in commands(*wanted, options.device):
             print(f"$ {command}")
     elif options.slurm:
-        write_slurm(options, f"resunet-ds-{settings.name}", jobs_of(begun(*wanted), rungs, on_a_gpu), on_a_gpu)
+        jobs = jobs_of(runs_for_other_machines(*wanted), rungs, on_a_gpu)
+        write_slurm(options, f"resunet-ds-{settings.name}", jobs, on_a_gpu)
         print("when they have ended, the same command without --slurm writes the table")
     elif options.scheduler:
 
@@ -106,7 +115,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _show(written: "Written") -> None:
-    from nnunet_resunet_ds.experiments.ablation.tables import aligned
+    from nnunet_resunet_ds.base.text_table import aligned
 
     for table in written.tables:
         print(f"\n{table.title}")

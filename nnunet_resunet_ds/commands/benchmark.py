@@ -1,8 +1,8 @@
-"""Measure how fast each stage is on this machine, beside stock nnU-Net and MONAI on the same data and weights.
+"""Measure how fast each stage is on this machine, against stock nnU-Net and MONAI on the same data and weights.
 
-A training step, prediction from files to a file with eight flips, loading and augmentation, conversion, post-processing
-and evaluation, on made-up images with random weights. The forms take turns, so that other work on the machine hits all
-of them; what counts is how many times as fast one is, and how that varies.
+The stages are a training step, prediction from files to a file with eight flips, loading and augmentation, conversion,
+post-processing, evaluation and tuning, on made-up images with random weights. Ours and the others take turns, so that
+other work on the machine slows all of them; look at how many times as fast one is, and how that varies.
 
 Examples:
   resunet-ds benchmark --quick
@@ -16,7 +16,7 @@ from pathlib import Path
 from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 
-SUMMARY = "how fast each stage is here, beside nnU-Net and MONAI"
+SUMMARY = "measure how fast each stage is here, against nnU-Net and MONAI"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +29,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--full", dest="size", action="store_const", const="full", help="the paper's network, 128³, images as BraTS'"
     )
     parser.add_argument(
-        "-o", dest="output", type=Path, default=Path("benchmark"), metavar="NAME", help="of NAME.md and NAME.json"
+        "-o",
+        dest="output",
+        type=Path,
+        default=Path("benchmark"),
+        metavar="NAME",
+        help="write NAME.md and NAME.json (default: benchmark)",
     )
-    parser.add_argument("--only", nargs="+", metavar="TASK", help="training prediction loading conversion …")
     parser.add_argument(
-        "--against", nargs="+", choices=("nnunet", "monai"), default=["nnunet", "monai"], help="(default: both)"
+        "--only",
+        nargs="+",
+        metavar="TASK",
+        help="of training prediction loading conversion postprocessing evaluation tuning (default: all)",
     )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="in which they take turns (default: 3)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        choices=("nnunet", "monai"),
+        default=["nnunet", "monai"],
+        help="whom to compare with (default: both)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="timed runs of each (default: 3)")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is a GPU")
     parser.add_argument("--precision", choices=PRECISIONS, default=AUTO, help="of our convolutions (default: auto)")
     parser.add_argument("--no-tta", action="store_true", help="predict without flips: an eighth of the time")
 
@@ -44,13 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, and print the table."""
     with temporary_nnunet_folders() as folder:
-        from nnunet_resunet_ds.experiments.benchmark.run_benchmark import MAKERS, benchmark
+        from nnunet_resunet_ds.experiments.benchmark.run_benchmark import TASKS, benchmark
 
         benchmark(
             folder,
             options.output,
             size=options.size,
-            tasks=options.only or tuple(MAKERS),
+            tasks=options.only or tuple(TASKS),
             against=options.against,
             rounds=options.rounds,
             device=options.device,

@@ -1,8 +1,8 @@
-"""See the whole way work, on made-up images and without a GPU, in a few minutes.
+"""See all steps work, on made-up images and without a GPU, in a few minutes.
 
-Makes a cohort of phantoms in the BraTS 2021 layout, then runs the same commands you would type on real data, printing
-each: convert, plan, train, predict, postprocess, evaluate, report. Ends with a Dice table of held-out cases, a picture,
-and a report to open in a browser. What the table says of phantoms says nothing about patients.
+Makes a cohort of phantoms in the BraTS 2021 layout, then prints and runs the commands that you would type on real data:
+convert, plan, train, predict, postprocess, evaluate, report. Ends with a Dice table of held-out cases, a picture, and a
+report to open in a browser. Scores on phantoms say nothing about patients.
 
 Example:
   resunet-ds demo -o demo_output
@@ -11,7 +11,7 @@ Example:
 import argparse
 from pathlib import Path
 
-SUMMARY = "the whole way on made-up images, in a few minutes"
+SUMMARY = "run all steps on made-up images, in a few minutes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,18 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("demo_output"),
         metavar="FOLDER",
-        help="output (default: demo_output)",
+        help="output folder (default: demo_output)",
     )
     parser.add_argument("-device", default="cpu", choices=("cpu", "cuda"), help="as in nnU-Net (default: cpu)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the demo."""
-    from nnunet_resunet_ds.demo.held_out import PICTURE, table
-    from nnunet_resunet_ds.demo.run_demo import demo
-    from nnunet_resunet_ds.demo.workflow import REPORT
+    from nnunet_resunet_ds.demo.held_out import PICTURE, score_lines
+    from nnunet_resunet_ds.demo.run_demo import LABELS, REPORT, demo
 
     folder = options.folder.resolve()
     summary = demo(folder, options.device)
-    print(f"\n{table(summary)}\n\n{summary['seconds']} s; picture: {folder / PICTURE}; label maps: {folder / 'labels'}")
+    print("\n".join(["", *score_lines(summary), ""]))
+    print(f"{summary['seconds']} s; picture: {folder / PICTURE}; label maps: {folder / LABELS}")
     print(f"open in a browser: {folder / REPORT}")

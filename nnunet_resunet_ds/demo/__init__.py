@@ -1,1 +1,1 @@
-"""The whole way on a phantom cohort made on the spot."""
+"""Run all steps on a made-up cohort, without data and without a GPU."""

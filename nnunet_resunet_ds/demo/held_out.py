@@ -1,4 +1,4 @@
-"""Score and show the held-out cases: Dice, ``summary.json``, a picture, and the untrained network under them."""
+"""Score the held-out cases of the demo: Dice before and after post-processing and untrained, and a picture."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,11 +20,122 @@ from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base.files import read_json, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, read_labels
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.regions import REGIONS, Tissue
-from nnunet_resunet_ds.demo.phantom_cohort import EDITION
-from nnunet_resunet_ds.demo.workflow import CONFIGURATION, TRAINER, Workflow
+from nnunet_resunet_ds.base.text_table import aligned
+from nnunet_resunet_ds.demo.phantom import EDITION
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, region_dice
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+
+Labels = NDArray[np.integer]
+Scores = dict[str, float]
+"""Mean Dice by region name."""
+
+SUMMARY = "summary.json"
+PICTURE = "demo.png"
+ROWS_IN_PICTURE = 3
+_TRUTH_ENDING = EDITION.segmentation_suffix + FILE_ENDING
+_COLOURS = {Tissue.ED: "#4daf4a", Tissue.NCR: "#377eb8", Tissue.ET: "#ffd92f"}
+_TITLES = ("T1ce", "FLAIR", "truth", "prediction")
+
+
+@dataclass(frozen=True)
+class HeldOutCase:
+    """A predicted case and its truth."""
+
+    case_id: str
+    images: dict[str, Path]
+    """Channel name → raw file, in channel order."""
+    truth: Labels
+    """(Z, Y, X) in nnU-Net's values."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the picture; all (Z, Y, X), labels in nnU-Net's values."""
+
+    name: str
+    t1ce: NDArray[np.integer]
+    flair: NDArray[np.integer]
+    truth: NDArray[np.integer]
+    prediction: NDArray[np.integer]
+
+
+def held_out_cases(images: Path, truth: Path) -> list[HeldOutCase]:
+    """Pair raw case folders in the BraTS 2021 layout with a folder of ``CASE_seg.nii.gz``, at any depth."""
+    cases = []
+    for file in sorted(truth.rglob(f"*{_TRUTH_ENDING}")):
+        case = file.name.removesuffix(_TRUTH_ENDING)
+        paths = {channel: images / case / EDITION.file_name(case, channel) for channel in CHANNEL_NAMES}
+        cases.append(HeldOutCase(case, paths, nnunet_labels(read_labels(file)[1], EDITION.tissues)))
+    return cases
+
+
+def score_held_out(
+    cases: Sequence[HeldOutCase],
+    *,
+    model_folder: Path,
+    predictions: Path,
+    labels: Path,
+    output: Path,
+    device: str,
+    start: float,
+) -> dict[str, Any]:
+    """Score the cases before and after post-processing and untrained; write picture and summary.
+
+    Args:
+        cases: that were predicted.
+        model_folder: of the trained model.
+        predictions: label maps before post-processing.
+        labels: label maps after it.
+        output: folder of picture and summary.
+        device: ``cpu`` or ``cuda``.
+        start: ``time.monotonic()`` when the run began.
+
+    Returns:
+        The content of ``summary.json``.
+    """
+    after = [_labels(labels, case) for case in cases]
+    untrained = untrained_labels(model_folder, [list(case.images.values()) for case in cases], device)
+    rows = [_row(case, of_case) for case, of_case in zip(cases, after, strict=True)]
+    save_figure(rows[:ROWS_IN_PICTURE], output / PICTURE)
+    summary = {
+        "dice": {
+            "before": _mean_dice(cases, (_labels(predictions, case) for case in cases)),
+            "after": _mean_dice(cases, after),
+        },
+        "untrained_dice": _mean_dice(cases, untrained),
+        "cases": [case.case_id for case in cases],
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_json(summary, output / SUMMARY)
+    return summary
+
+
+def score_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the mean Dice of a summary as a table of text, with one line for each region."""
+    columns = {
+        "untrained": summary["untrained_dice"],
+        "before post-processing": summary["dice"]["before"],
+        "after": summary["dice"]["after"],
+    }
+    rows = [[region.name, *(f"{scores[region.name]:.4f}" for scores in columns.values())] for region in REGIONS]
+    title = f"Dice, mean of {len(summary['cases'])} held-out cases"
+    return [title, *aligned([["region", *columns], *rows], numbers_from=1)]
+
+
+def _mean_dice(cases: Iterable[HeldOutCase], predictions: Iterable[Labels]) -> Scores:
+    return mean_region_dice(region_dice(case.truth, found) for case, found in zip(cases, predictions, strict=True))
+
+
+def _row(case: HeldOutCase, prediction: Labels) -> Row:
+    t1ce, flair = (sitk.GetArrayFromImage(read_image(case.images[name])) for name in ("T1ce", "FLAIR"))
+    return Row(case.case_id, t1ce, flair, case.truth, prediction)
+
+
+def _labels(folder: Path, case: HeldOutCase) -> Labels:
+    return read_labels(folder / f"{case.case_id}{FILE_ENDING}")[1]
 
 
 def untrained_labels(model_folder: Path, cases: list[list[Path]], device: str) -> Iterator[NDArray[np.integer]]:
@@ -36,9 +147,9 @@ def untrained_labels(model_folder: Path, cases: list[list[Path]], device: str) -
         device: ``cpu`` or ``cuda``.
     """
     torch.manual_seed(0)
-    plans = PlansManager(read_json(model_folder / "plans.json"))
+    plans = PlansManager(read_json(model_folder / PLANS_JSON))
     configuration = plans.get_configuration(CONFIGURATION)
-    dataset_json = read_json(model_folder / "dataset.json")
+    dataset_json = read_json(model_folder / DATASET_JSON)
     n_outputs = plans.get_label_manager(dataset_json).num_segmentation_heads
     network = ResUNetDSTrainer.build_network_architecture(
         plans, configuration, len(cases[0]), n_outputs, enable_deep_supervision=False
@@ -61,23 +172,8 @@ def untrained_labels(model_folder: Path, cases: list[list[Path]], device: str) -
         yield predictor.predict_single_npy_array(images, properties)
 
 
-_COLOURS = {Tissue.ED: "#4daf4a", Tissue.NCR: "#377eb8", Tissue.ET: "#ffd92f"}
-_TITLES = ("T1ce", "FLAIR", "truth", "prediction")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one row shows; all (Z, Y, X), labels in nnU-Net's values."""
-
-    name: str
-    t1ce: NDArray[np.integer]
-    flair: NDArray[np.integer]
-    truth: NDArray[np.integer]
-    prediction: NDArray[np.integer]
-
-
 def save_figure(rows: Sequence[Row], path: Path) -> None:
-    """Write a PNG with each case at its axial slice of most tumour."""
+    """Write a PNG with a row for each case: its axial slice with most tumour."""
     figure = Figure(figsize=(10, 2.6 * len(rows) + 0.4), layout="constrained", facecolor="black")
     axes = figure.subplots(len(rows), len(_TITLES), squeeze=False)
     for row, (first, *others) in zip(rows, axes, strict=True):
@@ -114,91 +210,3 @@ def _fullest_slice(volume: NDArray[np.integer]) -> int:
 def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-Labels = NDArray[np.integer]
-Scores = dict[str, float]
-"""Mean Dice by region name."""
-
-SUMMARY = "summary.json"
-PICTURE = "demo.png"
-ROWS_IN_PICTURE = 3
-_TRUTH_ENDING = EDITION.segmentation_suffix + FILE_ENDING
-
-
-@dataclass(frozen=True)
-class HeldOutCase:
-    """A case that was predicted, and its truth."""
-
-    case_id: str
-    images: dict[str, Path]
-    """Channel name → raw file, in channel order."""
-    truth: Labels
-    """(Z, Y, X) in nnU-Net's values."""
-
-
-def held_out_cases(images: Path, truth: Path) -> list[HeldOutCase]:
-    """Pair raw case folders in the BraTS 2021 layout with a folder of ``CASE_seg.nii.gz``, at any depth."""
-    cases = []
-    for file in sorted(truth.rglob(f"*{_TRUTH_ENDING}")):
-        case = file.name.removesuffix(_TRUTH_ENDING)
-        paths = {channel: images / case / EDITION.file_name(case, channel) for channel in CHANNEL_NAMES}
-        cases.append(HeldOutCase(case, paths, nnunet_labels(read_labels(file)[1], EDITION.tissues)))
-    return cases
-
-
-def score_held_out(workflow: Workflow, cases: Sequence[HeldOutCase], start: float) -> dict[str, Any]:
-    """Score the cases before and after post-processing and untrained; write picture and summary.
-
-    Args:
-        workflow: after prediction.
-        cases: what it predicted.
-        start: ``time.monotonic()`` when the run began.
-
-    Returns:
-        What ``summary.json`` holds.
-    """
-    after = [_labels(workflow.labels, case) for case in cases]
-    scores = {
-        "untrained": _mean_dice(
-            cases,
-            untrained_labels(workflow.model_folder, [list(case.images.values()) for case in cases], workflow.device),
-        ),
-        "before": _mean_dice(cases, (_labels(workflow.predictions, case) for case in cases)),
-        "after": _mean_dice(cases, after),
-    }
-    picture = workflow.folder / PICTURE
-    save_figure([_row(case, labels) for case, labels in zip(cases, after, strict=True)][:ROWS_IN_PICTURE], picture)
-    summary = {
-        "dice": {"before": scores["before"], "after": scores["after"]},
-        "untrained_dice": scores["untrained"],
-        "cases": [case.case_id for case in cases],
-        "seconds": round(time.monotonic() - start, 1),
-    }
-    write_json(summary, workflow.folder / SUMMARY)
-    return summary
-
-
-def table(summary: Mapping[str, Any]) -> str:
-    """Lay the mean Dice of a summary out as text, a region a row."""
-    titles = {"untrained": "untrained", "before": "before post-processing", "after": "after"}
-    scores = {"untrained": summary["untrained_dice"], **summary["dice"]}
-    n_cases = len(summary["cases"])
-    lines = [f"Dice, mean of {n_cases} held-out cases", "  ".join(["region", *titles.values()])]
-    for region in REGIONS:
-        values = [f"{scores[name][region.name]:>{len(title)}.4f}" for name, title in titles.items()]
-        lines.append("  ".join([f"{region.name:6}", *values]))
-    return "\n".join(lines)
-
-
-def _mean_dice(cases: Iterable[HeldOutCase], predictions: Iterable[Labels]) -> Scores:
-    return mean_region_dice(region_dice(case.truth, found) for case, found in zip(cases, predictions, strict=True))
-
-
-def _row(case: HeldOutCase, prediction: Labels) -> Row:
-    t1ce, flair = (sitk.GetArrayFromImage(read_image(case.images[name])) for name in ("T1ce", "FLAIR"))
-    return Row(case.case_id, t1ce, flair, case.truth, prediction)
-
-
-def _labels(folder: Path, case: HeldOutCase) -> Labels:
-    return read_labels(folder / f"{case.case_id}{FILE_ENDING}")[1]

@@ -1,19 +1,32 @@
-"""Made-up brain tumours in four MRI contrasts: hard enough that a network has something to learn.
+"""Make phantoms: made-up brains with a tumour in four MRI contrasts, hard enough that a network has much to learn.
 
-Contrasts of neighbouring tissues overlap, oedema fades into the brain, the rim that enhances is not quite the rim that
-was drawn, bias and noise vary from case to case, and bright spots that are no tumour lie about. Lengths are in voxels
-of 1 mm, axes Z, Y, X.
+Contrasts of neighbouring tissues overlap, oedema fades into the brain, the enhancing rim in the images differs a little
+from the drawn one, bias and noise vary from case to case, and there are bright spots that are no tumour. Lengths are in
+voxels of 1 mm, axes Z, Y, X.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
+from tqdm import tqdm
 
+from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.labels import raw_labels
 from nnunet_resunet_ds.base.regions import Tissue
+
+EDITION = EDITIONS["2021"]
+"""Of the file names and label values of a cohort."""
+FIRST_CASE = 90000
+"""Number of the first case, far above those of BraTS 2021."""
+WITHOUT_ET_EVERY = 4
+"""Every fourth case has no enhancing tumour."""
 
 Volume = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -21,7 +34,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What all phantoms of a cohort have in common."""
+    """Size and noise of the phantoms of a cohort."""
 
     shape: tuple[int, int, int]
     brain_radii: tuple[int, int, int]
@@ -32,8 +45,8 @@ class Anatomy:
 ANATOMY = Anatomy(shape=(68, 80, 72), brain_radii=(25, 31, 26), noise=(30, 60))
 
 DISAGREEMENT = 2.0
-"""Standard deviation, by which the enhancing rim is thicker or thinner in the images than as drawn; drawn and painted
-ET agree to a Dice of 0.83 on average."""
+"""Standard deviation in voxels of the difference between the enhancing rim in the images and the drawn one; the two
+agree to a Dice of 0.83 on average."""
 
 
 class Brain(IntEnum):
@@ -68,6 +81,44 @@ class Phantom:
     """(Z, Y, X) in nnU-Net's values."""
 
 
+def make_cohort(folder: Path, n_training: int, n_held_out: int, anatomy: Anatomy = ANATOMY) -> tuple[Path, Path, Path]:
+    """Write phantoms in the BraTS 2021 layout, and return the folders of training cases, held-out images and truth.
+
+    Args:
+        folder: of the three folders.
+        n_training: cases with images and segmentation.
+        n_held_out: cases with their segmentation in the truth folder, as ``CASE_seg.nii.gz``.
+        anatomy: size of image and brain, and noise.
+    """
+    training, held_out, truth = (folder / name for name in ("training", "held_out", "held_out_truth"))
+    for number in tqdm(range(n_training + n_held_out), desc="make phantoms", unit="case"):
+        case_id = f"BraTS2021_{FIRST_CASE + number:05d}"
+        enhancing = number % WITHOUT_ET_EVERY != WITHOUT_ET_EVERY - 1
+        phantom = make_phantom(FIRST_CASE + number, enhancing=enhancing, anatomy=anatomy)
+        is_training = number < n_training
+        case_folder = (training if is_training else held_out) / case_id
+        _write_images(phantom, case_folder, case_id)
+        _write_segmentation(phantom, case_folder if is_training else truth, case_id)
+    return training, held_out, truth
+
+
+def _write_images(phantom: Phantom, folder: Path, case_id: str) -> None:
+    for channel, image in zip(CHANNEL_NAMES, phantom.images, strict=True):
+        _write(image, folder / EDITION.file_name(case_id, channel))
+
+
+def _write_segmentation(phantom: Phantom, folder: Path, case_id: str) -> None:
+    _write(raw_labels(phantom.labels, EDITION.tissues), folder / EDITION.file_name(case_id, SEGMENTATION))
+
+
+def _write(values: NDArray[np.integer], path: Path) -> None:
+    """Write with BraTS' geometry: 1 mm, identity direction, the origin at the far end of the second axis."""
+    image = sitk.GetImageFromArray(values)
+    image.SetOrigin((0.0, -(values.shape[1] - 1.0), 0.0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
 def make_phantom(seed: int, *, enhancing: bool = True, anatomy: Anatomy = ANATOMY) -> Phantom:
     """Make one case; the same seed gives the same case.
 
@@ -89,7 +140,7 @@ def make_phantom(seed: int, *, enhancing: bool = True, anatomy: Anatomy = ANATOM
 
 @dataclass(frozen=True)
 class _Canvas:
-    """The grid that a phantom is drawn on, and the chance that draws."""
+    """The grid of a phantom, and its random numbers."""
 
     shape: tuple[int, int, int]
     random: np.random.Generator

@@ -1,37 +1,53 @@
-"""The demo: make phantoms, take them the whole way with the stock commands, and show what came out."""
+"""Run the demo: make phantoms, run the stock commands on them, and show the results."""
 
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.held_out import held_out_cases, score_held_out
-from nnunet_resunet_ds.demo.phantom_cohort import make_cohort
-from nnunet_resunet_ds.demo.workflow import Workflow
+from nnunet_resunet_ds.demo.phantom import make_cohort
+from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE
+from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME
 
 DATASET_ID = 999
 DATASET_NAME = "Phantoms"
+FOLD = "0"
 N_TRAINING = 15
 N_HELD_OUT = 4
-# A network that two cores train in about five minutes. The paper's would need days here.
 PLAN_FLAGS = (
     "--patch-size", "40", "48", "48", "--features", "12", "24", "48", "96", "--lr", "2e-3",
     "--epochs", "18", "--iterations", "20", "--val-iterations", "10", "--plateau-patience", "1",
 )  # fmt: skip
+"""A network that two cores train in about five minutes; the paper's would take days."""
+_SMALL_MACHINE = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "1"}
+"""Unless the user has set them: nnU-Net starts eight to twelve processes that each import PyTorch, which costs a small
+machine more than it gives. (Its planner does not take 0 processes for augmentation.)"""
+_CPU_TRAINING = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
 
-PHANTOMS = "phantoms"
-OUTPUT_FOLDERS = (PHANTOMS, *NNUNET_FOLDERS, "predictions", "labels")
+PHANTOMS, PREDICTIONS, LABELS = "phantoms", "predictions", "labels"
+OUTPUT_FOLDERS = (PHANTOMS, *NNUNET_FOLDERS, PREDICTIONS, LABELS)
+METRICS, REPORT = "metrics.json", "report.html"
 MARKER = ".resunet_ds_demo"
+"""File by which a later demo knows that it may replace what is in the folder."""
 
 
 def demo(folder: Path, device: str = "cpu") -> dict[str, Any]:
-    """Run the demo and return what ``summary.json`` holds.
+    """Run the demo and return the content of ``summary.json``.
 
     Args:
-        folder: for everything it makes; what an earlier demo left there is replaced.
+        folder: for everything it makes; the output of an earlier demo is replaced.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -41,18 +57,26 @@ def demo(folder: Path, device: str = "cpu") -> dict[str, Any]:
     _check_device(device)
     _clear(folder)
     training, held_out, truth = make_cohort(folder / PHANTOMS, N_TRAINING, N_HELD_OUT)
-    workflow = Workflow(folder, DATASET_ID, DATASET_NAME, device, fold="0")
-    workflow.prepare([training, held_out], PLAN_FLAGS)
+    workflow = Workflow(folder, device)
+    workflow.prepare([training, held_out])
     workflow.train()
     workflow.predict()
     workflow.report(held_out, truth)
-    return score_held_out(workflow, held_out_cases(held_out, truth), start)
+    return score_held_out(
+        held_out_cases(held_out, truth),
+        model_folder=workflow.model_folder,
+        predictions=workflow.predictions,
+        labels=workflow.labels,
+        output=folder,
+        device=device,
+        start=start,
+    )
 
 
 def _check_device(device: str) -> None:
     if device == "cpu":
         return
-    import torch  # noqa: PLC0415 (seconds, and only asked on the way to a GPU)
+    import torch  # noqa: PLC0415 (takes seconds)
 
     if not torch.cuda.is_available():
         msg = "no CUDA device is available to PyTorch; run the demo without -device cuda"
@@ -60,7 +84,7 @@ def _check_device(device: str) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier demo left, and only that: a folder is known by the marker that every demo begins with."""
+    """Remove the output of an earlier demo, and only that: its folder has the marker."""
     check_output_folder(folder)
     marker = folder / MARKER
     if folder.is_dir() and any(folder.iterdir()):
@@ -71,3 +95,91 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text("Made by resunet-ds demo, which may replace its own folders here.\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The commands from raw BraTS cases to a report, with nnU-Net's folders below ``folder``; each is printed."""
+
+    folder: Path
+    device: str
+    """``cpu`` or ``cuda``, as nnU-Net's ``-device``."""
+
+    @property
+    def predictions(self) -> Path:
+        """Stock label maps and probabilities."""
+        return self.folder / PREDICTIONS
+
+    @property
+    def labels(self) -> Path:
+        """Post-processed label maps."""
+        return self.folder / LABELS
+
+    @property
+    def dataset(self) -> str:
+        """Name of nnU-Net's dataset."""
+        return f"Dataset{DATASET_ID:03d}_{DATASET_NAME}"
+
+    @property
+    def model_folder(self) -> Path:
+        """nnU-Net's folder of the trained model."""
+        return ModelId(dataset=self.dataset, plans=DEFAULT_NAME).folder(self.folder / "nnUNet_results")
+
+    def prepare(self, inputs: Sequence[Path]) -> None:
+        """Convert, plan and preprocess, and write plans of a small network."""
+        for variable, folder in self._nnunet_folders().items():
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            LOG.info("$ export %s=%s", variable, shlex.quote(folder))
+        self._run("resunet-ds", "convert", *map(str, inputs), "-d", str(DATASET_ID), "-n", DATASET_NAME)
+        self._run("nnUNetv2_plan_and_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-npfp", "2", "-np", "2")
+        self._run("resunet-ds", "plan", "-d", str(DATASET_ID), *PLAN_FLAGS)
+
+    def train(self) -> None:
+        """Train one fold, with nnU-Net's own validation at the end."""
+        self._run(
+            "nnUNetv2_train", str(DATASET_ID), CONFIGURATION, FOLD,
+            "-tr", TRAINER, "-p", DEFAULT_NAME, "-device", self.device,
+            settings=_CPU_TRAINING if self.device == "cpu" else {},
+        )  # fmt: skip
+
+    def predict(self) -> None:
+        """Predict every case of ``imagesTs``, and post-process."""
+        images = self.folder / "nnUNet_raw" / self.dataset / "imagesTs"
+        self._run(
+            "nnUNetv2_predict", "-d", str(DATASET_ID), "-i", str(images), "-o", str(self.predictions),
+            "-c", CONFIGURATION, "-f", FOLD, "-tr", TRAINER, "-p", DEFAULT_NAME, "-device", self.device,
+            "--save_probabilities", "-npp", "1", "-nps", "1",
+        )  # fmt: skip
+        self._run("resunet-ds", "postprocess", "-i", str(self.predictions), "-o", str(self.labels))
+
+    def report(self, images: Path, truth: Path) -> None:
+        """Evaluate the post-processed label maps, and write a report.
+
+        Args:
+            images: raw cases that were predicted.
+            truth: their references, in the release's names and values.
+        """
+        compared = ("-pred", str(self.labels), "-ref", str(truth))
+        metrics = str(self.folder / METRICS)
+        self._run("resunet-ds", "evaluate", *compared, "-o", metrics)
+        self._run(
+            "resunet-ds", "report", "-i", str(images), *compared, "--metrics", metrics,
+            "--before", str(self.predictions), "-o", str(self.folder / REPORT),
+        )  # fmt: skip
+
+    def _run(self, *command: str, settings: Mapping[str, str] = _SMALL_MACHINE) -> None:
+        LOG.info("\n$ %s", shlex.join(command))
+        done = subprocess.run(command, env=self._environment(settings), check=False)
+        if done.returncode != 0:
+            msg = f"{command[0]} failed with exit code {done.returncode}; its own message is above"
+            raise RuntimeError(msg)
+
+    def _nnunet_folders(self) -> dict[str, str]:
+        return {variable: str(self.folder / variable) for variable in NNUNET_FOLDERS}
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        # the commands of this Python, also when its environment is not activated
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        environment = {**settings, **os.environ, **self._nnunet_folders(), "PATH": path, "PYTHONUNBUFFERED": "1"}
+        environment.pop(OPT_OUT_VARIABLE, None)
+        return environment

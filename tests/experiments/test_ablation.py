@@ -2,9 +2,7 @@
 
 import json
 import logging
-import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import pytest
@@ -14,14 +12,21 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.cluster.jobs import CommandError, log_of, run_command, settings_for, shell_line
+from nnunet_resunet_ds.cluster.jobs import CommandError, shell_line
 from nnunet_resunet_ds.experiments.ablation import run_ladder
-from nnunet_resunet_ds.experiments.ablation.run_folder import runs_of
-from nnunet_resunet_ds.experiments.ablation.run_ladder import check, commands, commands_of, run_all
-from nnunet_resunet_ds.experiments.ablation.rung_plans import check_rungs, planned
-from nnunet_resunet_ds.experiments.ablation.rungs import FACTORS, LADDER, RUNGS, SYSTEMS, Training, rungs_named
+from nnunet_resunet_ds.experiments.ablation.run_ladder import check, commands, run_all
+from nnunet_resunet_ds.experiments.ablation.rungs import (
+    FACTORS,
+    LADDER,
+    RUNGS,
+    SYSTEMS,
+    Training,
+    check_rungs,
+    rungs_named,
+    written_plans,
+)
+from nnunet_resunet_ds.experiments.ablation.runs import commands_left, link_images, plan_command, runs_of
 from nnunet_resunet_ds.experiments.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.plans import with_res_unet_ds
 
@@ -53,14 +58,14 @@ def test_rungs_are_named_singly_or_by_group_and_come_in_the_order_of_the_table()
 
 def test_the_whole_method_is_what_the_trainer_makes_of_stock_plans(dataset):
     of = settings(dataset, patch_size=None, width=1.0, recipe={})
-    plans = planned(Training.of(RUNGS["+post-processing"]), of, seed=3)
+    plans = written_plans(Training.of(RUNGS["+post-processing"]), of, seed=3)
     default = with_res_unet_ds(dataset[0], "3d_fullres").plans
     assert plans["configurations"] == json.loads(json.dumps(default["configurations"]))
     assert plans["resunet_ds"] == {"gamma": 2.0, "seed": 3}
 
 
 def test_the_baseline_is_nnu_net_s_plain_u_net_with_one_output(dataset):
-    plans = planned(Training.of(RUNGS["baseline"]), settings(dataset, patch_size=None, width=1.0), seed=1)
+    plans = written_plans(Training.of(RUNGS["baseline"]), settings(dataset, patch_size=None, width=1.0), seed=1)
     network = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     assert network["features_per_stage"] == [32, 64, 128, 256, 320, 320]
     assert (network["n_heads"], network["salient_channel"], network["residual"]) == (1, False, False)
@@ -81,7 +86,7 @@ CHANGES = {
 @pytest.mark.parametrize("rung", [rung for rung in RUNGS.values() if rung.neighbour], ids=lambda rung: rung.name)
 def test_a_rung_differs_from_its_neighbour_in_its_factor_alone(dataset, rung):
     def parts(of):
-        plans = planned(Training.of(of), settings(dataset), seed=1)
+        plans = written_plans(Training.of(of), settings(dataset), seed=1)
         configuration = plans["configurations"]["3d_fullres"]
         others = {key: value for key, value in configuration.items() if key != "architecture"}
         return configuration["architecture"]["arch_kwargs"] | plans["resunet_ds"], others
@@ -95,9 +100,8 @@ def test_a_rung_differs_from_its_neighbour_in_its_factor_alone(dataset, rung):
 def test_the_command_that_is_printed_writes_the_plans_that_were_checked(dataset, rung):
     recipe = {"epochs": 7, "initial_lr": 2e-3, "region_weights": [1.0, 1.5, 3.0], "precision": "fp32"}
     run = run_of(settings(dataset, recipe=recipe), rung, seed=5)
-    command = run.training.plan_command(run.settings, run.seed)
-    assert main(command[1:]) == 0
-    assert read_json(run.plans_file) == planned(run.training, run.settings, run.seed)
+    assert main(plan_command(run)[1:]) == 0
+    assert read_json(run.plans_file) == written_plans(run.training, run.settings, run.seed)
 
 
 # ---- what is refused ----
@@ -178,7 +182,7 @@ def test_a_training_that_another_version_half_finished_is_refused(dataset):
 def test_plans_of_other_content_by_the_same_name_are_refused(dataset):
     of = settings(dataset)
     run = run_of(of, "baseline")
-    main(run.training.plan_command(of, 1)[1:])
+    main(plan_command(run)[1:])
     checked(of, "baseline", "+depth")
     run.plans_file.write_text(run.plans_file.read_text().replace('"batch_size": 2', '"batch_size": 4'))
     with pytest.raises(InputError, match=r"Ablation-baseline-seed1\.json: is not what would be trained now"):
@@ -298,12 +302,12 @@ def test_what_is_finished_is_skipped_and_a_failure_does_not_stop_the_others(stan
 
 def test_a_begun_training_is_continued_and_a_finished_one_only_predicted(dataset):
     run = run_of(settings(dataset), "baseline")
-    main(run.training.plan_command(run.settings, 1)[1:])
+    main(plan_command(run)[1:])
     run.fold_folder.mkdir(parents=True)
     (run.fold_folder / "checkpoint_best.pth").touch()
-    assert next(words[-1] for words in commands_of(run, "cpu")) == "--c"
+    assert next(words[-1] for words in commands_left(run, "cpu")) == "--c"
     (run.fold_folder / "checkpoint_final.pth").touch()
-    assert next(words[1] for words in commands_of(run, "cpu")) == "predict"
+    assert next(words[1] for words in commands_left(run, "cpu")) == "predict"
 
 
 def test_epochs_of_a_stopped_training_count_as_done(dataset):
@@ -317,90 +321,13 @@ def test_epochs_of_a_stopped_training_count_as_done(dataset):
     assert run.epochs_done == 3
 
 
-# ---- commands ----
-
-
-def python(code):
-    return [sys.executable, "-c", code]
-
-
-def test_a_command_that_fails_is_told_of_with_its_last_line(tmp_path):
-    with (
-        log_of(tmp_path) as log,
-        pytest.raises(CommandError, match=r"exit code 3; .*log\.txt ends: no such plans"),
-    ):
-        run_command(python("print('no such plans\\n'); raise SystemExit(3)"), {}, log, lambda: None)
-    assert "raise SystemExit(3)" in (tmp_path / "log.txt").read_text()
-
-
-def test_settings_of_the_user_stay_and_are_not_printed(monkeypatch):
-    for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):
-        monkeypatch.delenv(name, raising=False)
-    assert settings_for("cpu") == {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"} and settings_for("cuda") == {}
-    monkeypatch.setenv("nnUNet_n_proc_DA", "7")
-    assert settings_for("cpu") == {"nnUNet_def_n_proc": "2"}
-    assert shell_line(["nnUNetv2_train", "1"], settings_for("cpu")) == "nnUNet_def_n_proc=2 nnUNetv2_train 1"
-
-
-def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
-    command = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), print('saved'), sys.exit()))\n"
-        "print('ready', flush=True); time.sleep(60)"
-    )
-    process, log = started(command, tmp_path)
-    wait_for(lambda: log.is_file() and "\nready" in log.read_text())
-    process.terminate()
-    assert process.wait(30) == TERMINATED and log.read_text().endswith("saved\n")
-
-
-def started(code, folder):
-    """Start a process that runs a command of the ablation, and return it and the log."""
-    parent = (
-        f"from nnunet_resunet_ds.cluster.jobs import log_of, run_command; from pathlib import Path\n"
-        f"with log_of(Path({str(folder)!r})) as log:\n"
-        f"    run_command([{sys.executable!r}, '-c', {code!r}], {{}}, log, lambda: None)\n"
-    )
-    return subprocess.Popen(python(parent)), folder / "log.txt"
-
-
-def wait_for(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no flock")
-def test_a_training_that_outlives_its_ablation_keeps_others_away(tmp_path):
-    release = tmp_path / "release"
-    command = f"import time, pathlib\nwhile not pathlib.Path({str(release)!r}).exists(): time.sleep(0.05)"
-    process, log = started(command, tmp_path)
-    wait_for(lambda: log.is_file() and "while not" in log.read_text())
-    time.sleep(0.3)
-    process.kill()
-    process.wait()
-    with pytest.raises(InputError, match="another process is at work on this"), log_of(tmp_path):
-        pass
-    release.touch()
-    wait_for(lambda: lock_is_free(tmp_path))
-
-
-def lock_is_free(folder):
-    try:
-        with log_of(folder):
-            return True
-    except InputError:
-        return False
-
-
 def test_images_of_a_fold_that_are_not_there_are_named(dataset):
     (dataset[2] / "splits_final.json").write_text(json.dumps([{"train": ["b"], "val": ["a"]}]))
     run = run_of(settings(dataset), "baseline")
     folder = run.settings.raw / "imagesTr"
     with pytest.raises(InputError, match=r"imagesTr: has no images of a, which fold 0 is validated on"):
-        run.link_images()
+        link_images(run)
     (folder / "a_0000.nii.gz").touch()
-    run.link_images()
-    run.link_images()  # again, as after a stop
+    link_images(run)
+    link_images(run)  # again, as after a stop
     assert [link.name for link in run.images.iterdir()] == ["a_0000.nii.gz"]

@@ -10,11 +10,10 @@ from ablations import finish, run_of, settings
 from packaging.version import Version
 from scipy import stats
 
-from nnunet_resunet_ds.experiments.ablation.cost import count_cost
 from nnunet_resunet_ds.experiments.ablation.outcomes import finished_rows, rung_differences
-from nnunet_resunet_ds.experiments.ablation.rung_plans import configuration_of
-from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training
+from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training, trained_configuration
 from nnunet_resunet_ds.experiments.ablation.summary import loss_curves, loss_figure, write_summary
+from nnunet_resunet_ds.experiments.network_cost import count_cost
 
 CASES = [f"case_{number}" for number in range(8)]
 
@@ -100,7 +99,8 @@ def test_rungs_that_share_a_training_differ_in_post_processing(dataset):
 def test_costs_are_counted_for_the_network_that_is_trained(dataset):
     of = settings(dataset, patch_size=None, width=1.0)
     counted = {
-        name: count_cost(configuration_of(Training.of(RUNGS[name]), of, 0), 4, 3) for name in ("+residual", "UNETR")
+        name: count_cost(trained_configuration(Training.of(RUNGS[name]), of, 0), 4, 3)
+        for name in ("+residual", "UNETR")
     }
     # docs/comparison.md; deep-supervision heads have parameters, and do not run in prediction
     assert counted["+residual"].parameters / 1e6 == pytest.approx(51.8, abs=0.05)

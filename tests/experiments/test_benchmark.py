@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.experiments.benchmark import machine_peak as peaks
-from nnunet_resunet_ds.experiments.benchmark.machine_peak import Peak, machine_peak
-from nnunet_resunet_ds.experiments.benchmark.results import Measured, markdown, to_mapping
-from nnunet_resunet_ds.experiments.benchmark.turns import Form, Task, Timing, ratio, take_turns
+from nnunet_resunet_ds.experiments.benchmark import timing
+from nnunet_resunet_ds.experiments.benchmark.run_benchmark import Measured, markdown, to_mapping
+from nnunet_resunet_ds.experiments.benchmark.timing import Form, Peak, Task, Timing, machine_peak, ratio, take_turns
+from nnunet_resunet_ds.experiments.network_cost import count_flops
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def test_seconds_are_those_of_the_form():
 def test_memory_is_what_a_form_has_on_top_whoever_came_before():
     code = (
         "import json, numpy, torch\n"
-        "from nnunet_resunet_ds.experiments.benchmark.turns import Form, take_turns\n"
+        "from nnunet_resunet_ds.experiments.benchmark.timing import Form, take_turns\n"
         "forms = [Form('large', lambda: numpy.ones(2**26).sum()), Form('small', lambda: numpy.ones(2**23).sum())]\n"
         "print(json.dumps({k: v.peak_mib for k, v in take_turns(forms, 1, torch.device('cpu')).items()}))"
     )
@@ -54,13 +54,13 @@ def test_ratios_are_taken_round_by_round():
 @pytest.mark.parametrize(("faster", "dtypes"), [(True, ["float32", "bfloat16"]), (False, ["float32"])])
 def test_the_peak_is_the_best_of_the_sweep(monkeypatch, faster, dtypes):
     calls = []
-    monkeypatch.setattr(peaks, "bf16_is_faster", lambda: faster)
+    monkeypatch.setattr(timing, "bf16_is_faster", lambda: faster)
 
     def sweep(dtype, device):
         for seconds, flops in ((0.01, 1e6), (0.01, 3e6), (0.02, 4e6)):
             yield f"{flops:g}", flops, lambda seconds=seconds: calls.append(time.sleep(seconds))
 
-    monkeypatch.setattr(peaks, "_sweep", sweep)
+    monkeypatch.setattr(timing, "_sweep", sweep)
     found = machine_peak(CPU)
     assert [peak.dtype for peak in found] == dtypes and {peak.of for peak in found} == {"3e+06"}
     assert found[0].flops == pytest.approx(3e8, rel=0.2)
@@ -69,10 +69,19 @@ def test_the_peak_is_the_best_of_the_sweep(monkeypatch, faster, dtypes):
 def test_operations_of_the_sweep_are_those_that_pytorch_counts():
     from torch.utils.flop_counter import FlopCounterMode
 
-    for _, flops, run in peaks._sweep(torch.float32, CPU):
+    for _, flops, run in timing._sweep(torch.float32, CPU):
         with FlopCounterMode(display=False) as counter:
             run()
         assert counter.get_total_flops() == flops
+
+
+def test_operations_of_a_convolution_in_closed_form():
+    """Backward computes the gradient of the weights, and of the input where it is the output of another layer."""
+    first, second = torch.nn.Conv3d(4, 8, 3, padding=1, device="meta"), torch.nn.Conv3d(8, 2, 1, device="meta")
+    ours = [2 * 8 * 4 * 27 * 5 * 6 * 7, 2 * 2 * 8 * 5 * 6 * 7]
+    network, shape = torch.nn.Sequential(first, second), (1, 4, 5, 6, 7)
+    assert count_flops(network, shape) == sum(ours)
+    assert count_flops(network, shape, backward=True) == 2 * ours[0] + 3 * ours[1]
 
 
 @pytest.fixture
@@ -115,7 +124,7 @@ import sys
 from pathlib import Path
 from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
 with temporary_nnunet_folders() as folder:
-    from nnunet_resunet_ds.experiments.benchmark.material import SIZES, Size
+    from nnunet_resunet_ds.experiments.benchmark.benchmark_data import SIZES, Size
     from nnunet_resunet_ds.experiments.benchmark.run_benchmark import benchmark
     from nnunet_resunet_ds.demo.phantom import Anatomy
     SIZES["tiny"] = Size(Anatomy((36, 40, 36), (16, 18, 16), (30, 60)), (32, 32, 32), (4, 8, 8))
@@ -135,9 +144,10 @@ def test_every_task_runs_ours_beside_its_peers(tmp_path):
         "training step": ["nnU-Net", "ours", "MONAI"],
         "prediction": ["nnU-Net", "ours", "MONAI"],
         "loading and augmentation": ["nnU-Net"],
-        "conversion": ["nnU-Net", "ours"],
+        "conversion": ["nnU-Net", "ours", "ours --no-validate", "ours --no-validate --copy"],
         "post-processing": ["nnU-Net", "ours"],
         "evaluation": ["ours"],
+        "tuning": ["ours"],
     }
     for task in found["tasks"].values():
         assert all(of["units_per_second"] > 0 for of in task["forms"].values())
@@ -147,7 +157,7 @@ def test_every_task_runs_ours_beside_its_peers(tmp_path):
     ]  # fmt: skip
     assert all(seconds >= 0 for seconds in stages.values())
     assert found["tasks"]["loading and augmentation"]["forms"]["nnU-Net"]["units_per_second"] < 1000
-    assert (tmp_path / "bench.md").read_text().count("| ours |") == 5
+    assert (tmp_path / "bench.md").read_text().count("| ours |") == 6
     assert np.isfinite(found["tasks"]["training step"]["flops_per_run"])
 
 

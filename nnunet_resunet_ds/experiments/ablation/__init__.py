@@ -1,1 +1,1 @@
-"""The paper's ablation: its factors one after the other and each alone, and the systems it compares with."""
+"""Train and compare the steps from a plain U-Net to the paper's method, and the systems it is compared with."""

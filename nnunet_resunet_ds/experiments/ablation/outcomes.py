@@ -1,4 +1,4 @@
-"""What finished runs have left on disk, and how rungs differ: from the baseline, from the rung below, from chance."""
+"""Read the scores of finished runs, and compare rungs with the baseline and with the rung below."""
 
 import math
 import re
@@ -12,41 +12,45 @@ from nnunet_resunet_ds.base.run_file import RUN
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.statistics import Difference, common_cases, differences
-from nnunet_resunet_ds.experiments.ablation.run_folder import PRESETS, RUNS, Run
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Rung, Training
+from nnunet_resunet_ds.experiments.ablation.runs import PRESETS, RUNS, Run, is_finished
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 
+METRIC = "dice"
+"""What rungs are compared by."""
+SIGNIFICANT = 0.05
+"""Level of Wilcoxon's test, not corrected for the number of tests."""
 _SEED_AND_FOLD = re.compile(r"-seed(\d+)-fold(\d+)")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a rung, with one seed on one fold."""
+    """What a finished run has left of one rung."""
 
     run: Run
     cases: dict[str, Metrics]
     """Case → region → metric → value."""
     seconds_per_case: float
-    """In the network, the mean over cases."""
+    """Seconds in the network, mean over cases."""
 
     def mean(self, region: str, metric: str) -> float:
-        """Return the mean over cases that are a number."""
+        """Return the mean over the cases that have a number."""
         return float(np.nanmean([metrics[region][metric] for metrics in self.cases.values()]))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A rung, and all that is finished of it."""
+    """A rung and its finished runs."""
 
     rung: Rung
     outcomes: list[Outcome]
 
 
 def finished_rows(settings: Settings) -> list[Row]:
-    """Return every rung of which something is finished, in the order of the table.
+    """Return every rung that has a finished run, in the order of the table.
 
     Raises:
-        InputError: metrics that cannot be read.
+        InputError: a file of metrics cannot be read.
     """
     rows = [Row(rung, [_outcome(run, rung) for run in _finished_runs(settings, rung)]) for rung in RUNGS.values()]
     return [row for row in rows if row.outcomes]
@@ -54,12 +58,12 @@ def finished_rows(settings: Settings) -> list[Row]:
 
 def _finished_runs(settings: Settings, rung: Rung) -> Iterator[Run]:
     training = Training.of(rung)
-    begin = f"{training.trainer}-{training.short_name}"
-    for folder in sorted((settings.folder / RUNS).glob(f"{begin}-seed*-fold*")):
-        match = _SEED_AND_FOLD.fullmatch(folder.name.removeprefix(begin))
+    name = f"{training.trainer}-{training.short_name}"
+    for folder in sorted((settings.folder / RUNS).glob(f"{name}-seed*-fold*")):
+        match = _SEED_AND_FOLD.fullmatch(folder.name.removeprefix(name))
         if match:
             run = Run(settings, training, *map(int, match.groups()))
-            if run.is_finished:
+            if is_finished(run):
                 yield run
 
 
@@ -67,11 +71,6 @@ def _outcome(run: Run, rung: Rung) -> Outcome:
     _, cases = read_metrics(run.metrics(PRESETS[rung.is_postprocessed]))
     predicted = read_json(run.predictions / RUN)["cases"]
     return Outcome(run, cases, float(np.mean([predicted[case]["network_seconds"] for case in cases])))
-
-
-METRIC = "dice"
-SIGNIFICANT = 0.05
-"""Of Wilcoxon's test, not corrected for the number of tests."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Run an ablation from its checks to its table: here, or as jobs for other machines."""
+"""Run an ablation: check everything, train, predict and evaluate what is missing, and write the table."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,24 +18,192 @@ from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_fo
 from nnunet_resunet_ds.cluster.runners import run_each
 from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
-from nnunet_resunet_ds.experiments.ablation.run_folder import Run, runs_of
-from nnunet_resunet_ds.experiments.ablation.rung_plans import check_plans, check_rungs
-from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
+from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training, check_rungs, written_plans
+from nnunet_resunet_ds.experiments.ablation.runs import (
+    Run,
+    commands_left,
+    is_begun,
+    is_finished,
+    is_trained,
+    link_images,
+    predict_command,
+    remove_probabilities,
+    runs_of,
+)
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
 from nnunet_resunet_ds.experiments.ablation.summary import Written, write_summary
 from nnunet_resunet_ds.training.fold_checks import check_fold
+from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.recipe import recipe_words
+
+
+def ablation(
+    settings: Settings,
+    rungs: Sequence[Rung],
+    seeds: Sequence[int],
+    folds: Sequence[int],
+    device: str | None = None,
+    *,
+    run: Callable[[Sequence[Run], str], Mapping[str, str]] | None = None,
+    done: Callable[[Written], object] = lambda _: None,
+) -> None:
+    """Run what is missing, then write the table of all finished runs.
+
+    Args:
+        settings: what all rungs share.
+        rungs: to run.
+        seeds: to train each rung with.
+        folds: to train each rung and seed on.
+        device: as nnU-Net's ``-device``; None is a GPU where there is one.
+        run: runs what is missing on a device, and returns what went wrong, by name; None is `run_all`.
+        done: is called with the tables, before failed runs are reported.
+
+    Raises:
+        InputError: something cannot be run, before anything is; or runs failed, when all others are done.
+    """
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    device = _device(device)
+    keep_settings(settings)
+    failures = (run or run_all)(runs, device)
+    keep_settings(settings)  # with the split that the first training may have made
+    done(write_summary(settings))
+    if failures:
+        raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
+
+
+def runs_for_other_machines(
+    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int]
+) -> list[Run]:
+    """Return the runs, after everything is checked and the settings are written.
+
+    Raises:
+        InputError: something cannot be run, or there is no split: runs that begin together would each make one.
+    """
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    check_split(settings.preprocessed)
+    keep_settings(settings)
+    return runs
+
+
+def commands(
+    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int], device: str | None = None
+) -> Iterator[str]:
+    """Yield the commands that `ablation` would run, as they can be typed; write nothing.
+
+    Raises:
+        InputError: something cannot be run.
+    """
+    runs = runs_of(settings, rungs, seeds, folds)
+    check(settings, rungs, runs)
+    device = _device(device)
+    for run in runs:
+        for command in commands_left(run, device):
+            yield shell_line(command, settings_for(device))
+
+
+def _device(device: str | None) -> str:
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> None:
+    """Refuse what cannot be run, before anything is.
+
+    Raises:
+        InputError: data, rungs, folds, plans and half-finished trainings do not go together.
+    """
+    dataset_json = read_json(settings.preprocessed / DATASET_JSON)
+    check_regions(dataset_json)
+    check_settings(settings)
+    _check_raw(settings, dataset_json)
+    check_rungs(rungs, settings)
+    for run in runs:
+        check_fold(run.fold, settings.preprocessed, dataset_json["numTraining"])
+        check_version(run)
+    _check_plans(runs)
+
+
+def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
+    """Refuse a dataset without the files that are predicted and evaluated, or a protocol of other labels."""
+    for name in ("imagesTr", "labelsTr"):
+        if not (settings.raw / name).is_dir():
+            msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
+            raise InputError(msg)
+    labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
+    to_protocol(labels, NNUNET, protocol_named(settings.protocol), settings.raw / "labelsTr")
+
+
+def check_version(run: Run) -> None:
+    """Refuse to continue a training that another version of this package has begun.
+
+    Raises:
+        InputError: the training is half finished, and another version, or an unknown one, began it.
+    """
+    if not is_begun(run) or is_trained(run):
+        return
+    begun_by = read_record(run.fold_folder).get("versions", {}).get("nnunet-resunet-ds", "an unknown version")
+    if begun_by != __version__:
+        msg = (
+            f"{run.fold_folder}: is half trained by {begun_by} of this package, and this is {__version__}: finish it "
+            "with that version, or remove the folder to train it anew"
+        )
+        raise InputError(msg)
+
+
+def _check_plans(runs: Sequence[Run]) -> None:
+    """Refuse settings that make no plans, and plans that exist under the same name with other content.
+
+    Raises:
+        InputError: with the setting, or the file and what to do.
+    """
+    for run in runs:
+        plans = written_plans(run.training, run.settings, run.seed)
+        if run.plans_file.is_file() and read_json(run.plans_file) != plans:
+            msg = (
+                f"{run.plans_file}: is not what would be trained now, but of another version or other stock plans; "
+                f"remove it and {run.model_folder}, or give another --name"
+            )
+            raise InputError(msg)
+
+
+def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
+    """Run what is missing here; a run that fails does not stop the others.
+
+    Args:
+        runs: in this order.
+        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
+
+    Returns:
+        What went wrong, by the name of the run.
+    """
+    return run_each(runs, lambda run, look: _run(run, device, look))
+
+
+def _run(run: Run, device: str, look: Callable[[], object]) -> None:
+    if is_finished(run):
+        remove_probabilities(run)  # if it was killed before it could
+        return
+    check_version(run)
+    variables = settings_for(device)
+    with log_of(run.folder) as log:
+        for command in commands_left(run, device):
+            if command == predict_command(run, device):
+                link_images(run)
+            LOG.info("$ %s", shell_line(command, variables))
+            run_command(command, variables, log, look)
+        remove_probabilities(run)
 
 
 def jobs_of(runs: Sequence[Run], rungs: Sequence[Rung], device: str) -> list[Job]:
     """Return a job for each run that is not finished.
 
     Args:
-        runs: no two of the same training, seed and fold.
-        rungs: that they are of.
+        runs: each of another training, seed or fold.
+        rungs: of these runs.
         device: as nnU-Net's ``-device``.
     """
-    return [_job(run, rungs, device) for run in runs if not run.is_finished]
+    return [_job(run, rungs, device) for run in runs if not is_finished(run)]
 
 
 def _job(run: Run, rungs: Sequence[Rung], device: str) -> Job:
@@ -56,155 +224,3 @@ def settings_words(settings: Settings) -> list[str]:
         "--width", str(settings.width), "--protocol", settings.protocol,
         *([] if settings.use_mirroring else ["--no-tta"]), *recipe_words(settings.recipe),
     ]  # fmt: skip
-
-
-def commands_of(run: Run, device: str) -> Iterator[list[str]]:
-    """Yield what is still to be done, each command when those before it are done."""
-    if run.is_finished:
-        return
-    if not run.plans_file.is_file():
-        yield run.training.plan_command(run.settings, run.seed)
-    if not run.is_trained:
-        yield run.train_command(device)
-    yield run.predict_command(device)
-    yield from run.score_commands()
-
-
-def run_all(runs: Sequence[Run], device: str) -> dict[str, str]:
-    """Run what is missing; a run that fails does not stop the others.
-
-    Args:
-        runs: in this order.
-        device: ``cpu`` or ``cuda``, as nnU-Net's ``-device``.
-
-    Returns:
-        What went wrong, by the name of the run.
-    """
-    return run_each(runs, lambda run, look: _run(run, device, look))
-
-
-def _run(run: Run, device: str, look: Callable[[], object]) -> None:
-    if run.is_finished:
-        run.remove_probabilities()  # if it was killed before it could
-        return
-    check_version(run)
-    variables = settings_for(device)
-    with log_of(run.folder) as log:
-        for command in commands_of(run, device):
-            if command == run.predict_command(device):
-                run.link_images()
-            LOG.info("$ %s", shell_line(command, variables))
-            run_command(command, variables, log, look)
-        run.remove_probabilities()
-
-
-def check_version(run: Run) -> None:
-    """Refuse to go on with what another version of this package has begun.
-
-    Raises:
-        InputError: the training is half finished, and another version, or an unknown one, began it.
-    """
-    if not run.is_begun or run.is_trained:
-        return
-    begun_by = run.record.get("versions", {}).get("nnunet-resunet-ds", "an unknown version")
-    if begun_by != __version__:
-        msg = (
-            f"{run.fold_folder}: is half trained by {begun_by} of this package, and this is {__version__}: finish it "
-            "with that version, or remove the folder to train it anew"
-        )
-        raise InputError(msg)
-
-
-def ablation(
-    settings: Settings,
-    rungs: Sequence[Rung],
-    seeds: Sequence[int],
-    folds: Sequence[int],
-    device: str | None = None,
-    *,
-    run: Callable[[Sequence[Run], str], Mapping[str, str]] = run_all,
-    done: Callable[[Written], object] = lambda _: None,
-) -> None:
-    """Run what is missing, then write the table of all that is there.
-
-    Args:
-        settings: what all rungs share.
-        rungs: to be run.
-        seeds: of each rung.
-        folds: of each rung and seed.
-        device: as nnU-Net's ``-device``; None is a GPU where there is one.
-        run: takes all runs and the device, and returns what went wrong, by name; the default goes through them here.
-        done: takes the tables, before runs that failed are spoken of.
-
-    Raises:
-        InputError: what cannot be run, before anything is; or runs that failed, when all others are done.
-    """
-    runs = runs_of(settings, rungs, seeds, folds)
-    check(settings, rungs, runs)
-    device = _device(device)
-    keep_settings(settings)
-    failures = run(runs, device)
-    keep_settings(settings)  # with the split that the first training may have made
-    done(write_summary(settings))
-    if failures:
-        raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
-
-
-def begun(settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int]) -> list[Run]:
-    """Check everything and keep the settings, for runs on other machines; return the runs.
-
-    Raises:
-        InputError: what cannot be run, or there is no split, which runs that begin at once would each make.
-    """
-    runs = runs_of(settings, rungs, seeds, folds)
-    check(settings, rungs, runs)
-    check_split(settings.preprocessed)
-    keep_settings(settings)
-    return runs
-
-
-def commands(
-    settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int], device: str | None = None
-) -> Iterator[str]:
-    """Yield what `ablation` would run, as it can be typed; nothing is written.
-
-    Raises:
-        InputError: what cannot be run.
-    """
-    runs = runs_of(settings, rungs, seeds, folds)
-    check(settings, rungs, runs)
-    device = _device(device)
-    for run in runs:
-        for command in commands_of(run, device):
-            yield shell_line(command, settings_for(device))
-
-
-def _device(device: str | None) -> str:
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> None:
-    """Refuse what cannot be run, before anything is.
-
-    Raises:
-        InputError: data, rungs, folds, plans or half-finished trainings that do not go together.
-    """
-    dataset_json = read_json(settings.preprocessed / DATASET_JSON)
-    check_regions(dataset_json)
-    check_settings(settings)
-    _check_raw(settings, dataset_json)
-    check_rungs(rungs, settings)
-    for run in runs:
-        check_fold(run.fold, settings.preprocessed, dataset_json["numTraining"])
-        check_version(run)
-    check_plans(runs)
-
-
-def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
-    """Refuse a dataset without the files that are predicted and evaluated, or a protocol of other labels."""
-    for name in ("imagesTr", "labelsTr"):
-        if not (settings.raw / name).is_dir():
-            msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
-            raise InputError(msg)
-    labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
-    to_protocol(labels, NNUNET, protocol_named(settings.protocol), settings.raw / "labelsTr")

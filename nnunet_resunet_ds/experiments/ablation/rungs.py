@@ -1,14 +1,24 @@
-"""What is compared (paper Tables 3 and 5): the rungs of the ladder, each factor alone, other systems."""
+"""What the ablation compares (paper Tables 3 and 5): the rungs of the ladder, each factor alone, other systems."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.model_id import TRAINER
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.experiments.comparison.systems import scaled
-from nnunet_resunet_ds.plans import MAX_HEADS, NNUNET_FEATURES, PAPER_FEATURES, WIDE_FEATURES
-from nnunet_resunet_ds.training.recipe import Recipe, recipe_words
+from nnunet_resunet_ds.plans import (
+    MAX_HEADS,
+    NNUNET_FEATURES,
+    PAPER_FEATURES,
+    WIDE_FEATURES,
+    resolved_configuration,
+    with_res_unet_ds,
+)
+from nnunet_resunet_ds.training.plan_writing import stock_plans
+from nnunet_resunet_ds.training.recipe import Recipe
 
 DEEP_SUPERVISION, DEPTH, CHANNELS, SALIENT_CHANNEL, FOCAL_LOSS, RESIDUAL, POST_PROCESSING = FACTORS = (
     "deep-supervision",
@@ -19,30 +29,46 @@ DEEP_SUPERVISION, DEPTH, CHANNELS, SALIENT_CHANNEL, FOCAL_LOSS, RESIDUAL, POST_P
     "residual",
     "post-processing",
 )
-"""In the order in which the ladder adds them."""
+"""Factors of the method, in the order in which the ladder adds them."""
 BASELINE = "baseline"
-TRAINER = "ResUNetDSTrainer"
+Plans = dict[str, Any]
+_FEATURES = {
+    (False, False): NNUNET_FEATURES,
+    (True, False): (*NNUNET_FEATURES, NNUNET_FEATURES[-1]),
+    (False, True): WIDE_FEATURES,
+    (True, True): PAPER_FEATURES,
+}
+"""Channels of each stage by whether the network is deep and wide."""
+_SHORT = {
+    DEEP_SUPERVISION: "ds",
+    DEPTH: "deep",
+    CHANNELS: "wide",
+    SALIENT_CHANNEL: "salient",
+    FOCAL_LOSS: "focal",
+    RESIDUAL: "res",
+}
+"""Parts of the plans' names."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One row of the table: what is trained, and how its probabilities become labels."""
+    """One row of the table: what is trained, and whether its probabilities are post-processed."""
 
     name: str
     factors: frozenset[str]
     """Of `FACTORS`, on top of a plain six-stage U-Net with one output, Dice and cross-entropy."""
     trainer: str = TRAINER
     neighbour: str | None = None
-    """The rung that it differs from in one factor."""
+    """The rung that lacks one of these factors, and is otherwise the same."""
 
     @property
     def is_postprocessed(self) -> bool:
-        """Whether the paper's thresholds and rules are used, or 0.5 and none."""
+        """Whether probabilities become labels by the paper's thresholds and rules, or by 0.5 alone."""
         return POST_PROCESSING in self.factors
 
     @property
     def compared_with(self) -> list[str]:
-        """The rungs that its scores are compared with: the baseline, and the one below; a system, the whole method."""
+        """Names of the baseline and of the rung below; of a system, of the baseline and the whole method."""
         if self.name == BASELINE:
             return []
         return list(dict.fromkeys([BASELINE, self.neighbour or LADDER[-1].name]))
@@ -59,7 +85,7 @@ def _ladder() -> Iterable[Rung]:
 LADDER = tuple(_ladder())
 """Each factor on top of those before; the last is the whole method."""
 ALONE = (LADDER[1], *(Rung(factor, frozenset({factor}), neighbour=BASELINE) for factor in FACTORS[1:]))
-"""Each factor on top of the baseline; deep supervision is so on the ladder."""
+"""Each factor on top of the baseline alone; for deep supervision, that is a rung of the ladder."""
 SYSTEMS = tuple(
     Rung(name, frozenset(FACTORS), f"BraTS{name}Trainer") for name in ("UNet", "ResUNetVAE", "AttentionUNet", "UNETR")
 )
@@ -81,23 +107,6 @@ def rungs_named(names: Iterable[str]) -> list[Rung]:
             raise InputError(msg)
         chosen |= {rung.name for rung in GROUPS.get(name, ())} or {name}
     return [rung for rung in RUNGS.values() if rung.name in chosen]
-
-
-_FEATURES = {
-    (False, False): NNUNET_FEATURES,
-    (True, False): (*NNUNET_FEATURES, NNUNET_FEATURES[-1]),
-    (False, True): WIDE_FEATURES,
-    (True, True): PAPER_FEATURES,
-}
-"""Channels of each stage by whether the network is deep and wide."""
-_SHORT = {
-    DEEP_SUPERVISION: "ds",
-    DEPTH: "deep",
-    CHANNELS: "wide",
-    SALIENT_CHANNEL: "salient",
-    FOCAL_LOSS: "focal",
-    RESIDUAL: "res",
-}
 
 
 @dataclass(frozen=True)
@@ -136,20 +145,59 @@ class Training:
             "recipe": {**settings.recipe, "gamma": Recipe.gamma if FOCAL_LOSS in self.factors else 0.0, "seed": seed},
         }
 
-    def plan_command(self, settings: Settings, seed: int) -> list[str]:
-        """Return the command that writes the plans."""
-        arguments = self.plan_arguments(settings, seed)
-        patch_size = ["--patch-size", *_words(settings.patch_size)] if settings.patch_size else []
-        return [
-            "resunet-ds", "plan", "-d", str(settings.dataset_id), "-c", settings.configuration,
-            "-p", settings.stock_plans, "--name", self.plans_name(settings, seed), *patch_size,
-            "--batch-size", str(settings.batch_size), "--features", *_words(arguments["features_per_stage"]),
-            "--heads", str(arguments["n_heads"]),
-            *([] if arguments["salient_channel"] else ["--no-salient-channel"]),
-            *([] if arguments["residual"] else ["--no-residual"]),
-            *recipe_words(arguments["recipe"]),
-        ]  # fmt: skip
+
+def written_plans(training: Training, settings: Settings, seed: int) -> Plans:
+    """Return the plans as `resunet-ds plan` writes them for a training.
+
+    Raises:
+        InputError: there are no stock plans, or a setting is out of range.
+    """
+    stock = stock_plans(settings.dataset_id, settings.stock_plans, settings.configuration)
+    adapted = with_res_unet_ds(stock, settings.configuration, **training.plan_arguments(settings, seed)).plans
+    adapted["plans_name"] = training.plans_name(settings, seed)
+    plans: Plans = json.loads(json.dumps(adapted))  # as they would be read
+    return plans
 
 
-def _words(values: Sequence[object]) -> list[str]:
-    return [str(value) for value in values]
+def trained_configuration(training: Training, settings: Settings, seed: int) -> dict[str, Any]:
+    """Return the configuration that the trainer trains; that of another system has its network.
+
+    Raises:
+        InputError: the system does not fit the patch, or is not installed.
+    """
+    plans = written_plans(training, settings, seed)
+    if training.trainer != TRAINER:
+        from nnunet_resunet_ds.experiments.comparison import trainers  # noqa: PLC0415 (imports PyTorch)
+
+        plans = getattr(trainers, training.trainer).adapted_plans(plans, settings.configuration).plans
+    return resolved_configuration(plans, settings.configuration)
+
+
+def check_rungs(rungs: Sequence[Rung], settings: Settings) -> None:
+    """Refuse a rung that cannot be trained, or would train what its neighbour trains.
+
+    Raises:
+        InputError: a line a rung.
+    """
+    problems = [f"{rung.name}: {problem}" for rung in rungs if (problem := _problem(rung, settings))]
+    if problems:
+        raise InputError("\n".join([*problems, "choose rungs with --only"]))
+
+
+def _problem(rung: Rung, settings: Settings) -> str | None:
+    """Say why a rung cannot be trained; None where it can."""
+    training = Training.of(rung)
+    try:
+        configuration = trained_configuration(training, settings, seed=0)
+    except InputError as error:
+        return str(error)
+    if rung.neighbour is None or rung.factors - RUNGS[rung.neighbour].factors == {POST_PROCESSING}:
+        return None
+    mine, other = (written_plans(of, settings, seed=0) for of in (training, Training.of(RUNGS[rung.neighbour])))
+    if {**mine, "plans_name": ""} != {**other, "plans_name": ""}:
+        return None
+    return (
+        f"has the plans of {rung.neighbour}, for the patch {configuration['patch_size']} fits "
+        f"{len(configuration['architecture']['arch_kwargs']['strides'])} stages alone: give a patch with an "
+        "axis of 128, or leave the rung out"
+    )

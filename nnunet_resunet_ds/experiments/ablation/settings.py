@@ -1,4 +1,4 @@
-"""What all rungs of an ablation share, and where it is."""
+"""Hold the settings that all rungs of an ablation share, and check that they stay the same."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.setting_checks import check_name, check_number
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
@@ -15,14 +16,14 @@ from nnunet_resunet_ds.training.recipe import Recipe
 
 SETTINGS = "ablation.json"
 FORMAT = 1
-"""Of the folder; one of another format cannot be gone on with."""
+"""Version of the folder's format; a folder of another format cannot be continued."""
 MIN_WIDTH = 1 / 64
-"""One channel at the finest stage."""
+"""Leaves one channel at the finest stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Decides every number of the table, apart from rungs, seeds and folds.
+    """Settings of an ablation: with rungs, seeds and folds, they decide every number of the table.
 
     Raises:
         InputError: a value is out of range.
@@ -30,16 +31,16 @@ class Settings:
 
     dataset_id: int
     name: str = "Ablation"
-    """Of the folder, and first part of the plans' names."""
-    configuration: str = "3d_fullres"
-    stock_plans: str = "nnUNetPlans"
+    """Name of the folder, and first part of the plans' names."""
+    configuration: str = CONFIGURATION
+    stock_plans: str = PLANS
     patch_size: Sequence[int] | None = None
     """See `with_res_unet_ds`."""
     batch_size: int = PAPER_BATCH_SIZE
     width: float = 1.0
-    """What all channels are multiplied with."""
+    """Factor of all numbers of channels."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `Recipe`, but seed and γ, which seeds and rungs decide."""
+    """Fields of `Recipe`, without the seed and γ: each run has its own."""
     use_mirroring: bool = True
     protocol: str = DEFAULT
 
@@ -51,7 +52,7 @@ class Settings:
 
     @property
     def epochs(self) -> int:
-        """Most epochs of a training."""
+        """Largest number of epochs of a training."""
         return Recipe.from_section(self.recipe).epochs
 
     @property
@@ -66,19 +67,19 @@ class Settings:
 
     @property
     def results(self) -> Path:
-        """The dataset's folder below ``$nnUNet_results``, where the models are."""
+        """The dataset's folder below ``$nnUNet_results``, with the models."""
         return nnunet_folder("nnUNet_results") / self.preprocessed.name
 
     @property
     def folder(self) -> Path:
-        """Where the ablation keeps everything but the models."""
+        """Folder of everything but the models."""
         return self.results / self.name
 
 
 def keep_settings(settings: Settings) -> None:
-    """Write the settings into the folder of the ablation.
+    """Write the settings into the folder of the ablation, with the split where there is one.
 
-    The split is one of them as soon as there is one: nnU-Net makes it in the first training.
+    nnU-Net makes the split in the first training.
     """
     settings.folder.mkdir(parents=True, exist_ok=True)
     write_json(_content(settings), settings.folder / SETTINGS)
@@ -97,13 +98,13 @@ def _content(settings: Settings) -> dict[str, Any]:
 
 
 def split_of(settings: Settings) -> list[list[str]] | None:
-    """Return the cases that each fold is validated on; None where no split is made yet."""
+    """Return the validation cases of each fold; None where there is no split yet."""
     file = settings.preprocessed / SPLITS
     return [sorted(fold["val"]) for fold in read_json(file)] if file.is_file() else None
 
 
 def check_settings(settings: Settings) -> None:
-    """Check that an ablation that is there was begun with these settings.
+    """Check that the folder, where there is one, was begun with these settings.
 
     Raises:
         InputError: the folder was begun with other settings, on another split, or has another format.

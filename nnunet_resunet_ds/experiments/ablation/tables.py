@@ -1,24 +1,28 @@
-"""The tables of an ablation as header and text, for Markdown and HTML alike, and its numbers as CSV."""
+"""Make the tables of an ablation as text, for Markdown and HTML alike, and its numbers as CSV."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.experiments.ablation.cost import Cost
 from nnunet_resunet_ds.experiments.ablation.outcomes import METRIC, Compared, Outcome, Row
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
+from nnunet_resunet_ds.experiments.network_cost import Cost
+from nnunet_resunet_ds.training.fold_record import read_record
 
-MISSING = "–"
+_COSTS = ("parameters", "flops", "seconds_per_epoch", "epochs", "seconds_per_case", "peak_memory_mib")
+"""Columns of the CSV."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table with what to know of it."""
+    """One table, its title, and a note on what its numbers are."""
 
     title: str
     note: str
@@ -27,7 +31,7 @@ class Table:
 
 
 def summary_table(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol) -> Table:
-    """Return a rung a row: Dice of each region, and what it costs."""
+    """Return the table of rungs: Dice of each region, and costs."""
     header = ["rung", *protocol.regions, "runs", "parameters, M", "GFLOP a patch", "s an epoch", "s a case", "peak MiB"]
     finished = {row.rung.name for row in rows}
     missing = [name for name in RUNGS if name not in finished]
@@ -41,21 +45,21 @@ def summary_table(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Prot
 
 
 def _summary(row: Row, cost: Cost, protocol: Protocol) -> list[str]:
-    runs = [outcome.run for outcome in row.outcomes]
+    records = [record_of(outcome) for outcome in row.outcomes]
     return [
         row.rung.name,
         *(_mean_and_spread([outcome.mean(region, METRIC) for outcome in row.outcomes]) for region in protocol.regions),
-        str(len(runs)),
+        str(len(row.outcomes)),
         f"{cost.parameters / 1e6:.3g}",
         f"{cost.flops / 1e9:.3g}",
-        _mean([run.record.get("seconds_per_epoch") for run in runs]),
+        _mean([record.get("seconds_per_epoch") for record in records]),
         _mean([outcome.seconds_per_case for outcome in row.outcomes]),
         _mean([peak_memory(outcome) for outcome in row.outcomes], ".0f"),
     ]
 
 
 def difference_table(compared: Sequence[Compared]) -> Table:
-    """Return how each rung differs from the baseline, and from the rung below, in each region."""
+    """Return the table of differences from the baseline and from the rung below, in each region."""
     note = (
         "Dice of a rung minus that of another, paired by case, each case the mean of its seeds; 95 % interval by "
         "bootstrap over cases; Wilcoxon's signed-rank test, two-sided, not corrected for the number of tests. Spread: "
@@ -81,7 +85,7 @@ def _difference(of: Compared) -> list[str]:
 
 
 def run_table(rows: Sequence[Row], protocol: Protocol) -> Table:
-    """Return every fold and seed of every rung."""
+    """Return the table of all runs: every fold and seed of every rung."""
     header = ["rung", "fold", "seed", *protocol.regions, "cases", "epochs"]
     body = [
         [
@@ -90,7 +94,7 @@ def run_table(rows: Sequence[Row], protocol: Protocol) -> Table:
             str(outcome.run.seed),
             *(f"{outcome.mean(region, METRIC):.4f}" for region in protocol.regions),
             str(len(outcome.cases)),
-            str(outcome.run.record.get("epochs", MISSING)),
+            str(record_of(outcome).get("epochs", MISSING)),
         ]
         for row in rows
         for outcome in row.outcomes
@@ -100,18 +104,11 @@ def run_table(rows: Sequence[Row], protocol: Protocol) -> Table:
 
 def markdown(table: Table) -> str:
     """Return a table as Markdown."""
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
-    return "\n".join([f"## {table.title}", "", table.note, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of cells as text in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join([f"## {table.title}", "", table.note, "", *markdown_rows(table.header, table.rows), ""])
 
 
 def write_csv(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol, path: Path) -> None:
-    """Write a line a rung, seed, fold and region, with the mean of every metric."""
+    """Write one line for each rung, seed, fold and region, with the mean of every metric."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["rung", "seed", "fold", "region", *protocol.metrics, *_COSTS])
@@ -124,18 +121,20 @@ def write_csv(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol
                     table.writerow([row.rung.name, run.seed, run.fold, region, *means, *cells])
 
 
-_COSTS = ("parameters", "flops", "seconds_per_epoch", "epochs", "seconds_per_case", "peak_memory_mib")
-
-
 def _costs(outcome: Outcome, cost: Cost) -> Iterable[object]:
-    record = outcome.run.record
+    record = record_of(outcome)
     yield from (cost.parameters, cost.flops, record.get("seconds_per_epoch"), record.get("epochs"))
     yield from (outcome.seconds_per_case, peak_memory(outcome))
 
 
+def record_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the versions, times and memory that the trainer has noted."""
+    return read_record(outcome.run.fold_folder)
+
+
 def peak_memory(outcome: Outcome) -> float | None:
-    """Return MiB in training, of the GPU or of the process where there was none."""
-    memory = outcome.run.record.get("peak_memory_mib", {})
+    """Return the peak memory of the training in MiB: of the GPU, or of the process where there was none."""
+    memory = record_of(outcome).get("peak_memory_mib", {})
     value: float | None = memory.get("gpu") or memory.get("process")
     return value
 

@@ -1,1 +1,1 @@
-"""How fast and large each stage is here, beside stock nnU-Net and MONAI on the same data and weights."""
+"""Measure how fast each stage is on this machine, against stock nnU-Net and MONAI on the same data."""

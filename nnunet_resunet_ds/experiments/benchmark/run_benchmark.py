@@ -1,40 +1,66 @@
-"""The benchmark from its material to its tables."""
+"""Run the benchmark: make its data, measure each task, and write the results as JSON and Markdown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from nnunet_resunet_ds.base.files import replacing, write_json
+from nnunet_resunet_ds.base.files import write_json, write_text
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
+from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
 from nnunet_resunet_ds.compute.environment import machine, versions
 from nnunet_resunet_ds.compute.precision import autocast_dtype
+from nnunet_resunet_ds.experiments.benchmark.benchmark_data import SIZES, BenchmarkData, make_files
 from nnunet_resunet_ds.experiments.benchmark.data_tasks import (
     conversion_task,
     evaluation_task,
     loading_task,
     postprocessing_task,
+    tuning_task,
 )
-from nnunet_resunet_ds.experiments.benchmark.machine_peak import machine_peak
-from nnunet_resunet_ds.experiments.benchmark.material import SIZES, Material, make_files
-from nnunet_resunet_ds.experiments.benchmark.prediction_task import prediction_task
-from nnunet_resunet_ds.experiments.benchmark.results import Measured, markdown, to_mapping
-from nnunet_resunet_ds.experiments.benchmark.training_task import training_task
-from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Task, take_turns
+from nnunet_resunet_ds.experiments.benchmark.network_tasks import prediction_task, training_task
+from nnunet_resunet_ds.experiments.benchmark.timing import (
+    MONAI,
+    STOCK,
+    Peak,
+    Task,
+    Timing,
+    machine_peak,
+    ratio,
+    take_turns,
+)
 from nnunet_resunet_ds.inference.predictor import chosen_device
 
-PEERS = {"nnunet": NNUNET, "monai": MONAI}
-MAKERS: Mapping[str, Callable[[Material], Task]] = {
+PEERS = {"nnunet": STOCK, "monai": MONAI}
+"""Forms of others, by the names of the flag ``--against``."""
+TASKS: Mapping[str, Callable[[BenchmarkData], Task]] = {
     "training": training_task,
     "prediction": prediction_task,
     "loading": loading_task,
     "conversion": conversion_task,
     "postprocessing": postprocessing_task,
     "evaluation": evaluation_task,
+    "tuning": tuning_task,
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task and the timings of its forms."""
+
+    task: Task
+    timings: Mapping[str, Timing]
+    """By name, the baseline first."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> str:
+        """Name of the form that others are compared with."""
+        return next(iter(self.timings))
 
 
 def benchmark(
@@ -42,20 +68,20 @@ def benchmark(
     output: Path,
     *,
     size: str,
-    tasks: Sequence[str] = tuple(MAKERS),
+    tasks: Sequence[str] = tuple(TASKS),
     against: Sequence[str] = tuple(PEERS),
     rounds: int = 3,
     device: str | None = None,
     precision: str = "auto",
     use_mirroring: bool = True,
 ) -> list[Measured]:
-    """Measure and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
+    """Measure, and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
 
     Args:
-        folder: of `temporary_nnunet_folders`, for what is made.
+        folder: of `temporary_nnunet_folders`, for the data.
         output: without an ending.
         size: one of `SIZES`.
-        tasks: of `MAKERS`.
+        tasks: of `TASKS`.
         against: of `PEERS`.
         rounds: in which forms take turns.
         device: None is a GPU where there is one.
@@ -63,42 +89,43 @@ def benchmark(
         use_mirroring: average over eight flips in prediction.
 
     Raises:
-        InputError: a setting that cannot be, or no such device.
+        InputError: a setting is not valid, or there is no such device.
     """
     for task in tasks:
-        check_choice("a task", task, tuple(MAKERS))
+        check_choice("a task", task, tuple(TASKS))
     check_whole_number("the number of rounds", rounds, at_least=1)
     chosen = chosen_device(device)
-    material = Material(folder, SIZES[size], chosen, precision, use_mirroring)
-    facts = _facts(size, material)
+    data = BenchmarkData(folder, SIZES[size], chosen, precision, use_mirroring)
+    facts = _facts(size, data)
     LOG.info("measuring what this machine can do at most")
     peaks = machine_peak(chosen)
-    make_files(material)
+    make_files(data)
     measured: list[Measured] = []
     for name in tasks:
-        measured.append(_measure(MAKERS[name](material), against, rounds, chosen))
+        measured.append(_measure(TASKS[name](data), against, rounds, chosen))
         write_json(to_mapping(measured, peaks, facts), output.with_suffix(".json"))
-        _write_text("\n".join([*markdown(measured, peaks, facts), ""]), output.with_suffix(".md"))
+        write_text("\n".join([*markdown(measured, peaks, facts), ""]), output.with_suffix(".md"))
     return measured
 
 
 def _measure(task: Task, against: Sequence[str], rounds: int, device: torch.device) -> Measured:
-    names = {OURS, *(PEERS[peer] for peer in against)}
-    forms = [form for form in task.forms if form.name in names] or task.forms
+    left_out = {name for peer, name in PEERS.items() if peer not in against}
+    forms = [form for form in task.forms if form.name not in left_out] or task.forms
     with tqdm(total=len(forms) * (rounds + 1), desc=task.name, unit="run") as bar:
         timings = take_turns(forms, rounds, device, lambda name: (bar.set_postfix_str(name), bar.update()))
     return Measured(task, timings, task.stages() if task.stages else {})
 
 
-def _facts(size: str, material: Material) -> dict[str, Any]:
-    dtype = autocast_dtype(material.precision, material.device) or torch.float32
-    chosen = material.size
+def _facts(size: str, data: BenchmarkData) -> dict[str, Any]:
+    """Return the machine, versions and sizes of a benchmark."""
+    dtype = autocast_dtype(data.precision, data.device) or torch.float32
+    chosen = data.size
     return {
-        "hardware": machine(material.device),
+        "hardware": machine(data.device),
         "versions": {**versions(), **_monai_version()},
         "size": f"{size}: patch {_by(chosen.patch_size)}, images {_by(chosen.anatomy.shape)}, "
         f"channels {', '.join(map(str, chosen.features))}",
-        "flips in prediction": "eight" if material.use_mirroring else "none",
+        "flips in prediction": "eight" if data.use_mirroring else "none",
         "ours in": str(dtype).removeprefix("torch."),
     }
 
@@ -115,6 +142,69 @@ def _monai_version() -> Mapping[str, str]:
     return {"monai": monai.__version__}
 
 
-def _write_text(text: str, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def to_mapping(measured: Sequence[Measured], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all results in a form that JSON can hold."""
+    return {
+        **facts,
+        "machine_peak": [asdict(peak) for peak in peaks],
+        "tasks": {of.task.name: _task_mapping(of, peaks) for of in measured},
+    }
+
+
+def _task_mapping(of: Measured, peaks: Sequence[Peak]) -> dict[str, Any]:
+    return {
+        "unit": of.task.unit,
+        "note": of.task.note,
+        "flops_per_run": of.task.flops,
+        "stages_in_seconds": dict(of.stages),
+        "forms": {
+            name: {
+                "seconds": timing.seconds,
+                "units_per_second": of.task.units_per_run / timing.median,
+                "peak_mib": timing.peak_mib,
+                "times_as_fast_as_baseline": ratio(of.timings[of.baseline], timing)._asdict(),
+                "share_of_machine_peak": share_of_peak(of, name, peaks),
+            }
+            for name, timing in of.timings.items()
+        },
+    }
+
+
+def share_of_peak(of: Measured, form: str, peaks: Sequence[Peak]) -> float | None:
+    """Return the share of the machine's most operations a second; None where operations are not counted."""
+    if of.task.flops is None or form == MONAI:  # whose network is not quite ours
+        return None
+    return of.task.flops / of.timings[form].median / max(peak.flops for peak in peaks)
+
+
+def markdown(measured: Sequence[Measured], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a page with all results."""
+    for name, value in facts.items():
+        yield f"- {name}: {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}"
+    for peak in peaks:
+        yield f"- most in {peak.dtype}: {peak.flops / 1e12:.3g} TFLOP/s ({peak.of})"
+    yield ""
+    header = ["task", "form", "a unit", "median s", "times as fast, least to most", "MiB more", "of the peak"]
+    yield from markdown_rows(
+        header, [_cells(of, name, timing, peaks) for of in measured for name, timing in of.timings.items()]
+    )
+    yield ""
+    for of in measured:
+        if of.task.note:
+            yield f"- {of.task.name}: {of.task.note}"
+        if of.stages:
+            yield f"- {of.task.name}, ours: " + ", ".join(f"{name} {value:.2f} s" for name, value in of.stages.items())
+
+
+def _cells(of: Measured, name: str, timing: Timing, peaks: Sequence[Peak]) -> list[str]:
+    times = ratio(of.timings[of.baseline], timing)
+    share = share_of_peak(of, name, peaks)
+    return [
+        of.task.name,
+        name,
+        of.task.unit,
+        f"{timing.median / of.task.units_per_run:.3g}",
+        "1" if name == of.baseline else f"{times.median:.2f}, {times.least:.2f} to {times.most:.2f}",
+        MISSING if timing.peak_mib is None else f"{timing.peak_mib:.0f}",
+        MISSING if share is None else f"{share:.0%}",
+    ]

@@ -1,1 +1,1 @@
-"""The systems that the paper compares with, on the same data, patch, recipe and loss."""
+"""Train the systems that the paper compares with, on the same data, patch, recipe and loss as ours."""

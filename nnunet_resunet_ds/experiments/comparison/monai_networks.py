@@ -1,4 +1,4 @@
-"""MONAI's networks in the form that nnU-Net builds from plans: logits out, whatever the size of the patch.
+"""Wrap MONAI's networks as nnU-Net builds them from plans: logits out, for a patch of any size.
 
 MONAI is imported when a network is built, so that the trainers can be found without it.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nnunet_resunet_ds.base.errors import InputError
 
 MIN_MONAI = "1.4"
-"""The first whose UNETR takes ``proj_type``."""
+"""The first version whose UNETR takes ``proj_type``."""
 
 
 def monai_nets() -> ModuleType:
@@ -38,7 +38,7 @@ def monai_nets() -> ModuleType:
 
 
 class _PaddedNetwork(nn.Module):
-    """A network that halves its input evenly, for inputs of any size: zeros are added at the end and cut off again."""
+    """Take inputs of any size in a network that halves them: add zeros at the end, and cut them off again."""
 
     def __init__(self, multiple: int) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class ResUNetVAE(_PaddedNetwork):
         num_classes: regions.
         patch_size: of training; the branch is made for this size alone, prediction takes any.
         init_filters: channels of the first level.
-        latent: length of the code that the input is rebuilt from.
-        deep_supervision: has none; nnU-Net says so to every network.
+        latent: length of the code from which the input is rebuilt.
+        deep_supervision: not used; nnU-Net passes it to every network.
     """
 
     LEVELS = (1, 2, 2, 4)
@@ -104,7 +104,7 @@ class AttentionUNet(_PaddedNetwork):
         input_channels: modalities.
         num_classes: regions.
         features_per_stage: channels of each level; each halves all axes of the one before.
-        deep_supervision: has none.
+        deep_supervision: not used.
     """
 
     def __init__(
@@ -123,16 +123,16 @@ class AttentionUNet(_PaddedNetwork):
 
 
 class UNETR(nn.Module):
-    """`monai.networks.nets.UNETR`: a vision transformer as encoder, for patches of the size it is made for.
+    """`monai.networks.nets.UNETR`: a vision transformer as encoder, for patches of one size.
 
     Args:
         input_channels: modalities.
         num_classes: regions.
-        patch_size: of training, and the only one that it takes.
-        hidden_size: of the embedding of a token of 16³ voxels.
+        patch_size: of training; the network takes no other.
+        hidden_size: length of the embedding of a token of 16³ voxels.
         feature_size: channels of the finest decoder level.
-        num_heads: of attention.
-        deep_supervision: has none.
+        num_heads: attention heads.
+        deep_supervision: not used.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class UNETR(nn.Module):
 
 
 class WithReconstruction(nn.Module):
-    """A loss that adds what `ResUNetVAE` says of its reconstruction in training.
+    """Add the losses of `ResUNetVAE`'s reconstruction to another loss, in training.
 
     Args:
         loss: of logits and target.

@@ -1,4 +1,4 @@
-"""Each system as the ``architecture`` of a plans configuration, as nnU-Net's ``get_network_from_plans`` takes it.
+"""Describe each system as the ``architecture`` of a plans configuration, for nnU-Net's ``get_network_from_plans``.
 
 ``width`` is 1 for the size of the paper; plans with narrower features make every system narrower by the same part.
 """

@@ -1,4 +1,4 @@
-"""Trainers of the systems that the paper compares with; the network is all in which they differ from ours."""
+"""Define the trainers of the systems that the paper compares with; only their network differs from ours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,12 +31,12 @@ class BraTSUNetTrainer(ResUNetDSTrainer):
 
     @staticmethod
     def architecture(patch_size: Sequence[int], width: float) -> dict[str, Any]:
-        """Return the entry of the plans, see `comparison.systems`."""
+        """Return the ``architecture`` of the plans; see `comparison.systems`."""
         return unet_architecture(patch_size, width)
 
     @classmethod
     def adapted_plans(cls, plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
-        """Return plans that would train ours, with this system's network in them, as wide as theirs is."""
+        """Return the plans that would train our network, with this system's network of the same width instead."""
         adapted = obeyed_or_adapted(plans, configuration)
         settings = resolved_configuration(adapted.plans, configuration)
         width = settings["architecture"]["arch_kwargs"]["features_per_stage"][0] / PAPER_FEATURES[0]
@@ -54,7 +54,7 @@ class BraTSResUNetVAETrainer(BraTSUNetTrainer):
 
     @staticmethod
     def architecture(patch_size: Sequence[int], width: float) -> dict[str, Any]:
-        """Return the entry of the plans."""
+        """Return the ``architecture`` of the plans."""
         return res_unet_vae_architecture(patch_size, width)
 
     def laid_out_network(self) -> nn.Module:
@@ -72,7 +72,7 @@ class BraTSAttentionUNetTrainer(BraTSUNetTrainer):
 
     @staticmethod
     def architecture(patch_size: Sequence[int], width: float) -> dict[str, Any]:
-        """Return the entry of the plans."""
+        """Return the ``architecture`` of the plans."""
         return attention_unet_architecture(patch_size, width)
 
 
@@ -81,5 +81,5 @@ class BraTSUNETRTrainer(BraTSUNetTrainer):
 
     @staticmethod
     def architecture(patch_size: Sequence[int], width: float) -> dict[str, Any]:
-        """Return the entry of the plans."""
+        """Return the ``architecture`` of the plans."""
         return unetr_architecture(patch_size, width)

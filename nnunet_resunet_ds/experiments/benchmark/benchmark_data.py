@@ -1,78 +1,51 @@
-"""Make what tasks work on: a cohort of phantoms, a preprocessed dataset, a model of random weights, MONAI's network."""
+"""Make the data of the benchmark: a cohort of phantoms, a preprocessed dataset, and a model of random weights."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dataset_conversion import convert
 from dataset_conversion.edition import FILE_ENDING
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.compute.formats import AUTO
-from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy
-from nnunet_resunet_ds.demo.phantom_cohort import make_cohort
-from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
+from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
+from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
 from postprocessing.probabilities import PROPERTIES, read_properties
 
-
-def dyn_unet(architecture: Mapping[str, Any], n_channels: int, n_regions: int) -> nn.Module:
-    """Return MONAI's `DynUNet` with residual blocks, of our channels and strides, with one output.
-
-    Args:
-        architecture: of our network, as plans have it.
-        n_channels: modalities.
-        n_regions: outputs.
-
-    Raises:
-        InputError: MONAI is missing or too old.
-    """
-    kwargs = architecture["arch_kwargs"]
-    strides = kwargs["strides"]
-    network: nn.Module = monai_nets().DynUNet(
-        3,
-        n_channels,
-        n_regions,
-        kernel_size=[[3, 3, 3]] * len(strides),
-        strides=strides,
-        upsample_kernel_size=strides[1:],
-        filters=kwargs["features_per_stage"],
-        res_block=True,
-    )
-    return network
-
-
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"
-CONFIGURATION = "3d_fullres"
+N_CHANNELS, N_REGIONS = 4, 3
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large data and network are."""
+    """Sizes of data and network."""
 
     anatomy: Anatomy
     patch_size: tuple[int, int, int]
     features: tuple[int, ...]
     n_cases: int = 2
+    n_converted: int = 8
+    """Cases of the conversion, which are the made ones under many names."""
 
 
 QUICK = Size(ANATOMY, (48, 48, 48), (16, 24, 32, 48))
 """Minutes on two cores; says little about the paper's network."""
-FULL = Size(Anatomy((155, 240, 240), (75, 81, 68), (30, 60)), PAPER_PATCH_SIZE, PAPER_FEATURES)
+FULL = Size(Anatomy((155, 240, 240), (75, 81, 68), (30, 60)), PAPER_PATCH_SIZE, PAPER_FEATURES, n_converted=100)
 """BraTS' images with a brain of their size, and the paper's patch and network."""
 SIZES = {"quick": QUICK, "full": FULL}
 
 
 @dataclass(frozen=True)
-class Material:
-    """Files in a folder, and how they are worked on."""
+class BenchmarkData:
+    """Files of the benchmark in a folder, and the settings of its tasks."""
 
     folder: Path
     size: Size
@@ -99,7 +72,7 @@ class Material:
     @property
     def model_folder(self) -> Path:
         """A model of random weights."""
-        return self.folder / "nnUNet_results" / DATASET / f"ResUNetDSTrainer__nnUNetPlans__{CONFIGURATION}"
+        return ModelId(dataset=DATASET).folder(self.folder / "nnUNet_results")
 
     @property
     def case(self) -> str:
@@ -118,7 +91,7 @@ class Material:
 
     def images_of(self, case: str) -> list[Path]:
         """Return the images of a case in nnU-Net's dataset."""
-        return [self.raw_dataset / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}" for channel in range(4)]
+        return [self.raw_dataset / "imagesTr" / f"{case}_{channel:04d}{FILE_ENDING}" for channel in range(N_CHANNELS)]
 
     def labels_of(self, case: str) -> Path:
         """Return the reference of a case there."""
@@ -126,85 +99,100 @@ class Material:
 
     @cached_property
     def plans(self) -> dict[str, Any]:
-        """Plans that train our network."""
+        """Plans of our network."""
         return with_res_unet_ds(
             stock_plans(self.size), CONFIGURATION, patch_size=self.size.patch_size,
             features_per_stage=self.size.features, recipe={"precision": self.precision},
         ).plans  # fmt: skip
 
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Configuration of these plans."""
+        content: dict[str, Any] = self.plans["configurations"][CONFIGURATION]
+        return content
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Architecture of our network, as plans have it."""
+        content: dict[str, Any] = self.configuration["architecture"]
+        return content
+
     @cached_property
     def dataset_json(self) -> dict[str, Any]:
-        """Of the dataset."""
+        """Content of the dataset's ``dataset.json``."""
         content: dict[str, Any] = read_json(self.raw_dataset / DATASET_JSON)
         return content
 
 
-def make_files(material: Material) -> None:
-    """Make everything in the folder, which is of `temporary_nnunet_folders`; ``say`` takes a line about each step."""
+def make_files(data: BenchmarkData) -> None:
+    """Make all files in the folder, which is of `temporary_nnunet_folders`."""
     LOG.info("making phantoms")
-    make_cohort(material.folder / "cases", material.size.n_cases, 0, material.size.anatomy)
-    _convert(material)
+    make_cohort(data.folder / "cases", data.size.n_cases, 0, data.size.anatomy)
+    _convert(data)
     LOG.info("preprocessing")
-    _preprocess(material)
-    _write_model(material)
+    _preprocess(data)
+    _write_model(data)
 
 
-def _convert(material: Material) -> None:
-    convert([material.raw_cases], DATASET_ID, "Benchmark", validate=False)
+def _convert(data: BenchmarkData) -> None:
+    convert([data.raw_cases], DATASET_ID, "Benchmark", validate=False)
 
 
-def _preprocess(material: Material) -> None:
+def _preprocess(data: BenchmarkData) -> None:
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor  # noqa: PLC0415
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
 
-    plans = PlansManager(material.plans)
+    plans = PlansManager(data.plans)
     configuration = plans.get_configuration(CONFIGURATION)
-    target = material.preprocessed / configuration.data_identifier
+    target = data.preprocessed / configuration.data_identifier
     target.mkdir(parents=True)
-    for case in material.cases:
-        images, labels = [str(file) for file in material.images_of(case)], str(material.labels_of(case))
+    for case in data.cases:
+        images, labels = [str(file) for file in data.images_of(case)], str(data.labels_of(case))
         DefaultPreprocessor(verbose=False).run_case_save(
-            str(target / case), images, labels, plans, configuration, material.dataset_json
+            str(target / case), images, labels, plans, configuration, data.dataset_json
         )
-    write_json(material.dataset_json, material.preprocessed / DATASET_JSON)
-    write_json([{"train": material.cases, "val": material.cases}], material.preprocessed / SPLITS)
-    properties = [read_properties(target / f"{case}{PROPERTIES}") or {} for case in material.cases]
+    write_json(data.dataset_json, data.preprocessed / DATASET_JSON)
+    write_json([{"train": data.cases, "val": data.cases}], data.preprocessed / SPLITS)
+    properties = [read_properties(target / f"{case}{PROPERTIES}") or {} for case in data.cases]
     shapes = [of_case["shape_after_cropping_and_before_resampling"] for of_case in properties]
     fingerprint = {
-        "spacings": [[1.0] * 3 for _ in material.cases],
+        "spacings": [[1.0] * 3 for _ in data.cases],
         "shapes_after_crop": [[int(axis) for axis in shape] for shape in shapes],
     }
-    write_json(fingerprint, material.preprocessed / FINGERPRINT)
+    write_json(fingerprint, data.preprocessed / FINGERPRINT)
 
 
-def build_network(material: Material) -> nn.Module:
-    """Return our network with the random weights of the model."""
+def _write_model(data: BenchmarkData) -> None:
+    fold = data.model_folder / "fold_0"
+    fold.mkdir(parents=True)
+    write_json(data.plans, data.model_folder / PLANS_JSON)
+    write_json(data.dataset_json, data.model_folder / DATASET_JSON)
+    checkpoint = {
+        "network_weights": _random_network(data).state_dict(),
+        "trainer_name": TRAINER,
+        "init_args": {"configuration": CONFIGURATION},
+        "inference_allowed_mirroring_axes": (0, 1, 2),
+    }
+    torch.save(checkpoint, fold / FINAL)
+
+
+def _random_network(data: BenchmarkData) -> torch.nn.Module:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans  # noqa: PLC0415
 
-    architecture = material.plans["configurations"][CONFIGURATION]["architecture"]
     torch.manual_seed(0)
-    network: nn.Module = get_network_from_plans(
-        architecture["network_class_name"], architecture["arch_kwargs"], [], 4, 3, deep_supervision=True
+    network: torch.nn.Module = get_network_from_plans(
+        data.architecture["network_class_name"],
+        data.architecture["arch_kwargs"],
+        [],
+        N_CHANNELS,
+        N_REGIONS,
+        deep_supervision=True,
     )
     return network
 
 
-def _write_model(material: Material) -> None:
-    fold = material.model_folder / "fold_0"
-    fold.mkdir(parents=True)
-    write_json(material.plans, material.model_folder / PLANS_JSON)
-    write_json(material.dataset_json, material.model_folder / DATASET_JSON)
-    checkpoint = {
-        "network_weights": build_network(material).state_dict(),
-        "trainer_name": "ResUNetDSTrainer",
-        "init_args": {"configuration": CONFIGURATION},
-        "inference_allowed_mirroring_axes": (0, 1, 2),
-    }
-    torch.save(checkpoint, fold / "checkpoint_final.pth")
-
-
 def stock_plans(size: Size) -> dict[str, Any]:
-    """Return what nnU-Net's planner would write, as far as training and prediction read it."""
+    """Return the plans of nnU-Net's planner, as far as training and prediction read them."""
     resampling: dict[str, Any] = {}
     for what, order in (("data", 3), ("seg", 1), ("probabilities", 1)):
         resampling[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
@@ -213,23 +201,23 @@ def stock_plans(size: Size) -> dict[str, Any]:
         }  # fmt: skip
     return {
         "dataset_name": DATASET,
-        "plans_name": "nnUNetPlans",
+        "plans_name": PLANS,
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],
         "label_manager": "LabelManager",
         "continue_training": False,
-        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(4)},
+        "foreground_intensity_properties_per_channel": {str(channel): {} for channel in range(N_CHANNELS)},
         "configurations": {
             CONFIGURATION: {
-                "data_identifier": f"nnUNetPlans_{CONFIGURATION}",
+                "data_identifier": f"{PLANS}_{CONFIGURATION}",
                 "preprocessor_name": "DefaultPreprocessor",
                 "patch_size": list(size.patch_size),
                 "batch_size": 2,
                 "median_image_size_in_voxels": [2.0 * radius for radius in size.anatomy.brain_radii],
                 "spacing": [1.0, 1.0, 1.0],
-                "normalization_schemes": ["ZScoreNormalization"] * 4,
-                "use_mask_for_norm": [True] * 4,
+                "normalization_schemes": ["ZScoreNormalization"] * N_CHANNELS,
+                "use_mask_for_norm": [True] * N_CHANNELS,
                 "architecture": {"network_class_name": "stock", "arch_kwargs": {}, "_kw_requires_import": []},
                 **resampling,
             }
