@@ -15,8 +15,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from nnunet_resunet_ds.base.regions import REGIONS
-from nnunet_resunet_ds.tuning.gain import tune
 from nnunet_resunet_ds.tuning.scores import METRICS, Scores
+from nnunet_resunet_ds.tuning.search import tune
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, write_stored_case
 
 SHAPE = (90, 80, 85)

@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.regions import ET, REGIONS
 from postprocessing.config import PostprocessingConfig
 
 SETTINGS = "postprocessing.json"
@@ -67,7 +67,7 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
     if len(order) > len(REGIONS) + len(config.further):
         msg = f"the model has {len(order)} regions; name those after WT, TC and ET as further regions of the settings"
         raise InputError(msg)
-    on = [step for step in config.steps if config.is_on(step) and step.startswith(("wt", "tc"))]
+    on = [step.name for step in config.steps if step.is_on and step.region != ET.name]
     if on and has_region_inside_wt(dataset_json):
         msg = f"a further region of the model is part of WT, which {', '.join(on)} would count without it: leave it off"
         raise InputError(msg)
