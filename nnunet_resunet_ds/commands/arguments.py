@@ -54,7 +54,7 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """Add them.
+    """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
