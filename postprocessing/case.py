@@ -57,9 +57,7 @@ def postprocess(probabilities: Probabilities, config: PostprocessingConfig) -> L
     return labels
 
 
-def postprocess_explained(
-    probabilities: Probabilities, config: PostprocessingConfig
-) -> tuple[Labels, list[Change]]:
+def postprocess_explained(probabilities: Probabilities, config: PostprocessingConfig) -> tuple[Labels, list[Change]]:
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
     changes = [
@@ -97,9 +95,7 @@ def _change(step: Step, changed: NDArray[np.bool_], probabilities: Probabilities
 
 def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:
     """Return what post-processing changed in each case, as the entries of ``run.json`` say it."""
-    return {
-        case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry
-    }
+    return {case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry}
 
 
 def write_changes(changes: Changes, path: Path) -> None:

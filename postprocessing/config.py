@@ -115,13 +115,13 @@ class PostprocessingConfig:
         object.__setattr__(self, "steps", steps)
 
     def _check_further(self) -> None:
+        for region in self.further:
+            check_number(f"threshold of {region.name}", region.threshold, at_most=1)
+            check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
         labels = [region.label for region in self.further]
         if len(set(labels)) != len(labels):
             msg = f"each of the further regions needs a label of its own; got {labels}"
             raise InputError(msg)
-        for region in self.further:
-            check_number(f"threshold of {region.name}", region.threshold, at_most=1)
-            check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
 
     def _check_steps(self) -> None:
         names = [step.name for step in self.steps]
@@ -298,11 +298,14 @@ def _tuned_on(entries: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 (JSO
 
 
 def _further_regions(entries: Any) -> tuple[FurtherRegion, ...]:  # noqa: ANN401 (JSON may hold anything)
+    msg = f'"further" must be a list of regions like {asdict(_RESECTION_CAVITY)}; got {entries!r}'
     try:
-        return tuple(FurtherRegion(**entry) for entry in entries)
+        regions = tuple(FurtherRegion(**entry) for entry in entries)
     except TypeError as error:
-        msg = f'"further" must be a list of regions like {asdict(_RESECTION_CAVITY)}; got {entries!r}'
         raise InputError(msg) from error
+    if not all(isinstance(region.name, str) for region in regions):
+        raise InputError(msg)
+    return regions
 
 
 _READERS = {"further": _further_regions, "steps": _steps, "tuned_on": _tuned_on}

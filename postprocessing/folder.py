@@ -20,7 +20,7 @@ from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, RUN_SETTING, PostprocessingConfig
-from postprocessing.model_config import SETTINGS, notes_on_weights
+from postprocessing.model_config import SETTINGS_FILE, notes_on_weights
 from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
@@ -66,9 +66,9 @@ def postprocess_folder(
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
-        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS, TABLE, RUN)
+        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS_FILE, TABLE, RUN)
         run_file.open(set(map(_case, files)), overwrite=overwrite)
-        config.to_json(output_folder / SETTINGS)
+        config.to_json(output_folder / SETTINGS_FILE)
         outcomes = _postprocess_files(files, config, run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)
     failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
@@ -170,9 +170,7 @@ def _without_probabilities(folder: Path) -> list[str]:
     ]
 
 
-def _postprocess_file(
-    path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None
-) -> list[Change]:
+def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None) -> list[Change]:
     stock = _label_map(path)
     geometry = read_image(stock)
     probabilities = probabilities_on_grid(path, geometry)

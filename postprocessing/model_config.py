@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.regions import ET, REGIONS
 from postprocessing.config import PostprocessingConfig
 
-SETTINGS = "postprocessing.json"
+SETTINGS_FILE = "postprocessing.json"
 PLANS_SECTION = "resunet_ds_postprocessing"
 """Of plans.json, the one file of a model folder that nnU-Net's model zip and its predictions both carry."""
 
@@ -22,7 +22,7 @@ def config_of_model(folder: Path) -> PostprocessingConfig:
     Raises:
         InputError: the settings there are damaged or out of range.
     """
-    file = folder / SETTINGS
+    file = folder / SETTINGS_FILE
     if not file.is_file():
         return config_of_predictions(folder)
     config = PostprocessingConfig.from_json(file)
@@ -107,8 +107,8 @@ def carry_to_plans(folder: Path) -> None:
     Raises:
         InputError: the settings there are damaged or out of range.
     """
-    if (folder / SETTINGS).is_file():
-        keep_with_model(PostprocessingConfig.from_json(folder / SETTINGS), folder)
+    if (folder / SETTINGS_FILE).is_file():
+        keep_with_model(PostprocessingConfig.from_json(folder / SETTINGS_FILE), folder)
 
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
@@ -116,4 +116,4 @@ def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
     plans = read_json(folder / PLANS_JSON)
     plans[PLANS_SECTION] = config.to_mapping()
     write_json(plans, folder / PLANS_JSON)
-    config.to_json(folder / SETTINGS)
+    config.to_json(folder / SETTINGS_FILE)

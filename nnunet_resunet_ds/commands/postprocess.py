@@ -20,9 +20,11 @@ SUMMARY = "probabilities → label maps"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
-        "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of .npz and .nii.gz"
+        "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="folder of .npz and .nii.gz files"
     )
-    parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="for label maps")
+    parser.add_argument(
+        "-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="folder for label maps"
+    )
     add_overwrite_argument(parser)
     add_postprocessing_arguments(
         parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
     from postprocessing.case import TABLE, summary_lines
     from postprocessing.folder import log_what_does_not_fit, postprocess_folder
-    from postprocessing.model_config import SETTINGS, config_of_predictions
+    from postprocessing.model_config import SETTINGS_FILE, config_of_predictions
 
     config = chosen_config(options, config_of_predictions(options.input_folder))
     log_what_does_not_fit(config, options.input_folder)
@@ -44,4 +46,4 @@ def run(options: argparse.Namespace) -> None:
         )
     for line in summary_lines(changes):
         print(line)
-    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS} and {TABLE} are there, too")
+    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS_FILE} and {TABLE} are there, too")

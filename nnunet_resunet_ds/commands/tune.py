@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, gain_lines, tune_model
-    from postprocessing.model_config import SETTINGS
+    from postprocessing.model_config import SETTINGS_FILE
 
     folders = chosen_model_folders(options)
     if len(folders) > 1:
@@ -58,4 +58,4 @@ def run(options: argparse.Namespace) -> None:
     with chosen_executor(options, reads, [folder]) as executor:
         tuning = tune_model(folder, options.folds, options.checkpoint, options.metric, settings, executor)
     print("", *gain_lines(tuning, options.metric), sep="\n")
-    print(f"wrote {folder / SETTINGS}; the search is in {TABLE} and {PICTURE} there")
+    print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")

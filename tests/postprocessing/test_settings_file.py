@@ -105,7 +105,8 @@ def test_presets():
 @pytest.mark.parametrize(
     "content",
     ['{"wt": 1.5}', '{"wt": "0.4"}', '{"wt": NaN}', '{"et_total_voxels": 2.5}', '{"connectivity": 8}', '{"WT": 0.4}',
-     '{"further": [{"label": 4}]}', '{"further": [{"name": "X", "label": 300}]}',
+     '{"further": [{"label": 4}]}', '{"further": [{"name": {}, "label": 4}]}',
+     '{"further": [{"name": "X", "label": []}]}', '{"further": [{"name": "X", "label": 300}]}',
      '{"further": [{"name": "X", "label": 3}]}',
      '{"further": [{"name": "X", "label": 4}, {"name": "Y", "label": 4}]}', '{"further": 3}', '[]', '{', 'null'],
 )  # fmt: skip

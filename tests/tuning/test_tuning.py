@@ -121,7 +121,7 @@ def test_a_fold_s_own_cases_do_not_choose_its_settings(tmp_path):
     assert tuning.chosen == replace(PAPER, averaging="probabilities")
 
 
-def test_the_only_fold_is_parted():
+def test_the_only_fold_is_split():
     assert parts_of(["0", "1", "1"]) == ["0", "1", "1"]
     assert len(set(parts_of(["0"] * 12))) == 5 and len(set(parts_of(["0"] * 3))) == 3
     assert len(set(parts_of(["0"]))) == 1
