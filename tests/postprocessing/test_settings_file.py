@@ -171,11 +171,13 @@ def flat_reference(values, flat):
             labels[closed & (labels == channel)] = channel + 1
         elif operation in ("components", "total"):
             setting = f"{key}_{operation.removesuffix('s')}"
-            parts, n = ndimage.label(mask, neighbours) if operation == "components" else (mask.astype(int), 1)
+            parts, n = (
+                ndimage.label(mask, neighbours) if operation == "components" else (mask.astype(int), int(mask.any()))
+            )
             for part in (parts == number + 1 for number in range(n)):
                 limit = flat[f"{setting}_probability"]
                 doubtful = limit == 1 or np.float32(values[channel][part].mean(dtype=np.float64)) < np.float32(limit)
-                if 0 < part.sum() < flat[f"{setting}_voxels"] and doubtful:
+                if part.sum() < flat[f"{setting}_voxels"] and doubtful:
                     labels[part] = channel
     return labels
 
