@@ -13,15 +13,12 @@ from scipy.ndimage import find_objects
 
 from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
-from postprocessing.steps import (
-    MEMBERSHIPS,
-    Labels,
-    close_region,
-    open_region,
-    remove_components,
-    remove_doubtful_total,
-)
+from postprocessing.steps import NESTINGS, Labels, Probabilities, Step
 from postprocessing.thresholds import apply_thresholds
+
+TABLE = "postprocessing_changes.csv"
+CHANGES = "changes"
+"""Of a case in ``run.json``."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,18 @@ class Change:
 
     step: str
     voxels: int
-    """That have another label since."""
+    """How many have another label now."""
     components: int
     """That these voxels form."""
     mean_probability: float | None
     """Of the step's region over these voxels; None where there are none."""
 
 
-def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> Labels:
+Changes = Mapping[str, Sequence[Change]]
+"""Of each case, by its name."""
+
+
+def postprocess(probabilities: Probabilities, config: PostprocessingConfig) -> Labels:
     """Turn region probabilities into a label map.
 
     Args:
@@ -56,23 +57,21 @@ def postprocess(probabilities: NDArray[np.floating], config: PostprocessingConfi
     return labels
 
 
-def postprocess_explained(
-    probabilities: NDArray[np.floating], config: PostprocessingConfig
-) -> tuple[Labels, list[Change]]:
+def postprocess_explained(probabilities: Probabilities, config: PostprocessingConfig) -> tuple[Labels, list[Change]]:
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
     changes = [
-        _change(step, before != after, values, config)
+        _change(step, before != after, values, config.connectivity)
         for step, before, after, values in _steps(labels, probabilities, config)
     ]
     return labels, changes
 
 
 def _steps(
-    labels: Labels, probabilities: NDArray[np.floating], config: PostprocessingConfig
-) -> Iterator[tuple[str, Labels, Labels, NDArray[np.floating]]]:
-    """Take the steps that are on, in place, each with what it found, what it left, and the probabilities there."""
-    steps = [step for step in config.steps if config.is_on(step)]
+    labels: Labels, probabilities: Probabilities, config: PostprocessingConfig
+) -> Iterator[tuple[Step, Labels, Labels, Probabilities]]:
+    """Take the steps that are on, in place; yield each with labels before and after, and the probabilities there."""
+    steps = [step for step in config.steps if step.is_on]
     foreground = labels > 0
     if not foreground.any():
         yield from ((step, labels, labels, probabilities) for step in steps)
@@ -81,45 +80,22 @@ def _steps(
     values = probabilities[(slice(None), *box)]
     for step in steps:
         before = labels[box].copy()
-        labels[box] = apply_step(step, before, values, config)
+        labels[box] = step.apply(before, values, config.connectivity)
         yield step, before, labels[box], values
 
 
-def apply_step(step: str, labels: Labels, probabilities: NDArray[np.floating], config: PostprocessingConfig) -> Labels:
-    """Return labels (Z, Y, X) after one step of `STEPS`; those given stay as they are."""
-    name, operation = step.split("_")
-    if operation == "total":
-        return remove_doubtful_total(labels, probabilities, config)
-    if operation == "components":
-        return remove_components(labels, probabilities, config, name)
-    change = open_region if operation == "opening" else close_region
-    return change(labels, getattr(config, step), name)
-
-
-def _change(
-    step: str, changed: NDArray[np.bool_], probabilities: NDArray[np.floating], config: PostprocessingConfig
-) -> Change:
+def _change(step: Step, changed: NDArray[np.bool_], probabilities: Probabilities, connectivity: int) -> Change:
     n_voxels = int(np.count_nonzero(changed))
     if not n_voxels:
-        return Change(step, 0, 0, None)
-    _, n_components = cc3d.connected_components(changed, connectivity=config.connectivity, return_N=True)
-    channel = MEMBERSHIPS[step.partition("_")[0]].channel
-    return Change(step, n_voxels, int(n_components), float(probabilities[channel][changed].mean(dtype=np.float64)))
-
-
-TABLE = "postprocessing_changes.csv"
-CHANGES = "changes"
-"""Of a case in ``run.json``."""
-
-Changes = Mapping[str, Sequence[Change]]
-"""Of each case, by its name."""
+        return Change(step.name, 0, 0, None)
+    _, n_components = cc3d.connected_components(changed, connectivity=connectivity, return_N=True)
+    values = probabilities[NESTINGS[step.region].channel][changed]
+    return Change(step.name, n_voxels, int(n_components), float(values.mean(dtype=np.float64)))
 
 
 def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:
     """Return what post-processing changed in each case, as the entries of ``run.json`` say it."""
-    return {
-        case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry
-    }
+    return {case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry}
 
 
 def write_changes(changes: Changes, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Every setting of the post-processing in one object that goes to and from ``postprocessing.json``."""
+"""All settings of the post-processing in one object that goes to and from ``postprocessing.json``."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,53 @@ from nnunet_resunet_ds.base.setting_checks import (
     check_number,
     check_whole_number,
 )
+from postprocessing.steps import USUAL_STEPS, Number, Step, step_from_mapping
 
 MAX_LABEL = 255
 """Of a uint8 label map."""
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
-MAX_RADIUS = 20
-"""Of opening and closing, in voxels."""
-OPERATIONS = ("opening", "closing", "components")
-STEPS = (*(f"{region}_{operation}" for operation in OPERATIONS for region in ("wt", "tc", "et")), "et_total")
-"""What can follow the thresholds, in the order that is usual."""
 AVERAGES = ("probabilities", "logits")
 """What flips, tiles and folds were averaged in."""
+RUN_SETTING = "postprocessing"
+"""Of ``run.json``."""
+_THRESHOLDS = {
+    "wt": Number("threshold of whole tumour (WT)", float, at_most=1),
+    "tc": Number("threshold of tumour core (TC)", float, at_most=1),
+    "et": Number("threshold of enhancing tumour (ET)", float, at_most=1),
+}
+_USUAL_NAMES = tuple(step.name for step in USUAL_STEPS)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number of the configuration with a name: a flag sets it, tuning searches it."""
+
+    number: Number
+    field: str
+    step: Step | None = None
+    """That has the field, with its usual numbers; None: the configuration has it."""
+
+    @property
+    def help(self) -> str:
+        """Text for the flag."""
+        return self.number.help.format(region=self.step and self.step.region)
+
+
+_STEP_SETTINGS = {
+    step.setting(field): Setting(number, field, step) for step in USUAL_STEPS for field, number in step.numbers.items()
+}
+SETTINGS: Mapping[str, Setting] = {
+    **{name: Setting(number, name) for name, number in _THRESHOLDS.items()},
+    **_STEP_SETTINGS,
+    "connectivity": Setting(Number("neighbours of a voxel in a component: 6, 18 or 26", int), "connectivity"),
+}
+"""Every number that has a flag, by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherRegion:
-    """A region beside the tumour with an output of its own, such as the resection cavity of BraTS 2024."""
+    """A region outside WT, TC and ET with an output of its own, such as the resection cavity of BraTS 2024."""
 
     name: str
     label: int
@@ -39,16 +69,12 @@ class FurtherRegion:
     threshold: float = 0.5
 
 
-RESECTION_CAVITY = FurtherRegion(name=RC.name, label=int(Tissue.FURTHER))
+_RESECTION_CAVITY = FurtherRegion(name=RC.name, label=int(Tissue.FURTHER))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostprocessingConfig:
-    """Thresholds (paper section 5, decision D9), then steps that are each off where their number is 0.
-
-    The defaults are the paper's: of the steps, the enhancing-tumour rules (D10); the others (D11) are there to be
-    tuned. Sizes and radii are in voxels. A voxel that leaves WT becomes background, one that leaves TC becomes ED, one
-    that leaves ET becomes NCR.
+    """Thresholds, then steps in their order. The defaults are the paper's.
 
     Raises:
         InputError: a value is of the wrong type or out of range.
@@ -62,71 +88,46 @@ class PostprocessingConfig:
     """Below this probability of enhancing tumour, the rest of tumour core is NCR."""
     nested: bool = True
     """Whether TC counts inside WT only, and ET inside TC only; nnU-Net paints each where it is above its threshold."""
-    further: tuple[FurtherRegion, ...] = (RESECTION_CAVITY,)
+    further: tuple[FurtherRegion, ...] = (_RESECTION_CAVITY,)
     """Outputs after WT, TC and ET, in their order; painted in this order, the last one wins."""
-    steps: tuple[str, ...] = STEPS
-    """What follows the thresholds, in this order."""
-    wt_opening: int = 0
-    """Radius of the opening of WT: what is thinner goes."""
-    tc_opening: int = 0
-    et_opening: int = 0
-    wt_closing: int = 0
-    """Radius of the closing of WT: gaps that are thinner become ED, in TC and ET NCR and ET of the region around."""
-    tc_closing: int = 0
-    et_closing: int = 0
-    wt_component_voxels: int = 0
-    """A WT component smaller than this is doubtful."""
-    wt_component_probability: float = 1.0
-    """A doubtful component with a mean probability of its region below this goes; 1: whatever the probability."""
-    tc_component_voxels: int = 0
-    tc_component_probability: float = 1.0
-    et_component_voxels: int = 16
-    et_component_probability: float = 0.9
-    et_total_voxels: int = 73
-    """If all ET together is smaller than this, all of it is doubtful."""
-    et_total_probability: float = 0.9
-    """Doubtful total ET with a mean ET probability below this becomes NCR; 1: whatever the probability."""
+    steps: tuple[Step, ...] = USUAL_STEPS
+    """What follows the thresholds, in this order. Those that are off, as usual, are left out."""
     connectivity: int = 6
     """Of components."""
     averaging: str | None = None
-    """What the probabilities were averaged in that these numbers were tuned on; None where they were not tuned."""
-
+    """What the probabilities were averaged in that these numbers were tuned on; None: they were not tuned."""
     tuned_on: tuple[tuple[str, str], ...] = ()
     """Fold and identity of each of the weights that these numbers were tuned on."""
 
     def __post_init__(self) -> None:
-        for name in THRESHOLDS + PROBABILITIES:
-            check_number(name, getattr(self, name), at_most=1)
-        for name in SIZES:
-            check_whole_number(name, getattr(self, name), at_least=0)
-        for name in RADII:
-            check_whole_number(name, getattr(self, name), at_least=0, at_most=MAX_RADIUS)
+        for name, number in _THRESHOLDS.items():
+            number.check(name, getattr(self, name))
         check_flag("nested", self.nested)
         self._check_further()
-        for step in self.steps:
-            check_choice("each of steps", step, STEPS)
-        if len(set(self.steps)) < len(self.steps):
-            msg = f"each of steps can be there once; got {', '.join(self.steps)}"
-            raise InputError(msg)
+        self._check_steps()
         if self.connectivity not in CONNECTIVITIES:
             msg = f"connectivity must be one of {CONNECTIVITIES}; got {self.connectivity!r}"
             raise InputError(msg)
         if self.averaging is not None:
             check_choice("averaging", self.averaging, AVERAGES)
+        # so that configurations that do the same are equal
+        steps = tuple(step for step in self.steps if step.is_on or step not in USUAL_STEPS)
+        object.__setattr__(self, "steps", steps)
 
     def _check_further(self) -> None:
+        for region in self.further:
+            check_number(f"threshold of {region.name}", region.threshold, at_most=1)
+            check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
         labels = [region.label for region in self.further]
         if len(set(labels)) != len(labels):
             msg = f"each of the further regions needs a label of its own; got {labels}"
             raise InputError(msg)
-        for region in self.further:
-            check_number(f"threshold of {region.name}", region.threshold, at_most=1)
-            check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
 
-    def is_on(self, step: str) -> bool:
-        """Tell whether a step can change anything."""
-        name = step.replace("components", "component_voxels").replace("total", "total_voxels")
-        return bool(getattr(self, name))
+    def _check_steps(self) -> None:
+        names = [step.name for step in self.steps]
+        if len(set(names)) < len(names):
+            msg = f"each of steps can be there once; got {', '.join(names)}"
+            raise InputError(msg)
 
     @classmethod
     def paper(cls) -> "PostprocessingConfig":
@@ -145,11 +146,62 @@ class PostprocessingConfig:
             InputError: no such preset.
         """
         check_choice("the preset", name, tuple(PRESETS))
-        return cls(**PRESETS[name])
+        return PRESETS[name]
+
+    def value(self, name: str) -> float:
+        """Return the number of `SETTINGS` of this name."""
+        setting = SETTINGS[name]
+        holder = self if setting.step is None else self._step_or_off(setting.step)
+        value: float = getattr(holder, setting.field)
+        return value
+
+    def has_effect(self, name: str) -> bool:
+        """Tell whether another value of this number of `SETTINGS` can matter: not if its step is off and stays off."""
+        setting = SETTINGS[name]
+        if setting.step is None or setting.field == setting.step.switch():
+            return True
+        return self._step_or_off(setting.step).is_on
+
+    def _step_or_off(self, usual: Step) -> Step:
+        """Return the step of a usual one's name; where there is none, the usual one switched off."""
+        return self._step(usual.name) or usual.off()
+
+    def _step(self, name: str) -> Step | None:
+        return next((step for step in self.steps if step.name == name), None)
+
+    def with_values(self, **values: float) -> "PostprocessingConfig":
+        """Return these settings with other numbers; a step that is not there comes to its usual place.
+
+        Args:
+            values: by the names of `SETTINGS`.
+
+        Raises:
+            InputError: a value is of the wrong type or out of range.
+        """
+        config = self
+        for name, value in values.items():
+            setting = SETTINGS[name]
+            change: dict[str, Any] = {setting.field: value}
+            if setting.step is not None:
+                step = config._step(setting.step.name) or setting.step
+                change = {"steps": _with_step(config.steps, step.with_value(setting.field, value))}
+            config = replace(config, **change)
+        return config
+
+    def with_steps(self, names: Sequence[str]) -> "PostprocessingConfig":
+        """Return these settings with the named steps alone, in this order; one that is not there has its usual numbers.
+
+        Raises:
+            InputError: there is no such step, or it is named twice.
+        """
+        known = {step.name: step for step in (*USUAL_STEPS, *self.steps)}
+        for name in names:
+            check_choice("each of steps", name, tuple(known))
+        return replace(self, steps=tuple(known[name] for name in names))
 
     @classmethod
     def from_mapping(cls, mapping: Any) -> "PostprocessingConfig":  # noqa: ANN401 (JSON may hold anything)
-        """Build from what JSON holds; what is left out has the paper's value.
+        """Build from what JSON holds, also in the form of earlier versions; what is left out has the paper's value.
 
         Raises:
             InputError: an entry is unknown or out of range.
@@ -157,17 +209,16 @@ class PostprocessingConfig:
         if not isinstance(mapping, Mapping):
             msg = f"expected an object of settings, found {mapping!r}"
             raise InputError(msg)
-        check_entries("unknown post-processing settings", mapping, [field.name for field in fields(cls)])
         values = dict(mapping)
-        if "further" in values:
-            values["further"] = _further_regions(values["further"])
-        if "tuned_on" in values:
-            values["tuned_on"] = _tuned_on(values["tuned_on"])
-        if "steps" in values:
-            if not isinstance(values["steps"], list | tuple):
-                msg = f"steps must be a list of {', '.join(STEPS)}; got {values['steps']!r}"
-                raise InputError(msg)
-            values["steps"] = tuple(values["steps"])
+        if not isinstance(values.get("steps", []), list | tuple):
+            msg = f"steps must be a list; got {values['steps']!r}"
+            raise InputError(msg)
+        if values.keys() & _STEP_SETTINGS or any(isinstance(step, str) for step in values.get("steps", [])):
+            values = _from_flat(values)
+        check_entries("unknown post-processing settings", values, [field.name for field in fields(cls)])
+        for name, read in _READERS.items():
+            if name in values:
+                values[name] = read(values[name])
         return cls(**values)
 
     @classmethod
@@ -186,24 +237,57 @@ class PostprocessingConfig:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**asdict(self), "tuned_on": dict(self.tuned_on)}
+        mapping = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            **mapping,
+            "further": [asdict(region) for region in self.further],
+            "steps": [step.to_mapping() for step in self.steps],
+            "tuned_on": dict(self.tuned_on),
+        }
 
     def to_json(self, path: Path) -> None:
         """Write ``postprocessing.json``."""
         write_json(self.to_mapping(), path)
 
 
-THRESHOLDS = ("wt", "tc", "et")
-RADII = tuple(f"{region}_{operation}" for operation in ("opening", "closing") for region in THRESHOLDS)
-SIZES = (*(f"{region}_component_voxels" for region in THRESHOLDS), "et_total_voxels")
-PROBABILITIES = (*(f"{region}_component_probability" for region in THRESHOLDS), "et_total_probability")
-
-_AS_NNUNET: dict[str, Any] = {"wt": 0.5, "tc": 0.5, "et": 0.5, "steps": ()}
-PRESETS: Mapping[str, dict[str, Any]] = {
-    "paper": {},
-    "none": _AS_NNUNET,
-    "nnunet": {**_AS_NNUNET, "nested": False},
+_NO_STEPS = PostprocessingConfig(wt=0.5, tc=0.5, et=0.5, steps=())
+PRESETS: Mapping[str, PostprocessingConfig] = {
+    "paper": PostprocessingConfig(),
+    "none": _NO_STEPS,
+    "nnunet": replace(_NO_STEPS, nested=False),
 }
+
+
+def _with_step(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
+    """Return steps with one in the place of its name, else before the first that usually comes later."""
+    names = [other.name for other in steps]
+    if step.name in names:
+        place = names.index(step.name)
+        return (*steps[:place], step, *steps[place + 1 :])
+    later = _USUAL_NAMES[_USUAL_NAMES.index(step.name) :]
+    place = next((number for number, name in enumerate(names) if name in later), len(names))
+    return (*steps[:place], step, *steps[place:])
+
+
+def _from_flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are written now, from those of earlier versions: flat numbers and names of steps.
+
+    Raises:
+        InputError: a number is out of range, or a name is unknown.
+    """
+    names = mapping.get("steps", _USUAL_NAMES)
+    for name in names:
+        check_choice("each of steps", name, _USUAL_NAMES)
+    steps = {}
+    for step in USUAL_STEPS:
+        given = {field: mapping[step.setting(field)] for field in step.numbers if step.setting(field) in mapping}
+        steps[step.name] = replace(step, **given)
+    rest = {name: value for name, value in mapping.items() if name not in _STEP_SETTINGS}
+    return {**rest, "steps": [steps[name].to_mapping() for name in names]}
+
+
+def _steps(entries: Sequence[Any]) -> tuple[Step, ...]:
+    return tuple(map(step_from_mapping, entries))
 
 
 def _tuned_on(entries: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 (JSON may hold anything)
@@ -214,8 +298,27 @@ def _tuned_on(entries: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 (JSO
 
 
 def _further_regions(entries: Any) -> tuple[FurtherRegion, ...]:  # noqa: ANN401 (JSON may hold anything)
+    msg = f'"further" must be a list of regions like {asdict(_RESECTION_CAVITY)}; got {entries!r}'
     try:
-        return tuple(FurtherRegion(**entry) for entry in entries)
+        regions = tuple(FurtherRegion(**entry) for entry in entries)
     except TypeError as error:
-        msg = f'"further" must be a list of regions like {asdict(RESECTION_CAVITY)}; got {entries!r}'
         raise InputError(msg) from error
+    if not all(isinstance(region.name, str) for region in regions):
+        raise InputError(msg)
+    return regions
+
+
+_READERS = {"further": _further_regions, "steps": _steps, "tuned_on": _tuned_on}
+"""Of the entries that are more than a number."""
+
+
+def _in_present_form(settings: Any) -> Any:  # noqa: ANN401 (JSON may hold anything)
+    """Return what ``run.json`` says of the settings as it is written today; what cannot be read stays as it is."""
+    try:
+        return PostprocessingConfig.from_mapping(settings).to_mapping()
+    except InputError:
+        return settings
+
+
+EARLIER_FORMS = {RUN_SETTING: _in_present_form}
+"""How a run that goes on with the label maps of an earlier version compares its settings."""

@@ -1,7 +1,7 @@
-"""Post-processing a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
+"""Post-process a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
@@ -13,13 +13,14 @@ from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import check_output_folder, read_json, remove_half_written
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
-from postprocessing.config import PostprocessingConfig
-from postprocessing.model_config import SETTINGS
+from postprocessing.config import EARLIER_FORMS, RUN_SETTING, PostprocessingConfig
+from postprocessing.model_config import SETTINGS_FILE, notes_on_weights
 from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
@@ -58,65 +59,90 @@ def postprocess_folder(
             others are written.
     """
     files = _probability_files(input_folder)
-    _check_dataset(input_folder)
-    check_output_folder(output_folder)
-    if output_folder.resolve() == input_folder.resolve():
-        msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
-        raise InputError(msg)
+    _check_folders(input_folder, output_folder)
     output_folder.mkdir(parents=True, exist_ok=True)
-    settings = {MADE_BY: "resunet-ds postprocess", LABELS: _NNUNET, "postprocessing": config.to_mapping()}
-    run_file = RunFile(output_folder, settings, {"probabilities": str(input_folder.resolve())})
+    settings = {MADE_BY: "resunet-ds postprocess", LABELS: _NNUNET, RUN_SETTING: config.to_mapping()}
+    environment = {"probabilities": str(input_folder.resolve())}
+    run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
-        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS, TABLE, RUN)
+        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS_FILE, TABLE, RUN)
         run_file.open(set(map(_case, files)), overwrite=overwrite)
-        config.to_json(output_folder / SETTINGS)
-
-        def settle(file: Path, outcome: list[Change] | InputError) -> None:
-            if isinstance(outcome, InputError):
-                run_file.note_failure(_case(file), str(outcome))
-            else:
-                entry = {CHANGES: list(map(asdict, outcome))}
-                run_file.note(_case(file), f"{_case(file)}{LABEL_SUFFIX}", entry)
-
-        runs = read_runs(input_folder)
-        work = partial(_postprocess_file, output_folder=output_folder, config=config, runs=runs)
-        try:
-            outcomes = for_each(files, work, "postprocess", executor, settle=settle)
-        finally:
-            run_file.close()
+        config.to_json(output_folder / SETTINGS_FILE)
+        outcomes = _postprocess_files(files, config, run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)
-    failures += [str(outcome) for outcome in outcomes if isinstance(outcome, InputError)]
-    named = zip(map(_case, files), outcomes, strict=True)
-    written = {case: outcome for case, outcome in named if not isinstance(outcome, InputError)}
+    failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
+    written = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, InputError)}
     if failures:
         raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
     return written
 
 
-MadeBy = Sequence[Mapping[str, Any] | None]
-"""The run of ours that made the probabilities of each case; None where none did."""
+def _check_folders(input_folder: Path, output_folder: Path) -> None:
+    """Refuse predictions of other regions, or of plain labels, and an output that is no folder or the input."""
+    dataset_json = input_folder / DATASET_JSON  # nnU-Net copies it there
+    if dataset_json.is_file():
+        check_regions(read_json(dataset_json))
+    check_output_folder(output_folder)
+    if output_folder.resolve() == input_folder.resolve():
+        msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
+        raise InputError(msg)
 
 
-def made_by(folder: Path) -> MadeBy:
-    """Return which runs made the probabilities of a folder, in the order of its files.
+def _postprocess_files(
+    files: Sequence[Path], config: PostprocessingConfig, run_file: RunFile, executor: Executor | None
+) -> dict[str, list[Change] | InputError]:
+    """Write the label map of every file and note it in ``run.json``; return what came of each case."""
+
+    def settle(file: Path, outcome: list[Change] | InputError) -> None:
+        case = _case(file)
+        if isinstance(outcome, InputError):
+            run_file.note_failure(case, str(outcome))
+        else:
+            run_file.note(case, f"{case}{LABEL_SUFFIX}", {CHANGES: list(map(asdict, outcome))})
+
+    runs = read_runs(files[0].parent)
+    work = partial(_postprocess_file, output_folder=run_file.folder, config=config, runs=runs)
+    try:
+        outcomes = for_each(files, work, "postprocess", executor, settle=settle)
+    finally:
+        run_file.close()
+    return dict(zip(map(_case, files), outcomes, strict=True))
+
+
+def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:
+    """Warn where settings were tuned on an average or on weights that did not make the probabilities of a folder.
 
     Raises:
-        InputError: there are none.
+        InputError: the folder has no probabilities.
     """
+    runs = list(_runs_of_cases(folder))
+    averages = {_LOGITS if run is None else str(run.get(_AVERAGE, _LOGITS)) for run in runs}
+    others = averages - {config.averaging}
+    if config.averaging is not None and others:
+        LOG.warning(
+            "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
+        )
+    noted = [weights for run in runs if run is not None and (weights := _weights_of(run)) is not None]
+    for line in dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)):
+        LOG.warning("%s", line)
+    if config.tuned_on and not noted:
+        LOG.info("%s: nothing notes which weights made these probabilities", folder)
+
+
+def _runs_of_cases(folder: Path) -> Iterator[Mapping[str, Any] | None]:
+    """Yield the run of ours that made the probabilities of each case; None where none did."""
     runs = read_runs(folder)
-    return [runs.of_case(_case(file)) if runs else None for file in _probability_files(folder)]
+    for file in _probability_files(folder):
+        yield runs.of_case(_case(file)) if runs else None
 
 
-def averages_of(made_by: MadeBy) -> set[str]:
-    """Return what probabilities are averages of; those that no run of ours made, of logits."""
-    return {_LOGITS if run is None else str(run.get(_AVERAGE, _LOGITS)) for run in made_by}
-
-
-def weights_of(made_by: MadeBy) -> list[dict[str, str]]:
-    """Return fold → identity of the weights of the first model, for each run of ours that notes them."""
-    models = [run[MODELS][0] for run in made_by if run and isinstance(run.get(MODELS), list) and run[MODELS]]
-    return [model[WEIGHTS] for model in models if isinstance(model, dict) and isinstance(model.get(WEIGHTS), dict)]
+def _weights_of(run: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return fold → identity of the weights of the first model of a run, where it notes them."""
+    models = run.get(MODELS)
+    model = models[0] if isinstance(models, list) and models else None
+    weights = model.get(WEIGHTS) if isinstance(model, dict) else None
+    return weights if isinstance(weights, dict) else None
 
 
 def _case(file: Path) -> str:
@@ -134,13 +160,6 @@ def _probability_files(folder: Path) -> list[Path]:
     return files
 
 
-def _check_dataset(folder: Path) -> None:
-    """Refuse predictions of other regions, or of plain labels, by the dataset.json that nnU-Net copies there."""
-    dataset_json = folder / DATASET_JSON
-    if dataset_json.is_file():
-        check_regions(read_json(dataset_json))
-
-
 def _without_probabilities(folder: Path) -> list[str]:
     """Name the label maps that have no probabilities."""
     cases = {path: path.name.removesuffix(LABEL_SUFFIX) for path in sorted(folder.glob(f"[!.]*{LABEL_SUFFIX}"))}
@@ -151,9 +170,7 @@ def _without_probabilities(folder: Path) -> list[str]:
     ]
 
 
-def _postprocess_file(
-    path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None
-) -> list[Change]:
+def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None) -> list[Change]:
     stock = _label_map(path)
     geometry = read_image(stock)
     probabilities = probabilities_on_grid(path, geometry)

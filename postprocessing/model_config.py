@@ -8,10 +8,10 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.regions import ET, REGIONS
 from postprocessing.config import PostprocessingConfig
 
-SETTINGS = "postprocessing.json"
+SETTINGS_FILE = "postprocessing.json"
 PLANS_SECTION = "resunet_ds_postprocessing"
 """Of plans.json, the one file of a model folder that nnU-Net's model zip and its predictions both carry."""
 
@@ -22,7 +22,7 @@ def config_of_model(folder: Path) -> PostprocessingConfig:
     Raises:
         InputError: the settings there are damaged or out of range.
     """
-    file = folder / SETTINGS
+    file = folder / SETTINGS_FILE
     if not file.is_file():
         return config_of_predictions(folder)
     config = PostprocessingConfig.from_json(file)
@@ -67,7 +67,7 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
     if len(order) > len(REGIONS) + len(config.further):
         msg = f"the model has {len(order)} regions; name those after WT, TC and ET as further regions of the settings"
         raise InputError(msg)
-    on = [step for step in config.steps if config.is_on(step) and step.startswith(("wt", "tc"))]
+    on = [step.name for step in config.steps if step.is_on and step.region != ET.name]
     if on and has_region_inside_wt(dataset_json):
         msg = f"a further region of the model is part of WT, which {', '.join(on)} would count without it: leave it off"
         raise InputError(msg)
@@ -107,8 +107,8 @@ def carry_to_plans(folder: Path) -> None:
     Raises:
         InputError: the settings there are damaged or out of range.
     """
-    if (folder / SETTINGS).is_file():
-        keep_with_model(PostprocessingConfig.from_json(folder / SETTINGS), folder)
+    if (folder / SETTINGS_FILE).is_file():
+        keep_with_model(PostprocessingConfig.from_json(folder / SETTINGS_FILE), folder)
 
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
@@ -116,4 +116,4 @@ def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
     plans = read_json(folder / PLANS_JSON)
     plans[PLANS_SECTION] = config.to_mapping()
     write_json(plans, folder / PLANS_JSON)
-    config.to_json(folder / SETTINGS)
+    config.to_json(folder / SETTINGS_FILE)

@@ -20,22 +20,6 @@ from nnunet_resunet_ds.base.regions import REGIONS
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 
-
-def mean_probabilities(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Return the mean probability of WT, TC and ET over the voxels that have them; of a region without any, nothing.
-
-    Args:
-        labels: (Z, Y, X) in nnU-Net's values.
-        probabilities: (R, Z, Y, X).
-    """
-    masks = {region.name: region.mask(labels) for region in REGIONS}
-    return {
-        name: float(values[mask].mean(dtype=np.float64))
-        for (name, mask), values in zip(masks.items(), probabilities, strict=False)
-        if mask.any()
-    }
-
-
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""
 PROBABILITIES, PROPERTIES = ".npz", ".pkl"
@@ -52,6 +36,7 @@ _HARMLESS = {
     *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
 }
 """What pickled arrays and numbers of NumPy refer to; nothing of it runs code of the file."""
+_AS_NNUNET = PostprocessingConfig.preset("nnunet")
 
 
 def probabilities_on_grid(path: Path, grid: sitk.Image, plans_folder: Path | None = None) -> NDArray[np.floating]:
@@ -137,9 +122,6 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
         raise InputError(msg) from error
 
 
-_AS_NNUNET = PostprocessingConfig.preset("nnunet")
-
-
 def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Path) -> None:
     """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
 
@@ -163,3 +145,18 @@ def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Pa
             "is of another prediction; predict this case again, with probabilities"
         )
         raise InputError(msg)
+
+
+def mean_probabilities(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Return the mean probability of WT, TC and ET over the voxels that have them; of a region without any, nothing.
+
+    Args:
+        labels: (Z, Y, X) in nnU-Net's values.
+        probabilities: (R, Z, Y, X).
+    """
+    masks = {region.name: region.mask(labels) for region in REGIONS}
+    return {
+        name: float(values[mask].mean(dtype=np.float64))
+        for (name, mask), values in zip(masks.items(), probabilities, strict=False)
+        if mask.any()
+    }

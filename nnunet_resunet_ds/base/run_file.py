@@ -6,7 +6,7 @@ point to them. The file speaks only for the label maps that it lists.
 
 import json
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,10 @@ def _is_whole(runs: Runs) -> bool:
     )
 
 
+def _as_it_is(setting: Any) -> Any:  # noqa: ANN401 (JSON may hold anything)
+    return setting
+
+
 @dataclass
 class RunFile:
     """``run.json`` of a folder that a run writes to.
@@ -114,11 +118,13 @@ class RunFile:
         folder: that is there.
         settings: all that decides what is in a label map, `MADE_BY` and `LABELS` among it.
         environment: what else is to be said of the run, such as versions and device.
+        earlier_forms: of settings that earlier versions wrote in another form: returns today's.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
+    earlier_forms: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What is said of each case, those of earlier runs among them."""
     _earlier: list[Mapping[str, Any]] = field(default_factory=list)
@@ -170,7 +176,8 @@ class RunFile:
 
     def _differences(self, run: Mapping[str, Any]) -> list[str]:
         """Return in which settings another run differs; where it says nothing of one, that is none."""
-        return [key for key, value in self.settings.items() if key in run and run[key] != value]
+        known = [key for key in self.settings if key in run]
+        return [key for key in known if self.earlier_forms.get(key, _as_it_is)(run[key]) != self.settings[key]]
 
     def _take_over(self, runs: Runs, cases: Container[str]) -> None:
         """Keep the entries of label maps that stay; those of other settings point to their own.

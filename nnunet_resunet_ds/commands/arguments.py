@@ -3,11 +3,11 @@
 import argparse
 import re
 from pathlib import Path
-from typing import Any
 
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
-from postprocessing.config import PRESETS, STEPS, PostprocessingConfig
+from postprocessing.config import PRESETS, SETTINGS, PostprocessingConfig
+from postprocessing.steps import USUAL_STEPS
 
 _NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
@@ -54,7 +54,7 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """Add them.
+    """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
@@ -101,11 +101,8 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
     return [model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
 
 
-_NAMES = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}
-
-
 def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add them.
+    """Add the settings of the post-processing.
 
     Args:
         parser: of the subcommand.
@@ -117,14 +114,12 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
     base = group.add_mutually_exclusive_group()
     base.add_argument("--config", type=Path, metavar="JSON", help="a postprocessing.json")
     base.add_argument("--preset", choices=tuple(PRESETS), help="nnunet does what nnUNetv2_predict does")
-    for flag, (convert, text) in _flags().items():
-        group.add_argument(flag, type=convert, metavar="N", help=text)
-    group.add_argument("--connectivity", type=int, metavar="N", help="of components: 6, 18 or 26")
+    for name, setting in SETTINGS.items():
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, type=setting.number.type, metavar="N", help=setting.help)
+    names = " ".join(step.name for step in USUAL_STEPS)
     group.add_argument(
-        "--steps",
-        nargs="*",
-        metavar="STEP",
-        help=f"which steps follow the thresholds, in which order: {' '.join(STEPS)}",
+        "--steps", nargs="*", metavar="STEP", help=f"which steps follow the thresholds, in which order: {names}"
     )
 
 
@@ -134,32 +129,11 @@ def chosen_config(options: argparse.Namespace, default: PostprocessingConfig) ->
     Raises:
         InputError: a file is missing or damaged, or a value out of range.
     """
-    base = default
+    config = default
     if options.config:
-        base = PostprocessingConfig.from_json(options.config)
+        config = PostprocessingConfig.from_json(options.config)
     elif options.preset:
-        base = PostprocessingConfig.preset(options.preset)
-    given: dict[str, Any] = {
-        name: getattr(options, name) for name in (*map(_setting, _flags()), "connectivity", "steps")
-    }
-    overrides = {name: value for name, value in given.items() if value is not None}
-    return PostprocessingConfig.from_mapping({**base.to_mapping(), **overrides})
-
-
-def _flags() -> dict[str, tuple[type, str]]:
-    flags: dict[str, tuple[type, str]] = {f"--{key}": (float, f"{name} threshold") for key, name in _NAMES.items()}
-    for key, name in _NAMES.items():
-        flags |= {
-            f"--{key}-opening": (int, f"radius of the {name} opening"),
-            f"--{key}-closing": (int, f"radius of the {name} closing"),
-            f"--{key}-component-voxels": (int, f"a {name} component below this size is doubtful"),
-            f"--{key}-component-probability": (float, "… and goes below this mean probability"),
-        }
-    return flags | {
-        "--et-total-voxels": (int, "all enhancing tumour together below this size is doubtful"),
-        "--et-total-probability": (float, "… and goes below this mean probability"),
-    }
-
-
-def _setting(flag: str) -> str:
-    return flag.removeprefix("--").replace("-", "_")
+        config = PostprocessingConfig.preset(options.preset)
+    given = {name: getattr(options, name) for name in SETTINGS}
+    config = config.with_values(**{name: value for name, value in given.items() if value is not None})
+    return config if options.steps is None else config.with_steps(options.steps)

@@ -1,7 +1,7 @@
 """Turn region probabilities into label maps: nested thresholds, then steps such as the enhancing-tumour rules.
 
 INPUT is what resunet-ds predict --save-probabilities or nnUNetv2_predict --save_probabilities wrote. What each step
-changed in each case is written beside the label maps.
+changed in each case is written next to the label maps.
 
 Examples:
   resunet-ds postprocess -i out -o labels
@@ -11,7 +11,6 @@ Examples:
 import argparse
 from pathlib import Path
 
-from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.commands.arguments import add_overwrite_argument, add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
@@ -21,9 +20,11 @@ SUMMARY = "probabilities → label maps"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
-        "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="of .npz and .nii.gz"
+        "-i", dest="input_folder", type=Path, required=True, metavar="INPUT", help="folder of .npz and .nii.gz files"
     )
-    parser.add_argument("-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="for label maps")
+    parser.add_argument(
+        "-o", dest="output_folder", type=Path, required=True, metavar="OUTPUT", help="folder for label maps"
+    )
     add_overwrite_argument(parser)
     add_postprocessing_arguments(
         parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
@@ -34,25 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
     from postprocessing.case import TABLE, summary_lines
-    from postprocessing.folder import averages_of, made_by, postprocess_folder, weights_of
-    from postprocessing.model_config import SETTINGS, config_of_predictions, notes_on_weights
+    from postprocessing.folder import log_what_does_not_fit, postprocess_folder
+    from postprocessing.model_config import SETTINGS_FILE, config_of_predictions
 
     config = chosen_config(options, config_of_predictions(options.input_folder))
-    runs = made_by(options.input_folder)
-    others = averages_of(runs) - {config.averaging}
-    if config.averaging is not None and others:
-        LOG.warning(
-            "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
-        )
-    noted = weights_of(runs)
-    for line in dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)):
-        LOG.warning("%s", line)
-    if config.tuned_on and not noted:
-        LOG.info("%s: nothing notes which weights made these probabilities", options.input_folder)
+    log_what_does_not_fit(config, options.input_folder)
     with chosen_executor(options, [options.input_folder], [options.output_folder]) as executor:
         changes = postprocess_folder(
             options.input_folder, options.output_folder, config, executor, overwrite=options.overwrite
         )
     for line in summary_lines(changes):
         print(line)
-    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS} and {TABLE} are there, too")
+    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS_FILE} and {TABLE} are there, too")

@@ -25,6 +25,7 @@ from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import IMAGES, PredictedCase
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from postprocessing.case import Change, changes_of
+from postprocessing.config import EARLIER_FORMS
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
 
 _WITH_PROBABILITIES = "with_probabilities"
@@ -91,7 +92,8 @@ class Output:
     ending: str = FILE_ENDING
 
     def __post_init__(self) -> None:
-        self.run_file = RunFile(self.folder, {**self.settings, **self.convention.to_settings()}, self.environment)
+        settings = {**self.settings, **self.convention.to_settings()}
+        self.run_file = RunFile(self.folder, settings, self.environment, earlier_forms=EARLIER_FORMS)
 
     @property
     def writer(self) -> CaseWriter:

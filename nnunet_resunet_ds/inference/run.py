@@ -5,6 +5,7 @@ from typing import Any
 from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
 from nnunet_resunet_ds.compute.environment import device_name, versions
 from nnunet_resunet_ds.inference.predictor import Predictor
+from postprocessing.config import RUN_SETTING
 
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def settings_of(predictor: Predictor) -> dict[str, Any]:
         "use_mirroring": predictor.use_mirroring,
         "average": predictor.average,
         "tiles": predictor.tiles,
-        "postprocessing": predictor.postprocessing.to_mapping(),
+        RUN_SETTING: predictor.postprocessing.to_mapping(),
     }
 
 

@@ -13,65 +13,16 @@ from nnunet_resunet_ds.base.parallel import executor_or_threads
 from nnunet_resunet_ds.base.regions import REGIONS, WT
 from nnunet_resunet_ds.evaluation.dice import dice, region_dice
 from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
-from nnunet_resunet_ds.tuning.search import Configs
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 
+DICE, LESION_DICE = METRICS = ("dice", "lesion-dice")
+"""Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
 FLOOR = 0.1
 """Mean Dice of whole tumour on cases that were not trained on; the first epoch of a training is above it."""
 
-
-def check_above_floor(files: Sequence[Path], config: PostprocessingConfig) -> None:
-    """Refuse validation cases on which the best settings find next to nothing of the tumour.
-
-    Args:
-        files: stored cases.
-        config: the best settings that were found.
-
-    Raises:
-        InputError: the mean Dice of whole tumour, over cases that have one, is below `FLOOR`.
-    """
-    cases = [read_stored_case(file) for file in files]
-    scores = [
-        dice(WT.mask(case.reference), WT.mask(postprocess(case.probabilities, config)))
-        for case in cases
-        if case.reference.any()
-    ]
-    if scores and np.mean(scores) < FLOOR:
-        msg = (
-            f"the best settings reach a whole-tumour Dice of {np.mean(scores):.4f} on the validation cases, and no "
-            f"trained model is below {FLOOR}: the probabilities and the references are not of the same images, or lie "
-            "on other axes, or the training failed. Look at progress.png of the folds, and whether dataset and split "
-            "are still those of the training; nothing is stored"
-        )
-        raise InputError(msg)
-
-
-DICE, LESION_DICE = METRICS = ("dice", "lesion-dice")
-"""Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
-
-
-def scorer(case: StoredCase, metric: str) -> Callable[[PostprocessingConfig], float]:
-    """Return a function from settings to the score of a case, from 0 to 1.
-
-    Args:
-        case: whose reference is looked at once, whatever the number of settings.
-        metric: one of `METRICS`.
-    """
-    if metric == DICE:
-        return lambda config: _mean(region_dice(case.reference, postprocess(case.probabilities, config)).values())
-    lesions = {region: ReferenceLesions(region.mask(case.reference), case.voxel_volume) for region in REGIONS}
-
-    def score(config: PostprocessingConfig) -> float:
-        labels = postprocess(case.probabilities, config)
-        return _mean(lesions[region].dice(region.mask(labels)) for region in REGIONS)
-
-    return score
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+Configs = Sequence[PostprocessingConfig]
 
 
 class Scores:
@@ -122,3 +73,51 @@ def _next_of(scored: Iterator[list[float]], file: Path) -> list[float]:
 def score_file(file: Path, configs: Configs, metric: str) -> list[float]:
     """Return the score of a stored case under each of the settings."""
     return list(map(scorer(read_stored_case(file), metric), configs))
+
+
+def scorer(case: StoredCase, metric: str) -> Callable[[PostprocessingConfig], float]:
+    """Return a function from settings to the score of a case, from 0 to 1.
+
+    Args:
+        case: whose reference is looked at once, whatever the number of settings.
+        metric: one of `METRICS`.
+    """
+    if metric == DICE:
+        return lambda config: _mean(region_dice(case.reference, postprocess(case.probabilities, config)).values())
+    lesions = {region: ReferenceLesions(region.mask(case.reference), case.voxel_volume) for region in REGIONS}
+
+    def score(config: PostprocessingConfig) -> float:
+        labels = postprocess(case.probabilities, config)
+        return _mean(lesions[region].dice(region.mask(labels)) for region in REGIONS)
+
+    return score
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def check_above_floor(files: Sequence[Path], config: PostprocessingConfig) -> None:
+    """Refuse validation cases on which the best settings find next to nothing of the tumour.
+
+    Args:
+        files: stored cases.
+        config: the best settings that were found.
+
+    Raises:
+        InputError: the mean Dice of whole tumour, over cases that have one, is below `FLOOR`.
+    """
+    cases = [read_stored_case(file) for file in files]
+    scores = [
+        dice(WT.mask(case.reference), WT.mask(postprocess(case.probabilities, config)))
+        for case in cases
+        if case.reference.any()
+    ]
+    if scores and np.mean(scores) < FLOOR:
+        msg = (
+            f"the best settings reach a whole-tumour Dice of {np.mean(scores):.4f} on the validation cases, and no "
+            f"trained model is below {FLOOR}: the probabilities and the references are not of the same images, or lie "
+            "on other axes, or the training failed. Look at progress.png of the folds, and whether dataset and split "
+            "are still those of the training; nothing is stored"
+        )
+        raise InputError(msg)

@@ -1,14 +1,14 @@
-"""Searching for the settings of the post-processing that score best: one at a time, from a start, again and again."""
+"""Search the post-processing that scores best, and measure its gain on cases that it was not tuned on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.tuning.scores import Configs, Scores
 from nnunet_resunet_ds.tuning.stored_case import LOWEST_THRESHOLD
-from postprocessing.config import PostprocessingConfig
+from postprocessing.config import SETTINGS, PostprocessingConfig
 
 THRESHOLDS = tuple(round(LOWEST_THRESHOLD + 0.05 * step, 2) for step in range(12))
 """0.2 to 0.75."""
@@ -25,14 +25,103 @@ GRID: dict[str, tuple[float, ...]] = {
     "wt_component_voxels": (0, 16, 64, 256, 1024),
     "wt_component_probability": (0.7, 0.9, 1.0),
 }
-"""What is searched, in this order: later regions lie inside earlier ones."""
+"""The numbers that are searched, by their names in `SETTINGS`, in this order: later regions lie inside earlier ones."""
 MAX_ROUNDS = 3
 MIN_IMPROVEMENT = 1e-4
-"""Less is noise; the setting stays."""
+"""A smaller gain is noise; the number stays."""
+MAX_PARTS = 5
+"""Number of parts of the cases where all are of one fold."""
 
-Configs = Sequence[PostprocessingConfig]
 ScoreAll = Callable[[Configs], NDArray[np.float64]]
 """Settings → their scores, one each."""
+Weights = tuple[tuple[str, str], ...]
+"""Fold and identity of weights."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fold, or a part of the only one, and what settings tuned on the other parts do for it."""
+
+    name: str
+    n_cases: int
+    paper: float
+    """Mean score with the paper's settings."""
+    tuned: float
+    """Mean score with those tuned on the other parts."""
+
+    @property
+    def gain(self) -> float:
+        """What tuning gives."""
+        return self.tuned - self.paper
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found."""
+
+    parts: list[Part]
+    best: PostprocessingConfig
+    """Of all cases."""
+    averaging: str
+    tuned_on: Weights = ()
+    """Whose predictions these are."""
+
+    @property
+    def gain(self) -> float:
+        """Mean over parts."""
+        return float(np.mean([part.gain for part in self.parts]))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over parts."""
+        return float(np.std([part.gain for part in self.parts], ddof=1))
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the gain is larger than its spread."""
+        return self.gain > self.spread
+
+    @property
+    def chosen(self) -> PostprocessingConfig:
+        """The settings to use: tuned, or the paper's where tuning is not worth it."""
+        config = self.best if self.is_worth_it else PostprocessingConfig.paper()
+        return replace(config, averaging=self.averaging, tuned_on=self.tuned_on)
+
+
+def parts_of(folds: Sequence[str]) -> list[str]:
+    """Return the part of each case: its fold; or where all are of one fold, one of up to five parts of it.
+
+    Args:
+        folds: name of the fold of each case.
+    """
+    if len(set(folds)) > 1:
+        return list(folds)
+    n_parts = min(MAX_PARTS, len(folds))
+    return [f"{fold}, part {number % n_parts + 1}" for number, fold in enumerate(folds)]
+
+
+def tune(scores: Scores, parts: Sequence[str], averaging: str, tuned_on: Weights = ()) -> Tuning:
+    """Search on all cases, and for each part on the others.
+
+    Args:
+        scores: of the cases.
+        parts: the part of each case, at least two different ones.
+        averaging: what the probabilities are an average of.
+        tuned_on: fold and identity of the weights that they are of.
+    """
+    paper = PostprocessingConfig.paper()
+    names = np.array(parts)
+    found = []
+    for name in dict.fromkeys(parts):
+        held_out = names == name
+        best = _search_on(scores, ~held_out)
+        (before,), (after,) = scores([paper])[:, held_out], scores([best])[:, held_out]
+        found.append(Part(name, int(held_out.sum()), float(before.mean()), float(after.mean())))
+    return Tuning(found, _search_on(scores, np.ones(len(names), bool)), averaging, tuned_on)
+
+
+def _search_on(scores: Scores, cases: NDArray[np.bool_]) -> PostprocessingConfig:
+    return search(lambda configs: scores(configs)[:, cases].mean(axis=1), PostprocessingConfig.paper())
 
 
 def search(score_all: ScoreAll, start: PostprocessingConfig) -> PostprocessingConfig:
@@ -52,18 +141,15 @@ def search(score_all: ScoreAll, start: PostprocessingConfig) -> PostprocessingCo
     return best
 
 
-def neighbours(config: PostprocessingConfig, name: str) -> list[PostprocessingConfig]:
-    """Return the settings that differ in one number, which takes the values of `GRID`; none where it has no effect."""
-    size = name.replace("probability", "voxels")
-    if size != name and not getattr(config, size):
-        return []
-    whole = isinstance(getattr(config, name), int)
-    values: list[Any] = [int(value) if whole else float(value) for value in GRID[name]]
-    return [replace(config, **{name: value}) for value in values]
-
-
 def _best_value(name: str, current: PostprocessingConfig, score_all: ScoreAll) -> PostprocessingConfig:
     candidates = [current, *neighbours(current, name)]
     scores = score_all(candidates)
     winner = int(np.argmax(scores))
     return candidates[winner] if scores[winner] > scores[0] + MIN_IMPROVEMENT else current
+
+
+def neighbours(config: PostprocessingConfig, name: str) -> list[PostprocessingConfig]:
+    """Return the settings that differ in one number, which takes the values of `GRID`; none where it has no effect."""
+    if not config.has_effect(name):
+        return []
+    return [config.with_values(**{name: SETTINGS[name].number.type(value)}) for value in GRID[name]]

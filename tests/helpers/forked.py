@@ -12,7 +12,7 @@ _FORKING = """
 import json, os, signal, sys
 import numpy, SimpleITK, torch
 import nnunet_resunet_ds.inference.pipeline, nnunet_resunet_ds.report, nnunet_resunet_ds.evaluation.cohort_metrics
-import nnunet_resunet_ds.cli, dataset_conversion, nnunet_resunet_ds.tuning.gain
+import nnunet_resunet_ds.cli, dataset_conversion, nnunet_resunet_ds.tuning.tune_model
 for line in sys.stdin:
     task = json.loads(line)
     child = os.fork()

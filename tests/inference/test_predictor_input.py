@@ -146,8 +146,9 @@ def test_wt_steps_are_refused_where_a_further_region_is_part_of_wt(dataset):
         "regions_class_order": [1, 2, 3, 4],
     }
     check_config_fits(PostprocessingConfig.paper(), dataset_json)
+    with_wt = PostprocessingConfig.paper().with_values(wt_component_voxels=10)
     with pytest.raises(InputError, match="wt_components"):
-        check_config_fits(PostprocessingConfig(wt_component_voxels=10), dataset_json)
-    check_config_fits(PostprocessingConfig(wt_component_voxels=10), dataset[1])
+        check_config_fits(with_wt, dataset_json)
+    check_config_fits(with_wt, dataset[1])
     with pytest.raises(InputError, match="5 regions"):
         check_config_fits(PostprocessingConfig.paper(), dataset_json | {"regions_class_order": [1, 2, 3, 4, 5]})

@@ -1,4 +1,3 @@
-import json
 import pickle
 import shutil
 
@@ -14,8 +13,8 @@ from scipy import ndimage
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
-from postprocessing.case import apply_step
 from postprocessing.folder import postprocess_folder
+from postprocessing.steps import ComponentFilter, TotalRule
 from postprocessing.thresholds import apply_thresholds
 
 PAPER = PostprocessingConfig.paper()
@@ -24,15 +23,14 @@ BACKGROUND, ED, NCR, ET, RC = range(5)
 
 def apply_et_rules(labels, et, config):
     """The two steps of D10 alone, for probabilities of ET alone."""
-    for step in ("et_components", "et_total"):
-        labels = apply_step(step, labels, np.stack([et, et, et]), config)
+    for step in config.with_steps(["et_components", "et_total"]).steps:
+        labels = step.apply(labels, np.stack([et, et, et]), config.connectivity)
     return labels
 
 
 def test_the_defaults_are_the_paper_s():
     assert (PAPER.wt, PAPER.tc, PAPER.et) == (0.45, 0.40, 0.45)  # D9
-    assert (PAPER.et_component_voxels, PAPER.et_component_probability) == (16, 0.9)  # D10
-    assert (PAPER.et_total_voxels, PAPER.et_total_probability) == (73, 0.9)
+    assert PAPER.steps == (ComponentFilter("ET", 16, 0.9), TotalRule("ET", 73, 0.9))  # D10
     assert PAPER.connectivity == 6
 
 
@@ -107,7 +105,7 @@ def test_components_go_first_and_the_total_is_what_remains():
     assert (apply_et_rules(labels, et, PAPER) == ET).sum() == 60
     et[2, 2, :60] = 0.8  # now the remaining 60 are uncertain, too: without the component rule they would be 75, kept
     assert (apply_et_rules(labels, et, PAPER) == ET).sum() == 0
-    without = PostprocessingConfig(et_component_voxels=0)
+    without = PAPER.with_values(et_component_voxels=0)
     assert (apply_et_rules(labels, et, without) == ET).sum() == 75
 
 
@@ -117,22 +115,22 @@ def test_components_meet_at_faces_only():
     labels[3, 3, :] = ET
     et = np.where(labels == ET, 0.5, 0).astype(np.float32)
     et[3, 3] = 1
-    rules = {"et_total_voxels": 0}
-    assert (apply_et_rules(labels, et, PostprocessingConfig(**rules)) == ET).sum() == 30
-    assert (apply_et_rules(labels, et, PostprocessingConfig(**rules, connectivity=26)) == ET).sum() == 50
+    rules = PAPER.with_values(et_total_voxels=0)
+    assert (apply_et_rules(labels, et, rules) == ET).sum() == 30
+    assert (apply_et_rules(labels, et, rules.with_values(connectivity=26)) == ET).sum() == 50
 
 
-def brute_force_rules(labels, et, config):
-    """The rules of D10, with scipy's components and no cropping."""
+def brute_force_rules(labels, et, components_below, total_below, connectivity):
+    """The rules of D10 with scipy's components and no cropping; a limit is (voxels, mean probability)."""
     labels = labels.copy()
-    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[config.connectivity])
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     components, n = ndimage.label(labels == ET, structure)
     for component in range(1, n + 1):
         where = components == component
-        if where.sum() < config.et_component_voxels and et[where].mean() < config.et_component_probability:
+        if where.sum() < components_below[0] and et[where].mean() < components_below[1]:
             labels[where] = NCR
     where = labels == ET
-    if 0 < where.sum() < config.et_total_voxels and et[where].mean() < config.et_total_probability:
+    if 0 < where.sum() < total_below[0] and et[where].mean() < total_below[1]:
         labels[where] = NCR
     return labels
 
@@ -146,11 +144,11 @@ def brute_force_rules(labels, et, config):
     st.sampled_from([6, 18, 26]),
 )
 def test_the_rules_equal_brute_force(labels, et, component_voxels, total_voxels, connectivity):
-    config = PostprocessingConfig(
-        et_component_voxels=component_voxels, et_total_voxels=total_voxels, connectivity=connectivity,
-        et_component_probability=0.6, et_total_probability=0.5,
-    )  # fmt: skip
-    np.testing.assert_array_equal(apply_et_rules(labels, et, config), brute_force_rules(labels, et, config))
+    limits = (component_voxels, 0.6), (total_voxels, 0.5)
+    steps = (ComponentFilter("ET", *limits[0]), TotalRule("ET", *limits[1]))
+    config = PostprocessingConfig(steps=steps, connectivity=connectivity)
+    expected = brute_force_rules(labels, et, *limits, connectivity)
+    np.testing.assert_array_equal(apply_et_rules(labels, et, config), expected)
 
 
 @settings(deadline=None, max_examples=30)
@@ -173,36 +171,6 @@ def test_values_that_are_no_probabilities_are_refused(value):
     values[1, 0, 1, 0] = value
     with pytest.raises(InputError, match="finite and from 0 to 1"):
         postprocess(values, PAPER)
-
-
-configs = st.builds(
-    PostprocessingConfig,
-    wt=st.floats(0, 1),
-    et_component_voxels=st.integers(0, 1000),
-    connectivity=st.sampled_from([6, 18, 26]),
-    further=st.lists(
-        st.builds(FurtherRegion, name=st.text(), label=st.integers(4, 255)), max_size=2, unique_by=lambda r: r.label
-    ).map(tuple),
-)
-
-
-@given(configs)
-def test_configurations_travel_through_json(config):
-    assert PostprocessingConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
-
-
-@pytest.mark.parametrize(
-    "content",
-    ['{"wt": 1.5}', '{"wt": "0.4"}', '{"wt": NaN}', '{"et_total_voxels": 2.5}', '{"connectivity": 8}', '{"WT": 0.4}',
-     '{"further": [{"label": 4}]}', '{"further": [{"name": "X", "label": 300}]}',
-     '{"further": [{"name": "X", "label": 3}]}',
-     '{"further": [{"name": "X", "label": 4}, {"name": "Y", "label": 4}]}', '{"further": 3}', '[]', '{', 'null'],
-)  # fmt: skip
-def test_bad_configuration_files_are_named(tmp_path, content):
-    file = tmp_path / "postprocessing.json"
-    file.write_text(content)
-    with pytest.raises(InputError, match=r"postprocessing\.json"):
-        PostprocessingConfig.from_json(file)
 
 
 SHAPE = (6, 7, 8)

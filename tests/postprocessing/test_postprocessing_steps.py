@@ -18,27 +18,25 @@ from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.cli import main
 from postprocessing import PostprocessingConfig, postprocess
-from postprocessing.case import apply_step, postprocess_explained
-from postprocessing.config import PRESETS, STEPS
+from postprocessing.case import postprocess_explained
 from postprocessing.model_config import config_of_model, config_of_predictions, keep_with_model
+from postprocessing.steps import USUAL_STEPS, Closing, ComponentFilter, Opening, TotalRule
 from postprocessing.thresholds import apply_thresholds
 
-REGIONS = {"wt": WT, "tc": TC, "et": ET}
-LEFT = {"wt": 0, "tc": 1, "et": 2}
-ENTERED = {"wt": 1, "tc": 2, "et": 3}
+REGIONS = {"WT": WT, "TC": TC, "ET": ET}
+LEFT = {"WT": 0, "TC": 1, "ET": 2}
+ENTERED = {"WT": 1, "TC": 2, "ET": 3}
 OFF = PostprocessingConfig.preset("none")
 
 labels = hnp.arrays(np.uint8, (7, 6, 8), elements=st.sampled_from([0, 0, 1, 1, 2, 3, 3, 4]))
 probabilities = hnp.arrays(np.float32, (3, 7, 6, 8), elements=st.floats(0, 1, width=32))
-names = st.sampled_from(["wt", "tc", "et"])
+names = st.sampled_from(["WT", "TC", "ET"])
 
 
 @settings(max_examples=60)
 @given(labels, probabilities, names, st.integers(0, 40), st.sampled_from([0.3, 0.6, 1.0]), st.sampled_from([6, 18, 26]))
 def test_components_equal_brute_force(before, values, name, n_voxels, limit, connectivity):
-    config = PostprocessingConfig(
-        connectivity=connectivity, **{f"{name}_component_voxels": n_voxels, f"{name}_component_probability": limit}
-    )
+    step = ComponentFilter(name, n_voxels, limit)
     expected = before.copy()
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
     components, n = ndimage.label(REGIONS[name].mask(before), structure)
@@ -47,7 +45,7 @@ def test_components_equal_brute_force(before, values, name, n_voxels, limit, con
         mean = np.float32(values[list(REGIONS).index(name)][where].mean(dtype=np.float64))
         if where.sum() < n_voxels and (mean < np.float32(limit) or limit == 1):
             expected[where] = LEFT[name]
-    np.testing.assert_array_equal(apply_step(f"{name}_components", before, values, config), expected)
+    np.testing.assert_array_equal(step.apply(before, values, connectivity), expected)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +55,7 @@ def test_components_equal_brute_force(before, values, name, n_voxels, limit, con
 def test_a_component_at_a_limit_stays_and_the_limit_1_is_above_all(n_voxels, limit, value, leaves):
     before = np.zeros((4, 4, 4), np.uint8)
     before[1:3, 1:3, 1:3] = 3
-    config = PostprocessingConfig(et_component_voxels=n_voxels, et_component_probability=limit)
-    after = apply_step("et_components", before, np.full((3, 4, 4, 4), value, np.float32), config)
+    after = ComponentFilter("ET", n_voxels, limit).apply(before, np.full((3, 4, 4, 4), value, np.float32), 6)
     assert set(after[before == 3]) == ({2} if leaves else {3})
 
 
@@ -84,8 +81,7 @@ def test_opening_equals_brute_force(before, name, radius):
     mask = REGIONS[name].mask(before)
     opened = dilated(eroded(mask, radius), radius)[(slice(radius, -radius),) * 3]
     expected = np.where(mask & ~opened, LEFT[name], before)
-    after = apply_step(f"{name}_opening", before, np.empty(0), PostprocessingConfig(**{f"{name}_opening": radius}))
-    np.testing.assert_array_equal(after, expected)
+    np.testing.assert_array_equal(Opening(name, radius).apply(before, np.empty(0), 6), expected)
 
 
 @settings(max_examples=40)
@@ -94,18 +90,25 @@ def test_closing_equals_brute_force(before, name, radius):
     mask = REGIONS[name].mask(before)
     closed = eroded(dilated(mask, radius), radius)[(slice(radius, -radius),) * 3]
     expected = np.where(closed & (before == LEFT[name]), ENTERED[name], before)
-    after = apply_step(f"{name}_closing", before, np.empty(0), PostprocessingConfig(**{f"{name}_closing": radius}))
-    np.testing.assert_array_equal(after, expected)
+    np.testing.assert_array_equal(Closing(name, radius).apply(before, np.empty(0), 6), expected)
+
+
+@settings(max_examples=60)
+@given(labels, probabilities, names, st.integers(0, 400), st.sampled_from([0.3, 0.5, 1.0]))
+def test_the_total_rule_takes_all_or_nothing(before, values, name, n_voxels, limit):
+    mask = REGIONS[name].mask(before)
+    inside = values[list(REGIONS).index(name)][mask]
+    goes = mask.any() and mask.sum() < n_voxels and (limit == 1 or np.float32(inside.mean(dtype=np.float64)) < limit)
+    expected = np.where(mask & goes, LEFT[name], before)
+    np.testing.assert_array_equal(TotalRule(name, n_voxels, limit).apply(before, values, 6), expected)
 
 
 @settings(max_examples=40)
-@given(labels, probabilities, st.permutations(STEPS))
+@given(labels, probabilities, st.permutations(USUAL_STEPS))
 def test_steps_never_break_the_nesting_or_touch_further_regions(before, values, steps):
-    numbers = {step.replace("components", "component_voxels").replace("total", "total_voxels"): 2 for step in steps}
-    config = PostprocessingConfig(steps=tuple(steps), **numbers)
     after = before
     for step in steps:
-        after = apply_step(step, after, values, config)
+        after = step.with_value(step.switch(), 2).apply(after, values, 6)
     np.testing.assert_array_equal(after == 4, before == 4)
     assert set(np.unique(after)) <= {0, 1, 2, 3, 4}
 
@@ -117,11 +120,11 @@ def test_the_order_of_steps_is_the_user_s():
     values[2, 2, 2, 1:10] = values[2, 2, 2, 12] = 0.6
     values[2, 1:4, 1:4, 1:10] = 0.6
     values[2, 1:4, 1:4, 11] = 0.6
-    rules = {"et_closing": 1, "et_component_voxels": 30, "et_total_voxels": 0}
-    kept = postprocess(values, PostprocessingConfig(steps=("et_closing", "et_components"), **rules))
-    lost = postprocess(values, PostprocessingConfig(steps=("et_components", "et_closing"), **rules))
+    closing, components = Closing("ET", 1), ComponentFilter("ET", 30, 0.9)
+    kept = postprocess(values, PostprocessingConfig(steps=(closing, components)))
+    lost = postprocess(values, PostprocessingConfig(steps=(components, closing)))
     assert kept[2, 2, 11] == 3 and lost[2, 2, 11] == 2
-    assert (postprocess(values, PostprocessingConfig(steps=(), **rules)) == apply_thresholds(values, OFF)).all()
+    assert (postprocess(values, PostprocessingConfig(steps=())) == apply_thresholds(values, OFF)).all()
 
 
 @settings(max_examples=40)
@@ -136,34 +139,13 @@ def test_the_preset_nnunet_does_what_nnunet_does(values):
     np.testing.assert_array_equal(ours[decided], expected[decided])
 
 
-def test_presets():
-    assert PostprocessingConfig.preset("paper") == PostprocessingConfig.paper()
-    assert (OFF.wt, OFF.tc, OFF.et, OFF.nested, OFF.steps) == (0.5, 0.5, 0.5, True, ())
-    for name in PRESETS:
-        config = PostprocessingConfig.preset(name)
-        assert PostprocessingConfig.from_mapping(json.loads(json.dumps(config.to_mapping()))) == config
-    with pytest.raises(InputError, match="paper, none, nnunet"):
-        PostprocessingConfig.preset("mine")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"steps": ["et_total", "et_total"]}, {"steps": ["shrink"]}, {"steps": "et_total"}, {"nested": 1},
-     {"wt_opening": -1}, {"wt_opening": 21}, {"tc_component_voxels": 1.5}, {"tc_component_probability": 2},
-     {"averaging": "labels"}],
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(InputError):
-        PostprocessingConfig.from_mapping(settings)
-
-
 def test_every_change_is_explained():
     values = np.zeros((3, 10, 10, 30), np.float32)
     values[:2, 2:8, 2:8, 2:28] = 0.8
     values[0, 0, 0, :5] = 0.7  # a stray WT component of 5
     values[2, 4:7, 4:7, 4:14] = 0.95  # ET of 90
     values[2, 4, 4, 20:23] = values[2, 6, 6, 20:24] = 0.5  # and two specks of 3 and 4
-    config = PostprocessingConfig(wt_component_voxels=10, wt_component_probability=0.9)
+    config = PostprocessingConfig.paper().with_values(wt_component_voxels=10, wt_component_probability=0.9)
     after, changes = postprocess_explained(values, config)
     assert [(change.step, change.voxels, change.components) for change in changes] == [
         ("wt_components", 5, 1), ("et_components", 7, 2), ("et_total", 0, 0)
@@ -176,10 +158,12 @@ def test_every_change_is_explained():
 @settings(max_examples=30)
 @given(probabilities, st.floats(0, 1), st.integers(0, 30))
 def test_explaining_changes_nothing(values, wt, n_voxels):
-    config = PostprocessingConfig(wt=wt, wt_component_voxels=n_voxels, tc_closing=1, et_opening=1)
+    config = PostprocessingConfig(wt=wt).with_values(wt_component_voxels=n_voxels, tc_closing=1, et_opening=1)
     after, changes = postprocess_explained(values, config)
     np.testing.assert_array_equal(after, postprocess(values, config))
-    assert {change.step for change in changes} == {step for step in STEPS if config.is_on(step)}
+    wt_components = ["wt_components"] if n_voxels else []
+    expected = ["et_opening", "tc_closing", *wt_components, "et_components", "et_total"]
+    assert [change.step for change in changes] == expected
 
 
 def test_the_command_writes_and_prints_what_it_changed(tmp_path, capsys):
@@ -207,7 +191,7 @@ def test_the_command_writes_and_prints_what_it_changed(tmp_path, capsys):
 def test_settings_travel_with_a_model_and_with_its_predictions(tmp_path):
     write_json({"plans_name": "x"}, tmp_path / "plans.json")
     assert config_of_model(tmp_path) == PostprocessingConfig.paper()
-    tuned = PostprocessingConfig(wt=0.55, averaging="logits", steps=("et_total",))
+    tuned = PostprocessingConfig(wt=0.55, averaging="logits", steps=(TotalRule("ET", 73, 0.9),))
     keep_with_model(tuned, tmp_path)
     assert config_of_model(tmp_path) == config_of_predictions(tmp_path) == tuned
     assert json.loads((tmp_path / "plans.json").read_text())["plans_name"] == "x"

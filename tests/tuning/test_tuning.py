@@ -13,9 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import pipeline
-from nnunet_resunet_ds.tuning.gain import parts_of, tune
 from nnunet_resunet_ds.tuning.scores import METRICS, Scores, scorer
-from nnunet_resunet_ds.tuning.search import GRID, neighbours, search
+from nnunet_resunet_ds.tuning.search import GRID, neighbours, parts_of, search, tune
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
 from postprocessing import PostprocessingConfig
 
@@ -28,15 +27,15 @@ PAPER = PostprocessingConfig.paper()
 def distance_to(target):
     """A score with one optimum, each number for itself."""
     return lambda configs: np.array(
-        [-sum(abs(getattr(config, name) - value) for name, value in target.items()) for config in configs]
+        [-sum(abs(config.value(name) - value) for name, value in target.items()) for config in configs]
     )
 
 
 def test_the_search_finds_the_optimum_of_independent_numbers():
     target = {"wt": 0.6, "tc": 0.25, "et_component_voxels": 128, "et_total_probability": 0.7, "wt_component_voxels": 64}
     best = search(distance_to(target), PAPER)
-    assert {name: getattr(best, name) for name in target} == pytest.approx(target)
-    assert isinstance(best.wt_component_voxels, int)
+    assert {name: best.value(name) for name in target} == pytest.approx(target)
+    assert isinstance(best.value("wt_component_voxels"), int)
 
 
 def test_ties_keep_what_there_is():
@@ -122,7 +121,7 @@ def test_a_fold_s_own_cases_do_not_choose_its_settings(tmp_path):
     assert tuning.chosen == replace(PAPER, averaging="probabilities")
 
 
-def test_the_only_fold_is_parted():
+def test_the_only_fold_is_split():
     assert parts_of(["0", "1", "1"]) == ["0", "1", "1"]
     assert len(set(parts_of(["0"] * 12))) == 5 and len(set(parts_of(["0"] * 3))) == 3
     assert len(set(parts_of(["0"]))) == 1

@@ -27,8 +27,8 @@ from nnunet_resunet_ds.experiments.benchmark.benchmark_data import BenchmarkData
 from nnunet_resunet_ds.experiments.benchmark.network_tasks import initialized_trainer
 from nnunet_resunet_ds.experiments.benchmark.timing import OURS, STOCK, Form, Task
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.tuning.gain import tune
 from nnunet_resunet_ds.tuning.scores import DICE, Scores
+from nnunet_resunet_ds.tuning.search import tune
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from postprocessing import PostprocessingConfig, postprocess
 

@@ -1,0 +1,164 @@
+"""Tune the post-processing of a model on its validation cases; write settings, table and picture into its folder."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, replacing
+from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.inference.model import checkpoint_files
+from nnunet_resunet_ds.tuning.cross_validation import (
+    predict_validation,
+    stored_validation_npz,
+    validation_ids,
+    weights_tuned_on,
+)
+from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
+from nnunet_resunet_ds.tuning.search import GRID, Tuning, Weights, neighbours, parts_of, tune
+from postprocessing.config import PostprocessingConfig
+from postprocessing.model_config import has_region_inside_wt, keep_with_model
+
+TABLE, PICTURE = "tuning.csv", "tuning.png"
+_REGIONS = {"wt": "WT", "tc": "TC", "et": "ET"}
+"""Threshold → region."""
+
+
+def tune_model(
+    folder: Path,
+    folds: Sequence[str] | None,
+    checkpoint: str,
+    metric: str,
+    settings: Mapping[str, Any] | None,
+    executor: Executor | None = None,
+) -> Tuning:
+    """Search the settings that score best on the validation cases of a model, and keep the chosen ones with it.
+
+    Args:
+        folder: of the model; `TABLE` and `PICTURE` of the search are written there, too.
+        folds: to tune on; None is every one that is trained.
+        checkpoint: file name of the weights.
+        metric: ``dice`` or ``lesion-dice``.
+        settings: device, precision and use_mirroring of the prediction; None takes what ``nnUNetv2_train … --npz``
+            wrote instead.
+        executor: whose processes predict and score; None is this one.
+
+    Raises:
+        InputError: the model cannot be tuned, its cases are missing or damaged, or too few, or the best settings find
+            next to nothing of the tumour; or another process writes into the folder.
+    """
+    _check_regions(folder)
+    with only_writer(folder):
+        checkpoints = checkpoint_files(folder, folds, checkpoint)
+        ids = validation_ids(folder, checkpoints)
+        if settings is None:
+            files, averaging = stored_validation_npz(folder, ids, executor), "logits"
+        else:
+            files, averaging = predict_validation(folder, ids, checkpoint, settings, executor), "probabilities"
+        tuning = _tune(folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
+        keep_with_model(tuning.chosen, folder)
+    return tuning
+
+
+def _tune(
+    folder: Path,
+    files: Mapping[str, Sequence[Path]],
+    metric: str,
+    executor: Executor | None,
+    averaging: str,
+    tuned_on: Weights,
+) -> Tuning:
+    """Search on the stored cases of each fold, and write table and picture."""
+    cases = [file for of_fold in files.values() for file in of_fold]
+    parts = parts_of([fold for fold, of_fold in files.items() for _ in of_fold])
+    n_parts = len(set(parts))
+    if n_parts < 2:
+        msg = f"{folder}: one validation case is not enough to tune on; train more folds"
+        raise InputError(msg)
+    with tqdm(desc="search", unit="setting", total=(n_parts + 1) * sum(map(len, GRID.values()))) as bar:
+        scores = Scores(cases, metric, bar.update, executor)
+        tuning = tune(scores, parts, averaging, tuned_on)
+        check_above_floor(cases, tuning.best)
+        write_picture(scores, tuning, metric, folder / PICTURE)
+        bar.total = bar.n  # searches go more than once over the numbers, but meet settings scored before
+    write_table(scores, folder / TABLE)
+    return tuning
+
+
+def _check_regions(folder: Path) -> None:
+    dataset_json = read_json(folder / DATASET_JSON)
+    check_regions(dataset_json)
+    if has_region_inside_wt(dataset_json):
+        msg = (
+            f"{folder}: a further region of the model is part of WT, which tuning would score without it; not supported"
+        )
+        raise InputError(msg)
+
+
+def write_table(scores: Scores, path: Path) -> None:
+    """Write a row for each of the settings that were scored: what was searched, and the mean score, best first."""
+    rows = sorted(scores.known.items(), key=lambda item: -item[1].mean())
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow([*GRID, "mean_score"])
+        table.writerows([*map(config.value, GRID), f"{values.mean():.6f}"] for config, values in rows)
+
+
+def write_picture(scores: Scores, tuning: Tuning, metric: str, path: Path) -> None:
+    """Write a PNG: the mean score over each threshold, the others at their best; and the gain of each part."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_thresholds(left, scores, tuning.best, metric)
+    _draw_gains(right, tuning)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130, format="png")
+
+
+def _draw_thresholds(axes: Axes, scores: Scores, best: PostprocessingConfig, metric: str) -> None:
+    for name, region in _REGIONS.items():
+        means = scores(neighbours(best, name)).mean(axis=1)
+        axes.plot(GRID[name], means, marker="o", markersize=3, label=region)
+        axes.axvline(best.value(name), linewidth=0.5, color="0.6")
+    axes.set(xlabel="threshold, the other settings at their best", ylabel=f"mean {metric}")
+    axes.legend()
+
+
+def _draw_gains(axes: Axes, tuning: Tuning) -> None:
+    gains = [part.gain for part in tuning.parts]
+    axes.bar([part.name for part in tuning.parts], gains, color="0.7")
+    axes.axhline(tuning.gain, color="C0", label=f"mean {tuning.gain:+.4f}, spread {tuning.spread:.4f}")
+    axes.axhline(0, color="0.3", linewidth=0.5)
+    axes.set(xlabel="fold", ylabel="gain with settings tuned on the other folds")
+    axes.legend()
+    limit = max(float(np.max(np.abs([*gains, tuning.spread]))), 1e-6) * 1.3
+    axes.set_ylim(-limit, limit)
+
+
+def gain_lines(tuning: Tuning, metric: str) -> Iterator[str]:
+    """Yield a table of what each part gains on its own cases, and what follows from it."""
+    yield f"mean {metric} of held-out cases"
+    yield f"{'fold':12}{'cases':>6}{'paper':>9}{'tuned on the others':>21}{'gain':>10}"
+    for part in tuning.parts:
+        yield f"{part.name:12}{part.n_cases:6}{part.paper:9.4f}{part.tuned:21.4f}{part.gain:+10.4f}"
+    yield f"mean gain {tuning.gain:+.4f}, spread {tuning.spread:.4f}"
+    changed = _differences(tuning.best)
+    if tuning.is_worth_it:
+        yield f"tuned on all cases: {changed}"
+    else:
+        yield f"the gain is not larger than its spread, so the paper's settings stay (best on all cases: {changed})"
+
+
+def _differences(config: PostprocessingConfig) -> str:
+    paper = PostprocessingConfig.paper()
+    values = {name: (paper.value(name), config.value(name)) for name in GRID}
+    changes = [f"{name} {before:g} → {after:g}" for name, (before, after) in values.items() if before != after]
+    return ", ".join(changes) or "the paper's"
