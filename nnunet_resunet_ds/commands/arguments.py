@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, STEPS, PostprocessingConfig
@@ -71,9 +72,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> No
         metavar="FOLDER",
         help="its folder, TRAINER__PLANS__CONFIGURATION" + ("; again for an ensemble" if several else ""),
     )
-    group.add_argument("-tr", dest="trainer", default="ResUNetDSTrainer", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
-    group.add_argument("-c", dest="configuration", default="3d_fullres", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
     group.add_argument(
         "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
@@ -94,11 +95,9 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
     Raises:
         InputError: no such model.
     """
-    from nnunet_resunet_ds.inference.model_folders import model_folder
-
     if options.model_folders:
         return list(options.model_folders)
-    return [model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+    return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
 
 
 _NAMES = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}

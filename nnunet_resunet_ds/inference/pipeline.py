@@ -21,9 +21,8 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
 from postprocessing.case import postprocess_explained
 from postprocessing.probabilities import mean_probabilities
 

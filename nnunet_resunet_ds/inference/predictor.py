@@ -18,7 +18,6 @@ from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.preprocessing import (
     Preprocessed,
@@ -34,6 +33,7 @@ from nnunet_resunet_ds.inference.sliding_window import (
     TILES,
     WHOLE,
     Advance,
+    ForwardPass,
     SlidingWindow,
     flips,
 )

@@ -15,10 +15,10 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
-from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.sliding_window import (
     PROBABILITIES,
+    ForwardPass,
     SlidingWindow,
     WeightedMean,
     flips,

@@ -18,8 +18,7 @@ from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.experiments.benchmark.material import CONFIGURATION, Material, build_network, dyn_unet
 from nnunet_resunet_ds.experiments.benchmark.turns import MONAI, NNUNET, OURS, Form, Task, synchronize
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.forward import ForwardPass
-from nnunet_resunet_ds.inference.sliding_window import STEP, flips
+from nnunet_resunet_ds.inference.sliding_window import STEP, ForwardPass, flips
 from postprocessing import postprocess
 
 
