@@ -14,11 +14,12 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
-from dataset_conversion.image_cases import nnunet_layout
+from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.cluster import connected
 from nnunet_resunet_ds.compute.environment import memory_mib
 from nnunet_resunet_ds.inference.output import Output
+from nnunet_resunet_ds.inference.pipeline import CaseOutcome
 
 WORKERS = (1, 2, 4)
 SLEEPS = (0.0, 0.02, 0.1, 0.5)
@@ -73,10 +74,11 @@ def run_json(n_cases: int) -> str:
         "changes": [{"step": step, "voxels": 0, "mean_probability": 0.0} for step in ("et_components", "et_total")],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        output = Output(Path(folder), nnunet_layout([]), {})
-        output.cases = {f"BraTS-GLI-{number:06d}-000": dict(entry) for number in range(n_cases)}
+        output = Output(Path(folder), NNUNET, {})
+        output.run_file.cases = {f"BraTS-GLI-{number:06d}-000": dict(entry) for number in range(n_cases)}
         begin = time.perf_counter()
-        output.note("case", entry)
+        (Path(folder) / "case.nii.gz").touch()
+        output.note(CaseOutcome("case", entry))
         seconds = time.perf_counter() - begin
         size = (Path(folder) / "run.json").stat().st_size / 1e6
     return f"run.json of {n_cases} cases: {size:.1f} MB, {seconds * 1000:.0f} ms a writing"

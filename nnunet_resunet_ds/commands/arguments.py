@@ -2,13 +2,18 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, STEPS, PostprocessingConfig
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.inference.model import ModelFiles
+    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 
 _NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
@@ -98,6 +103,27 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
     if options.model_folders:
         return list(options.model_folders)
     return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+
+
+def chosen_settings(
+    options: argparse.Namespace, models: "Sequence[ModelFiles]", **others: Any  # noqa: ANN401 (those of the class)
+) -> "PredictionSettings":
+    """Return how the model arguments ask to predict.
+
+    Args:
+        options: of the subcommand.
+        models: which to predict with.
+        others: settings that only some subcommands have arguments for.
+    """
+    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
+
+    return PredictionSettings(
+        models=tuple(models),
+        device=options.device,
+        precision=options.precision,
+        use_mirroring=not options.no_tta,
+        **others,
+    )
 
 
 _NAMES = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}

@@ -16,10 +16,10 @@ import argparse
 import os
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 if TYPE_CHECKING:
@@ -96,21 +96,14 @@ def _stored_cases(
     folder: Path, checkpoints: dict[str, Path], options: argparse.Namespace, executor: Executor | None
 ) -> tuple[dict[str, list[Path]], str]:
     """Return the stored cases of each fold, and what their probabilities are an average of."""
-    from nnunet_resunet_ds.tuning.cross_validation import (
-        predict_validation,
-        stored_validation_npz,
-        validation_ids,
-    )
+    from nnunet_resunet_ds.inference.model import ModelFiles
+    from nnunet_resunet_ds.tuning.cross_validation import predict_validation, stored_validation_npz, validation_ids
 
     ids = validation_ids(folder, checkpoints)
     if options.npz:
         return stored_validation_npz(folder, ids, executor), "logits"
-    settings: dict[str, Any] = {
-        "device": options.device,
-        "precision": options.precision,
-        "use_mirroring": not options.no_tta,
-    }
-    return predict_validation(folder, ids, options.checkpoint, settings, executor), "probabilities"
+    settings = chosen_settings(options, [ModelFiles(folder, tuple(checkpoints), options.checkpoint)])
+    return predict_validation(settings, ids, executor), "probabilities"
 
 
 def _check_regions(folder: Path) -> None:

@@ -67,6 +67,30 @@ class SlidingWindow:
         """Return how often one volume (Z, Y, X) sends an input through the network."""
         return len(self._tiles(padded_shape(shape, self._patch_size, self._strides))) * len(self._flips)
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What convolutions compute in; None is fp32."""
+        return self._forward.dtype
+
+    def mean_over_folds(self, weights: Sequence[Mapping[str, Tensor]], volume: Tensor, advance: Advance) -> Tensor:
+        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
+
+        Args:
+            weights: the state dict of each fold, at least one.
+            volume: what the network sees.
+            advance: called with the number of forward passes that are done.
+
+        Raises:
+            torch.OutOfMemoryError: not even one tile fits on the device.
+        """
+        total: Tensor | None = None
+        for of_fold in weights:
+            self._forward.load(of_fold)
+            output = self(volume, advance)
+            total = output if total is None else total.add_(output)
+        assert total is not None
+        return total.div_(len(weights))
+
     def __call__(self, volume: Tensor, advance: Advance) -> Tensor:
         """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
 

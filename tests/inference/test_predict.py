@@ -19,7 +19,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.output import Output
-from nnunet_resunet_ds.inference.pipeline import _Pipeline
+from nnunet_resunet_ds.inference.pipeline import CaseOutcome, _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
 
@@ -143,9 +143,9 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
     untouched = first.read_bytes(), first.stat().st_mtime_ns
     second.unlink()
     evaluated = []
-    original = _Pipeline._evaluate
+    original = _Pipeline._run_networks
     monkeypatch.setattr(
-        _Pipeline, "_evaluate", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
+        _Pipeline, "_run_networks", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
     )
     assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
     assert evaluated == [CASES[1]] and second.is_file()
@@ -167,9 +167,9 @@ def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_p
 
     for case in ("a", "b"):
         (tmp_path / f"{case}.nii.gz").touch()
-        made.note(case, {"warnings": []})
+        made.note(CaseOutcome(case, {"warnings": []}))
     assert written() == ["a"]
-    made.close()
+    made.run_file.close()
     assert written() == ["a", "b"]
 
 
@@ -183,7 +183,7 @@ def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, caps
     assert "no run.json" in capsys.readouterr().err
 
 
-def stopping_at(case_id, error, original=_Pipeline._evaluate):
+def stopping_at(case_id, error, original=_Pipeline._run_networks):
     def evaluate(self, case, *rest):
         if case == case_id:
             raise error
@@ -194,7 +194,7 @@ def stopping_at(case_id, error, original=_Pipeline._evaluate):
 
 def test_a_stopped_run_leaves_what_was_finished_and_nothing_half(cohort, model, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(_Pipeline, "_evaluate", stopping_at(CASES[1], KeyboardInterrupt()))
+        patched.setattr(_Pipeline, "_run_networks", stopping_at(CASES[1], KeyboardInterrupt()))
         assert predict(cohort, tmp_path / "out", model) == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{CASES[0]}.nii.gz", "run.json"]
     leftover = tmp_path / "out" / f".0123abcd.{CASES[1]}.nii.gz"  # of a kill -9
@@ -204,7 +204,7 @@ def test_a_stopped_run_leaves_what_was_finished_and_nothing_half(cohort, model, 
 
 
 def test_a_fault_of_ours_does_not_stop_the_others_and_is_not_hidden(cohort, model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_Pipeline, "_evaluate", stopping_at(CASES[0], RuntimeError("a bug")))
+    monkeypatch.setattr(_Pipeline, "_run_networks", stopping_at(CASES[0], RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         predict(cohort, tmp_path / "out", model)
     assert f"{CASES[0]}: failed unexpectedly: RuntimeError: a bug" in capsys.readouterr().out

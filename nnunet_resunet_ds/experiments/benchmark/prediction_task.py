@@ -31,7 +31,7 @@ def prediction_task(material: Material) -> Task:
         use_mirroring=material.use_mirroring,
     )
     images = load_files(material.image_files, predictor.channels)
-    n_passes = predictor.n_forward_passes(predictor.prepare(images.images, images.spacing))
+    n_passes = predictor.n_forward_passes(predictor.preprocess(images.images, images.spacing))
     forms = [Form(NNUNET, _stock(material)), Form(OURS, lambda: predict_in_stages(material, predictor))]
     note = f"{n_passes} forward passes of {'×'.join(map(str, material.size.patch_size))}"
     try:
@@ -62,13 +62,13 @@ def predict_in_stages(material: Material, predictor: Predictor) -> Mapping[str, 
     with stage("read"):
         loaded = load_files(material.image_files, predictor.channels)
     with stage("preprocess"):
-        cases = predictor.prepare(loaded.images, loaded.spacing)
+        cases = predictor.preprocess(loaded.images, loaded.spacing)
     with _network_seconds(material.device) as in_network, stage("network"):
-        outputs = predictor.evaluate(cases)
+        outputs = predictor.run_networks(cases)
     seconds["flips and averages"] = seconds["network"] - sum(in_network)
     seconds["network"] = sum(in_network)
     with stage("back to the images"):
-        probabilities = predictor.finish(outputs, cases)
+        probabilities = predictor.restore(outputs, cases)
     with stage("post-process"):
         labels = postprocess(probabilities, predictor.postprocessing)
     with stage("write"):
@@ -121,7 +121,7 @@ def _monai(material: Material, predictor: Predictor) -> Callable[[], None]:
     @torch.inference_mode()
     def run() -> None:
         loaded = load_files(material.image_files, predictor.channels)
-        (case,) = predictor.prepare(loaded.images, loaded.spacing)
+        (case,) = predictor.preprocess(loaded.images, loaded.spacing)
         data = case.data[None].to(device)
         total = torch.zeros((3, *data.shape[2:]), device=device)
         for axes in all_flips:
@@ -131,7 +131,7 @@ def _monai(material: Material, predictor: Predictor) -> Callable[[], None]:
                     data.flip(shifted), material.size.patch_size, 1, network, STEP, "gaussian"
                 )
             total += torch.as_tensor(logits).float().sigmoid().flip(shifted)[0]
-        probabilities = predictor.finish([total / len(all_flips)], [case])
+        probabilities = predictor.restore([total / len(all_flips)], [case])
         labels = (np.asarray(probabilities) >= 0.5).sum(axis=0).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(labels), str(material.folder / "monai.nii.gz"))
 
