@@ -1,7 +1,7 @@
 """``run.json``: which label maps of a folder we wrote, and what made each of them.
 
 The settings of the last run stand at the top; those of earlier runs under ``earlier_runs``, where cases that they made
-point to them. Who reads the file trusts it for the label maps that it lists, and for no others.
+point to them. Readers trust the file for the label maps that it lists, and for no others.
 """
 
 import json
@@ -27,9 +27,9 @@ _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
 _LABEL_MAP = ".nii.gz"
 
 CHEAP_SECONDS = 0.05
-"""``run.json`` of so many cases that writing it takes longer is not written for each of them,"""
+"""Where writing ``run.json`` takes longer than this, it is not written after every case."""
 MAX_SHARE = 0.05
-"""but so often that it takes this share of the time."""
+"""Of the time, that writing it may then take."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The arguments that several subcommands share, by nnU-Net's letters: dataset, model, output, post-processing."""
+"""Add and read the arguments that several subcommands share, by nnU-Net's letters: dataset, model, post-processing."""
 
 import argparse
 import re
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.model import ModelFiles
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 
-_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
+_REGIONS = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}
+_DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
 
 def id_and_name(text: str) -> tuple[int, str | None]:
@@ -27,7 +28,7 @@ def id_and_name(text: str) -> tuple[int, str | None]:
     Raises:
         argparse.ArgumentTypeError: it is neither.
     """
-    match = _NAME.fullmatch(text)
+    match = _DATASET_NAME.fullmatch(text)
     if match:
         return int(match["id"]), match["name"]
     if not text.isdecimal():
@@ -60,7 +61,7 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """Add them.
+    """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
@@ -126,11 +127,8 @@ def chosen_settings(
     )
 
 
-_NAMES = {"wt": "whole-tumour", "tc": "tumour-core", "et": "enhancing-tumour"}
-
-
 def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add them.
+    """Add the arguments of the post-processing.
 
     Args:
         parser: of the subcommand.
@@ -172,8 +170,8 @@ def chosen_config(options: argparse.Namespace, default: PostprocessingConfig) ->
 
 
 def _flags() -> dict[str, tuple[type, str]]:
-    flags: dict[str, tuple[type, str]] = {f"--{key}": (float, f"{name} threshold") for key, name in _NAMES.items()}
-    for key, name in _NAMES.items():
+    flags: dict[str, tuple[type, str]] = {f"--{key}": (float, f"{name} threshold") for key, name in _REGIONS.items()}
+    for key, name in _REGIONS.items():
         flags |= {
             f"--{key}-opening": (int, f"radius of the {name} opening"),
             f"--{key}-closing": (int, f"radius of the {name} closing"),

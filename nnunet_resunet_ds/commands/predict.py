@@ -235,5 +235,5 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
         raise fault
     if predicted.failures:
         lines = [predicted.failures[case_id] for case_id in sorted(predicted.failures)]
-        n_failed = f"{len(lines)} cases failed; mend them and run with --continue"
+        n_failed = f"{len(lines)} cases failed; correct them and run with --continue"
         raise InputError("\n".join([*lines, n_failed]))

@@ -141,7 +141,7 @@ def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float])
     vanishes = any(size * ratio < 1 for size, ratio in zip(shape, ratios, strict=True))
     if vanishes or not 1 / MAX_SPACING_RATIO <= min(ratios) <= max(ratios) <= MAX_SPACING_RATIO:
         given, trained = (" × ".join(f"{value:g}" for value in values) for values in (spacing, target))
-        msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: mend the spacing in the image headers"
+        msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: correct it in the image headers"
         raise InputError(msg)
 
 

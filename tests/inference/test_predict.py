@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from dataset_conversion.label_convention import NNUNET
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.commands import predict as predict_command
+from nnunet_resunet_ds.inference import Predictor, on_workers
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.output import Output
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, _Pipeline
@@ -277,3 +281,50 @@ def test_folders_of_two_kinds_are_refused(cohort, images_ts, model, tmp_path, ca
     assert main(["predict", "-i", str(images_ts), str(cohort), "-o", str(tmp_path / "out"), "-m", str(model)]) == 2
     assert "one after the other" in capsys.readouterr().err
     assert predict(cohort, tmp_path / "out", model, "--edition", "nnunet") == 2
+
+
+# ---- workers ----
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A thread in the place of a scheduler's workers, and a list: was each predictor made in the main thread?"""
+    made, create = [], Predictor.__init__
+
+    def counted(self, *args, **settings):
+        made.append(threading.current_thread() is threading.main_thread())
+        create(self, *args, **settings)
+
+    monkeypatch.setattr(Predictor, "__init__", counted)
+    monkeypatch.setattr(on_workers, "_kept", [])
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(predict_command, "chosen_executor", lambda *_: nullcontext(pool))
+        yield made, pool
+
+
+def test_where_workers_predict_each_makes_one_predictor_and_this_process_none(cohort, model, tmp_path, worker):
+    made, _ = worker
+    flags = ("--precision", "fp32", "-device", "cpu", "--average", "logits", "--wt", "0.3")
+    assert predict(cohort, tmp_path / "there", model, *flags, "--scheduler", "local:1") == 0
+    assert made == [False]
+    assert predict(cohort, tmp_path / "there", model, *flags, "--continue") == 0  # by the same settings
+    there = json.loads((tmp_path / "there" / "run.json").read_text())
+    assert there["precision"] == "float32" and there["cases"][CASES[0]]["device"] == "cpu"
+    for case in CASES:
+        labels, _ = expected(
+            cohort, case, model, precision="fp32", average="logits", postprocessing=PostprocessingConfig(wt=0.3)
+        )
+        np.testing.assert_array_equal(values_of(tmp_path / "there" / f"{case}.nii.gz"), labels)
+
+
+def test_models_are_checked_before_workers_are_asked(cohort, model, dataset, tmp_path, worker, capsys):
+    made, pool = worker
+    pool.submit = None  # nothing may come so far
+    plans, dataset_json, _ = dataset
+    stock = write_model(tmp_path / "stock", stock_plans(plans), dataset_json, trainer="nnUNetTrainer")
+    damaged = json.loads((stock / "plans.json").read_text())
+    damaged["configurations"]["3d_fullres"]["resampling_fn_data"] = "nothing"
+    (stock / "plans.json").write_text(json.dumps(damaged))
+    assert predict(cohort, tmp_path / "out", model, "-m", str(stock), "--scheduler", "local:1") == 2
+    assert "plans.json: does not work" in capsys.readouterr().err
+    assert made == [] and not (tmp_path / "out").exists()
