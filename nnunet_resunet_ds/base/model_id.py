@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import dataset_folder
+
 TRAINER, PLANS, CONFIGURATION = "ResUNetDSTrainer", "nnUNetPlans", "3d_fullres"
 """What commands take where nothing else is given."""
 
@@ -37,3 +40,31 @@ def folder_name(trainer: str, plans: str, configuration: str) -> str:
 def models_in(dataset: Path, trainer: str = "*", plans: str = "*", configuration: str = "*") -> Sequence[Path]:
     """Return the model folders of a dataset's folder below ``$nnUNet_results``, sorted by name."""
     return sorted(dataset.glob(folder_name(trainer, plans, configuration)))
+
+
+def find_model_folder(dataset_id: int, trainer: str, configuration: str, plans: str | None = None) -> Path:
+    """Return the folder of the one trained model that these names fit, below ``$nnUNet_results``.
+
+    Args:
+        dataset_id: of the training data.
+        trainer: class name.
+        configuration: such as ``3d_fullres``.
+        plans: their name; None takes those that are there, if they are the only ones.
+
+    Raises:
+        InputError: there is no such model, or several.
+    """
+    dataset = dataset_folder("nnUNet_results", dataset_id)
+    found = models_in(dataset, trainer, plans or "*", configuration)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name.split("__")[1] for path in found)
+        msg = f"{dataset}: {trainer} has models of several plans, {names}; name one with -p"
+        raise InputError(msg)
+    there = ", ".join(path.name for path in models_in(dataset)) or "none"
+    wanted = folder_name(trainer, plans or "*", configuration)
+    msg = (
+        f"{dataset}: no model {wanted}; models there: {there}; name one with -tr, -p and -c, or give its folder with -m"
+    )
+    raise InputError(msg)

@@ -27,9 +27,9 @@ _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
 _LABEL_MAP = ".nii.gz"
 
 CHEAP_SECONDS = 0.05
-"""``run.json`` of so many cases that writing it takes longer is not written for each of them,"""
+"""Where writing ``run.json`` takes longer than this, it is not written after every case."""
 MAX_SHARE = 0.05
-"""but so often that it takes this share of the time."""
+"""Of the time, that writing it may then take."""
 
 
 @dataclass(frozen=True)

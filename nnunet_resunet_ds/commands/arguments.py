@@ -1,15 +1,22 @@
-"""The arguments that several subcommands share, by nnU-Net's letters: dataset, model, output, post-processing."""
+"""Add and read the arguments that several subcommands share, by nnU-Net's letters: dataset, model, post-processing."""
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, SETTINGS, PostprocessingConfig
 from postprocessing.steps import USUAL_STEPS
 
-_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.inference.model import ModelFiles
+    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
+
+_DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
 
 def id_and_name(text: str) -> tuple[int, str | None]:
@@ -21,7 +28,7 @@ def id_and_name(text: str) -> tuple[int, str | None]:
     Raises:
         argparse.ArgumentTypeError: it is neither.
     """
-    match = _NAME.fullmatch(text)
+    match = _DATASET_NAME.fullmatch(text)
     if match:
         return int(match["id"]), match["name"]
     if not text.isdecimal():
@@ -71,9 +78,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> No
         metavar="FOLDER",
         help="its folder, TRAINER__PLANS__CONFIGURATION" + ("; again for an ensemble" if several else ""),
     )
-    group.add_argument("-tr", dest="trainer", default="ResUNetDSTrainer", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
-    group.add_argument("-c", dest="configuration", default="3d_fullres", metavar="NAME", help="(default: %(default)s)")
+    group.add_argument("-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
     group.add_argument(
         "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
@@ -94,11 +101,32 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
     Raises:
         InputError: no such model.
     """
-    from nnunet_resunet_ds.inference.model_folders import model_folder
-
     if options.model_folders:
         return list(options.model_folders)
-    return [model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+    return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+
+
+def chosen_settings(
+    options: argparse.Namespace,
+    models: "Sequence[ModelFiles]",
+    **others: Any,  # noqa: ANN401 (those of the class)
+) -> "PredictionSettings":
+    """Return how the model arguments ask to predict.
+
+    Args:
+        options: of the subcommand.
+        models: which to predict with.
+        others: settings that only some subcommands have arguments for.
+    """
+    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
+
+    return PredictionSettings(
+        models=tuple(models),
+        device=options.device,
+        precision=options.precision,
+        use_mirroring=not options.no_tta,
+        **others,
+    )
 
 
 def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) -> None:

@@ -15,7 +15,7 @@ import argparse
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
@@ -25,20 +25,19 @@ from nnunet_resunet_ds.commands.arguments import (
     add_postprocessing_arguments,
     chosen_config,
     chosen_model_folders,
+    chosen_settings,
 )
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
-from nnunet_resunet_ds.compute.formats import FP32
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from dataset_conversion.image_cases import CaseSet
     from dataset_conversion.label_convention import LabelConvention
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.pipeline import Predicted
+    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
     from nnunet_resunet_ds.inference.predictor import Predictor
 
 SUMMARY = "images → label maps, in one process"
@@ -84,39 +83,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
-    from dataset_conversion.edition import FILE_ENDING
-    from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.inference.model import load_model
-    from nnunet_resunet_ds.inference.output import Output, check_labels
-    from nnunet_resunet_ds.inference.run import environment_of, settings_of
-    from postprocessing.case import TABLE, write_changes
+    from nnunet_resunet_ds.inference.on_workers import predict_cases_on
+    from nnunet_resunet_ds.inference.output import check_labels
+    from nnunet_resunet_ds.inference.pipeline import predict_cases
+    from nnunet_resunet_ds.inference.prediction_settings import check_models, config_of_models
+    from nnunet_resunet_ds.inference.predictor import Predictor
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
     case_set = _case_set(options, models[0])
     labels = _label_convention(options, case_set)
     check_labels(labels, models)
-    predictor = _predictor(options, models)
-    _introduce(options, predictor, case_set)
-    folder = options.output.parent if _is_file(options.output) else options.output
-    output = Output(
-        folder,
-        labels,
-        settings_of(predictor),
-        environment_of(predictor, here=not options.scheduler),
-        save_probabilities=options.save_probabilities,
-        ending=_ending(options.output) or FILE_ENDING,
+    settings = chosen_settings(
+        options,
+        [model.files for model in models],
+        average=options.average,
+        tiles=options.tiles,
+        postprocessing=chosen_config(options, config_of_models(models)),
     )
+    if options.scheduler:
+        predictor = None  # each worker makes its own
+        check_models(settings, models)
+    else:
+        predictor = Predictor.from_settings(settings, models)
+    _introduce(options, settings, models, predictor)
+    print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
+    environment = settings.environment(predictor.hardware if predictor else {})
+    output = _output(options, labels, settings.recorded(models), environment)
     reads = [*(model.folder for model in models), *_inputs(options)]
-    with chosen_executor(options, reads, [folder]) as executor:
-        folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(folder):
-            output.prepare(case_set.cases)
-            output.open(models, case_set.cases, resume=options.resume, overwrite=options.overwrite)
-            try:
-                predicted = _predict(options, predictor, case_set, output, executor)
-            finally:
-                output.close()
-            write_changes(output.changes, folder / TABLE)
+    with (
+        chosen_executor(options, reads, [output.folder]) as executor,
+        output.opened(models, case_set.cases, resume=options.resume, overwrite=options.overwrite),
+    ):
+        if predictor:
+            predicted = predict_cases(predictor, case_set, output, resume=options.resume)
+        else:
+            assert executor is not None  # of the scheduler
+            predicted = predict_cases_on(executor, settings, case_set, output, resume=options.resume)
     _conclude(predicted, output)
 
 
@@ -125,34 +128,20 @@ def _inputs(options: argparse.Namespace) -> list[Path]:
     return options.inputs or [file for name in _FILES.values() if (file := getattr(options, name))]
 
 
-def _predict(
-    options: argparse.Namespace,
-    predictor: "Predictor",
-    case_set: "CaseSet",
-    output: "Output",
-    executor: "Executor | None",
-) -> "Predicted":
-    """Predict here, or on the workers of a scheduler."""
-    from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
-    from nnunet_resunet_ds.inference.pipeline import predict_cases
+def _output(
+    options: argparse.Namespace, labels: "LabelConvention", settings: dict[str, Any], environment: dict[str, Any]
+) -> "Output":
+    """Return the folder to write to; nothing is written yet."""
+    from dataset_conversion.edition import FILE_ENDING
+    from nnunet_resunet_ds.inference.output import Output
 
-    if executor is None:
-        return predict_cases(predictor, case_set, output, resume=options.resume)
-    settings = PredictorSettings.of(predictor, options.device, options.precision)
-    return predict_cases_on(executor, settings, case_set, output, resume=options.resume)
-
-
-def _predictor(options: argparse.Namespace, models: "list[Model]") -> "Predictor":
-    from nnunet_resunet_ds.inference.predictor import Predictor, config_of_models
-
-    here = {"device": options.device, "precision": options.precision}
-    return Predictor(
-        models,
-        **({"device": "cpu", "precision": FP32} if options.scheduler else here),  # the workers' are their own
-        use_mirroring=not options.no_tta,
-        average=options.average,
-        tiles=options.tiles,
-        postprocessing=chosen_config(options, config_of_models(models)),
+    return Output(
+        options.output.parent if _is_file(options.output) else options.output,
+        labels,
+        settings,
+        environment,
+        save_probabilities=options.save_probabilities,
+        ending=_ending(options.output) or FILE_ENDING,
     )
 
 
@@ -214,14 +203,20 @@ def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "Labe
         raise InputError(msg) from error
 
 
-def _introduce(options: argparse.Namespace, predictor: "Predictor", case_set: "CaseSet") -> None:
-    for model in predictor.models:
+def _introduce(
+    options: argparse.Namespace,
+    settings: "PredictionSettings",
+    models: "list[Model]",
+    predictor: "Predictor | None",
+) -> None:
+    """Print how the cases are predicted."""
+    for model in models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
-    n_flips = 2 ** len(predictor.models[0].mirror_axes) if predictor.use_mirroring else 1
-    dtype = str(predictor.dtype).removeprefix("torch.")
-    where = f"the workers of {options.scheduler}" if options.scheduler else f"{predictor.device} in {dtype}"
-    print(f"on {where}: {n_flips} flips, {predictor.tiles} tiles, {predictor.average} averaged")
-    print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
+    n_flips = 2 ** len(models[0].mirror_axes) if settings.use_mirroring else 1
+    where = f"the workers of {options.scheduler}"
+    if predictor:
+        where = f"{predictor.device} in {predictor.hardware['precision']}"
+    print(f"on {where}: {n_flips} flips, {settings.tiles} tiles, {settings.average} averaged")
 
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:
@@ -240,5 +235,5 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
         raise fault
     if predicted.failures:
         lines = [predicted.failures[case_id] for case_id in sorted(predicted.failures)]
-        n_failed = f"{len(lines)} cases failed; mend them and run with --continue"
+        n_failed = f"{len(lines)} cases failed; correct them and run with --continue"
         raise InputError("\n".join([*lines, n_failed]))

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
+    from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, gain_lines, tune_model
     from postprocessing.model_config import SETTINGS_FILE
 
@@ -52,10 +53,10 @@ def run(options: argparse.Namespace) -> None:
         msg = "give one model with -m: post-processing is tuned for one"
         raise InputError(msg)
     (folder,) = folders
-    prediction = {"device": options.device, "precision": options.precision, "use_mirroring": not options.no_tta}
-    settings = None if options.npz else prediction
+    model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, options.checkpoint)), options.checkpoint)
+    settings = chosen_settings(options, [model])
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
     with chosen_executor(options, reads, [folder]) as executor:
-        tuning = tune_model(folder, options.folds, options.checkpoint, options.metric, settings, executor)
+        tuning = tune_model(settings, options.metric, from_npz=options.npz, executor=executor)
     print("", *gain_lines(tuning, options.metric), sep="\n")
     print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")

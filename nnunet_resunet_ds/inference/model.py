@@ -41,6 +41,23 @@ _STOCK = "predict with nnUNetv2_predict instead"
 
 
 @dataclass(frozen=True)
+class ModelFiles:
+    """Which files hold a model."""
+
+    folder: Path
+    """``TRAINER__PLANS__CONFIGURATION``."""
+    folds: tuple[str, ...]
+    """Names of the folds whose weights are averaged."""
+    checkpoint: str = FINAL
+    """Name of the weights' file in the folder of each fold."""
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The weights' file of each fold."""
+        return [self.folder / f"{_FOLD}{fold}" / self.checkpoint for fold in self.folds]
+
+
+@dataclass(frozen=True)
 class Model:
     """Everything that prediction needs of a trained model."""
 
@@ -57,9 +74,9 @@ class Model:
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
 
     @property
-    def files(self) -> list[Path]:
-        """The checkpoints."""
-        return [self.folder / f"{_FOLD}{fold}" / self.checkpoint for fold in self.weights]
+    def files(self) -> ModelFiles:
+        """Where the model was read from, wherever the process works."""
+        return ModelFiles(self.folder.resolve(), tuple(self.weights), self.checkpoint)
 
     @cached_property
     def identities(self) -> dict[str, str]:

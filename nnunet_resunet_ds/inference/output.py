@@ -1,9 +1,10 @@
-"""Where predictions go: label maps, probabilities and ``run.json``, each whole or not there."""
+"""Write predictions: label maps, probabilities and ``run.json``, each whole or not there."""
 
 import glob
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import write_labels
+from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.inference.pipeline import IMAGES, PredictedCase
+from nnunet_resunet_ds.inference.pipeline import IMAGES, CaseOutcome, PredictedCase
 from nnunet_resunet_ds.inference.preprocessing import Probabilities
-from postprocessing.case import Change, changes_of
+from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
 from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
 
@@ -100,13 +102,35 @@ class Output:
         """Return what writes the cases."""
         return CaseWriter(self.folder, self.convention, self.save_probabilities, self.ending)
 
-    def open(self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool = False) -> None:
-        """Make the folder, and read what earlier runs have left there.
+    @contextmanager
+    def opened(
+        self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool = False
+    ) -> Iterator[None]:
+        """Make the folder, read what earlier runs have left there, and let no other run write to it meanwhile.
+
+        Args:
+            models: that predict; with probabilities, plans and dataset.json of the first are copied.
+            cases: that this run is to predict.
+            resume: whether this run goes on with the last one.
+            overwrite: whether label maps of other settings may stay among those of this run.
 
         Raises:
-            InputError: label maps of other settings are there, and would stay or be gone on with.
+            InputError: another run writes there, an output file would replace an image, or label maps of other
+                settings are there, and would stay or be gone on with.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.folder):
+            self._remove_half_written(cases)
+            self._take_over(models, cases, resume=resume, overwrite=overwrite)
+            try:
+                yield
+            finally:
+                self.run_file.close()
+            write_changes(self.changes, self.folder / TABLE)
+
+    def _take_over(
+        self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool
+    ) -> None:
         if resume and read_runs(self.folder) is None and any(self.folder.glob(f"[!.]*{FILE_ENDING}")):
             msg = (
                 f"{self.folder}: has label maps and no {RUN} that says how they were made; give another folder, or "
@@ -119,6 +143,16 @@ class Output:
         if self.save_probabilities:  # nnUNetv2_ensemble and postprocess read these
             write_json(models[0].dataset_json, self.folder / DATASET_JSON)
             write_json(models[0].plans.plans, self.folder / PLANS_JSON)
+
+    def _remove_half_written(self, cases: Sequence[RawCase]) -> None:
+        """Remove what a killed run has left half written; refuse to replace an image."""
+        remove_half_written(self.folder, RUN, *(f"{glob.escape(case.case_id)}.*" for case in cases))
+        for case in cases:
+            target = self.writer.label_map(case.case_id)
+            for file in case.files:
+                if file.resolve() == target.resolve():
+                    msg = f"{file}: the label map would replace this image; give another output with -o"
+                    raise InputError(msg)
 
     def is_finished(self, case: RawCase) -> bool:
         """Tell whether a case is there, made with these settings from these images, and with all that is wanted."""
@@ -138,37 +172,19 @@ class Output:
             LOG.warning("%s: has changed since it was written, and stays; to predict it again, remove it", label_map)
         return True
 
-    def prepare(self, cases: Sequence[RawCase]) -> None:
-        """Remove what a killed run has left half written, and look after the images.
-
-        Raises:
-            InputError: an output file would replace an image.
-        """
-        remove_half_written(self.folder, RUN, *(f"{glob.escape(case.case_id)}.*" for case in cases))
-        for case in cases:
-            target = self.writer.label_map(case.case_id)
-            for file in case.files:
-                if file.resolve() == target.resolve():
-                    msg = f"{file}: the label map would replace this image; give another output with -o"
-                    raise InputError(msg)
-
     @property
     def changes(self) -> dict[str, list[Change]]:
         """What post-processing changed in each case that is there, by this run or an earlier one."""
         return changes_of(self.run_file.cases)
 
-    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
-        """Write into ``run.json`` what is to be said of a case that is written; threads may call this at once."""
-        name = self.writer.label_map(case_id).name
-        self.run_file.note(case_id, name, {**entry, _WITH_PROBABILITIES: self.save_probabilities})
-
-    def note_failure(self, case_id: str, reason: str) -> None:
-        """Write into ``run.json`` why a case failed."""
-        self.run_file.note_failure(case_id, reason)
-
-    def close(self) -> None:
-        """Write what has been put off."""
-        self.run_file.close()
+    def note(self, outcome: CaseOutcome) -> None:
+        """Write into ``run.json`` what came of a case; threads may call this at once."""
+        if outcome.failure is not None:
+            self.run_file.note_failure(outcome.case_id, outcome.failure)
+            return
+        name = self.writer.label_map(outcome.case_id).name
+        entry = {**outcome.entry, _WITH_PROBABILITIES: self.save_probabilities}
+        self.run_file.note(outcome.case_id, name, entry)
 
 
 def _are_of(case: RawCase, entry: Mapping[str, Any], label_map: Path) -> bool:

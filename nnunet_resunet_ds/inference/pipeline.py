@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -21,14 +20,20 @@ from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.inference.input_warnings import input_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
 from postprocessing.case import postprocess_explained
 from postprocessing.probabilities import mean_probabilities
 
-IMAGES = "images"
-"""What is noted of a case under this name: channel → identity of the file that it was predicted from."""
+IMAGES, WARNINGS = "images", "warnings"
+"""Of a case in ``run.json``: channel → identity of the file that it was predicted from; and what is odd about it."""
+MAX_UNWRITTEN = 1
+"""Predicted cases that may wait in memory to be written before the network waits for them."""
+_SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES_IN_A_FILE = 0.5, 30.0
+"""Of the progress within a case."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -48,115 +53,142 @@ class PredictedCase:
     """Where the images lie."""
 
 
+@dataclass(frozen=True)
+class CaseOutcome:
+    """What came of one case: it is written, or it failed."""
+
+    case_id: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    """What ``run.json`` says of a case that is written."""
+    failure: str | None = None
+    """A line for each thing that is wrong."""
+    fault: Exception | None = None
+    """What was raised, if the input is not known to be at fault."""
+
+
 class Writer(Protocol):
-    """Keeps predicted cases; small enough to be sent to another process with each case."""
+    """Writes predicted cases; small enough to be sent to another process with each case."""
 
     def write_case(self, case: PredictedCase) -> None:
-        """Keep one case."""
+        """Write one case."""
 
 
-class Sink(Protocol):
-    """Where predicted cases go, and what is to be said of them."""
+class ResultFolder(Protocol):
+    """A folder that takes predicted cases, and notes what came of each."""
 
     @property
     def writer(self) -> Writer:
-        """Return what keeps the cases."""
+        """Return what writes the cases."""
 
     def is_finished(self, case: RawCase) -> bool:
         """Tell whether a case is there from an earlier run, made from the images that it has now."""
 
-    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
-        """Keep what is to be said of a case that is written."""
-
-    def note_failure(self, case_id: str, reason: str) -> None:
-        """Keep why a case failed."""
-
-
-MAX_UNWRITTEN = 1
-"""Predicted cases that may wait in memory to be written before the network waits for them."""
-
-_SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES_IN_A_FILE = 0.5, 30.0
-"""Of the progress within a case."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+    def note(self, outcome: CaseOutcome) -> None:
+        """Note what came of a case; threads may call this at once."""
 
 
 @dataclass
 class Predicted:
-    """What came of a set of cases."""
+    """What came of a set of cases, noted in the folder as it is known."""
 
+    folder: ResultFolder
     written: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     """Finished by an earlier run."""
     failures: dict[str, str] = field(default_factory=dict)
     """Case id → a line for each thing that is wrong."""
     faults: dict[str, Exception] = field(default_factory=dict)
-    """Of these failures, those that are no fault of the input that we know."""
+    """Of these failures, those whose input is not known to be at fault."""
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, other: "Predicted") -> None:
-        """Take in what came of further cases."""
-        self.written += other.written
-        self.skipped += other.skipped
-        self.failures |= other.failures
-        self.faults |= other.faults
-        self.warnings |= other.warnings
+    def add(self, outcome: CaseOutcome) -> None:
+        """Take in and note what came of a case."""
+        if outcome.failure is None:
+            self.written.append(outcome.case_id)
+            self.warnings[outcome.case_id] = list(outcome.entry[WARNINGS])
+        else:
+            self.failures[outcome.case_id] = outcome.failure
+            if outcome.fault is not None:
+                self.faults[outcome.case_id] = outcome.fault
+        self.folder.note(outcome)
+
+    def unfinished(self, case_set: CaseSet, *, resume: bool) -> list[RawCase]:
+        """Take in what is known before any work, and return the other cases.
+
+        Args:
+            case_set: the cases, some of which may be known to fail.
+            resume: leave out the cases that are finished.
+        """
+        for case_id, lines in case_set.problems.items():
+            self.add(CaseOutcome(case_id, failure="\n".join(lines)))
+        cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
+        if resume:
+            self.skipped = [case.case_id for case in cases if self.folder.is_finished(case)]
+        skipped = set(self.skipped)
+        return [case for case in cases if case.case_id not in skipped]
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _ReadCase:
     """A case that only waits for the network."""
 
     grid: sitk.Image
     cases: list[Preprocessed]
+    """For each model."""
     warnings: list[str]
     images: dict[str, dict[str, Any]]
     """Channel → identity of its file."""
 
 
 def predict_cases(
-    predictor: Predictor, case_set: CaseSet, sink: Sink, *, resume: bool = False, show_progress: bool = True
+    predictor: Predictor, case_set: CaseSet, folder: ResultFolder, *, resume: bool = False
 ) -> Predicted:
     """Predict every case and write each as soon as it is done; a case that fails does not stop the others.
 
     Args:
-        predictor: its post-processing is used, too.
+        predictor: whose post-processing is used, too.
         case_set: the cases.
-        sink: where to.
+        folder: where they go.
         resume: leave out the cases that are there already.
-        show_progress: draw bars.
     """
-    report, cases = sorted_out(case_set, sink, resume=resume)
-    _Pipeline(predictor, case_set, sink, report, show_progress=show_progress).run(cases)
-    return report
+    predicted = Predicted(folder)
+    cases = predicted.unfinished(case_set, resume=resume)
+    _Pipeline(predictor, case_set, folder.writer, predicted.add).run(cases)
+    return predicted
 
 
-def sorted_out(case_set: CaseSet, sink: Sink, *, resume: bool) -> tuple[Predicted, list[RawCase]]:
-    """Return what is known before any work: cases that fail and, where that counts, are there; and the others."""
-    report = Predicted()
-    for case_id, lines in case_set.problems.items():
-        report.failures[case_id] = "\n".join(lines)
-        sink.note_failure(case_id, report.failures[case_id])
-    cases = [case for case in case_set.cases if case.case_id not in case_set.problems]
-    if resume:
-        report.skipped = [case.case_id for case in cases if sink.is_finished(case)]
-    skipped = set(report.skipped)
-    return report, [case for case in cases if case.case_id not in skipped]
+def predict_one(predictor: Predictor, case_set: CaseSet, writer: Writer) -> CaseOutcome:
+    """Predict and write the one case of a set, without progress bars."""
+    outcomes: list[CaseOutcome] = []
+    _Pipeline(predictor, case_set, writer, outcomes.append, hide_progress=True).run(case_set.cases)
+    return outcomes[-1]
 
 
 class _Pipeline:
-    """Three stages, each with a case of its own: reading, the network (in the main thread), writing."""
+    """Three stages, each with a case of its own: reading, the network (in the main thread), writing.
+
+    Args:
+        predictor: what computes.
+        case_set: how the files of cases are named.
+        writer: what writes cases.
+        report: called with what came of each case, in the thread that knows.
+        hide_progress: draw no bars.
+    """
 
     def __init__(
-        self, predictor: Predictor, case_set: CaseSet, sink: Sink, report: Predicted, *, show_progress: bool
+        self,
+        predictor: Predictor,
+        case_set: CaseSet,
+        writer: Writer,
+        report: Callable[[CaseOutcome], object],
+        *,
+        hide_progress: bool = False,
     ) -> None:
         self._predictor = predictor
         self._case_set = case_set
-        self._sink = sink
-        self._writer = sink.writer
+        self._writer = writer
         self._report = report
-        self._hide = not show_progress
+        self._hide = hide_progress
 
     def run(self, cases: Sequence[RawCase]) -> None:
         unwritten: deque[tuple[str, Future[None]]] = deque()
@@ -166,45 +198,46 @@ class _Pipeline:
             tqdm(total=len(cases), desc="predict", unit="case", disable=self._hide) as bar,
         ):
 
-            def settle() -> None:
-                case_id, writing = unwritten.popleft()
-                with self._failure_noted(case_id):
-                    writing.result()
-                bar.update()
+            def await_written(at_most: int) -> None:
+                while len(unwritten) > at_most:
+                    case_id, writing = unwritten.popleft()
+                    try:
+                        writing.result()
+                    except Exception as error:  # the other cases go on
+                        self._report(_failed(case_id, error))
+                    bar.update()
 
             for case, reading in one_ahead(cases, self._read, reader):
-                with self._failure_noted(case.case_id):
-                    ready = reading.result()
-                    outputs, seconds = self._evaluate(case.case_id, ready)
-                    writing = writer.submit(self._write, case.case_id, ready, outputs, seconds)
-                    unwritten.append((case.case_id, writing))
-                if case.case_id in self._report.failures:
+                try:
+                    read = reading.result()
+                    outputs, seconds = self._run_networks(case.case_id, read)
+                    unwritten.append((case.case_id, writer.submit(self._write, case.case_id, read, outputs, seconds)))
+                except Exception as error:  # the other cases go on
+                    self._report(_failed(case.case_id, error))
                     bar.update()
-                while len(unwritten) > MAX_UNWRITTEN:
-                    settle()
-            while unwritten:
-                settle()
+                await_written(MAX_UNWRITTEN)
+            await_written(0)
 
-    def _read(self, case: RawCase) -> _Ready:
+    def _read(self, case: RawCase) -> _ReadCase:
         loaded = load_case(case, self._case_set.edition, self._case_set.channels)
         try:
-            cases = self._predictor.prepare(loaded.images, loaded.spacing, loaded.grid)
+            cases = self._predictor.preprocess(loaded.images, loaded.spacing, loaded.grid)
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
         identities = {path: identity_of(path) for path in set(case.images.values())}
         images = {channel: identities[case.images[channel]] for channel in self._case_set.channels}
-        return _Ready(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models), images)
+        return _ReadCase(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models), images)
 
-    def _evaluate(self, case_id: str, ready: _Ready) -> tuple[list[Tensor], float]:
+    def _run_networks(self, case_id: str, read: _ReadCase) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
         start = time.monotonic()
-        total = self._predictor.n_forward_passes(ready.cases)
+        total = self._predictor.n_forward_passes(read.cases)
         interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
         look: dict[str, Any] = {"leave": False, "position": 1, "mininterval": interval, "disable": self._hide}
         with tqdm(total=total, desc=f"  {case_id}", unit="pass", **look) as bar:
             try:
-                outputs = self._predictor.evaluate(ready.cases, bar.update)
+                outputs = self._predictor.run_networks(read.cases, bar.update)
             except torch.OutOfMemoryError as error:
                 msg = f"{case_id}: out of memory on {self._predictor.device} even for one tile; use -device cpu"
                 raise InputError(msg) from error
@@ -212,42 +245,34 @@ class _Pipeline:
         LOG.debug("%s: %d forward passes in %.2f s", case_id, total, seconds)
         return outputs, seconds
 
-    def _write(self, case_id: str, ready: _Ready, outputs: list[Tensor], seconds: float) -> None:
-        probabilities = self._predictor.finish(outputs, ready.cases)
+    def _write(self, case_id: str, read: _ReadCase, outputs: list[Tensor], seconds: float) -> None:
+        """Restore, post-process and write a case."""
+        probabilities = self._predictor.restore(outputs, read.cases)
         try:
             labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing)
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        first, reader = ready.cases[0], self._predictor.models[0].reader
-        self._writer.write_case(PredictedCase(case_id, labels, probabilities, first.properties, reader, ready.grid))
-        self._report.written.append(case_id)
-        self._report.warnings[case_id] = ready.warnings
+        first, reader = read.cases[0], self._predictor.models[0].reader
+        self._writer.write_case(PredictedCase(case_id, labels, probabilities, first.properties, reader, read.grid))
         entry = {
-            IMAGES: ready.images,
+            IMAGES: read.images,
             "network_seconds": round(seconds, 2),
-            "warnings": ready.warnings,
+            WARNINGS: read.warnings,
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities),
         }
-        self._sink.note(case_id, entry)
+        self._report(CaseOutcome(case_id, entry))
 
-    def _note_failure(self, case_id: str, message: str) -> None:
-        """Keep what is wrong with a case for the end."""
-        self._report.failures[case_id] = message
-        self._sink.note_failure(case_id, message)
 
-    @contextmanager
-    def _failure_noted(self, case_id: str) -> Iterator[None]:
-        try:
-            yield
-        except InputError as error:
-            self._note_failure(case_id, str(error))
-        except OSError as error:
-            self._note_failure(case_id, f"{error.filename or case_id}: {error.strerror or error}")
-        except Exception as error:  # the others are not to be lost for it
-            self._report.faults[case_id] = error
-            self._note_failure(case_id, f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}")
+def _failed(case_id: str, error: Exception) -> CaseOutcome:
+    """Return what came of a case that an error ended."""
+    if isinstance(error, InputError):
+        return CaseOutcome(case_id, failure=str(error))
+    if isinstance(error, OSError):
+        return CaseOutcome(case_id, failure=f"{error.filename or case_id}: {error.strerror or error}")
+    line = f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}"
+    return CaseOutcome(case_id, failure=line, fault=error)
 
 
 def one_ahead(

@@ -1,7 +1,6 @@
-"""Predict whole cases in this process: `Predictor`."""
+"""Predict whole cases in this process: preprocess, run the networks, restore, post-process."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,80 +12,44 @@ from torch import Tensor
 
 from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
-from nnunet_resunet_ds.base.setting_checks import check_choice
+from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import Model, load_model
-from nnunet_resunet_ds.inference.preprocessing import (
-    Preprocessed,
-    Probabilities,
-    check_images,
-    preprocess,
-    restore,
+from nnunet_resunet_ds.inference.prediction_settings import (
+    PredictionSettings,
+    check_models,
+    config_of_models,
+    strides_of,
 )
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, check_images, preprocess, restore
 from nnunet_resunet_ds.inference.sliding_window import (
     LOGITS,
     OVERLAPPING,
     PROBABILITIES,
-    TILES,
     WHOLE,
     Advance,
+    ForwardPass,
     SlidingWindow,
     flips,
 )
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from postprocessing import PostprocessingConfig, postprocess
-from postprocessing.config import AVERAGES
-from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights
-
-_SIZE = 8
-_AS_WRITTEN = "give the plans.json that training wrote, unchanged, and the nnU-Net that it was trained with"
-
-
-def check_runs(model: Model) -> None:
-    """Preprocess a tiny volume and bring it back, and send the shape of a patch through the network.
-
-    Raises:
-        InputError: the plans do not describe how.
-    """
-    try:
-        images = np.random.default_rng(0).random((len(model.channels), *[_SIZE] * 3), np.float32) + 1
-        spacing = [model.configuration.spacing[axis] for axis in model.plans.transpose_backward]
-        case = preprocess(model, images, spacing)
-        restored = restore(model, torch.zeros(model.n_regions, *case.data.shape[1:]), case, are_logits=True)
-        with torch.device("meta"), torch.inference_mode():
-            output = model.build_network()(torch.zeros(1, len(model.channels), *model.patch_size))
-        ok = restored.shape[1:] == images.shape[1:] and output.shape == (1, model.n_regions, *model.patch_size)
-    except InputError:
-        raise
-    except Exception as error:  # whatever damaged plans make nnU-Net stumble over
-        reason = (str(error).strip().splitlines() or [""])[0]
-        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {reason}); {_AS_WRITTEN}"
-        raise InputError(msg) from error
-    if not ok:
-        msg = f"{model.folder / PLANS_JSON}: axes or patch size do not fit each other; {_AS_WRITTEN}"
-        raise InputError(msg)
-
 
 GPU_BATCH_SIZE = 8
 """Flips at once on a GPU, to begin with; halved where memory runs out."""
 
 
 class Predictor:
-    """Predicts cases with one model, or the average of several, and turns probabilities into labels.
+    """Predicts cases with one model, or the mean of several, and turns probabilities into labels.
 
     Args:
-        models: of the same channels and regions; each model counts alike, whatever its number of folds.
-        device: where to; None is a CUDA device where there is one, else the CPU.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.compute.precision`.
-        use_mirroring: average over the flips that training mirrored, eight for three axes (decision D8).
-        average: ``probabilities`` over flips, tiles and folds (D8), or ``logits`` as nnU-Net does; over models it is
-            probabilities in any case, as in nnU-Net.
-        tiles: ``overlapping`` patches as in nnU-Net, or ``whole``: the network sees the padded volume at once, fewer
-            operations and another result, since instance norm then averages over the whole.
+        models: with the same channels and regions.
+        device: see `PredictionSettings`, as for the other settings.
+        precision: number format of convolutions.
+        use_mirroring: whether to average over flips.
+        average: ``probabilities`` or ``logits``.
+        tiles: ``overlapping`` or ``whole``.
         postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
 
     Raises:
@@ -107,25 +70,19 @@ class Predictor:
         if not models:
             msg = "give at least one model"
             raise InputError(msg)
-        check_choice("average", average, AVERAGES)
-        check_choice("tiles", tiles, TILES)
-        _check_alike(models)
         self.models = models
+        self.settings = PredictionSettings(
+            models=tuple(model.files for model in models),
+            device=None if device is None else str(device),
+            precision=precision,
+            use_mirroring=use_mirroring,
+            average=average,
+            tiles=tiles,
+            postprocessing=postprocessing or config_of_models(models),
+        )
         self.device = chosen_device(device)
-        self.use_mirroring = use_mirroring
-        self.average = average
-        self.tiles = tiles
-        self.postprocessing = postprocessing or config_of_models(models)
-        for model in models:
-            check_runs(model)
-            check_config_fits(self.postprocessing, model.dataset_json)
-        self._windows = [self._window(model, precision) for model in models]
-        tuned_on = self.postprocessing.averaging
-        if tuned_on not in (None, average):
-            LOG.warning("the post-processing was tuned on an average of %s, and this one is of %s", tuned_on, average)
-        if self.postprocessing.tuned_on:
-            for line in notes_on_weights(self.postprocessing, models[0].identities):
-                LOG.warning("%s", line)
+        check_models(self.settings, models)
+        self._windows = [_sliding_window(model, self.settings, self.device) for model in models]
 
     @classmethod
     def from_model_folder(
@@ -144,15 +101,34 @@ class Predictor:
         wanted = [folds] if isinstance(folds, int | str) else folds
         return cls([load_model(Path(folder), wanted, checkpoint)], **settings)
 
+    @classmethod
+    def from_settings(cls, settings: PredictionSettings, models: Sequence[Model] | None = None) -> "Predictor":
+        """Make the predictor that these settings describe.
+
+        Args:
+            settings: how to predict.
+            models: those of the settings, if they are loaded already.
+
+        Raises:
+            InputError: a model is not there, or does not fit the settings.
+        """
+        return cls(settings.load_models() if models is None else models, **settings.without_models())
+
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the input channels, in order."""
         return self.models[0].channels
 
     @property
-    def dtype(self) -> torch.dtype:
-        """What convolutions compute in."""
-        return self._windows[0][0].dtype or torch.float32
+    def postprocessing(self) -> PostprocessingConfig:
+        """Thresholds and rules."""
+        return self.settings.postprocessing
+
+    @property
+    def hardware(self) -> dict[str, str]:
+        """What computes, and in which number format, in words."""
+        dtype = self._windows[0].dtype or torch.float32
+        return {"device": device_name(self.device), "precision": str(dtype).removeprefix("torch.")}
 
     def predict_case(
         self, images: Images | Sequence[Path | str], spacing: Sequence[float] | None = None
@@ -178,13 +154,15 @@ class Predictor:
         if spacing is None:
             msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
             raise InputError(msg)
-        cases = self.prepare(np.asarray(images), spacing, grid)
-        probabilities = self.finish(self.evaluate(cases), cases)
+        cases = self.preprocess(np.asarray(images), spacing, grid)
+        probabilities = self.restore(self.run_networks(cases), cases)
         return postprocess(probabilities, self.postprocessing), probabilities
 
     # ---- the stages, for a pipeline that overlaps them ----
 
-    def prepare(self, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None) -> list[Preprocessed]:
+    def preprocess(
+        self, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None
+    ) -> list[Preprocessed]:
         """Preprocess a case for each model.
 
         Args:
@@ -199,73 +177,54 @@ class Predictor:
         return [preprocess(model, images, spacing, grid) for model in self.models]
 
     def n_forward_passes(self, cases: Sequence[Preprocessed]) -> int:
-        """Return how often a prepared case sends an input through a network."""
+        """Return how often a preprocessed case sends an input through a network."""
         return sum(
             window.n_forward_passes(case.data.shape[1:]) * len(model.weights)
-            for model, (_, window), case in zip(self.models, self._windows, cases, strict=True)
+            for model, window, case in zip(self.models, self._windows, cases, strict=True)
         )
 
     @torch.inference_mode()
-    def evaluate(self, cases: Sequence[Preprocessed], advance: Advance = lambda _: None) -> list[Tensor]:
-        """Run the networks on a prepared case and average over tiles, flips and folds: (R, Z, Y, X) for each model.
+    def run_networks(self, cases: Sequence[Preprocessed], advance: Advance = lambda _: None) -> list[Tensor]:
+        """Run the networks on a preprocessed case; return the average over tiles, flips and folds for each model.
 
         Args:
-            cases: what `prepare` returned.
+            cases: what `preprocess` returned.
             advance: called with the number of forward passes that are done.
+
+        Returns:
+            Probabilities or logits (R, Z, Y, X) of each model, on the voxels of the preprocessed case.
+
+        Raises:
+            torch.OutOfMemoryError: not even one tile fits on the device.
         """
         with freed_memory_kept(self.device):
             return [
-                _mean_over_folds(model, forward, window, case.data, advance)
-                for model, (forward, window), case in zip(self.models, self._windows, cases, strict=True)
+                window.mean_over_folds(list(model.weights.values()), case.data, advance)
+                for model, window, case in zip(self.models, self._windows, cases, strict=True)
             ]
 
-    def finish(self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]) -> Probabilities:
+    def restore(self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]) -> Probabilities:
         """Bring outputs back onto the voxels of the images, and average over models: (R, Z, Y, X)."""
         restored = [
-            restore(model, output, case, are_logits=self.average == LOGITS)
+            restore(model, output, case, are_logits=self.settings.average == LOGITS)
             for model, output, case in zip(self.models, outputs, cases, strict=True)
         ]
         mean: Probabilities = restored[0] if len(restored) == 1 else np.mean(restored, axis=0)
         return mean
 
-    def _window(self, model: Model, precision: str) -> tuple[ForwardPass, SlidingWindow]:
-        whole = self.tiles == WHOLE
-        axes = flips(model.mirror_axes if self.use_mirroring else ())
-        forward = ForwardPass(
-            model.build_network(),
-            self.device,
-            precision,
-            batch_size=min(GPU_BATCH_SIZE, len(axes)) if self.device.type == "cuda" else 1,
-            may_compile=not whole,  # each case would be another shape to compile for
-        )
-        strides = _strides(model) if whole else None
-        return forward, SlidingWindow(forward, model.n_regions, model.patch_size, axes, self.average, strides)
 
-
-def _mean_over_folds(
-    model: Model, forward: ForwardPass, window: SlidingWindow, volume: Tensor, advance: Advance
-) -> Tensor:
-    total: Tensor | None = None
-    for weights in model.weights.values():
-        forward.load(weights)
-        output = window(volume, advance)
-        total = output if total is None else total.add_(output)
-    assert total is not None  # a model has at least one fold
-    return total.div_(len(model.weights))
-
-
-def _strides(model: Model) -> list[list[int]]:
-    """Return the strides of a U-Net's stages.
-
-    Raises:
-        InputError: it is none, so how far a whole volume has to be padded is not known.
-    """
-    strides: list[list[int]] | None = model.configuration.network_arch_init_kwargs.get("strides")
-    if strides is None:
-        name = model.configuration.network_arch_class_name.rpartition(".")[2]
-        msg = f"{model.folder}: {name} sees patches only; predict with overlapping tiles (without --tiles whole)"
-        raise InputError(msg)
-    return strides
+def _sliding_window(model: Model, settings: PredictionSettings, device: torch.device) -> SlidingWindow:
+    whole = settings.tiles == WHOLE
+    axes = flips(model.mirror_axes if settings.use_mirroring else ())
+    forward = ForwardPass(
+        model.build_network(),
+        device,
+        settings.precision,
+        batch_size=min(GPU_BATCH_SIZE, len(axes)) if device.type == "cuda" else 1,
+        may_compile=not whole,  # each case would be another shape to compile for
+    )
+    strides = strides_of(model) if whole else None
+    return SlidingWindow(forward, model.n_regions, model.patch_size, axes, settings.average, strides)
 
 
 def chosen_device(device: torch.device | str | None) -> torch.device:
@@ -286,27 +245,3 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         msg = f"no {chosen.type} device here; use -device cpu, or see what resunet-ds doctor says of the GPU"
         raise InputError(msg)
     return chosen
-
-
-def _check_alike(models: Sequence[Model]) -> None:
-    first = models[0]
-    for other in models[1:]:
-        if other.channels != first.channels or other.regions != first.regions:
-            differing = [
-                f"{', '.join(names)}, not {', '.join(wanted)}"
-                for names, wanted in ((other.channels, first.channels), (tuple(other.regions), tuple(first.regions)))
-                if names != wanted
-            ]
-            msg = (
-                f"{other.folder}: has other channels or regions than {first.folder} ({'; '.join(differing)}); an "
-                "ensemble needs the same"
-            )
-            raise InputError(msg)
-
-
-def config_of_models(models: Sequence[Model]) -> PostprocessingConfig:
-    """Return the post-processing of the first model; where that of another differs, say so."""
-    first, *others = [config_of_model(model.folder) for model in models]
-    if any(replace(other, tuned_on=()) != replace(first, tuned_on=()) for other in others):
-        LOG.warning("the models have different post-processing; that of %s is used", models[0].folder)
-    return first

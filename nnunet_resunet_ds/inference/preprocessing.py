@@ -1,6 +1,6 @@
-"""The way of one case into the network's space and back: nnU-Net's own preprocessing, and its inverse."""
+"""Bring one case into the network's space and back, with nnU-Net's own functions; name what is odd about its images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,21 @@ from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_imag
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dataset_conversion.image_cases import Images
+from dataset_conversion.image_cases import Images, LoadedCase
+from dataset_conversion.inspection import intensity_warnings
+from dataset_conversion.intensity import brain_mask
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.reader_space import Turn, turn_of_reader
+from nnunet_resunet_ds.base.images import shortened
+from nnunet_resunet_ds.base.reader_space import TURNING_READERS, Turn, orientation, turn_of_reader
 from nnunet_resunet_ds.base.setting_checks import check_positive
 from nnunet_resunet_ds.inference.model import Model
 
 MAX_SPACING_RATIO = 20
-"""Between a case and the plans; thick slices are 6 to 10 mm, so more is a slip of units."""
+"""Between a case and the plans; thick slices are 6 to 10 mm, so more is a wrong unit."""
+MAX_INTENSITY_RATIO = 3
+"""How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
+_BRATS_ORIENTATION = "LPS"
+"""Of BraTS files: the axes of their voxels point left, to the back and up."""
 
 Probabilities = NDArray[np.float32]
 """(R, Z, Y, X): WT, TC, ET, then further regions."""
@@ -39,6 +46,56 @@ class Preprocessed:
     def is_resampled(self) -> bool:
         """Whether the case has another spacing than the plans."""
         return tuple(self.data.shape[1:]) != tuple(self.properties["shape_after_cropping_and_before_resampling"])
+
+
+def preprocess(model: Model, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None) -> Preprocessed:
+    """Bring a checked case into the network's space.
+
+    Where resampling rings into the background, the salient channel needs it set back to 0, as in training (decision
+    D4); other networks get what ``nnUNetv2_predict`` would give them.
+
+    Args:
+        model: that is to predict it.
+        images: (C, Z, Y, X).
+        spacing: mm in axis order (Z, Y, X).
+        grid: where the images lie; None: their axes are already those that the model's reader gives.
+    """
+    turn = Turn() if grid is None else turn_of_reader(model.reader, grid)
+    images, spacing = turn.to_reader(np.asarray(images)), turn.reordered(spacing)
+    _check_spacing(model, images.shape[1:], spacing)
+    preprocessor = model.configuration.preprocessor_class(verbose=False)
+    properties = {"spacing": [float(value) for value in spacing]}
+    data, mask, properties = preprocessor.run_case_npy(
+        images, None, properties, model.plans, model.configuration, model.dataset_json
+    )
+    if model.has_salient_channel:
+        data[:, mask[0] < 0] = 0
+    return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties, turn)
+
+
+def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bool) -> Probabilities:
+    """Bring the network's outputs (R, Z, Y, X) back onto the voxels of the images, as probabilities.
+
+    Args:
+        model: whose outputs.
+        outputs: averaged probabilities, or logits.
+        case: what was put in.
+        are_logits: which of the two; the sigmoid comes after resampling, as in nnU-Net.
+    """
+    properties = case.properties
+    spacing = [properties["spacing"][axis] for axis in model.plans.transpose_forward]
+    resampled = torch.as_tensor(
+        model.configuration.resampling_fn_probabilities(
+            outputs.float().cpu(),
+            properties["shape_after_cropping_and_before_resampling"],
+            model.configuration.spacing,
+            spacing,
+        )
+    )
+    probabilities = resampled.sigmoid() if are_logits else resampled.clamp(0, 1)
+    whole = np.zeros((len(probabilities), *properties["shape_before_cropping"]), np.float32)
+    whole = insert_crop_into_image(whole, probabilities.numpy(), properties["bbox_used_for_cropping"])
+    return case.turn.to_file(whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)]))
 
 
 def check_images(images: Images, spacing: Sequence[float], channels: Sequence[str]) -> None:
@@ -76,31 +133,6 @@ def check_images(images: Images, spacing: Sequence[float], channels: Sequence[st
             raise InputError(msg)
 
 
-def preprocess(model: Model, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None) -> Preprocessed:
-    """Bring a checked case into the network's space.
-
-    Where resampling rings into the background, the salient channel needs it set back to 0, as in training (decision
-    D4); other networks get what ``nnUNetv2_predict`` would give them.
-
-    Args:
-        model: that is to predict it.
-        images: (C, Z, Y, X).
-        spacing: mm in axis order (Z, Y, X).
-        grid: where the images lie; None: their axes are already those that the model's reader gives.
-    """
-    turn = Turn() if grid is None else turn_of_reader(model.reader, grid)
-    images, spacing = turn.to_reader(np.asarray(images)), turn.reordered(spacing)
-    _check_spacing(model, images.shape[1:], spacing)
-    preprocessor = model.configuration.preprocessor_class(verbose=False)
-    properties = {"spacing": [float(value) for value in spacing]}
-    data, mask, properties = preprocessor.run_case_npy(
-        images, None, properties, model.plans, model.configuration, model.dataset_json
-    )
-    if model.has_salient_channel:
-        data[:, mask[0] < 0] = 0
-    return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties, turn)
-
-
 def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float]) -> None:
     """Refuse a spacing that would make the volume explode or vanish."""
     axes = model.plans.transpose_forward
@@ -109,30 +141,68 @@ def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float])
     vanishes = any(size * ratio < 1 for size, ratio in zip(shape, ratios, strict=True))
     if vanishes or not 1 / MAX_SPACING_RATIO <= min(ratios) <= max(ratios) <= MAX_SPACING_RATIO:
         given, trained = (" × ".join(f"{value:g}" for value in values) for values in (spacing, target))
-        msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: mend the spacing in the image headers"
+        msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: correct it in the image headers"
         raise InputError(msg)
 
 
-def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bool) -> Probabilities:
-    """Bring the network's outputs (R, Z, Y, X) back onto the voxels of the images, as probabilities.
+def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Sequence[Model]) -> list[str]:
+    """Return what is odd about the images of a case that is predicted all the same: ``KIND: detail``.
 
     Args:
-        model: whose outputs.
-        outputs: averaged probabilities, or logits.
-        case: what was put in.
-        are_logits: which of the two; the sigmoid comes after resampling, as in nnU-Net.
+        loaded: its images.
+        cases: as preprocessed for each model.
+        models: that are to predict it.
     """
-    properties = case.properties
-    spacing = [properties["spacing"][axis] for axis in model.plans.transpose_forward]
-    resampled = torch.as_tensor(
-        model.configuration.resampling_fn_probabilities(
-            outputs.float().cpu(),
-            properties["shape_after_cropping_and_before_resampling"],
-            model.configuration.spacing,
-            spacing,
-        )
-    )
-    probabilities = resampled.sigmoid() if are_logits else resampled.clamp(0, 1)
-    whole = np.zeros((len(probabilities), *properties["shape_before_cropping"]), np.float32)
-    whole = insert_crop_into_image(whole, probabilities.numpy(), properties["bbox_used_for_cropping"])
-    return case.turn.to_file(whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)]))
+    values = dict(zip(models[0].channels, loaded.images, strict=True))
+    warnings = [*loaded.notes, *intensity_warnings(values, brain_mask(values))]
+    if loaded.elsewhere:
+        warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
+    if any(model.reader not in TURNING_READERS for model in models):
+        warnings += _orientation_warnings(loaded.grid)
+    for model, case in zip(models, cases, strict=True):
+        properties = model.plans.foreground_intensity_properties_per_channel
+        warnings += intensities_unlike_training(loaded.images, model.channels, properties)
+        if case.is_resampled:
+            warnings.append(
+                f"another spacing than in training: {shortened(loaded.spacing)} mm instead of "
+                f"{shortened(tuple(model.configuration.spacing))}, so it was resampled as nnU-Net does"
+            )
+    return list(dict.fromkeys(warnings))
+
+
+def intensities_unlike_training(
+    images: Images, channels: Sequence[str], properties: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Name the channels whose median over the brain is far outside what 99 % of the training tumours' voxels had.
+
+    Args:
+        images: (C, Z, Y, X).
+        channels: their names.
+        properties: ``foreground_intensity_properties_per_channel`` of the plans.
+    """
+    warnings = []
+    for number, (name, values) in enumerate(zip(channels, images, strict=True)):
+        known = properties.get(str(number), {})
+        low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
+        if low is None or high is None:
+            continue
+        median = float(np.median(values[values != 0]))
+        if low > 0:
+            least, most = low / MAX_INTENSITY_RATIO, high * MAX_INTENSITY_RATIO
+        else:  # of images that were normalised before
+            least, most = low - (high - low), high + (high - low)
+        if not least <= median <= most:
+            warnings.append(
+                f"intensities unlike training: {name} has the median {median:.4g}, tumours had {low:.4g} to {high:.4g}"
+            )
+    return warnings
+
+
+def _orientation_warnings(grid: sitk.Image) -> list[str]:
+    stored = orientation(grid)
+    if stored == _BRATS_ORIENTATION:
+        return []
+    return [
+        f"another orientation than BraTS': {stored} instead of {_BRATS_ORIENTATION}; the network sees the axes as "
+        "stored, as nnU-Net does, so reorient the images if the training images were not stored so"
+    ]

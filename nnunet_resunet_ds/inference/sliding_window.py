@@ -1,6 +1,6 @@
-"""Average a network's outputs over overlapping tiles and flips of one volume (decision D8)."""
+"""Run a network over a volume: tile by tile, flip by flip, and average what it says (decision D8)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations, product
 
@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
-from torch import Tensor
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
+from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.inference.forward import ForwardPass
+from nnunet_resunet_ds.compute.formats import AUTO
+from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
+from nnunet_resunet_ds.network.layout import lay_out_for
 from postprocessing.config import AVERAGES
 
-Tile = tuple[slice, ...]
-"""Of (Z, Y, X)."""
-
+PROBABILITIES, LOGITS = AVERAGES
+"""What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
 """Half-overlapping patches, or one evaluation of the whole padded volume."""
 STEP = 0.5
@@ -25,6 +28,123 @@ PEAK = 10
 """Largest weight; nnU-Net's."""
 SIGMA = 1 / 8
 """Of the Gaussian that weighs a tile's voxels, in patch sizes; nnU-Net's."""
+
+Tile = tuple[slice, ...]
+"""Of (Z, Y, X)."""
+Advance = Callable[[int], object]
+"""Called with the number of forward passes of one input that are done."""
+
+
+class SlidingWindow:
+    """A network's view of whole volumes.
+
+    Args:
+        forward: the network.
+        n_regions: its outputs.
+        patch_size: of a tile.
+        flips: axes of (C, Z, Y, X) of each flip.
+        average: one of `AVERAGES`.
+        strides: of the network's stages, to look at the whole padded volume at once; None for tiles.
+    """
+
+    def __init__(
+        self,
+        forward: "ForwardPass",
+        n_regions: int,
+        patch_size: Sequence[int],
+        flips: Sequence[tuple[int, ...]],
+        average: str = PROBABILITIES,
+        strides: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self._forward = forward
+        self._n_regions = n_regions
+        self._patch_size = patch_size
+        self._flips = flips
+        self._average = average
+        self._strides = strides
+
+    def n_forward_passes(self, shape: Sequence[int]) -> int:
+        """Return how often one volume (Z, Y, X) sends an input through the network."""
+        return len(self._tiles(padded_shape(shape, self._patch_size, self._strides))) * len(self._flips)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What convolutions compute in; None is fp32."""
+        return self._forward.dtype
+
+    def mean_over_folds(self, weights: Sequence[Mapping[str, Tensor]], volume: Tensor, advance: Advance) -> Tensor:
+        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
+
+        Args:
+            weights: the state dict of each fold, at least one.
+            volume: what the network sees.
+            advance: called with the number of forward passes that are done.
+
+        Raises:
+            torch.OutOfMemoryError: not even one tile fits on the device.
+        """
+        total: Tensor | None = None
+        for of_fold in weights:
+            self._forward.load(of_fold)
+            output = self(volume, advance)
+            total = output if total is None else total.add_(output)
+        assert total is not None
+        return total.div_(len(weights))
+
+    def __call__(self, volume: Tensor, advance: Advance) -> Tensor:
+        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
+
+        Raises:
+            torch.OutOfMemoryError: not even one tile fits on the device.
+        """
+        shape = padded_shape(volume.shape[1:], self._patch_size, self._strides)
+        padded, inside = pad_nd_image(volume, shape, "constant", {"value": 0}, return_slicer=True)
+        places = self._tiles(shape)
+        size = [place.stop - place.start for place in places[0]]
+        result = self._empty_result(shape)
+        weights = gaussian(size, self._forward.device)
+        for place in places:
+            self._add(result, place, padded[(slice(None), *place)], weights)
+            advance(len(self._flips))
+        mean: Tensor = result.mean()[(slice(None), *inside[1:])].cpu()
+        return mean
+
+    def _tiles(self, shape: Sequence[int]) -> list[Tile]:
+        return tiles(shape, shape if self._strides else self._patch_size)
+
+    def _empty_result(self, shape: Sequence[int]) -> "WeightedMean":
+        with suppress(torch.OutOfMemoryError):
+            return WeightedMean(self._n_regions, shape, self._forward.device)
+        self._say_on_cpu()
+        return WeightedMean(self._n_regions, shape, torch.device("cpu"))
+
+    def _add(self, result: "WeightedMean", place: Tile, tile: Tensor, weights: Tensor) -> None:
+        if result.device.type != "cpu":
+            with suppress(torch.OutOfMemoryError):
+                result.add(place, self._mean_over_flips(tile), weights)
+                return
+            # out of the block, so that what has failed is forgotten and its memory can be given back
+            result.to_cpu()
+            torch.cuda.empty_cache()
+            self._say_on_cpu()
+        result.add(place, self._mean_over_flips(tile), weights)
+
+    def _mean_over_flips(self, tile: Tensor) -> Tensor:
+        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where the tile is sent once and flipped."""
+        tile = tile.to(self._forward.device)
+        total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
+        remaining = self._flips
+        while remaining:
+            chunk, remaining = remaining[: self._forward.batch_size], remaining[self._forward.batch_size :]
+            outputs = self._forward(torch.stack([tile.flip(axes) for axes in chunk]))
+            if self._average == PROBABILITIES:
+                outputs = outputs.sigmoid()
+            for output, axes in zip(outputs, chunk, strict=True):
+                total += output.flip(axes)
+        return total.div_(len(self._flips))
+
+    def _say_on_cpu(self) -> None:
+        LOG.warning("out of memory on %s: averages are kept on the CPU", self._forward.device)
 
 
 def padded_shape(shape: Sequence[int], patch_size: Sequence[int], strides: Sequence[Sequence[int]] | None) -> list[int]:
@@ -70,13 +190,6 @@ def flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [chosen for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
 
 
-PROBABILITIES, LOGITS = AVERAGES
-"""What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""
-
-Advance = Callable[[int], object]
-"""Called with the number of forward passes of one input that are done."""
-
-
 class WeightedMean:
     """The weighted mean of what overlapping tiles say of each voxel, fp32."""
 
@@ -104,89 +217,68 @@ class WeightedMean:
         return self.sum.div_(self.weight)
 
 
-class SlidingWindow:
-    """A network's view of whole volumes.
+class ForwardPass:
+    """A network, laid out for a device, that takes as many inputs at once as fit.
 
     Args:
-        forward: the network.
-        n_regions: its outputs.
-        patch_size: of a tile.
-        flips: axes of (C, Z, Y, X) of each flip.
-        average: one of `AVERAGES`.
-        strides: of the network's stages, to look at the whole padded volume at once; None for tiles.
+        network: with any weights; it is changed in place.
+        device: where to run it.
+        precision: see `nnunet_resunet_ds.compute.precision`.
+        batch_size: inputs at once, to begin with; halved where memory runs out.
+        may_compile: whether inputs have one shape; compiled is then where ``nnUNet_compile`` asks for it.
     """
 
     def __init__(
         self,
-        forward: ForwardPass,
-        n_regions: int,
-        patch_size: Sequence[int],
-        flips: Sequence[tuple[int, ...]],
-        average: str = PROBABILITIES,
-        strides: Sequence[Sequence[int]] | None = None,
+        network: nn.Module,
+        device: torch.device,
+        precision: str = AUTO,
+        *,
+        batch_size: int = 1,
+        may_compile: bool = True,
     ) -> None:
-        self._forward = forward
-        self._n_regions = n_regions
-        self._patch_size = patch_size
-        self._flips = flips
-        self._average = average
-        self._strides = strides
+        self.device = device
+        self.dtype = autocast_dtype(precision, device)
+        self.batch_size = batch_size
+        self._network = network.to(device).eval()
+        lay_out_for(network, device)
+        self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
+        compiles = may_compile and compile_is_wished()
+        LOG.debug("network on %s in %s%s", device, self.dtype or torch.float32, ", compiled" if compiles else "")
+        self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(network, dynamic=False) if compiles else None
 
-    def n_forward_passes(self, shape: Sequence[int]) -> int:
-        """Return how often one volume (Z, Y, X) sends an input through the network."""
-        return len(self._tiles(padded_shape(shape, self._patch_size, self._strides))) * len(self._flips)
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of another fold."""
+        self._network.load_state_dict(weights)
 
-    def __call__(self, volume: Tensor, advance: Advance) -> Tensor:
-        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return fp32 logits (B, R, Z, Y, X) of inputs (B, C, Z, Y, X), on the device.
 
         Raises:
-            torch.OutOfMemoryError: not even one tile fits on the device.
+            torch.OutOfMemoryError: not even one input fits.
         """
-        shape = padded_shape(volume.shape[1:], self._patch_size, self._strides)
-        padded, inside = pad_nd_image(volume, shape, "constant", {"value": 0}, return_slicer=True)
-        places = self._tiles(shape)
-        size = [place.stop - place.start for place in places[0]]
-        result = self._empty_result(shape)
-        weights = gaussian(size, self._forward.device)
-        for place in places:
-            self._add(result, place, padded[(slice(None), *place)], weights)
-            advance(len(self._flips))
-        mean: Tensor = result.mean()[(slice(None), *inside[1:])].cpu()
-        return mean
-
-    def _tiles(self, shape: Sequence[int]) -> list[Tile]:
-        return tiles(shape, shape if self._strides else self._patch_size)
-
-    def _empty_result(self, shape: Sequence[int]) -> WeightedMean:
-        with suppress(torch.OutOfMemoryError):
-            return WeightedMean(self._n_regions, shape, self._forward.device)
-        self._say_on_cpu()
-        return WeightedMean(self._n_regions, shape, torch.device("cpu"))
-
-    def _add(self, result: WeightedMean, place: Tile, tile: Tensor, weights: Tensor) -> None:
-        if result.device.type != "cpu":
-            with suppress(torch.OutOfMemoryError):
-                result.add(place, self._mean_over_flips(tile), weights)
-                return
-            # out of the block, so that what has failed is forgotten and its memory can be given back
-            result.to_cpu()
+        while True:
+            try:
+                return torch.cat([self._run(chunk) for chunk in torch.split(inputs, self.batch_size)])
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
             torch.cuda.empty_cache()
-            self._say_on_cpu()
-        result.add(place, self._mean_over_flips(tile), weights)
+            LOG.warning("out of memory on %s: going on with %d at a time", self.device, self.batch_size)
 
-    def _mean_over_flips(self, tile: Tensor) -> Tensor:
-        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where the tile is sent once and flipped."""
-        tile = tile.to(self._forward.device)
-        total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
-        remaining = self._flips
-        while remaining:
-            chunk, remaining = remaining[: self._forward.batch_size], remaining[self._forward.batch_size :]
-            outputs = self._forward(torch.stack([tile.flip(axes) for axes in chunk]))
-            if self._average == PROBABILITIES:
-                outputs = outputs.sigmoid()
-            for output, axes in zip(outputs, chunk, strict=True):
-                total += output.flip(axes)
-        return total.div_(len(self._flips))
+    def _run(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(self.device, memory_format=torch.channels_last_3d)
+        if self.dtype and not self._autocast_dtype:
+            inputs = inputs.to(self.dtype)
+        with autocast(self._autocast_dtype, self.device):
+            return self._logits(inputs).float()
 
-    def _say_on_cpu(self) -> None:
-        LOG.warning("out of memory on %s: averages are kept on the CPU", self._forward.device)
+    def _logits(self, inputs: Tensor) -> Tensor:
+        if self._compiled is not None:
+            try:
+                return self._compiled(inputs)
+            except TorchDynamoException as error:
+                LOG.warning("torch.compile failed and is left out from here on: %s", first_line(error))
+                self._compiled = None
+        return self._network(inputs)  # type: ignore[no-any-return]

@@ -1,134 +1,38 @@
-"""Probabilities of the cases that each fold was validated on, kept small beside the model, for tuning."""
+"""Predict the cases that each fold was validated on, and store their probabilities in the model folder, for tuning."""
 
 import glob
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk
-from numpy.typing import NDArray
-
 from dataset_conversion.edition import FILE_ENDING
 from dataset_conversion.image_cases import NNUNET, CaseSet, find_prediction_cases
 from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
 from dataset_conversion.label_convention import declared_convention
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import file_state, read_json, remove_half_written, write_json
-from nnunet_resunet_ds.base.images import read_labels
+from nnunet_resunet_ds.base.files import file_state, read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
-from nnunet_resunet_ds.compute.formats import FP32
-from nnunet_resunet_ds.inference.on_workers import PredictorSettings, predict_cases_on
-from nnunet_resunet_ds.inference.pipeline import PredictedCase, predict_cases
+from nnunet_resunet_ds.inference.on_workers import predict_cases_on
+from nnunet_resunet_ds.inference.pipeline import predict_cases
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
+from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.training.recipe import SECTION
-from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
-from postprocessing.config import PostprocessingConfig
-from postprocessing.probabilities import check_painted, probabilities_on_grid
+from nnunet_resunet_ds.tuning.stored_case import CaseStore
 
 CACHE = "tuning"
 """Folder in that of the model."""
-_MADE_WITH = "made_with.json"
-FORMAT = 2
-"""Of stored cases; those of another are made anew."""
-
-
-@dataclass(frozen=True)
-class CaseStore:
-    """A folder of stored cases (a `Sink` of prediction).
-
-    Args:
-        folder: for one file a case.
-        references: folder of label maps in nnU-Net's values.
-    """
-
-    folder: Path
-    references: Path
-
-    def open(self, made_with: Mapping[str, Any]) -> None:
-        """Make the folder; drop what was made with anything else."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_half_written(self.folder, "*")
-        record = self.folder / _MADE_WITH
-        wanted = json.loads(json.dumps({"format": FORMAT, **made_with}))
-        if not record.is_file() or read_json(record) != wanted:
-            for file in self.folder.glob("*.npz"):
-                file.unlink()
-            write_json(wanted, record)
-
-    def file(self, case_id: str) -> Path:
-        """Return where a case is kept."""
-        return self.folder / f"{case_id}.npz"
-
-    def has(self, case_id: str) -> bool:
-        """Tell whether a case is there."""
-        return self.file(case_id).is_file()
-
-    def is_finished(self, case: RawCase) -> bool:
-        """Tell whether a case is there; `open` has dropped those of other images."""
-        return self.has(case.case_id)
-
-    @property
-    def writer(self) -> "CaseStore":
-        """Return itself."""
-        return self
-
-    def write_case(self, case: PredictedCase) -> None:
-        """Keep a case with its reference."""
-        image, reference = read_labels(self.reference(case.case_id))
-        if reference.shape != case.labels.shape:
-            msg = (
-                f"{self.reference(case.case_id)}: has shape {reference.shape}, and its images have "
-                f"{case.labels.shape}; preprocess the dataset again with nnUNetv2_plan_and_preprocess"
-            )
-            raise InputError(msg)
-        self._keep(case.case_id, case.probabilities, image, reference)
-
-    def keep_saved(self, case_id: str, file: Path, model: Path) -> None:
-        """Keep a case with its reference, of which nnU-Net has saved the probabilities.
-
-        Raises:
-            InputError: a file is missing or damaged, or they are of different images or predictions.
-        """
-        image, reference = read_labels(self.reference(case_id))
-        probabilities = probabilities_on_grid(file, image, model)
-        label_map = file.with_name(f"{case_id}{FILE_ENDING}")
-        if label_map.is_file():
-            check_painted(probabilities, file, label_map)
-        self._keep(case_id, probabilities, image, reference)
-
-    def reference(self, case_id: str) -> Path:
-        """Return the file of a case's reference."""
-        return self.references / f"{case_id}{FILE_ENDING}"
-
-    def _keep(
-        self,
-        case_id: str,
-        probabilities: NDArray[np.floating],
-        image: sitk.Image,
-        reference: NDArray[np.integer],
-    ) -> None:
-        volume = float(np.prod(image.GetSpacing()))
-        write_stored_case(cropped_case(probabilities, reference.astype(np.uint8), volume), self.file(case_id))
-
-    def note(self, case_id: str, entry: Mapping[str, Any]) -> None:
-        """Do nothing: what is odd about training images was said when they were converted."""
-
-    def note_failure(self, case_id: str, reason: str) -> None:
-        """Do nothing: a case that fails ends the tuning."""
 
 
 def validation_ids(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -211,19 +115,13 @@ def _validated_cases(checkpoint: Path) -> set[str]:
 
 
 def predict_validation(
-    folder: Path,
-    ids: Mapping[str, Sequence[str]],
-    checkpoint: str,
-    settings: Mapping[str, Any],
-    executor: Executor | None = None,
+    settings: PredictionSettings, ids: Mapping[str, Sequence[str]], executor: Executor | None = None
 ) -> dict[str, list[Path]]:
-    """Predict the validation cases of each fold with its own weights, those that are not kept from before.
+    """Predict the validation cases of each fold with its own weights, except those that are stored already.
 
     Args:
-        folder: of the model.
+        settings: of one model; device, number format and flips count.
         ids: fold → its validation cases.
-        checkpoint: file name of the weights.
-        settings: device, precision and use_mirroring of `Predictor`.
         executor: whose processes predict; None is this one.
 
     Returns:
@@ -232,21 +130,19 @@ def predict_validation(
     Raises:
         InputError: images or references are missing or damaged.
     """
-    raw = _dataset_folder(folder, "nnUNet_raw")
-    images = raw / "imagesTr"
-    _check_references(folder)
-    _check_raw(folder, raw, [case_id for case_ids in ids.values() for case_id in case_ids])
+    (model,) = settings.models
+    images = _dataset_folder(model.folder, "nnUNet_raw") / "imagesTr"
+    references = _references(model.folder)
+    _check_references(references)
+    _check_raw(model.folder, images.parent, [case_id for case_ids in ids.values() for case_id in case_ids])
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
-        store = CaseStore(folder / CACHE / f"fold_{fold}", _references(folder))
-        weights = file_state(folder / f"fold_{fold}" / checkpoint)
-        inputs = {case_id: _states(images, store, case_id) for case_id in case_ids}
-        store.open({"weights": [checkpoint, *weights], **_in_json(settings), "inputs": inputs})
+        of_fold = replace(settings, models=(replace(model, folder=model.folder.resolve(), folds=(fold,)),))
+        store = CaseStore(model.folder / CACHE / f"fold_{fold}", references)
+        store.open(_made_with(of_fold, {case_id: _states(images, store, case_id) for case_id in case_ids}))
         if not all(map(store.has, case_ids)):
             LOG.info("fold %s: %d validation cases", fold, len(case_ids))
-            model = (folder.resolve(), (fold,), checkpoint)
-            predictor = PredictorSettings((model,), (tuple(weights),), PostprocessingConfig.paper(), **settings)
-            _predict(predictor, images, case_ids, store, executor)
+            _predict(of_fold, images, case_ids, store, executor)
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
 
@@ -254,22 +150,23 @@ def predict_validation(
 def stored_validation_npz(
     folder: Path, ids: Mapping[str, Sequence[str]], executor: Executor | None = None
 ) -> dict[str, list[Path]]:
-    """Keep what ``nnUNetv2_train … --npz`` wrote of the validation cases; see `predict_validation`.
+    """Store what ``nnUNetv2_train … --npz`` wrote of the validation cases; see `predict_validation`.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    _check_references(folder)
+    references = _references(folder)
+    _check_references(references)
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
-        store = CaseStore(folder / CACHE / f"fold_{fold}_npz", _references(folder))
-        sources = {case_id: folder / f"fold_{fold}" / "validation" / f"{case_id}.npz" for case_id in case_ids}
+        store = CaseStore(folder / CACHE / f"fold_{fold}_npz", references)
+        sources = {case_id: folder / f"fold_{fold}" / VALIDATION / f"{case_id}.npz" for case_id in case_ids}
         missing = [path for path in sources.values() if not path.is_file()]
         if missing:
             msg = f"{missing[0]}: missing; make it with nnUNetv2_train … {fold} --val --npz, or leave out --npz"
             raise InputError(msg)
-        references = {case_id: _states(None, store, case_id) for case_id in case_ids}
-        store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": references})
+        inputs = {case_id: _states(None, store, case_id) for case_id in case_ids}
+        store.open({"npz": {case_id: file_state(path) for case_id, path in sources.items()}, "inputs": inputs})
         to_keep = [item for item in sources.items() if not store.has(item[0])]
         keep = partial(_keep, store=store, model=folder)
         _, problems = results_and_problems(for_each(to_keep, keep, f"fold {fold}", executor, name=itemgetter(0)))
@@ -284,12 +181,24 @@ def _keep(case: tuple[str, Path], store: CaseStore, model: Path) -> None:
     store.keep_saved(case_id, probabilities, model)
 
 
+def _made_with(settings: PredictionSettings, inputs: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    """Return what decides the probabilities of a fold: weights, settings and the states of the files."""
+    (model,) = settings.models
+    (weights,) = model.checkpoints
+    return {
+        "weights": [model.checkpoint, *file_state(weights)],
+        "device": str(settings.device),
+        "precision": settings.precision,
+        "use_mirroring": settings.use_mirroring,
+        "inputs": inputs,
+    }
+
+
 def _predict(
-    settings: PredictorSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
+    settings: PredictionSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
 ) -> None:
-    # The workers' device is their own.
-    predictor = (replace(settings, device="cpu", precision=FP32) if executor else settings).predictor()
-    everything = find_prediction_cases([images], predictor.channels, NNUNET)
+    models = settings.load_models()
+    everything = find_prediction_cases([images], models[0].channels, NNUNET)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
     if missing:
@@ -297,9 +206,10 @@ def _predict(
         raise InputError(msg)
     wanted = CaseSet(everything.edition, everything.reason, cases, everything.channels, {})
     if executor:
+        check_models(settings, models)
         predicted = predict_cases_on(executor, settings, wanted, store, resume=True)
     else:
-        predicted = predict_cases(predictor, wanted, store, resume=True)
+        predicted = predict_cases(Predictor.from_settings(settings, models), wanted, store, resume=True)
     if predicted.failures:
         raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))
 
@@ -315,13 +225,12 @@ def _references(folder: Path) -> Path:
     return _dataset_folder(folder, "nnUNet_preprocessed") / REFERENCES
 
 
-def _check_references(folder: Path) -> None:
-    """Refuse references that are not said to have nnU-Net's label values.
+def _check_references(references: Path) -> None:
+    """Check that something says that the references have nnU-Net's label values.
 
     Raises:
         InputError: nothing says it, or something says otherwise.
     """
-    references = _references(folder)
     files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
     declared = declared_convention(files) if files else None
     if files and (declared is None or declared.convention != NNUNET_LABELS):
@@ -353,7 +262,3 @@ def _dataset_folder(folder: Path, variable: str) -> Path:
         msg = f"{dataset}: no such folder; tuning needs the dataset that the model was trained on"
         raise InputError(msg)
     return dataset
-
-
-def _in_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, bool) else str(value) for name, value in settings.items()}

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +15,7 @@ from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions
-from nnunet_resunet_ds.inference.model import checkpoint_files
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.tuning.cross_validation import (
     predict_validation,
     stored_validation_npz,
@@ -34,38 +33,32 @@ _REGIONS = {"wt": "WT", "tc": "TC", "et": "ET"}
 
 
 def tune_model(
-    folder: Path,
-    folds: Sequence[str] | None,
-    checkpoint: str,
-    metric: str,
-    settings: Mapping[str, Any] | None,
-    executor: Executor | None = None,
+    settings: PredictionSettings, metric: str, *, from_npz: bool = False, executor: Executor | None = None
 ) -> Tuning:
     """Search the settings that score best on the validation cases of a model, and keep the chosen ones with it.
 
     Args:
-        folder: of the model; `TABLE` and `PICTURE` of the search are written there, too.
-        folds: to tune on; None is every one that is trained.
-        checkpoint: file name of the weights.
+        settings: of one model, with the folds to tune on; device, number format and flips count. `TABLE` and `PICTURE`
+            of the search are written into its folder, too.
         metric: ``dice`` or ``lesion-dice``.
-        settings: device, precision and use_mirroring of the prediction; None takes what ``nnUNetv2_train … --npz``
-            wrote instead.
+        from_npz: take what ``nnUNetv2_train … --npz`` wrote, and predict nothing.
         executor: whose processes predict and score; None is this one.
 
     Raises:
         InputError: the model cannot be tuned, its cases are missing or damaged, or too few, or the best settings find
             next to nothing of the tumour; or another process writes into the folder.
     """
-    _check_regions(folder)
-    with only_writer(folder):
-        checkpoints = checkpoint_files(folder, folds, checkpoint)
-        ids = validation_ids(folder, checkpoints)
-        if settings is None:
-            files, averaging = stored_validation_npz(folder, ids, executor), "logits"
+    (model,) = settings.models
+    checkpoints = dict(zip(model.folds, model.checkpoints, strict=True))
+    _check_regions(model.folder)
+    with only_writer(model.folder):
+        ids = validation_ids(model.folder, checkpoints)
+        if from_npz:
+            files, averaging = stored_validation_npz(model.folder, ids, executor), "logits"
         else:
-            files, averaging = predict_validation(folder, ids, checkpoint, settings, executor), "probabilities"
-        tuning = _tune(folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
-        keep_with_model(tuning.chosen, folder)
+            files, averaging = predict_validation(settings, ids, executor), "probabilities"
+        tuning = _tune(model.folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
+        keep_with_model(tuning.chosen, model.folder)
     return tuning
 
 

@@ -86,9 +86,9 @@ def test_a_failure_is_noted_and_what_is_known_of_an_earlier_label_map_stays(coho
     assert "is empty" in content(out)["cases"][FIRST]["error"]
     assert read_runs(out).of_case(FIRST)["labels"] == "2021"
     evaluated = []
-    original = _Pipeline._evaluate
+    original = _Pipeline._run_networks
     monkeypatch.setattr(
-        _Pipeline, "_evaluate", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
+        _Pipeline, "_run_networks", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
     )
     assert predict(cohort, out, model, "--labels", "2021", "--continue") == 2
     assert evaluated == []  # the failed one is tried again, the other is there

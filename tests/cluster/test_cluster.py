@@ -180,7 +180,7 @@ def test_continue_and_the_errors_of_cases(cluster, cohort, model, tmp_path, caps
     words = ["predict", "-i", str(cohort), "-o", str(out), "-m", str(model), "--no-tta", "--scheduler", cluster.address]
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert "BraTS2021_00003_t1.nii.gz" in error and "1 cases failed; mend them and run with --continue" in error
+    assert "BraTS2021_00003_t1.nii.gz" in error and "1 cases failed; correct them and run with --continue" in error
     assert "error" in json.loads((out / "run.json").read_text())["cases"]["BraTS2021_00003"]
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     damaged.write_bytes(whole)

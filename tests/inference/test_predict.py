@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,10 +19,11 @@ from dataset_conversion.label_convention import NNUNET
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.inference import Predictor
+from nnunet_resunet_ds.commands import predict as predict_command
+from nnunet_resunet_ds.inference import Predictor, on_workers
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.output import Output
-from nnunet_resunet_ds.inference.pipeline import _Pipeline
+from nnunet_resunet_ds.inference.pipeline import CaseOutcome, _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
 
@@ -143,9 +147,9 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
     untouched = first.read_bytes(), first.stat().st_mtime_ns
     second.unlink()
     evaluated = []
-    original = _Pipeline._evaluate
+    original = _Pipeline._run_networks
     monkeypatch.setattr(
-        _Pipeline, "_evaluate", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
+        _Pipeline, "_run_networks", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
     )
     assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
     assert evaluated == [CASES[1]] and second.is_file()
@@ -167,9 +171,9 @@ def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_p
 
     for case in ("a", "b"):
         (tmp_path / f"{case}.nii.gz").touch()
-        made.note(case, {"warnings": []})
+        made.note(CaseOutcome(case, {"warnings": []}))
     assert written() == ["a"]
-    made.close()
+    made.run_file.close()
     assert written() == ["a", "b"]
 
 
@@ -183,7 +187,7 @@ def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, caps
     assert "no run.json" in capsys.readouterr().err
 
 
-def stopping_at(case_id, error, original=_Pipeline._evaluate):
+def stopping_at(case_id, error, original=_Pipeline._run_networks):
     def evaluate(self, case, *rest):
         if case == case_id:
             raise error
@@ -194,7 +198,7 @@ def stopping_at(case_id, error, original=_Pipeline._evaluate):
 
 def test_a_stopped_run_leaves_what_was_finished_and_nothing_half(cohort, model, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(_Pipeline, "_evaluate", stopping_at(CASES[1], KeyboardInterrupt()))
+        patched.setattr(_Pipeline, "_run_networks", stopping_at(CASES[1], KeyboardInterrupt()))
         assert predict(cohort, tmp_path / "out", model) == 130
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{CASES[0]}.nii.gz", "run.json"]
     leftover = tmp_path / "out" / f".0123abcd.{CASES[1]}.nii.gz"  # of a kill -9
@@ -204,7 +208,7 @@ def test_a_stopped_run_leaves_what_was_finished_and_nothing_half(cohort, model, 
 
 
 def test_a_fault_of_ours_does_not_stop_the_others_and_is_not_hidden(cohort, model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_Pipeline, "_evaluate", stopping_at(CASES[0], RuntimeError("a bug")))
+    monkeypatch.setattr(_Pipeline, "_run_networks", stopping_at(CASES[0], RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         predict(cohort, tmp_path / "out", model)
     assert f"{CASES[0]}: failed unexpectedly: RuntimeError: a bug" in capsys.readouterr().out
@@ -277,3 +281,50 @@ def test_folders_of_two_kinds_are_refused(cohort, images_ts, model, tmp_path, ca
     assert main(["predict", "-i", str(images_ts), str(cohort), "-o", str(tmp_path / "out"), "-m", str(model)]) == 2
     assert "one after the other" in capsys.readouterr().err
     assert predict(cohort, tmp_path / "out", model, "--edition", "nnunet") == 2
+
+
+# ---- workers ----
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A thread in the place of a scheduler's workers, and a list: was each predictor made in the main thread?"""
+    made, create = [], Predictor.__init__
+
+    def counted(self, *args, **settings):
+        made.append(threading.current_thread() is threading.main_thread())
+        create(self, *args, **settings)
+
+    monkeypatch.setattr(Predictor, "__init__", counted)
+    monkeypatch.setattr(on_workers, "_kept", [])
+    with ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(predict_command, "chosen_executor", lambda *_: nullcontext(pool))
+        yield made, pool
+
+
+def test_where_workers_predict_each_makes_one_predictor_and_this_process_none(cohort, model, tmp_path, worker):
+    made, _ = worker
+    flags = ("--precision", "fp32", "-device", "cpu", "--average", "logits", "--wt", "0.3")
+    assert predict(cohort, tmp_path / "there", model, *flags, "--scheduler", "local:1") == 0
+    assert made == [False]
+    assert predict(cohort, tmp_path / "there", model, *flags, "--continue") == 0  # by the same settings
+    there = json.loads((tmp_path / "there" / "run.json").read_text())
+    assert there["precision"] == "float32" and there["cases"][CASES[0]]["device"] == "cpu"
+    for case in CASES:
+        labels, _ = expected(
+            cohort, case, model, precision="fp32", average="logits", postprocessing=PostprocessingConfig(wt=0.3)
+        )
+        np.testing.assert_array_equal(values_of(tmp_path / "there" / f"{case}.nii.gz"), labels)
+
+
+def test_models_are_checked_before_workers_are_asked(cohort, model, dataset, tmp_path, worker, capsys):
+    made, pool = worker
+    pool.submit = None  # nothing may come so far
+    plans, dataset_json, _ = dataset
+    stock = write_model(tmp_path / "stock", stock_plans(plans), dataset_json, trainer="nnUNetTrainer")
+    damaged = json.loads((stock / "plans.json").read_text())
+    damaged["configurations"]["3d_fullres"]["resampling_fn_data"] = "nothing"
+    (stock / "plans.json").write_text(json.dumps(damaged))
+    assert predict(cohort, tmp_path / "out", model, "-m", str(stock), "--scheduler", "local:1") == 2
+    assert "plans.json: does not work" in capsys.readouterr().err
+    assert made == [] and not (tmp_path / "out").exists()

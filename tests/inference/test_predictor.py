@@ -15,10 +15,10 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
-from nnunet_resunet_ds.inference.forward import ForwardPass
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.inference.sliding_window import (
     PROBABILITIES,
+    ForwardPass,
     SlidingWindow,
     WeightedMean,
     flips,
@@ -77,7 +77,7 @@ def by_hand(folder, images, activation, fold=0):
     model = load_model(folder, [fold])
     network = model.build_network()
     network.load_state_dict(model.weights[str(fold)])
-    case = Predictor([model]).prepare(images, (1, 1, 1))[0]
+    case = Predictor([model]).preprocess(images, (1, 1, 1))[0]
     outputs = []
     with torch.no_grad():
         for n in range(4):
@@ -112,8 +112,8 @@ def test_resampled_background_is_zero_again(model, dataset):
     """D4 at 1.02 mm: as in training, and unlike nnU-Net's prediction."""
     images = brain((40, 26, 20))
     predictor = Predictor.from_model_folder(model)
-    (case,) = predictor.prepare(images, (1.02, 1, 1))
-    assert case.is_resampled and not predictor.prepare(images, (1, 1, 1))[0].is_resampled
+    (case,) = predictor.preprocess(images, (1.02, 1, 1))
+    assert case.is_resampled and not predictor.preprocess(images, (1, 1, 1))[0].is_resampled
     raw, mask, _ = (
         predictor.models[0]
         .configuration.preprocessor_class(verbose=False)
@@ -131,7 +131,7 @@ def test_resampled_background_is_zero_again(model, dataset):
 def test_the_whole_volume_at_once_is_one_forward_pass_a_flip(model):
     images = brain((22, 26, 20), margin=0)
     predictor = Predictor.from_model_folder(model, folds=[0], tiles="whole", use_mirroring=False, precision="fp32")
-    cases = predictor.prepare(images, (1, 1, 1))
+    cases = predictor.preprocess(images, (1, 1, 1))
     assert predictor.n_forward_passes(cases) == 1
     _, found = predictor.predict_case(images, (1, 1, 1))
     network = predictor.models[0].build_network()

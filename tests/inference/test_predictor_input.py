@@ -12,8 +12,8 @@ from test_predictor import brain
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.input_warnings import intensities_unlike_training
 from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.preprocessing import intensities_unlike_training
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import check_config_fits
 
@@ -119,7 +119,7 @@ def test_a_fold_may_be_a_number(model):
 
 @pytest.mark.parametrize("spacing", [(1000, 1, 1), (1, 1, 0.0001), (0.001, 0.001, 0.001), (1e9, 1, 1)])
 def test_a_spacing_of_no_brain_is_named(model, spacing):
-    with pytest.raises(InputError, match="mend the spacing"):
+    with pytest.raises(InputError, match="correct it in the image headers"):
         Predictor.from_model_folder(model).predict_case(brain((50, 26, 20)), spacing)
 
 

@@ -16,8 +16,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.forward import ForwardPass
-from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, SlidingWindow, flips
+from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, ForwardPass, SlidingWindow, flips
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.plans import PAPER_FEATURES, res_unet_ds_architecture
@@ -113,9 +112,9 @@ def test_a_case_takes_one_pass_for_each_tile_flip_and_fold(model, monkeypatch):
     run = ForwardPass._run
     monkeypatch.setattr(ForwardPass, "_run", lambda self, x: passes.append(len(x)) or run(self, x))
     predictor = Predictor.from_model_folder(model, precision="fp32")
-    cases = predictor.prepare(images_of(), (1, 1, 1))
+    cases = predictor.preprocess(images_of(), (1, 1, 1))
     assert cases[0].data.shape[1:] == (22, 26, 20)
-    predictor.evaluate(cases)
+    predictor.run_networks(cases)
     tiles, n_flips, folds = 2 * 3 * 2, 8, 2  # of 16³ with half overlap
     assert sum(passes) == tiles * n_flips * folds == predictor.n_forward_passes(cases)
 
@@ -145,9 +144,9 @@ def test_the_average_of_a_case_is_kept_once(model):
     shapes = [(16, 16, 16), (64, 64, 64)]
     peaks = []
     for shape in shapes:
-        cases = predictor.prepare(images_of(shape), (1, 1, 1))
+        cases = predictor.preprocess(images_of(shape), (1, 1, 1))
         with Work() as work:
-            predictor.evaluate(cases)
+            predictor.run_networks(cases)
         peaks.append(work.peak)
     voxels = [int(np.prod(shape)) for shape in shapes]
     # fp32: four channels padded, three regions and a weight; and the mean, cut out

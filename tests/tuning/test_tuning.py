@@ -132,10 +132,13 @@ def test_the_only_fold_is_split():
 
 def count_predicted(monkeypatch):
     evaluated = []
-    original = pipeline._Pipeline._evaluate
-    monkeypatch.setattr(
-        pipeline._Pipeline, "_evaluate", lambda self, case, *rest: evaluated.append(case) or original(self, case, *rest)
-    )
+    original = pipeline._Pipeline._run_networks
+
+    def run_networks(self, case, *rest):
+        evaluated.append(case)
+        return original(self, case, *rest)
+
+    monkeypatch.setattr(pipeline._Pipeline, "_run_networks", run_networks)
     return evaluated
 
 

@@ -24,8 +24,7 @@ from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, F
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.experiments.network_cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.forward import ForwardPass
-from nnunet_resunet_ds.inference.sliding_window import STEP, flips
+from nnunet_resunet_ds.inference.sliding_window import STEP, ForwardPass, flips
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.checkpoints import FINAL
@@ -149,7 +148,7 @@ def prediction_task(data: BenchmarkData) -> Task:
         use_mirroring=data.use_mirroring,
     )
     images = load_files(data.image_files, predictor.channels)
-    n_passes = predictor.n_forward_passes(predictor.prepare(images.images, images.spacing))
+    n_passes = predictor.n_forward_passes(predictor.preprocess(images.images, images.spacing))
     forms = [Form(STOCK, _stock_prediction(data)), Form(OURS, lambda: predict_in_stages(data, predictor))]
     note = f"{n_passes} forward passes of {'×'.join(map(str, data.size.patch_size))}"
     try:
@@ -180,13 +179,13 @@ def predict_in_stages(data: BenchmarkData, predictor: Predictor) -> Mapping[str,
     with stage("read"):
         loaded = load_files(data.image_files, predictor.channels)
     with stage("preprocess"):
-        cases = predictor.prepare(loaded.images, loaded.spacing)
+        cases = predictor.preprocess(loaded.images, loaded.spacing)
     with _network_seconds(data.device) as in_network, stage("network"):
-        outputs = predictor.evaluate(cases)
+        outputs = predictor.run_networks(cases)
     seconds["flips and averages"] = seconds["network"] - sum(in_network)
     seconds["network"] = sum(in_network)
     with stage("back to the images"):
-        probabilities = predictor.finish(outputs, cases)
+        probabilities = predictor.restore(outputs, cases)
     with stage("post-process"):
         labels = postprocess(probabilities, predictor.postprocessing)
     with stage("write"):
@@ -238,7 +237,7 @@ def _monai_prediction(data: BenchmarkData, predictor: Predictor) -> Callable[[],
     @torch.inference_mode()
     def run() -> None:
         loaded = load_files(data.image_files, predictor.channels)
-        (case,) = predictor.prepare(loaded.images, loaded.spacing)
+        (case,) = predictor.preprocess(loaded.images, loaded.spacing)
         images = case.data[None].to(device)
         total = torch.zeros((N_REGIONS, *images.shape[2:]), device=device)
         for axes in all_flips:
@@ -248,7 +247,7 @@ def _monai_prediction(data: BenchmarkData, predictor: Predictor) -> Callable[[],
                     images.flip(shifted), data.size.patch_size, 1, network, STEP, "gaussian"
                 )
             total += torch.as_tensor(logits).float().sigmoid().flip(shifted)[0]
-        probabilities = predictor.finish([total / len(all_flips)], [case])
+        probabilities = predictor.restore([total / len(all_flips)], [case])
         labels = (np.asarray(probabilities) >= 0.5).sum(axis=0).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(labels), str(data.folder / "monai.nii.gz"))
 
