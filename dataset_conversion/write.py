@@ -18,7 +18,7 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of, is_same, link_or_copy, replacing, write_json
 from nnunet_resunet_ds.base.images import label_values, notes_of, read_image, read_labels, write_image, write_labels
-from nnunet_resunet_ds.base.nifti_check import is_gzip, unreadable
+from nnunet_resunet_ds.base.nifti_check import is_gzip_file, unreadable
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
 from nnunet_resunet_ds.base.reader_space import turned_onto
 from nnunet_resunet_ds.base.regions import Tissue, regions_class_order
@@ -92,7 +92,7 @@ def _mended(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk
 
 def _place(source: Path, destination: Path, placement: Placement) -> None:
     with replacing(destination) as temporary:
-        if not is_gzip(source):
+        if not is_gzip_file(source):
             temporary.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
         elif placement == "symlink":
             temporary.symlink_to(source.resolve())
@@ -231,7 +231,7 @@ def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
         if path and path.name != edition.file_name(case.case_id, role):
             repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
     for path in case.files:
-        if not is_gzip(path):
+        if not is_gzip_file(path):
             repairs.append(f"{path.name} was not compressed")
         if path in fixes.misplaced:
             repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
