@@ -25,7 +25,7 @@ from tqdm import tqdm
 from dataset_conversion import EDITIONS, convert
 from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
 from dataset_conversion.labels import raw_labels
-from dataset_conversion.write import Placement
+from dataset_conversion.write import LinkMode
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.phantom import make_phantom
 
@@ -78,16 +78,16 @@ def nnunet_way(cohort: Path, target: Path) -> None:
         )
 
 
-def our_way(cohort: Path, target: Path, *, validate: bool = True, placement: Placement = "hardlink") -> None:
+def our_way(cohort: Path, target: Path, *, validate: bool = True, link_mode: LinkMode = "hardlink") -> None:
     """Convert as ``resunet-ds convert`` does."""
     os.environ[NNUNET_FOLDERS[0]] = str(target)
-    convert([cohort], 1, validate=validate, placement=placement)
+    convert([cohort], 1, validate=validate, link_mode=link_mode)
 
 
 METHODS: dict[str, Callable[[Path, Path], None]] = {
     "nnU-Net's functions": nnunet_way,
     "ours --no-validate": partial(our_way, validate=False),
-    "ours --no-validate --copy": partial(our_way, validate=False, placement="copy"),
+    "ours --no-validate --copy": partial(our_way, validate=False, link_mode="copy"),
     "ours": our_way,
 }
 

@@ -15,7 +15,7 @@ from dataset_conversion.detect import AUTO, detect_edition
 from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
 from dataset_conversion.edition import NNUNET as NNUNET_LABELS
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.opening import compare_grids, open_case
+from dataset_conversion.read_case import compare_grids, open_case
 from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead

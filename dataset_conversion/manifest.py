@@ -10,7 +10,7 @@ from dataset_conversion.custom import custom_edition
 from dataset_conversion.edition import Edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.scan import RawCase
-from dataset_conversion.write import Placement
+from dataset_conversion.write import LinkMode
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, read_json, write_json
@@ -20,13 +20,13 @@ MANIFEST = "conversion.json"
 _CASES = "cases"
 
 
-def made_with(edition: Edition, placement: Placement, *, validate: bool) -> dict[str, Any]:
+def made_with(edition: Edition, link_mode: LinkMode, *, validate: bool) -> dict[str, Any]:
     """Return what the manifest says of the whole dataset: a case made otherwise must be made again."""
     return {
         "version": __version__,
         "edition": edition.key,
         "custom_edition": edition.description,
-        "images": placement,
+        "images": link_mode,
         "validated": validate,
     }
 

@@ -5,6 +5,7 @@ without a word: so the bytes are looked at first.
 """
 
 import gzip
+import hashlib
 import io
 import math
 import struct
@@ -53,6 +54,30 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: SimpleITK could not take its name, it is not a file, or it cannot be read.
     """
+    _check_is_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_with_identity(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a file, and what `identity_of` returns of it; the file is opened once.
+
+    Raises:
+        InputError: as `read_bytes` does.
+    """
+    _check_is_file(path)
+    try:
+        stat = path.stat()  # before the bytes, so that a later change is noticed
+        content = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    return content, {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}
+
+
+def _check_is_file(path: Path) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -61,10 +86,6 @@ def read_bytes(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         msg = f"{path}: is not a file; move it out of the inputs"
         raise InputError(msg)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def check_bytes(content: bytes, path: Path) -> None:

@@ -100,7 +100,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
         options.name or name,
         options.edition,
         edition_file=options.edition_file,
-        placement="copy" if options.copy else "symlink" if options.symlink else "hardlink",
+        link_mode="copy" if options.copy else "symlink" if options.symlink else "hardlink",
         validate=not options.no_validate,
         skip_invalid=options.skip_invalid,
         overwrite=options.overwrite,

@@ -7,8 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from dataset_conversion.image_cases import Images, LoadedCase
-from dataset_conversion.inspection import intensity_warnings
-from dataset_conversion.intensity import brain_mask
+from dataset_conversion.intensity import brain_mask, intensity_warnings
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
 from nnunet_resunet_ds.inference.model import Model

@@ -87,4 +87,4 @@ def test_there_is_one_logger():
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("logging.getLogger", "getLogger")
     ]
     dask_s_is_silenced = ("connection.py", "logging.getLogger('distributed')")
-    assert sorted(names) == [dask_s_is_silenced, ("log.py", "logging.getLogger('nnunet_resunet_ds')")]
+    assert sorted(names) == sorted([dask_s_is_silenced, ("log.py", "logging.getLogger('nnunet_resunet_ds')")])
