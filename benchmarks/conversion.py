@@ -23,7 +23,7 @@ from scipy.ndimage import zoom
 from tqdm import tqdm
 
 from dataset_conversion import EDITIONS, convert
-from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
+from dataset_conversion.editions import CHANNEL_NAMES, SEGMENTATION
 from dataset_conversion.labels import raw_labels
 from dataset_conversion.write import LinkMode
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS

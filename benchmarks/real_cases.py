@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
+from dataset_conversion.editions import CHANNEL_NAMES, SEGMENTATION
 from nnunet_resunet_ds.demo.held_out import held_out_cases, score_held_out
 from nnunet_resunet_ds.demo.phantom_cohort import EDITION
 from nnunet_resunet_ds.demo.workflow import Workflow

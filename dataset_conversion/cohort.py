@@ -1,4 +1,4 @@
-"""Find and check a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
+"""Find and check a whole cohort: all that ``convert --check`` does, and the first half of ``convert``."""
 
 import os
 from collections import defaultdict
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
-from dataset_conversion.edition import SEGMENTATION, Edition
+from dataset_conversion.editions import SEGMENTATION, Edition
 from dataset_conversion.inspect_case import CaseReport, inspect_case
 from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError

@@ -1,4 +1,4 @@
-"""The whole conversion: find the cases, check them all, then write the dataset."""
+"""Convert a cohort: find the cases, check them all, then write the dataset."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -9,18 +9,22 @@ from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
-from dataset_conversion.edition import FILE_ENDING, Edition
+from dataset_conversion.editions import FILE_ENDING, Edition
 from dataset_conversion.inspect_case import CaseReport
-from dataset_conversion.manifest import dataset_identity, made_with, read_manifest, unchanged_cases, write_manifest
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import (
     carry_over,
+    dataset_identity,
     finished_cases,
     foreign_files,
     keep_record,
+    made_with,
     partial_name,
     publish,
+    read_manifest,
     staging_folder,
+    unchanged_cases,
+    write_manifest,
 )
 from dataset_conversion.write import (
     LABELS_TRAINING,

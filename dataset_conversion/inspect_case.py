@@ -1,4 +1,4 @@
-"""Report on a case: what is wrong with it, what is odd, and what must be put right when it is written."""
+"""Report on a case: what is wrong with it, what is odd, and what must be corrected when it is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import Edition
+from dataset_conversion.editions import Edition
 from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
 from dataset_conversion.labels import nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
@@ -26,12 +26,11 @@ class Fixes:
     fills: Mapping[str, float] = field(default_factory=dict)
     """Channel name → value of its background, which becomes 0."""
     misplaced: Mapping[Path, str] = field(default_factory=dict)
-    """File → what is amiss with the place that its header gives; it gets the geometry of the others."""
+    """File → what is wrong with the place that its header gives; it gets the geometry of the others."""
     turned: Mapping[Path, str] = field(default_factory=dict)
     """File → how its axes are stored; they are turned onto the grid of the others."""
-
     noted: Mapping[Path, list[str]] = field(default_factory=dict)
-    """Image file → what reading has put right in its header, and nnU-Net would stumble over."""
+    """Image file → what was corrected in its header as it was read, which nnU-Net cannot read as it is."""
 
     def is_fit(self, path: Path) -> bool:
         """Tell whether nnU-Net can take the header and the order of the voxels of an image file as they are."""
@@ -50,7 +49,7 @@ class LabelFile(NamedTuple):
     voxels: dict[str, int]
     """Of each tissue."""
     repairs: list[str]
-    """What was put right."""
+    """What was corrected."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import Edition
+from dataset_conversion.editions import Edition
 from dataset_conversion.intensity import Values, background_fill, is_empty, same_image_warnings, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
@@ -85,7 +85,7 @@ class OpenedCase:
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
     """One 3-D image a file, as turned."""
     noted: dict[Path, list[str]] = field(default_factory=dict)
-    """File → ``KIND: detail`` of what reading has put right in it."""
+    """File → ``KIND: detail`` of what was corrected as it was read."""
     turned: dict[Path, str] = field(default_factory=dict)
     """File whose axes were stored in another order or direction than those of most files → how, in words."""
     images: dict[str, sitk.Image] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class OpenedCase:
 
     @property
     def notes(self) -> list[str]:
-        """``KIND: detail`` of what was put right in the files as they were read."""
+        """``KIND: detail`` of what was corrected in the files as they were read."""
         read = [note for notes in self.noted.values() for note in notes]
         return [*read, *(f"turned: {path.name} had its {how}" for path, how in self.turned.items())]
 
@@ -110,7 +110,7 @@ class GridComparison(NamedTuple):
     differences: list[str]
     """A line for each file that lies elsewhere."""
     misplaced: dict[Path, str]
-    """What must be put right: files whose header does not say where they lie, or whose spacing is off by less than
+    """What must be corrected: files whose header does not say where they lie, or whose spacing is off by less than
     matters, which nnU-Net would refuse."""
 
 

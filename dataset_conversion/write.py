@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import SimpleITK as sitk
 
-from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
 from dataset_conversion.inspect_case import CaseReport, Fixes, inspect_labels_only
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.read_case import SourceFile, has_changed, read_channels
@@ -78,7 +78,7 @@ def write_case(
 
 
 def _repairs(case: RawCase, edition: Edition, report: CaseReport) -> list[str]:
-    """Say what is not as nnU-Net or the edition has it, and was put right on the way."""
+    """Return a line for each thing that is not as nnU-Net or the edition has it, and is corrected."""
     fixes = report.fixes
     repairs = [f"{path} was ignored, a copy is there" for path in case.ignored]
     for role, path in case.roles.items():
@@ -126,7 +126,7 @@ def place_images(
         geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
         for channel in channels:
             image = turned_as_found(images[channel], geometry, path) if path in fixes.turned else images[channel]
-            write_image(_put_right(image, geometry, fixes.fills.get(channel)), destinations[channel])
+            write_image(_corrected(image, geometry, fixes.fills.get(channel)), destinations[channel])
             written[channel] = identity_of(destinations[channel])
     return written
 
@@ -151,7 +151,7 @@ def turned_as_found(image: sitk.Image, geometry: sitk.Image, path: Path) -> sitk
     return turned
 
 
-def _put_right(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:
+def _corrected(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:
     values = sitk.GetArrayViewFromImage(image)
     changed = sitk.GetImageFromArray(values if fill is None else without_fill(values, fill))
     changed.CopyInformation(geometry)

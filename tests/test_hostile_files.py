@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 from dataset_conversion import convert
 from dataset_conversion.custom import read_custom_edition
-from dataset_conversion.manifest import edition_of, read_manifest
+from dataset_conversion.staging import edition_of, read_manifest
 from nnunet_resunet_ds.base import nifti_check
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json

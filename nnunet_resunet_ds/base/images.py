@@ -77,7 +77,7 @@ make_itk_globals()  # at import, which Python does in one thread: no thread of a
 def read_image(path: Path, content: bytes | None = None) -> sitk.Image:
     """Read a NIfTI file whole, gzipped or not, whatever its ending says. The file is opened once.
 
-    Axes that are not quite at right angles are put right, with a note that `notes_of` returns.
+    Axes that are not quite at right angles are straightened, with a note that `notes_of` returns.
 
     Args:
         path: of the file.

@@ -133,7 +133,7 @@ class Seal(NamedTuple):
 def seal_of(content: bytes) -> Seal | None:
     """Return the seal of a gzip file of the size that its header gives; None where `check_bytes` must look at it all.
 
-    SimpleITK unpacks in half the time of Python's zlib: whoever has its voxels needs no more than their checksum.
+    SimpleITK unpacks in half the time of Python's zlib, and the checksum of its voxels tells whether the file is whole.
     """
     if not is_gzip(content):
         return None

@@ -86,7 +86,7 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
 
 def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import convert
-    from dataset_conversion.manifest import MANIFEST
+    from dataset_conversion.staging import MANIFEST
     from nnunet_resunet_ds.base.files import read_json
     from nnunet_resunet_ds.base.nnunet_folders import preprocess_command
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from dataset_conversion.image_cases import CaseSet
-    from dataset_conversion.label_convention import LabelConvention
+    from dataset_conversion.labels import LabelConvention
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.pipeline import Predicted
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
-    from dataset_conversion.edition import FILE_ENDING
+    from dataset_conversion.editions import FILE_ENDING
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.output import Output, check_labels
@@ -201,10 +201,10 @@ def _common_start(files: Iterable[Path]) -> str:
 
 def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "LabelConvention":
     from dataset_conversion.detect import edition_by_case_ids
-    from dataset_conversion.label_convention import NNUNET, LabelConvention
+    from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention
 
-    if options.labels == NNUNET.key:
-        return NNUNET
+    if options.labels == NNUNET_CONVENTION.key:
+        return NNUNET_CONVENTION
     case_ids = [case.case_id for case in case_set.cases]
     file = options.edition_file if options.labels == "custom" else None
     try:

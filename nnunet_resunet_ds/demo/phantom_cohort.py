@@ -7,8 +7,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
-from dataset_conversion.editions import EDITIONS
+from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, SEGMENTATION
 from dataset_conversion.labels import raw_labels
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, Phantom, make_phantom
 

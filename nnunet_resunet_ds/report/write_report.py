@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.edition import CHANNEL_NAMES
+from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_file, digest, read_json

@@ -15,10 +15,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import FILE_ENDING
-from dataset_conversion.image_cases import NNUNET, CaseSet, find_prediction_cases
-from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
-from dataset_conversion.label_convention import declared_convention
+from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
+from dataset_conversion.image_cases import CaseSet, find_prediction_cases
+from dataset_conversion.labels import NNUNET_CONVENTION, declared_convention
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state, read_json, remove_half_written, write_json
@@ -289,7 +288,7 @@ def _predict(
 ) -> None:
     # The workers' device is their own.
     predictor = (replace(settings, device="cpu", precision=FP32) if executor else settings).predictor()
-    everything = find_prediction_cases([images], predictor.channels, NNUNET)
+    everything = find_prediction_cases([images], predictor.channels, NNUNET_KEY)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
     if missing:
@@ -324,7 +323,7 @@ def _check_references(folder: Path) -> None:
     references = _references(folder)
     files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
     declared = declared_convention(files) if files else None
-    if files and (declared is None or declared.convention != NNUNET_LABELS):
+    if files and (declared is None or declared.convention != NNUNET_CONVENTION):
         msg = (
             f"{references}: {references.parent / DATASET_JSON} does not say that these are WT, TC and ET in nnU-Net's "
             "values; preprocess the dataset again with nnUNetv2_plan_and_preprocess"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of

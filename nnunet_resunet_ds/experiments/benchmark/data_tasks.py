@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dataset_conversion import convert
-from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
-from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
+from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
+from dataset_conversion.labels import NNUNET_CONVENTION
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.demo.phantom_cohort import EDITION
@@ -83,7 +83,7 @@ def evaluation_task(material: Material) -> Task:
     protocol = protocol_named(DEFAULT)
     reference = _labels(material)
     moved = postprocess(_uncertain(np.roll(reference, 2, axis=0)), PostprocessingConfig.preset("none"))
-    first, second = (to_protocol(values, NNUNET_LABELS, protocol, Path("made up")) for values in (reference, moved))
+    first, second = (to_protocol(values, NNUNET_CONVENTION, protocol, Path("made up")) for values in (reference, moved))
     forms = [Form(OURS, lambda: evaluate_labels(first, second, (1.0, 1.0, 1.0), protocol, BRATS))]
     return Task("evaluation", "case", forms, note=protocol.title)
 

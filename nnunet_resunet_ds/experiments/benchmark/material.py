@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dataset_conversion import convert
-from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
