@@ -66,7 +66,7 @@ def write_case(
     if labels and case.segmentation:
         report.sources[case.segmentation].check_unchanged()
         written[SEGMENTATION] = _write_bytes(labels.content, files.pop(SEGMENTATION))
-    written |= place_images(case, edition, report, files, link_mode)
+    written |= write_images(case, edition, report, files, link_mode)
     return {
         "images": {channel: report.sources[path].to_manifest() for channel, path in case.images.items()},
         "segmentation": report.sources[case.segmentation].to_manifest() if case.segmentation else None,
@@ -96,7 +96,7 @@ def _repairs(case: RawCase, edition: Edition, report: CaseReport) -> list[str]:
     return repairs
 
 
-def place_images(
+def write_images(
     case: RawCase, edition: Edition, report: CaseReport, destinations: Mapping[str, Path], link_mode: LinkMode
 ) -> dict[str, dict[str, Any]]:
     """Bring the images of a complete case to their destinations.
@@ -120,7 +120,9 @@ def place_images(
         source = report.sources[path]
         channels = [channel for channel in destinations if case.images[channel] == path]
         if not edition.volumes and fixes.is_fit(path) and not any(name in fixes.fills for name in channels):
-            written |= {channel: _place(source, destinations[channel], link_mode) for channel in channels}
+            written |= {
+                channel: _link_copy_or_compress(source, destinations[channel], link_mode) for channel in channels
+            }
             continue
         images = read_channels(path, case, edition, source.read_again())
         geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
@@ -158,7 +160,7 @@ def _corrected(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> s
     return changed
 
 
-def _place(source: SourceFile, destination: Path, link_mode: LinkMode) -> dict[str, Any]:
+def _link_copy_or_compress(source: SourceFile, destination: Path, link_mode: LinkMode) -> dict[str, Any]:
     """Link, copy or compress a file; return what `identity_of` returns of the new one, without reading that."""
     if not source.is_gzip:
         packed = gzip.compress(source.read_again(), compresslevel=6, mtime=0)
