@@ -1,16 +1,16 @@
-"""Find and check a whole cohort: what ``convert`` does before it writes, all that ``convert --check`` does."""
+"""Find and check a whole cohort: all that ``convert --check`` does, and the first half of ``convert``."""
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
-from dataset_conversion.edition import SEGMENTATION, Edition
-from dataset_conversion.inspection import CaseReport, inspect_case
+from dataset_conversion.editions import SEGMENTATION, Edition
+from dataset_conversion.inspect_case import CaseReport, inspect_case
 from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
@@ -181,21 +181,39 @@ def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path |
 
 
 def inspect_cohort(
-    cohort: Cohort, executor: Executor | None, *, known_valid: Container[str] = (), open_files: bool = True
+    cohort: Cohort,
+    executor: Executor | None,
+    *,
+    known_valid: Container[str] = (),
+    open_files: bool = True,
+    keep_labels: bool = False,
 ) -> CohortReport:
-    """Check how the cases fit together and, unless told otherwise, every file of those not known to be valid."""
+    """Check how the cases fit together and, unless told otherwise, every file of those not known to be valid.
+
+    Args:
+        cohort: what was found.
+        executor: who opens the files.
+        known_valid: ids of cases whose files are not opened.
+        open_files: of the others.
+        keep_labels: translate the label maps, too; see `inspect_case`.
+    """
     edition = cohort.decision.edition
     problems = cohort_problems(cohort.cases, edition)
     unknown = [case for case in cohort.cases if case.case_id not in known_valid and not name_problems(case)]
-    reports = _inspected(unknown, edition, executor) if open_files and unknown else {}
+    reports = (
+        _inspected(unknown, partial(inspect_case, edition=edition, keep_labels=keep_labels), executor)
+        if open_files and unknown
+        else {}
+    )
     for case_id, report in reports.items():
         if report.problems:
             problems.setdefault(case_id, []).extend(report.problems)
     return CohortReport(cohort, reports, problems)
 
 
-def _inspected(cases: Sequence[RawCase], edition: Edition, executor: Executor | None) -> dict[str, CaseReport]:
-    work = partial(inspect_case, edition=edition)
+def _inspected(
+    cases: Sequence[RawCase], work: Callable[[RawCase], CaseReport], executor: Executor | None
+) -> dict[str, CaseReport]:
     outcomes = for_each(cases, work, "check", executor, name=lambda case: case.case_id)
     return {
         case.case_id: CaseReport([str(outcome)]) if isinstance(outcome, InputError) else outcome

@@ -1,4 +1,4 @@
-"""The whole conversion: find the cases, check them all, then write the dataset."""
+"""Convert a cohort: find the cases, check them all, then write the dataset."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -9,24 +9,28 @@ from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
 from dataset_conversion.detect import AUTO
-from dataset_conversion.edition import FILE_ENDING, Edition
-from dataset_conversion.inspection import CaseReport
-from dataset_conversion.manifest import dataset_identity, made_with, read_manifest, unchanged_cases, write_manifest
+from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.inspect_case import CaseReport
 from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import (
     carry_over,
+    dataset_identity,
     finished_cases,
     foreign_files,
     keep_record,
+    made_with,
     partial_name,
     publish,
+    read_manifest,
     staging_folder,
+    unchanged_cases,
+    write_manifest,
 )
 from dataset_conversion.write import (
     LABELS_TRAINING,
-    Placement,
+    LinkMode,
     case_files,
-    check_placement,
+    check_link_mode,
     is_written,
     write_case,
     write_dataset_json,
@@ -51,7 +55,7 @@ MAX_DATASET_ID = 999
 class Options:
     """How to convert."""
 
-    placement: Placement
+    link_mode: LinkMode
     validate: bool
     skip_invalid: bool
     executor: Executor | None
@@ -64,7 +68,7 @@ def convert(
     edition: str = AUTO,
     *,
     edition_file: Path | None = None,
-    placement: Placement = "hardlink",
+    link_mode: LinkMode = "hardlink",
     validate: bool = True,
     skip_invalid: bool = False,
     overwrite: bool = False,
@@ -82,7 +86,7 @@ def convert(
         name: after ``DatasetXXX_``; None is the edition's own name.
         edition: a key of `EDITIONS`, a year, ``"auto"`` or ``"custom"``: see `detect_edition`.
         edition_file: the description of a custom edition.
-        placement: hard-link, symlink or copy the images; those that must be repaired are rewritten in any case.
+        link_mode: hard-link, symlink or copy the images; those that must be repaired are rewritten in any case.
         validate: open every image before writing; label maps are checked in any case.
         skip_invalid: leave invalid cases out instead of stopping.
         overwrite: replace a dataset of this name that something else has made.
@@ -94,16 +98,16 @@ def convert(
     Raises:
         InputError: bad input; the message lists every problem found, and no dataset was made or changed.
     """
-    check_placement(placement)
+    check_link_mode(link_mode)
     cohort = find_cohort(inputs, edition, edition_file)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
     LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
     with staging_folder(dataset) as staging:
         if not overwrite:
             _check_replaceable(dataset, cohort.cases)
-        if placement == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
+        if link_mode == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
             LOG.warning("%s is on another file system, so images are copied; --symlink saves the space", dataset.parent)
-        replaced = _make(dataset, staging, cohort, Options(placement, validate, skip_invalid, executor))
+        replaced = _make(dataset, staging, cohort, Options(link_mode, validate, skip_invalid, executor))
     _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
 
@@ -111,11 +115,13 @@ def convert(
 def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> bool:
     """Make what is missing of a dataset, and let it take its place; tell whether an earlier one had to give way."""
     edition = cohort.decision.edition
-    made = made_with(edition, options.placement, validate=options.validate)
+    made = made_with(edition, options.link_mode, validate=options.validate)
     manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
     unchanged = _unchanged(dataset, manifest, cohort.cases, made) if manifest else {}
     finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
-    report = inspect_cohort(cohort, options.executor, known_valid=finished, open_files=options.validate)
+    report = inspect_cohort(
+        cohort, options.executor, known_valid=finished, open_files=options.validate, keep_labels=True
+    )
     _leave_out(report.problems, options)
     if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
         LOG.info("%s is up to date: its cases were made from these very files", dataset)
@@ -238,7 +244,7 @@ def _write_all(
         _write_one,
         edition=report.cohort.decision.edition,
         staging=staging,
-        placement=options.placement,
+        link_mode=options.link_mode,
         made=made,
     )
     items = [(case, report.reports.get(case.case_id)) for case in cases]
@@ -253,11 +259,11 @@ def _write_one(
     item: tuple[RawCase, CaseReport | None],
     edition: Edition,
     staging: Path,
-    placement: Placement,
+    link_mode: LinkMode,
     made: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write a case, and that it is finished; return its manifest entry."""
     case, report = item
-    entry = write_case(case, edition, staging, placement, report)
+    entry = write_case(case, edition, staging, link_mode, report)
     keep_record(staging, case.case_id, made, entry)
     return entry

@@ -1,4 +1,4 @@
-"""An edition of one's own, described in a small TOML or JSON file (docs/editions.md has an example)."""
+"""Read an edition that the user describes in a small TOML or JSON file (docs/editions.md has an example)."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.edition import CHANNEL_NAMES, Edition
+from dataset_conversion.editions import CHANNEL_NAMES, Edition
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import REGIONS, TC, WT, Region, Tissue
 from nnunet_resunet_ds.base.setting_checks import check_entries, check_name
@@ -45,9 +45,9 @@ def custom_edition(content: object) -> Edition:
     """Make an edition from what a description holds.
 
     Args:
-        content: ``images`` (channel → suffix), ``segmentation`` (suffix) and ``labels`` (tissue → raw value, with at
-            most one tissue beside NCR, ED and ET); optional ``title``, ``regions`` (region → tissues) and ``case_id``
-            (regular expression, the group ``patient`` being what the time points of a patient share).
+        content: ``images`` (channel → suffix), ``segmentation`` (suffix) and ``labels`` (tissue → raw value:
+            NCR, ED, ET and at most one further tissue); optional ``title``, ``regions`` (region → tissues) and
+            ``case_id`` (regular expression, the group ``patient`` being what the time points of a patient share).
 
     Raises:
         InputError: an entry is missing, unknown or not as described.
@@ -115,12 +115,12 @@ def _suffixes(value: object) -> dict[str, str]:
 
 
 def _tissues(value: object) -> dict[str, tuple[Tissue, int]]:
-    """Return the tissue and its raw value by name; the one beside NCR, ED and ET is `Tissue.FURTHER`."""
+    """Return the tissue and its raw value by name; any other than NCR, ED and ET is `Tissue.FURTHER`."""
     given = _table("labels", value)
     names = [tissue.name for tissue in _TISSUES]
     further = [name for name in given if name not in names]
     if len(further) > 1 or not set(names) <= set(given) or {*further} & _RESERVED:
-        msg = f"labels must have {', '.join(names)} and at most one tissue beside; got {', '.join(given) or 'none'}"
+        msg = f"labels must have {', '.join(names)} and at most one further tissue; got {', '.join(given) or 'none'}"
         raise InputError(msg)
     for name in further:
         check_name("the name of a tissue", name)
@@ -143,7 +143,7 @@ def _regions(value: object, tissues: Mapping[str, Tissue]) -> tuple[Region, ...]
         added = set(region.tissues) ^ set(default.tissues)
         if added and not (added == {Tissue.FURTHER} and default in (WT, TC)):
             held = ", ".join(name for name, tissue in tissues.items() if tissue in default.tissues)
-            msg = f"regions.{default.name} must hold {held}; only WT and TC may hold a further tissue beside"
+            msg = f"regions.{default.name} must hold {held}; only WT and TC may hold a further tissue as well"
             raise InputError(msg)
     if not set(regions[1].tissues) <= set(regions[0].tissues):
         msg = f"regions.{TC.name} must lie within regions.{WT.name}"

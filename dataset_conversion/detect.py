@@ -1,12 +1,11 @@
-"""Telling the edition from file names and case ids. Label values never decide: MSD and BraTS 2023 share theirs."""
+"""Tell the edition from file names and case ids. Label values never decide: MSD and BraTS 2023 share theirs."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_conversion.custom import CUSTOM, read_custom_edition
-from dataset_conversion.edition import Edition
-from dataset_conversion.editions import EDITIONS
+from dataset_conversion.editions import EDITIONS, Edition
 from dataset_conversion.scan import case_ids_below
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead

@@ -1,4 +1,4 @@
-"""Finding the images of cases, in whatever way their files lie, and reading them."""
+"""Find the images of cases to predict, by the names of any edition or of nnU-Net, and read them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,14 @@ from numpy.typing import NDArray
 
 from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect import AUTO, detect_edition
-from dataset_conversion.edition import CHANNEL_NAMES, RAW_ENDINGS, Edition
-from dataset_conversion.edition import NNUNET as NNUNET_LABELS
-from dataset_conversion.editions import EDITIONS
-from dataset_conversion.opening import compare_grids, open_case
+from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
+from dataset_conversion.read_case import compare_grids, open_case
 from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
-
-NNUNET = "nnunet"
-"""The key of nnU-Net's own file names and label values, beside the editions'."""
 
 _NNUNET_IMAGE = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}})({'|'.join(map(re.escape, RAW_ENDINGS))})")
 _SYNONYMS = {
@@ -62,7 +57,7 @@ class LoadedCase:
     elsewhere: list[str]
     """A line for each file whose origin or direction differs from it."""
     notes: list[str]
-    """``KIND: detail`` of what was put right as the files were read, and of what is odd about them as a set."""
+    """``KIND: detail`` of what was corrected as the files were read, and of what is odd about them as a set."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -78,11 +73,11 @@ def nnunet_layout(channels: Sequence[str]) -> Edition:
         channels: the model's, in order.
     """
     return Edition(
-        key=NNUNET,
+        key=NNUNET_KEY,
         title="nnU-Net",
         image_suffixes={name: f"_{number:04d}" for number, name in enumerate(channels)},
         segmentation_suffix="",
-        tissues=NNUNET_LABELS,
+        tissues=NNUNET_SCHEME,
         case_id=re.compile(".+"),
     )
 
@@ -101,7 +96,7 @@ def find_prediction_cases(
     Raises:
         InputError: no case, no edition, or a model whose channels are not those of BraTS.
     """
-    if edition == NNUNET or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
+    if edition == NNUNET_KEY or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
         layout = nnunet_layout(channels)
         cases = _to_predict(find_cases(inputs, layout), channels)
         problems = cohort_problems(cases, layout)

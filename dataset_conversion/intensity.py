@@ -1,4 +1,4 @@
-"""What the voxels of a case's images tell: where the brain is, and what is odd about them. Arrays are (Z, Y, X)."""
+"""Say what is odd about the voxels of a case's images, and where the brain is. Arrays are (Z, Y, X)."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -18,6 +18,8 @@ MAX_NON_ZERO = 0.75
 """Share of all voxels that may be non-zero; a brain fills about a sixth of a BraTS volume, half of its own box."""
 SENTINEL = -32768
 """Stands for background wherever it is: the smallest 16-bit number."""
+_STRIDE = 5
+"""Every fifth voxel of each axis is compared first: one in 125 tells different images apart."""
 
 
 def background_fill(values: Values) -> float | None:
@@ -35,30 +37,55 @@ def without_fill(values: Values, fill: float) -> Values:
     return cleared
 
 
-def saturated_share(values: Values) -> float:
-    """Return the share of non-zero voxels that have the largest value; 0 where all voxels are 0 or alike."""
-    n_non_zero = int(np.count_nonzero(values))
-    n_largest = int(np.count_nonzero(values == values.max()))
-    return n_largest / n_non_zero if 0 < n_largest < n_non_zero else 0.0
+def is_empty(values: Values) -> bool:
+    """Tell whether all voxels are 0."""
+    return not _some(values).any() and not values.any()
 
 
 def brain_mask(channels: Mapping[str, Values]) -> Mask:
     """Return where any modality is non-zero (decision D4)."""
-    brain: Mask = np.logical_or.reduce([values != 0 for values in channels.values()])
+    first, *others = channels.values()
+    brain: Mask = first != 0
+    for values in others:
+        np.logical_or(brain, values != 0, out=brain)
     return brain
 
 
-def coverage(channels: Mapping[str, Values], brain: Mask) -> dict[str, float]:
-    """Return the share of the brain in which each modality is non-zero."""
-    n_brain = max(int(np.count_nonzero(brain)), 1)
-    return {channel: int(np.count_nonzero(values)) / n_brain for channel, values in channels.items()}
+def intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:
+    """Return ``KIND: detail`` of what is odd about the images of a case.
+
+    Args:
+        values: channel name → voxels (Z, Y, X).
+        brain: where any of them is non-zero.
+    """
+    n_brain = int(np.count_nonzero(brain))
+    n_non_zero = {channel: int(np.count_nonzero(channel_values)) for channel, channel_values in values.items()}
+    shares = {channel: n / max(n_brain, 1) for channel, n in n_non_zero.items()}
+    warnings = []
+    if n_brain / brain.size > MAX_NON_ZERO:
+        warnings.append(f"not skull-stripped?: {n_brain / brain.size:.0%} of the voxels are not zero")
+    if min(shares.values()) < MIN_COVERAGE:
+        covered = ", ".join(f"{channel} {share:.0%}" for channel, share in shares.items())
+        warnings.append(f"modalities cover different volumes: of the brain in any, {covered}")
+    for channel, channel_values in values.items():
+        warnings += _range_warnings(channel, channel_values, n_non_zero[channel])
+    return warnings
 
 
-_STRIDE = 5
-"""Every fifth voxel of each axis is compared first: one in 125 tells different images apart."""
+def _range_warnings(channel: str, values: Values, n_non_zero: int) -> list[str]:
+    """Return ``KIND: detail`` of what is odd about the smallest and the largest value of an image."""
+    smallest, largest = values.min(), values.max()
+    n_largest = int(np.count_nonzero(values == largest))
+    share = n_largest / n_non_zero if n_largest < n_non_zero else 0.0  # not where all voxels are 0 or alike
+    warnings = []
+    if share > MAX_SATURATED:
+        warnings.append(f"saturated: {share:.1%} of {channel} is at its largest value {largest:g}")
+    if smallest < 0:
+        warnings.append(f"negative intensities: {channel} down to {smallest:g}")
+    return warnings
 
 
-def twin_warnings(values: Mapping[str, Values], files: Mapping[str, Path]) -> list[str]:
+def same_image_warnings(values: Mapping[str, Values], files: Mapping[str, Path]) -> list[str]:
     """Return ``KIND: detail`` of each set of channels that are voxel for voxel the same.
 
     Args:
@@ -76,8 +103,11 @@ def twin_warnings(values: Mapping[str, Values], files: Mapping[str, Path]) -> li
 
 
 def _are_same(first: Values, second: Values) -> bool:
-    some = (slice(None, None, _STRIDE),) * first.ndim
-    return np.array_equal(first[some], second[some]) and np.array_equal(first, second)
+    return np.array_equal(_some(first), _some(second)) and np.array_equal(first, second)
+
+
+def _some(values: Values) -> Values:
+    return values[(slice(None, None, _STRIDE),) * values.ndim]
 
 
 def _warning(group: list[str], files: Mapping[str, Path]) -> str:

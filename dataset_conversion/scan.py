@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION, Edition
+from dataset_conversion.editions import RAW_ENDINGS, SEGMENTATION, Edition
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead, not_a_folder
-from nnunet_resunet_ds.base.nifti_check import holds_unpacked, is_gzip
+from nnunet_resunet_ds.base.nifti_check import holds_unpacked, is_gzip_file
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 
 
@@ -21,7 +21,7 @@ def same_content(first: Path, second: Path) -> bool:
             return False
         if filecmp.cmp(first, second, shallow=False):
             return True
-        packed = [path for path in (first, second) if is_gzip(path)]
+        packed = [path for path in (first, second) if is_gzip_file(path)]
         if len(packed) != 1:
             return False
         (plain,) = {first, second} - {*packed}
@@ -128,7 +128,7 @@ def _walk(source: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _unreadable(error: OSError) -> None:
-    msg = f"{error.filename}: cannot be read ({error.strerror}); mend its permissions"
+    msg = f"{error.filename}: cannot be read ({error.strerror}); change its permissions"
     raise InputError(msg)
 
 

@@ -1,4 +1,4 @@
-"""Folds for nnU-Net in which a patient is on one side only, with enhancing tumour spread evenly."""
+"""Write folds for nnU-Net: all cases of a patient in one fold, enhancing tumour spread evenly."""
 
 import warnings
 from collections import Counter
@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from dataset_conversion.edition import FILE_ENDING, Edition
-from dataset_conversion.editions import EDITIONS
-from dataset_conversion.manifest import edition_of, read_manifest
+from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
+from dataset_conversion.staging import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import write_json

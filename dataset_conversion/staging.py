@@ -1,53 +1,31 @@
-"""Make the dataset in a hidden folder, for one process at a time, that takes its place when it is complete."""
+"""Make the dataset in a hidden folder that takes its place when it is complete, and keep what it was made from.
 
+``conversion.json`` says it of the whole dataset; while the dataset is made, each finished case has a record of its own.
+"""
+
+import hashlib
+import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.manifest import MANIFEST, is_unchanged
+from dataset_conversion.custom import custom_edition
+from dataset_conversion.editions import EDITIONS, Edition
 from dataset_conversion.scan import RawCase
-from dataset_conversion.write import FOLDERS, image_names, is_written, label_name
+from dataset_conversion.write import FOLDERS, LinkMode, image_names, is_written, label_name
+from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import link_or_copy, read_json, write_json
+from nnunet_resunet_ds.base.files import is_same, link_or_copy, read_json, write_json
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.setting_checks import check_path_part
 
+MANIFEST = "conversion.json"
 RECORDS = ".finished"
 """Folder of one JSON file a case, gone once the dataset is complete."""
-
-
-def keep_record(staging: Path, case_id: str, made: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
-    """Note that all files of a case are written.
-
-    Args:
-        staging: the dataset in the making.
-        case_id: of the case.
-        made: what `made_with` returned.
-        entry: what the manifest will hold of the case.
-    """
-    write_json({"made_with": made, "entry": entry}, _file(staging, case_id))
-
-
-def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest entries of cases that were finished earlier, from the same files, and are all there."""
-    finished = {}
-    for case in cases:
-        try:
-            record = read_json(_file(staging, case.case_id))
-            entry = record["entry"]
-            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, staging, entry):
-                finished[case.case_id] = entry
-        except (InputError, OSError, LookupError, TypeError, AttributeError):
-            continue  # no record, or a damaged one: not finished
-    return finished
-
-
-def _file(staging: Path, case_id: str) -> Path:
-    return staging / RECORDS / f"{case_id}.json"
-
-
+_CASES = "cases"
 _OURS = (*FOLDERS, MANIFEST, DATASET_JSON)
 
 
@@ -137,3 +115,115 @@ def _finish_swap(dataset: Path) -> None:
         if entry.name not in _OURS and not (dataset / entry.name).exists():
             entry.rename(dataset / entry.name)
     shutil.rmtree(old)
+
+
+def keep_record(staging: Path, case_id: str, made: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+    """Note that all files of a case are written.
+
+    Args:
+        staging: the dataset in the making.
+        case_id: of the case.
+        made: what `made_with` returned.
+        entry: what the manifest will hold of the case.
+    """
+    write_json({"made_with": made, "entry": entry}, _record(staging, case_id))
+
+
+def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest entries of cases that were finished earlier, from the same files, and are all there."""
+    finished = {}
+    for case in cases:
+        try:
+            record = read_json(_record(staging, case.case_id))
+            entry = record["entry"]
+            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, staging, entry):
+                finished[case.case_id] = entry
+        except (InputError, OSError, LookupError, TypeError, AttributeError):
+            continue  # no record, or a damaged one: not finished
+    return finished
+
+
+def _record(staging: Path, case_id: str) -> Path:
+    return staging / RECORDS / f"{case_id}.json"
+
+
+def made_with(edition: Edition, link_mode: LinkMode, *, validate: bool) -> dict[str, Any]:
+    """Return what the manifest says of the whole dataset: a case made otherwise must be made again."""
+    return {
+        "version": __version__,
+        "edition": edition.key,
+        "custom_edition": edition.description,
+        "images": link_mode,
+        "validated": validate,
+    }
+
+
+def dataset_identity(cases: Mapping[str, Mapping[str, Any]], made: Mapping[str, Any]) -> str:
+    """Return what tells the training cases of a dataset from others: a digest of what they were made from.
+
+    Args:
+        cases: case id → what `write_case` returned.
+        made: what `made_with` returned.
+    """
+    sources = {
+        case_id: [*(entry["images"][channel]["sha256"] for channel in sorted(entry["images"])), segmentation["sha256"]]
+        for case_id, entry in sorted(cases.items())
+        if (segmentation := entry["segmentation"])
+    }
+    content = json.dumps([made["edition"], made["custom_edition"], sources], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def write_manifest(
+    dataset: Path, made: Mapping[str, Any], cases: Mapping[str, Any], skipped: Mapping[str, Sequence[str]]
+) -> None:
+    """Write ``conversion.json``.
+
+    Args:
+        dataset: the dataset folder.
+        made: what `made_with` returned, and what else is to be said of the whole.
+        cases: case id → what `write_case` returned.
+        skipped: case id → why it was left out.
+    """
+    write_json({**made, _CASES: cases, "skipped": skipped}, dataset / MANIFEST)
+
+
+def read_manifest(dataset: Path) -> dict[str, Any] | None:
+    """Return the manifest of a dataset; None where it was not us who made it."""
+    try:
+        content = read_json(dataset / MANIFEST)
+        for case_id in content[_CASES]:
+            check_path_part("a case id", case_id)
+    except (InputError, OSError, AttributeError, LookupError, TypeError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content[_CASES], dict) else None
+
+
+def edition_of(manifest: Mapping[str, Any]) -> Edition | None:
+    """Return what a dataset was converted from; None where this version does not know the edition."""
+    custom = manifest.get("custom_edition")
+    return custom_edition(custom) if custom else EDITIONS.get(str(manifest.get("edition")))
+
+
+def unchanged_cases(manifest: Mapping[str, Any], cases: Sequence[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of those cases that were made in the same way from the same files."""
+    if any(manifest.get(key) != value for key, value in made.items()):
+        return {}
+    entries = manifest[_CASES]
+    return {case.case_id: entries[case.case_id] for case in cases if is_unchanged(entries.get(case.case_id), case)}
+
+
+def is_unchanged(entry: Any, case: RawCase) -> bool:  # noqa: ANN401 (JSON)
+    """Tell whether an entry was made from the files that the case has now, by path and content."""
+    try:
+        sources = {**entry["images"], "": entry["segmentation"]}
+        files = {**case.images, "": case.segmentation}
+        return sources.keys() == files.keys() and all(_same(sources[role], files[role]) for role in files)
+    except (OSError, LookupError, TypeError, RuntimeError):
+        return False  # a damaged entry, or files that are gone or link in a circle
+
+
+def _same(source: Mapping[str, Any] | None, file: Path | None) -> bool:
+    if source is None or file is None:
+        return source is None and file is None
+    return str(file.resolve()) == source["file"] and is_same(source, file)

@@ -1,4 +1,4 @@
-"""The way back out: label maps to the values of a BraTS edition, ready to hand in."""
+"""Translate label maps to the values of a BraTS edition, ready to hand in."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from dataset_conversion.detect import AUTO, edition_by_case_ids
-from dataset_conversion.edition import FILE_ENDING, Edition
-from dataset_conversion.label_convention import (
-    NNUNET,
+from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.labels import (
+    NNUNET_CONVENTION,
     LabelConvention,
     convention_named,
     declared_convention,
+    listed,
+    nnunet_labels,
+    raw_labels,
 )
-from dataset_conversion.labels import listed, nnunet_labels, raw_labels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
 from nnunet_resunet_ds.base.images import read_labels, write_labels
@@ -59,33 +61,42 @@ def write_submission(
             already, or cases failed; then the message has a line a case, and the others are written.
     """
     files = _label_maps(input_folder)
-    chosen = edition_by_case_ids(edition, [file.name.removesuffix(FILE_ENDING) for file in files], edition_file).edition
-    check_output_folder(output_folder)
-    if output_folder.resolve() == input_folder.resolve():
-        msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
-        raise InputError(msg)
+    chosen = edition_by_case_ids(edition, [_case_id(file) for file in files], edition_file).edition
+    _check_output(output_folder, input_folder)
     given = _given_convention(files, labels)
     output_folder.mkdir(parents=True, exist_ok=True)
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
-
-    def settle(file: Path, outcome: Path | InputError) -> None:
-        case = file.name.removesuffix(FILE_ENDING)
-        if isinstance(outcome, InputError):
-            run_file.note_failure(case, str(outcome))
-        else:
-            run_file.note(case, outcome.name, {})
-
     with only_writer(output_folder):
-        run_file.open({file.name.removesuffix(FILE_ENDING) for file in files}, overwrite=overwrite)
+        run_file.open({_case_id(file) for file in files}, overwrite=overwrite)
         try:
-            written, problems = results_and_problems(for_each(files, work, "translate", executor, settle=settle))
+            outcomes = for_each(files, work, "translate", executor, settle=partial(_note, run_file))
         finally:
             run_file.close()
+    written, problems = results_and_problems(outcomes)
     if problems:
         raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
     return chosen, written
+
+
+def _check_output(output_folder: Path, input_folder: Path) -> None:
+    check_output_folder(output_folder)
+    if output_folder.resolve() == input_folder.resolve():
+        msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
+        raise InputError(msg)
+
+
+def _case_id(file: Path) -> str:
+    return file.name.removesuffix(FILE_ENDING)
+
+
+def _note(run_file: RunFile, file: Path, outcome: Path | InputError) -> None:
+    """Keep in run.json what came of a case."""
+    if isinstance(outcome, InputError):
+        run_file.note_failure(_case_id(file), str(outcome))
+    else:
+        run_file.note(_case_id(file), outcome.name, {})
 
 
 def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvention:
@@ -104,7 +115,7 @@ def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvent
             "say what they are with --labels",
             folder,
         )
-        return NNUNET
+        return NNUNET_CONVENTION
     if declared.made_by is not None and declared.made_by.get(MADE_BY) == _SUBMISSION:
         msg = (
             f"{folder}: is a submission with the values of {declared.convention.title} already, as {RUN} says; hand it "

@@ -1,6 +1,7 @@
 """Write one case, and ``dataset.json``, in nnU-Net's raw format: link or copy a file where it is fit for it."""
 
 import gzip
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,58 +9,128 @@ from typing import Any, Literal, get_args
 
 import SimpleITK as sitk
 
-from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
-from dataset_conversion.inspection import CaseReport, Fixes
+from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.inspect_case import CaseReport, Fixes, inspect_labels_only
 from dataset_conversion.intensity import without_fill
-from dataset_conversion.labels import label_counts, nnunet_labels, tissue_voxels, unknown_labels
-from dataset_conversion.opening import read_channels
+from dataset_conversion.read_case import SourceFile, has_changed, read_channels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of, is_same, link_or_copy, replacing, write_json
-from nnunet_resunet_ds.base.images import label_values, notes_of, read_image, read_labels, write_image, write_labels
-from nnunet_resunet_ds.base.nifti_check import is_gzip, unreadable
+from nnunet_resunet_ds.base.images import read_image, write_image
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
 from nnunet_resunet_ds.base.reader_space import turned_onto
 from nnunet_resunet_ds.base.regions import Tissue, regions_class_order
 from nnunet_resunet_ds.base.setting_checks import check_choice
 
-Placement = Literal["hardlink", "symlink", "copy"]
+LinkMode = Literal["hardlink", "symlink", "copy"]
 """What is done with image files that nnU-Net can take as they are."""
+IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
+"""nnU-Net's names."""
+WRITTEN = "written"
+"""Entry of a case in the manifest: role → identity of its file in the dataset."""
 
 
-def check_placement(placement: str) -> None:
-    """Refuse anything but a `Placement`.
+def check_link_mode(link_mode: str) -> None:
+    """Refuse anything but a `LinkMode`.
 
     Raises:
         InputError: with what was got and what is valid.
     """
-    check_choice("the placement of images", placement, get_args(Placement))
+    check_choice("the link mode of images", link_mode, get_args(LinkMode))
 
 
-def place_images(
-    case: RawCase, edition: Edition, fixes: Fixes, destinations: Mapping[str, Path], placement: Placement
-) -> None:
+def write_case(
+    case: RawCase, edition: Edition, dataset: Path, link_mode: LinkMode, report: CaseReport | None = None
+) -> dict[str, Any]:
+    """Place the images of a case and write its labels; a case without segmentation goes to ``imagesTs``.
+
+    Args:
+        case: complete and, as far as it was inspected, valid.
+        edition: of its labels.
+        dataset: the dataset folder; ``imagesTr``, ``labelsTr`` and ``imagesTs`` are there.
+        link_mode: for images that nnU-Net can take as they are.
+        report: of the inspection; None where there was none: then the images are taken as they are.
+
+    Returns:
+        What the manifest holds of the case: its source files and those of the dataset with size and SHA-256, voxels of
+            each tissue, what was repaired and what is odd.
+
+    Raises:
+        InputError: a file has changed since it was inspected, or cannot be read; or the label map has values of
+            another edition.
+    """
+    report = report or inspect_labels_only(case, edition)
+    files = {role: dataset / file for role, file in case_files(case).items()}
+    labels = report.label_file
+    written: dict[str, Any] = {}
+    if labels and case.segmentation:
+        report.sources[case.segmentation].check_unchanged()
+        written[SEGMENTATION] = _write_bytes(labels.content, files.pop(SEGMENTATION))
+    written |= write_images(case, edition, report, files, link_mode)
+    return {
+        "images": {channel: report.sources[path].to_manifest() for channel, path in case.images.items()},
+        "segmentation": report.sources[case.segmentation].to_manifest() if case.segmentation else None,
+        WRITTEN: {role: written[role] for role in case_files(case)},
+        "voxels": labels.voxels if labels else {},
+        "repairs": [*_repairs(case, edition, report), *(labels.repairs if labels else [])],
+        "warnings": report.warnings,
+    }
+
+
+def _repairs(case: RawCase, edition: Edition, report: CaseReport) -> list[str]:
+    """Return a line for each thing that is not as nnU-Net or the edition has it, and is corrected."""
+    fixes = report.fixes
+    repairs = [f"{path} was ignored, a copy is there" for path in case.ignored]
+    for role, path in case.roles.items():
+        if path.name != edition.file_name(case.case_id, role):
+            repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
+    for path in case.files:
+        if not report.sources[path].is_gzip:
+            repairs.append(f"{path.name} was not compressed")
+        if path in fixes.misplaced:
+            repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
+        repairs += fixes.noted.get(path, [])
+        if path in fixes.turned:
+            repairs.append(f"{path.name} had its {fixes.turned[path]}; it was turned onto the grid of the other files")
+    repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]
+    return repairs
+
+
+def write_images(
+    case: RawCase, edition: Edition, report: CaseReport, destinations: Mapping[str, Path], link_mode: LinkMode
+) -> dict[str, dict[str, Any]]:
     """Bring the images of a complete case to their destinations.
 
     Args:
         case: whose images.
         edition: of the case.
-        fixes: what must be mended.
+        report: of the inspection.
         destinations: channel name → file to be made.
-        placement: of files that are fit; a hard link that the file system refuses becomes a copy.
+        link_mode: for files that are fit; a hard link that the file system refuses becomes a copy.
+
+    Returns:
+        Channel name → what `identity_of` returns of its new file.
+
+    Raises:
+        InputError: a file is not what it was when it was inspected.
     """
+    fixes = report.fixes
+    written: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(case.images.values()):
+        source = report.sources[path]
         channels = [channel for channel in destinations if case.images[channel] == path]
         if not edition.volumes and fixes.is_fit(path) and not any(name in fixes.fills for name in channels):
-            for channel in channels:
-                _place(path, destinations[channel], placement)
+            written |= {
+                channel: _link_copy_or_compress(source, destinations[channel], link_mode) for channel in channels
+            }
             continue
-        images = read_channels(path, case, edition)
+        images = read_channels(path, case, edition, source.read_again())
         geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
         for channel in channels:
             image = turned_as_found(images[channel], geometry, path) if path in fixes.turned else images[channel]
-            write_image(_mended(image, geometry, fixes.fills.get(channel)), destinations[channel])
+            write_image(_corrected(image, geometry, fixes.fills.get(channel)), destinations[channel])
+            written[channel] = identity_of(destinations[channel])
+    return written
 
 
 def read_geometry(case: RawCase, edition: Edition, fixes: Fixes) -> sitk.Image:
@@ -78,92 +149,40 @@ def turned_as_found(image: sitk.Image, geometry: sitk.Image, path: Path) -> sitk
     """
     turned = turned_onto(image, geometry)
     if turned is None:
-        msg = f"{path}: has changed since it was checked; convert again"
-        raise InputError(msg)
+        raise has_changed(path)
     return turned
 
 
-def _mended(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:
+def _corrected(image: sitk.Image, geometry: sitk.Image, fill: float | None) -> sitk.Image:
     values = sitk.GetArrayViewFromImage(image)
-    mended = sitk.GetImageFromArray(values if fill is None else without_fill(values, fill))
-    mended.CopyInformation(geometry)
-    return mended
+    changed = sitk.GetImageFromArray(values if fill is None else without_fill(values, fill))
+    changed.CopyInformation(geometry)
+    return changed
 
 
-def _place(source: Path, destination: Path, placement: Placement) -> None:
+def _link_copy_or_compress(source: SourceFile, destination: Path, link_mode: LinkMode) -> dict[str, Any]:
+    """Link, copy or compress a file; return what `identity_of` returns of the new one, without reading that."""
+    if not source.is_gzip:
+        packed = gzip.compress(source.read_again(), compresslevel=6, mtime=0)
+        return _write_bytes(packed, destination)
     with replacing(destination) as temporary:
-        if not is_gzip(source):
-            temporary.write_bytes(gzip.compress(source.read_bytes(), compresslevel=6, mtime=0))
-        elif placement == "symlink":
-            temporary.symlink_to(source.resolve())
-        elif placement == "copy":
-            shutil.copyfile(source, temporary)
+        if link_mode == "symlink":
+            temporary.symlink_to(source.path.resolve())
+        elif link_mode == "copy":
+            shutil.copyfile(source.path, temporary)
         else:
-            link_or_copy(source, temporary)
+            link_or_copy(source.path, temporary)
+        source.check_unchanged()
+    return {**source.identity, "modified_ns": destination.stat().st_mtime_ns}
 
 
-IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
-"""nnU-Net's names."""
-WRITTEN = "written"
-"""Entry of a case in the manifest: role → identity of its file in the dataset."""
-
-
-def write_case(
-    case: RawCase, edition: Edition, dataset: Path, placement: Placement, report: CaseReport | None = None
-) -> dict[str, Any]:
-    """Place the images of a case and write its labels; a case without segmentation goes to ``imagesTs``.
-
-    Args:
-        case: complete and, as far as it was inspected, valid.
-        edition: of its labels.
-        dataset: the dataset folder; ``imagesTr``, ``labelsTr`` and ``imagesTs`` are there.
-        placement: of images that nnU-Net can take as they are.
-        report: of the inspection; None where there was none: then nothing is known to be mended.
-
-    Returns:
-        What the manifest holds of the case: its source files and those of the dataset with size and SHA-256, voxels of
-            each tissue, what was repaired and what is odd.
-
-    Raises:
-        InputError: the label map, or an image that must be rewritten, cannot be read or has values of another edition.
-    """
-    report = report or CaseReport()
-    sources = {path: _source(path) for path in case.files}  # before anything else, so that a later change is noticed
-    destinations = {role: dataset / file for role, file in case_files(case).items()}
-    repairs = _repairs(case, edition, report.fixes)
-    voxels: dict[str, int] = {}
-    if case.segmentation:
-        label_file = destinations.pop(SEGMENTATION)
-        voxels, notes = _write_labels(case, case.segmentation, edition, report.fixes, label_file)
-        repairs += notes
-    place_images(case, edition, report.fixes, destinations, placement)
-    images = {channel: sources[path] for channel, path in case.images.items()}
-    return {
-        "images": images,
-        "segmentation": sources[case.segmentation] if case.segmentation else None,
-        WRITTEN: {role: _written(dataset / file, images.get(role)) for role, file in case_files(case).items()},
-        "voxels": voxels,
-        "repairs": repairs,
-        "warnings": report.warnings,
-    }
-
-
-def _write_labels(
-    case: RawCase, path: Path, edition: Edition, fixes: Fixes, destination: Path
-) -> tuple[dict[str, int], list[str]]:
-    """Translate a label map; return its census and what was repaired."""
-    image, values = read_labels(path)
-    counts = label_counts(values, edition)
-    unknown = unknown_labels(path, values, counts, edition)
-    if unknown:
-        raise InputError(*unknown)
-    geometry = image if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
-    if path in fixes.turned:
-        values = label_values(turned_as_found(image, geometry, path), path)
-    write_labels(nnunet_labels(values, edition.tissues), geometry, destination)
-    stored_type = image.GetPixelIDTypeAsString()
-    repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
-    return tissue_voxels(counts, edition), [*repairs, *notes_of(image)]
+def _write_bytes(content: bytes, destination: Path) -> dict[str, Any]:
+    """Write a file, atomically; return what `identity_of` returns of it."""
+    with replacing(destination) as temporary:
+        temporary.write_bytes(content)
+    stat = destination.stat()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}
 
 
 def case_files(case: RawCase) -> dict[str, Path]:
@@ -221,37 +240,3 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identit
         **({IDENTITY: identity} if identity else {}),
     }
     write_json(content, dataset / DATASET_JSON)
-
-
-def _repairs(case: RawCase, edition: Edition, fixes: Fixes) -> list[str]:
-    """Say what is not as nnU-Net or the edition has it, and was put right on the way."""
-    roles: Mapping[str, Path | None] = {**case.images, SEGMENTATION: case.segmentation}
-    repairs = [f"{path} was ignored, a copy is there" for path in case.ignored]
-    for role, path in roles.items():
-        if path and path.name != edition.file_name(case.case_id, role):
-            repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
-    for path in case.files:
-        if not is_gzip(path):
-            repairs.append(f"{path.name} was not compressed")
-        if path in fixes.misplaced:
-            repairs.append(f"{path.name} had {fixes.misplaced[path]}; it got the geometry of the other files")
-        repairs += fixes.noted.get(path, [])
-        if path in fixes.turned:
-            repairs.append(f"{path.name} had its {fixes.turned[path]}; it was turned onto the grid of the other files")
-    repairs += [f"{channel} had a background of {fill:g}, which became 0" for channel, fill in fixes.fills.items()]
-    return repairs
-
-
-def _source(path: Path) -> dict[str, Any]:
-    try:
-        identity = identity_of(path)  # first, for resolving links that go in a circle raises RuntimeError
-        return {"file": str(path.resolve()), **identity}
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _written(file: Path, source: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the identity of a file of the dataset; one that is a link to its source is not read again."""
-    if source is not None and file.samefile(source["file"]):
-        return {key: source[key] for key in ("bytes", "modified_ns", "sha256")}
-    return identity_of(file)

@@ -16,7 +16,7 @@ from hypothesis import example, given
 
 from dataset_conversion import convert
 from dataset_conversion.custom import read_custom_edition
-from dataset_conversion.manifest import edition_of, read_manifest
+from dataset_conversion.staging import edition_of, read_manifest
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics

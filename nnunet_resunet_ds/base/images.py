@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.nifti_check import MAX_UNPACKED_BYTES, check_bytes, is_gzip, is_whole, unpacked_file
+from nnunet_resunet_ds.base.nifti_check import (
+    MAX_UNPACKED_BYTES,
+    check_bytes,
+    is_gzip,
+    is_whole,
+    read_bytes,
+    seal_of,
+    unpacked,
+)
 from nnunet_resunet_ds.base.orientation import MAX_SHEAR, axes_of, orientation, shear, straightened, with_sform
 
 _KEY = "resunet_ds_notes"
@@ -66,25 +74,21 @@ _NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 make_itk_globals()  # at import, which Python does in one thread: no thread of any executor reads an image before
 
 
-def read_image(path: Path) -> sitk.Image:
-    """Read a NIfTI file whole, gzipped or not, whatever its ending says.
+def read_image(path: Path, content: bytes | None = None) -> sitk.Image:
+    """Read a NIfTI file whole, gzipped or not, whatever its ending says. The file is opened once.
 
-    Axes that are not quite at right angles are put right, with a note that `notes_of` returns.
+    Axes that are not quite at right angles are straightened, with a note that `notes_of` returns.
+
+    Args:
+        path: of the file.
+        content: its bytes, where they have been read already.
 
     Raises:
         InputError: the file is missing, truncated, too large, not an image, holds NaN, has several values a voxel, or
             axes far from right angles.
     """
     LOG.debug("reading %s", path)
-    check_bytes(path)
-    try:
-        image = _read_straight(path)
-    except RuntimeError as error:
-        if any(sign in str(error) for sign in _NO_MEMORY):
-            raise MemoryError from error
-        reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest may name a link of ours
-        msg = f"{path}: not a readable NIfTI image ({reason}); write it anew with the program that made it"
-        raise InputError(msg) from error
+    image = _checked_image(read_bytes(path) if content is None else content, path)
     if image.GetNumberOfComponentsPerPixel() != 1:
         msg = f"{path}: has {image.GetNumberOfComponentsPerPixel()} values a voxel; give one file a modality"
         raise InputError(msg)
@@ -94,13 +98,40 @@ def read_image(path: Path) -> sitk.Image:
     return image
 
 
-def read_labels(path: Path) -> tuple[sitk.Image, NDArray[np.integer]]:
+def _checked_image(content: bytes, path: Path) -> sitk.Image:
+    """Return the image that bytes hold; what is wrong with the bytes as such is said before anything else."""
+    seal = seal_of(content)
+    if seal is None:
+        check_bytes(content, path)
+    try:
+        image = _read_straight(content, path)
+    except (RuntimeError, InputError) as error:
+        if seal:
+            check_bytes(content, path)
+        raise error if isinstance(error, InputError) else _not_an_image(path, error) from error
+    if seal and not seal.fits(sitk.GetArrayViewFromImage(image)):
+        check_bytes(content, path)
+    return image
+
+
+def _not_an_image(path: Path, error: RuntimeError) -> Exception:
+    if any(sign in str(error) for sign in _NO_MEMORY):
+        return MemoryError()
+    reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest names a file of ours
+    return InputError(f"{path}: not a readable NIfTI image ({reason}); write it anew with the program that made it")
+
+
+def read_labels(path: Path, content: bytes | None = None) -> tuple[sitk.Image, NDArray[np.integer]]:
     """Read a label map and its values (Z, Y, X) as whole numbers, rounded where they are all but whole, with a note.
+
+    Args:
+        path: of the file.
+        content: its bytes, where they have been read already.
 
     Raises:
         InputError: the file cannot be read, is not 3-D, or a value is not a whole number.
     """
-    image = read_image(path)
+    image = read_image(path, content)
     if image.GetDimension() != 3:
         msg = f"{path}: has {image.GetDimension()} dimensions; a label map has 3"
         raise InputError(msg)
@@ -149,6 +180,14 @@ def write_image(image: sitk.Image, path: Path) -> None:
     LOG.debug("wrote %s", path)
 
 
+def image_file(image: sitk.Image) -> bytes:
+    """Return the bytes of the ``.nii.gz`` file that `write_image` makes of an image."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.nii.gz"
+        write_image(image, file)
+        return file.read_bytes()
+
+
 def _not_written(path: Path) -> OSError:
     return OSError(errno.EIO, "could not be written whole; is the disk full or the folder read-only?", str(path))
 
@@ -181,14 +220,14 @@ def shortened(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
-def _read_straight(path: Path) -> sitk.Image:
-    """Read a file; where the axes of its sform are not at right angles, by its qform or the nearest right ones."""
+def _read_straight(content: bytes, path: Path) -> sitk.Image:
+    """Read an image; where the axes of its sform are not at right angles, by its qform or the nearest right ones."""
     try:
-        image = _read_alone(path)
+        image = _read_alone(content, path)
     except RuntimeError as error:
         if _NOT_ORTHONORMAL not in str(error):
             raise
-        return _straightened(path)
+        return _straightened(unpacked(content), path)
     axes = _axes_of_sform(image)
     if axes is not None and shear(axes) > _MAX_OVERLOOKED:
         why = f"the axes of its sform are off the right angle by {shear(axes):.2g}"
@@ -196,13 +235,12 @@ def _read_straight(path: Path) -> sitk.Image:
     return image
 
 
-def _straightened(path: Path) -> sitk.Image:
-    """Read a file that has nothing but an sform whose axes are not at right angles.
+def _straightened(content: bytes, path: Path) -> sitk.Image:
+    """Read an image that has nothing but an sform whose axes are not at right angles.
 
     Raises:
         InputError: they are far from it.
     """
-    content = unpacked_file(path)
     stored = orientation(content)
     axes = axes_of(stored.sform)
     if axes is None or shear(axes) > MAX_SHEAR:
@@ -212,10 +250,7 @@ def _straightened(path: Path) -> sitk.Image:
             "the grid of another image of the case, for example with nibabel.processing.resample_from_to"
         )
         raise InputError(msg)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image.nii"
-        file.write_bytes(with_sform(content, straightened(stored.sform, stored.spacing)))
-        image = _read_bounded(file, path)
+    image = _read_alone(with_sform(content, straightened(stored.sform, stored.spacing)), path)
     why = f"off the right angle by {shear(axes):.2g}"
     add_note(image, f"{_STRAIGHTENED}: the axes of {path.name} were {why}; the nearest at right angles were taken")
     return image
@@ -231,19 +266,16 @@ def _axes_of_sform(image: sitk.Image) -> NDArray[np.float64] | None:
     return axes_of(np.array([[float(value) for value in image.GetMetaData(key).split()] for key in keys]))
 
 
-def _read_alone(path: Path) -> sitk.Image:
-    """Read a file by what it is.
+def _read_alone(content: bytes, path: Path) -> sitk.Image:
+    """Read an image from a copy of its bytes in a folder of its own.
 
-    SimpleITK goes by the ending, and takes the voxels of ``X.nii.gz`` from an ``X.nii`` that lies beside it: out of the
-    ordinary case, the file is therefore read through a link of the right name in a folder of its own.
+    SimpleITK opens a file three times, goes by the ending, and takes the voxels of ``X.nii.gz`` from an ``X.nii`` that
+    lies next to it: the copy is read as what it is, and these very bytes are what is read.
     """
-    ending = ".nii.gz" if is_gzip(path) else ".nii"
-    if path.name.endswith(ending) and not path.with_suffix("").exists():
-        return _read_bounded(path, path)
     with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / f"image{ending}"
-        link.symlink_to(path.resolve())
-        return _read_bounded(link, path)
+        copy = Path(folder) / ("image.nii.gz" if is_gzip(content) else "image.nii")
+        copy.write_bytes(content)
+        return _read_bounded(copy, path)
 
 
 def _read_bounded(path: Path, named: Path) -> sitk.Image:

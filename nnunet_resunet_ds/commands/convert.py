@@ -95,7 +95,7 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
 
 def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import convert
-    from dataset_conversion.manifest import MANIFEST
+    from dataset_conversion.staging import MANIFEST
     from nnunet_resunet_ds.base.files import read_json
     from nnunet_resunet_ds.base.nnunet_folders import preprocess_command
 
@@ -109,7 +109,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
         options.name or name,
         options.edition,
         edition_file=options.edition_file,
-        placement="copy" if options.copy else "symlink" if options.symlink else "hardlink",
+        link_mode="copy" if options.copy else "symlink" if options.symlink else "hardlink",
         validate=not options.no_validate,
         skip_invalid=options.skip_invalid,
         overwrite=options.overwrite,

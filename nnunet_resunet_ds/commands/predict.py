@@ -33,7 +33,7 @@ from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
     from dataset_conversion.image_cases import CaseSet
-    from dataset_conversion.label_convention import LabelConvention
+    from dataset_conversion.labels import LabelConvention
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.pipeline import Predicted
@@ -132,7 +132,7 @@ def _output(
     options: argparse.Namespace, labels: "LabelConvention", settings: dict[str, Any], environment: dict[str, Any]
 ) -> "Output":
     """Return the folder to write to; nothing is written yet."""
-    from dataset_conversion.edition import FILE_ENDING
+    from dataset_conversion.editions import FILE_ENDING
     from nnunet_resunet_ds.inference.output import Output
 
     return Output(
@@ -190,10 +190,10 @@ def _common_start(files: Iterable[Path]) -> str:
 
 def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "LabelConvention":
     from dataset_conversion.detect import edition_by_case_ids
-    from dataset_conversion.label_convention import NNUNET, LabelConvention
+    from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention
 
-    if options.labels == NNUNET.key:
-        return NNUNET
+    if options.labels == NNUNET_CONVENTION.key:
+        return NNUNET_CONVENTION
     case_ids = [case.case_id for case in case_set.cases]
     file = options.edition_file if options.labels == "custom" else None
     try:

@@ -16,7 +16,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING
+from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
 from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base.files import read_json, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, read_labels

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from tqdm import tqdm
 
-from dataset_conversion.edition import CHANNEL_NAMES, SEGMENTATION
-from dataset_conversion.editions import EDITIONS
+from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, SEGMENTATION
 from dataset_conversion.labels import raw_labels
 from nnunet_resunet_ds.base.regions import Tissue
 

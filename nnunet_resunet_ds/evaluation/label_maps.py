@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_conversion.detect import AUTO, edition_by_case_ids
-from dataset_conversion.edition import RAW_ENDINGS, SEGMENTATION
-from dataset_conversion.editions import EDITIONS
-from dataset_conversion.label_convention import (
+from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION
+from dataset_conversion.labels import (
     CONVENTIONS,
     Declared,
     LabelConvention,
     convention_named,
     declared_convention,
+    listed,
 )
-from dataset_conversion.labels import listed
 from dataset_conversion.scan import cases_below
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import whole_numbers

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.label_convention import LabelConvention
+from dataset_conversion.labels import LabelConvention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues, find_label_maps, label_values, to_protocol

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from dataset_conversion.edition import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
+from dataset_conversion.editions import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 
 METRICS = ("dice", "hd95", "sensitivity", "specificity")

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataset_conversion.image_cases import Images, LoadedCase
-from dataset_conversion.inspection import intensity_warnings
-from dataset_conversion.intensity import brain_mask
+from dataset_conversion.intensity import brain_mask, intensity_warnings
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, Turn, orientation, turn_of_reader

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import CHANNEL_NAMES
+from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases, load_case
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.scan import RawCase

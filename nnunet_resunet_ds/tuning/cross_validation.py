@@ -10,10 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.edition import FILE_ENDING
-from dataset_conversion.image_cases import NNUNET, CaseSet, find_prediction_cases
-from dataset_conversion.label_convention import NNUNET as NNUNET_LABELS
-from dataset_conversion.label_convention import declared_convention
+from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
+from dataset_conversion.image_cases import CaseSet, find_prediction_cases
+from dataset_conversion.labels import NNUNET_CONVENTION, declared_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state, read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -198,7 +197,7 @@ def _predict(
     settings: PredictionSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
 ) -> None:
     models = settings.load_models()
-    everything = find_prediction_cases([images], models[0].channels, NNUNET)
+    everything = find_prediction_cases([images], models[0].channels, NNUNET_KEY)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
     if missing:
@@ -233,7 +232,7 @@ def _check_references(references: Path) -> None:
     """
     files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
     declared = declared_convention(files) if files else None
-    if files and (declared is None or declared.convention != NNUNET_LABELS):
+    if files and (declared is None or declared.convention != NNUNET_CONVENTION):
         msg = (
             f"{references}: {references.parent / DATASET_JSON} does not say that these are WT, TC and ET in nnU-Net's "
             "values; preprocess the dataset again with nnUNetv2_plan_and_preprocess"

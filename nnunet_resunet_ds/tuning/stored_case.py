@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, remove_half_written, replacing, write_json

@@ -86,5 +86,5 @@ def test_there_is_one_logger():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("logging.getLogger", "getLogger")
     ]
-    dask_s_is_silenced = ("connection.py", "logging.getLogger('distributed')")
-    assert sorted(names) == [dask_s_is_silenced, ("log.py", "logging.getLogger('nnunet_resunet_ds')")]
+    dask_s_is_silenced = ("scheduler.py", "logging.getLogger('distributed')")
+    assert sorted(names) == [("log.py", "logging.getLogger('nnunet_resunet_ds')"), dask_s_is_silenced]

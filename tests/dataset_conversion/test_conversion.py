@@ -111,7 +111,7 @@ def test_the_manifest_names_the_sources(cohort, raw):
 
 
 def test_copies_on_request(cohort, raw):
-    dataset = convert([cohort], 137, placement="copy")
+    dataset = convert([cohort], 137, link_mode="copy")
     source = cohort / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz"
     converted = dataset / "imagesTr" / "BraTS2021_00000_0000.nii.gz"
     assert not converted.samefile(source) and converted.read_bytes() == source.read_bytes()

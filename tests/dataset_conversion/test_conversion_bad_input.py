@@ -112,7 +112,9 @@ def other_format(case, file, ending):
     other.replace(path)
 
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+LFS_POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32\nsize 12345\n"
+)
 
 BAD_CASES = {
     "missing modality": (lambda c: unlink(c, "t2"), "_t2.nii.gz: missing"),

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import check, convert
-from dataset_conversion.intensity import background_fill, coverage, saturated_share, twin_warnings
+from dataset_conversion.intensity import background_fill, brain_mask, intensity_warnings, same_image_warnings
 from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cli import main
@@ -91,13 +91,13 @@ def test_only_images_that_are_the_same_everywhere_are_twins(same):
     values = {name: random.integers(0, 99, (7, 8, 9)) for name in ("T1", "T1ce", "T2", "FLAIR")}
     values |= dict.fromkeys(same, first)
     files = {name: Path(f"/x/{name}.nii.gz") for name in values}
-    found = twin_warnings(values, files)
+    found = same_image_warnings(values, files)
     names = f"{', '.join(same[:-1])} and {same[-1]}" if same else ""
     listed = ", ".join(f"{name}.nii.gz" for name in same)
     assert found == ([f"same image twice: {names} are voxel for voxel the same ({listed})"] if same else [])
     changed = first.copy()
     changed[1, 1, 1] += 1  # between the voxels that are compared first
-    assert twin_warnings({"T1": first, "T2": changed}, files) == []
+    assert same_image_warnings({"T1": first, "T2": changed}, files) == []
 
 
 QFORM, SFORM = 252, 254
@@ -207,9 +207,16 @@ def test_intensity_measures_in_closed_form():
     assert background_fill(values) is None
     assert background_fill(values - 7) == -7
     values[1, 1, :] = [1, 2, 3, 3]
-    assert saturated_share(values) == 0.5
-    assert saturated_share(np.ones((2, 2, 2))) == 0
-    assert coverage({"T1": values, "T2": values * 0}, values != 0) == {"T1": 1, "T2": 0}
+    brain = brain_mask({"T1": values, "T2": values * 0})
+    np.testing.assert_array_equal(brain, values != 0)
+    assert intensity_warnings({"T1": values}, brain) == ["saturated: 50.0% of T1 is at its largest value 3"]
+    assert intensity_warnings({"T1": np.ones((2, 2, 2))}, np.ones((2, 2, 2), bool)) == [
+        "not skull-stripped?: 100% of the voxels are not zero"
+    ]
+    assert intensity_warnings({"T1": values, "T2": values * 0}, brain)[0] == (
+        "modalities cover different volumes: of the brain in any, T1 100%, T2 0%"
+    )
+    assert intensity_warnings({"T1": -values}, brain) == ["negative intensities: T1 down to -3"]
 
 
 def test_check_prints_the_census_and_writes_nothing(cohort, raw, capsys):

@@ -36,9 +36,7 @@ def killed_at_second(function):
 def content_of(dataset):
     """File → its bytes, in conversion.json without the times at which files were written."""
     return {
-        file.relative_to(dataset): without_times(file.read_bytes())
-        for file in dataset.rglob("*")
-        if file.is_file()
+        file.relative_to(dataset): without_times(file.read_bytes()) for file in dataset.rglob("*") if file.is_file()
     }
 
 
@@ -253,11 +251,11 @@ def test_an_exchange_that_was_interrupted_is_completed_or_taken_back(cohort, raw
 
 
 def test_symbolic_links_on_request(cohort, raw):
-    dataset = convert([cohort], 137, placement="symlink")
+    dataset = convert([cohort], 137, link_mode="symlink")
     image = dataset / "imagesTr" / "BraTS2021_00000_0000.nii.gz"
     assert image.is_symlink() and image.samefile(cohort / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz")
     make_case(cohort, "BraTS2021_00007", seed=7)
-    convert([cohort], 137, placement="symlink")
+    convert([cohort], 137, link_mode="symlink")
     assert image.is_symlink() and image.exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 from brats_files import CASES, write
 from scipy import stats
 
-from dataset_conversion.label_convention import NNUNET
+from dataset_conversion.labels import NNUNET_CONVENTION
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
@@ -198,7 +198,7 @@ def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, ca
 def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
     protocol = PROTOCOLS[name]
     values = np.array(sorted(map(int, protocol.labels.values())))
-    translated = to_protocol(values, NNUNET, protocol, tmp_path)
+    translated = to_protocol(values, NNUNET_CONVENTION, protocol, tmp_path)
     assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
 
 

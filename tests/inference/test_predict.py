@@ -15,8 +15,7 @@ from models import predict, stock_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.image_cases import find_prediction_cases, load_case
-from dataset_conversion.label_convention import NNUNET
-from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.labels import NNUNET_CONVENTION, nnunet_labels
 from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command
@@ -164,7 +163,7 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
 def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_path, monkeypatch):
     monkeypatch.setattr(run_file, "CHEAP_SECONDS", -1.0)
     monkeypatch.setattr(run_file, "MAX_SHARE", 1e-9)  # until the end of time
-    made = Output(tmp_path, NNUNET, {})
+    made = Output(tmp_path, NNUNET_CONVENTION, {})
 
     def written():
         return list(json.loads((tmp_path / "run.json").read_text())["cases"])

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset_conversion.label_convention import NNUNET
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
@@ -131,7 +130,7 @@ def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
             msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
             raise InputError(msg)
     labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
-    to_protocol(labels, NNUNET, protocol_named(settings.protocol), settings.raw / "labelsTr")
+    to_protocol(labels, NNUNET_CONVENTION, protocol_named(settings.protocol), settings.raw / "labelsTr")
 
 
 def check_version(run: Run) -> None:

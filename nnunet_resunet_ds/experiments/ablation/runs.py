@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dataset_conversion import convert
-from dataset_conversion.edition import FILE_ENDING
+from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from dataset_conversion import convert
-from dataset_conversion.edition import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
-from dataset_conversion.label_convention import NNUNET
-from dataset_conversion.write import Placement
+from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION
+from dataset_conversion.labels import NNUNET_CONVENTION
+from dataset_conversion.write import LinkMode
 from nnunet_resunet_ds.base.files import link_or_copy
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.regions import REGIONS
@@ -54,7 +54,7 @@ def conversion_task(data: BenchmarkData) -> Task:
         Form(STOCK, partial(_stock_conversion, data, cohort)),
         Form(OURS, partial(_our_conversion, data, cohort)),
         Form(f"{OURS} --no-validate", partial(_our_conversion, data, cohort, validate=False)),
-        Form(f"{OURS} --no-validate --copy", partial(_our_conversion, data, cohort, validate=False, placement="copy")),
+        Form(f"{OURS} --no-validate --copy", partial(_our_conversion, data, cohort, validate=False, link_mode="copy")),
     ]
     return Task("conversion", "case", forms, data.size.n_converted, note="ours checks every file, nnU-Net's none")
 
@@ -91,11 +91,11 @@ def _stock_conversion(data: BenchmarkData, cohort: Path) -> None:
 
 
 def _our_conversion(
-    data: BenchmarkData, cohort: Path, *, validate: bool = True, placement: Placement = "hardlink"
+    data: BenchmarkData, cohort: Path, *, validate: bool = True, link_mode: LinkMode = "hardlink"
 ) -> None:
     """Convert as ``resunet-ds convert`` does."""
     shutil.rmtree(data.folder / "nnUNet_raw" / "Dataset003_Ours", ignore_errors=True)
-    convert([cohort], 3, "Ours", validate=validate, placement=placement)
+    convert([cohort], 3, "Ours", validate=validate, link_mode=link_mode)
 
 
 def postprocessing_task(data: BenchmarkData) -> Task:
@@ -115,7 +115,7 @@ def evaluation_task(data: BenchmarkData) -> Task:
     protocol = protocol_named(DEFAULT)
     reference = _labels(data, data.case)
     moved = postprocess(_uncertain(np.roll(reference, 2, axis=0)), PostprocessingConfig.preset("none"))
-    first, second = (to_protocol(values, NNUNET, protocol, Path("made up")) for values in (reference, moved))
+    first, second = (to_protocol(values, NNUNET_CONVENTION, protocol, Path("made up")) for values in (reference, moved))
     forms = [Form(OURS, lambda: evaluate_labels(first, second, (1.0, 1.0, 1.0), protocol, BRATS))]
     return Task("evaluation", "case", forms, note=protocol.title)
 

@@ -1,19 +1,20 @@
-"""Read every file of a case into memory, and say what is wrong with the files as such and as a set."""
+"""Read every file of a case, each once, and say what is wrong with the files as such and as a set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.edition import Edition
-from dataset_conversion.intensity import Values, background_fill, twin_warnings, without_fill
+from dataset_conversion.editions import Edition
+from dataset_conversion.intensity import Values, background_fill, is_empty, same_image_warnings, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import is_same
 from nnunet_resunet_ds.base.images import (
     add_note,
     geometry_difference,
@@ -24,36 +25,50 @@ from nnunet_resunet_ds.base.images import (
     read_labels,
     shortened,
 )
+from nnunet_resunet_ds.base.nifti_check import is_gzip, read_with_identity
 from nnunet_resunet_ds.base.reader_space import orientation, turned_onto
-
-
-def read_channels(path: Path, case: RawCase, edition: Edition) -> dict[str, sitk.Image]:
-    """Read one image file of a case and return the 3-D image of every channel that it holds.
-
-    Raises:
-        InputError: it cannot be read, or has not the dimensions that the edition's files have.
-    """
-    image = read_image(path)
-    channels = [channel for channel, file in case.images.items() if file == path]
-    n_dimensions = 4 if edition.volumes else 3
-    if image.GetDimension() != n_dimensions:
-        advice = "expected all channels in one 4-D file" if edition.volumes else "give one 3-D file a modality"
-        msg = f"{path}: has {image.GetDimension()} dimensions instead of {n_dimensions}; {advice}"
-        raise InputError(msg)
-    if not edition.volumes:
-        return dict.fromkeys(channels, image)
-    if image.GetSize()[3] != len(edition.volumes):
-        msg = f"{path}: has {image.GetSize()[3]} volumes; expected {', '.join(edition.volumes)} in this order"
-        raise InputError(msg)
-    volumes = {channel: image[:, :, :, edition.volumes[channel]] for channel in channels}
-    for note in notes_of(image):
-        for volume in volumes.values():
-            add_note(volume, note)
-    return volumes
-
 
 _LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
 _SCALE = "write the image anew without the scale (scl_slope) of its header"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A raw file as it was when it was read."""
+
+    path: Path
+    identity: Mapping[str, Any]
+    """What `identity_of` returns of it."""
+    is_gzip: bool
+
+    def to_manifest(self) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        return {"file": str(self.path.resolve()), **self.identity}
+
+    def read_again(self) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            InputError: they have changed.
+        """
+        content, identity = read_with_identity(self.path)
+        if identity["sha256"] != self.identity["sha256"]:
+            raise has_changed(self.path)
+        return content
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that is not the one that was read.
+
+        Raises:
+            InputError: it has other bytes now, or is gone.
+        """
+        if not is_same(self.identity, self.path):
+            raise has_changed(self.path)
+
+
+def has_changed(path: Path) -> InputError:
+    """Return what to raise where a file is not what it was when it was checked."""
+    return InputError(f"{path}: has changed since it was checked; convert again")
 
 
 @dataclass
@@ -70,18 +85,19 @@ class OpenedCase:
     grids: dict[Path, sitk.Image] = field(default_factory=dict)
     """One 3-D image a file, as turned."""
     noted: dict[Path, list[str]] = field(default_factory=dict)
-    """File → ``KIND: detail`` of what reading has put right in it."""
+    """File → ``KIND: detail`` of what was corrected as it was read."""
     turned: dict[Path, str] = field(default_factory=dict)
     """File whose axes were stored in another order or direction than those of most files → how, in words."""
     images: dict[str, sitk.Image] = field(default_factory=dict)
     """Channel name → what the voxels are a view of: they are gone when it is."""
+    sources: dict[Path, SourceFile] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """``KIND: detail`` of what is odd about the files as a set."""
 
     @property
     def notes(self) -> list[str]:
-        """``KIND: detail`` of what was put right in the files as they were read."""
+        """``KIND: detail`` of what was corrected in the files as they were read."""
         read = [note for notes in self.noted.values() for note in notes]
         return [*read, *(f"turned: {path.name} had its {how}" for path, how in self.turned.items())]
 
@@ -94,7 +110,7 @@ class GridComparison(NamedTuple):
     differences: list[str]
     """A line for each file that lies elsewhere."""
     misplaced: dict[Path, str]
-    """What is to be mended: files whose header does not say where they lie, or whose spacing is off by less than
+    """What must be corrected: files whose header does not say where they lie, or whose spacing is off by less than
     matters, which nnU-Net would refuse."""
 
 
@@ -106,23 +122,90 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
     opened = OpenedCase()
     for path in case.files:
         try:
+            content = _read(path, opened)
             if path == case.segmentation:
-                opened.grids[path], opened.labels = read_labels(path)
-                opened.counts = label_counts(opened.labels, edition)
-                opened.problems += unknown_labels(path, opened.labels, opened.counts, edition)
+                _open_labels(path, content, edition, opened)
             else:
-                channels = read_channels(path, case, edition)
-                opened.grids[path] = next(iter(channels.values()))
-                opened.images |= channels
-                opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
-            opened.noted |= {path: notes} if (notes := notes_of(opened.grids[path])) else {}
+                _open_images(path, content, case, edition, opened)
         except InputError as error:
             opened.problems.append(str(error))
     _turn_axes(opened, case)
     _clear_backgrounds(opened)
     opened.problems += _value_problems(case, opened.values)
-    opened.warnings += twin_warnings(opened.values, case.images)
+    opened.warnings += same_image_warnings(opened.values, case.images)
     return opened
+
+
+def open_labels_only(case: RawCase, edition: Edition) -> OpenedCase:
+    """Read the label map of a case, if any; of its images, read the bytes and unpack none.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    opened = OpenedCase()
+    for path in case.files:
+        content = _read(path, opened)
+        if path == case.segmentation:
+            _open_labels(path, content, edition, opened)
+    return opened
+
+
+def _read(path: Path, opened: OpenedCase) -> bytes:
+    """Return the bytes of a file, and keep what tells it from others."""
+    content, identity = read_with_identity(path)
+    opened.sources[path] = SourceFile(path, identity, is_gzip(content))
+    return content
+
+
+def _open_labels(path: Path, content: bytes, edition: Edition, opened: OpenedCase) -> None:
+    opened.grids[path], opened.labels = read_labels(path, content)
+    opened.counts = label_counts(opened.labels, edition)
+    opened.problems += unknown_labels(path, opened.labels, opened.counts, edition)
+    _keep_notes(path, opened)
+
+
+def _open_images(path: Path, content: bytes, case: RawCase, edition: Edition, opened: OpenedCase) -> None:
+    channels = read_channels(path, case, edition, content)
+    opened.grids[path] = next(iter(channels.values()))
+    opened.images |= channels
+    opened.values |= {name: sitk.GetArrayViewFromImage(image) for name, image in channels.items()}
+    _keep_notes(path, opened)
+
+
+def _keep_notes(path: Path, opened: OpenedCase) -> None:
+    if notes := notes_of(opened.grids[path]):
+        opened.noted[path] = notes
+
+
+def read_channels(path: Path, case: RawCase, edition: Edition, content: bytes | None = None) -> dict[str, sitk.Image]:
+    """Read one image file of a case and return the 3-D image of every channel that it holds.
+
+    Args:
+        path: of the file.
+        case: whose file it is.
+        edition: of the case.
+        content: the bytes of the file, where they have been read already.
+
+    Raises:
+        InputError: it cannot be read, or has not the dimensions that the edition's files have.
+    """
+    image = read_image(path, content)
+    channels = [channel for channel, file in case.images.items() if file == path]
+    n_dimensions = 4 if edition.volumes else 3
+    if image.GetDimension() != n_dimensions:
+        advice = "expected all channels in one 4-D file" if edition.volumes else "give one 3-D file a modality"
+        msg = f"{path}: has {image.GetDimension()} dimensions instead of {n_dimensions}; {advice}"
+        raise InputError(msg)
+    if not edition.volumes:
+        return dict.fromkeys(channels, image)
+    if image.GetSize()[3] != len(edition.volumes):
+        msg = f"{path}: has {image.GetSize()[3]} volumes; expected {', '.join(edition.volumes)} in this order"
+        raise InputError(msg)
+    volumes = {channel: image[:, :, :, edition.volumes[channel]] for channel in channels}
+    for note in notes_of(image):
+        for volume in volumes.values():
+            add_note(volume, note)
+    return volumes
 
 
 def compare_grids(grids: Mapping[Path, sitk.Image], *, voxels_only: bool = False) -> GridComparison:
@@ -201,7 +284,7 @@ def _clear_backgrounds(opened: OpenedCase) -> None:
 
 def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:
     """Name the images that hold nothing, or values that the header's scale makes infinite."""
-    empty = [channel for channel in values if not values[channel].any()]
+    empty = [channel for channel in values if is_empty(values[channel])]
     floats = [channel for channel in values if np.issubdtype(values[channel].dtype, np.floating)]
     infinite = [channel for channel in floats if not np.isfinite([values[channel].min(), values[channel].max()]).all()]
     return [

@@ -1,0 +1,130 @@
+"""Report on a case: what is wrong with it, what is odd, and what must be corrected when it is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.editions import Edition
+from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
+from dataset_conversion.labels import nnunet_labels, tissue_voxels
+from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
+from dataset_conversion.scan import RawCase
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import image_file
+from nnunet_resunet_ds.base.regions import Tissue
+
+
+@dataclass(frozen=True)
+class Fixes:
+    """What voxels and headers of a case need before nnU-Net can take them."""
+
+    fills: Mapping[str, float] = field(default_factory=dict)
+    """Channel name → value of its background, which becomes 0."""
+    misplaced: Mapping[Path, str] = field(default_factory=dict)
+    """File → what is wrong with the place that its header gives; it gets the geometry of the others."""
+    turned: Mapping[Path, str] = field(default_factory=dict)
+    """File → how its axes are stored; they are turned onto the grid of the others."""
+    noted: Mapping[Path, list[str]] = field(default_factory=dict)
+    """Image file → what was corrected in its header as it was read, which nnU-Net cannot read as it is."""
+
+    def is_fit(self, path: Path) -> bool:
+        """Tell whether nnU-Net can take the header and the order of the voxels of an image file as they are."""
+        return self.has_own_grid(path) and path not in self.noted
+
+    def has_own_grid(self, path: Path) -> bool:
+        """Tell whether a file lies on the grid of its case as it is."""
+        return path not in self.misplaced and path not in self.turned
+
+
+class LabelFile(NamedTuple):
+    """The label map of a case, ready to be written."""
+
+    content: bytes
+    """Of a ``.nii.gz`` file with nnU-Net's label values; some tens of kB."""
+    voxels: dict[str, int]
+    """Of each tissue."""
+    repairs: list[str]
+    """What was corrected."""
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What came out of reading a case: all that is needed to write it, but for the voxels of its images."""
+
+    problems: list[str] = field(default_factory=list)
+    """Each names the file, what is wrong and what to do; with any, the case cannot be converted."""
+    warnings: list[str] = field(default_factory=list)
+    """``KIND: detail`` of what is odd and may be right all the same."""
+    fixes: Fixes = field(default_factory=Fixes)
+    voxels: dict[str, int] = field(default_factory=dict)
+    """Of each tissue; empty without a segmentation."""
+    sources: Mapping[Path, SourceFile] = field(default_factory=dict)
+    label_file: LabelFile | None = None
+    """None without a segmentation, or where it was not asked for."""
+
+
+def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) -> CaseReport:
+    """Read every file of a case, complete or not, and report on it.
+
+    Args:
+        case: to read.
+        edition: of the case.
+        keep_labels: translate the label map, too, so that it need not be read again to write it.
+    """
+    opened = open_case(case, edition)
+    if not opened.grids:
+        return CaseReport(opened.problems)
+    comparison = compare_grids(opened.grids)
+    problems = [*opened.problems, *comparison.differences]
+    if problems or not opened.values:
+        return CaseReport(problems)
+    brain = brain_mask(opened.values)
+    warnings = [*opened.warnings, *intensity_warnings(opened.values, brain)]
+    noted = {path: notes for path, notes in opened.noted.items() if path != case.segmentation}
+    fixes = Fixes(opened.fills, comparison.misplaced, opened.turned, noted)
+    if opened.labels is None or case.segmentation is None:
+        return CaseReport([], warnings, fixes, sources=opened.sources)
+    voxels = tissue_voxels(opened.counts, edition)
+    warnings += _label_warnings(opened.labels, voxels, brain)
+    label_file = _label_file(opened, opened.labels, case.segmentation, fixes, edition) if keep_labels else None
+    return CaseReport([], warnings, fixes, voxels, opened.sources, label_file)
+
+
+def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:
+    """Read the label map of a case and report on it; its images are taken to be fit for nnU-Net.
+
+    Raises:
+        InputError: a file cannot be read, or the label map is damaged or has values of another edition.
+    """
+    opened = open_labels_only(case, edition)
+    if opened.problems:
+        raise InputError(*opened.problems)
+    if opened.labels is None or case.segmentation is None:
+        return CaseReport(sources=opened.sources)
+    label_file = _label_file(opened, opened.labels, case.segmentation, Fixes(), edition)
+    return CaseReport(voxels=label_file.voxels, sources=opened.sources, label_file=label_file)
+
+
+def _label_file(
+    opened: OpenedCase, labels: NDArray[np.integer], path: Path, fixes: Fixes, edition: Edition
+) -> LabelFile:
+    """Translate the label map of a case, on the grid of the other files where its own is not right."""
+    stored_type = opened.grids[path].GetPixelIDTypeAsString()
+    image = sitk.GetImageFromArray(nnunet_labels(labels, edition.tissues))
+    image.CopyInformation(
+        opened.grids[path if fixes.has_own_grid(path) else next(filter(fixes.has_own_grid, opened.grids))]
+    )
+    repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
+    repairs += opened.noted.get(path, [])
+    return LabelFile(image_file(image), tissue_voxels(opened.counts, edition), repairs)
+
+
+def _label_warnings(labels: NDArray[np.integer], voxels: Mapping[str, int], brain: Mask) -> list[str]:
+    outside = int(np.count_nonzero((labels != 0) & ~brain))
+    warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
+    return warnings if voxels[Tissue.ET.name] else [*warnings, "no enhancing tumour: none is labelled"]
