@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
-from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
+from nnunet_resunet_ds.compute import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, SETTINGS, PostprocessingConfig
 from postprocessing.steps import USUAL_STEPS
 

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
-from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
+from nnunet_resunet_ds.compute import AUTO, PRECISIONS
 
 SUMMARY = "measure how fast each stage is here, against nnU-Net and MONAI"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding, worst
 from nnunet_resunet_ds.doctor.examination import examine
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 
 SUMMARY = "examine the installation and this machine, and say how to repair what is wrong"
 

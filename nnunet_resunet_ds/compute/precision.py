@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_choice
-from nnunet_resunet_ds.compute.formats import AUTO, BF16, FP16, FP32, PRECISIONS
+from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32, PRECISIONS
 from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
 
 COMPILE_VARIABLE = "nnUNet_compile"

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
 from nnunet_resunet_ds.training.fold_checks import check_fold

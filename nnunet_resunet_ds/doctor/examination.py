@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import first_line
-from nnunet_resunet_ds.doctor.finding import FAIL, Finding
+from nnunet_resunet_ds.doctor import FAIL, Finding
 
 
 @dataclass(frozen=True)

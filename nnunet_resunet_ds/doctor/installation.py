@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE, SEARCH_PATH_VARIABLE, trainer_folder
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 
 DISTRIBUTION = "nnunet-resunet-ds"
 TRAINER = "ResUNetDSTrainer"

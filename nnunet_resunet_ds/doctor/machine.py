@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
-from nnunet_resunet_ds.compute.formats import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.precision import autocast_dtype, call_seconds, random_convolution, training_dtype
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
 
 SECONDS = 10.0

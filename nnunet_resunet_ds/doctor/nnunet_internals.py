@@ -4,7 +4,7 @@ import inspect
 import pydoc
 from collections.abc import Mapping
 
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, Finding
+from nnunet_resunet_ds.doctor import FAIL, OK, Finding
 
 _TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer"
 _LOGGER = "nnunetv2.training.logging.nnunet_logger.MetaLogger"

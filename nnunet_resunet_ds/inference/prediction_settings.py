@@ -12,8 +12,8 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
 from nnunet_resunet_ds.base.setting_checks import check_choice
+from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import versions
-from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.inference.model import Model, ModelFiles, load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
 from nnunet_resunet_ds.inference.sliding_window import OVERLAPPING, PROBABILITIES, TILES, WHOLE

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import device_name
-from nnunet_resunet_ds.compute.formats import AUTO
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.prediction_settings import (

@@ -13,7 +13,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.compute.formats import AUTO
+from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
 from nnunet_resunet_ds.network.layout import lay_out_for
 from postprocessing.config import AVERAGES

@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.setting_checks import (
     check_positive,
     check_whole_number,
 )
-from nnunet_resunet_ds.compute.formats import AUTO, PRECISIONS
+from nnunet_resunet_ds.compute import AUTO, PRECISIONS
 
 SECTION = "resunet_ds"
 """Entry of plans, and of checkpoints, that is ours."""

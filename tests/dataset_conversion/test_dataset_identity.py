@@ -18,8 +18,8 @@ from dataset_conversion.splits import patient_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of, is_same
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN
 from nnunet_resunet_ds.doctor.data import dataset as look_at_dataset
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN
 from nnunet_resunet_ds.experiments.ablation.settings import check_settings, keep_settings
 
 IDS = [f"BraTS2021_{number:05d}" for number in range(6)]

@@ -17,10 +17,20 @@ import torch
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.discovery import SEARCH_PATH_VARIABLE, trainer_folder
-from nnunet_resunet_ds.doctor import data, examination, installation, machine, nnunet_internals
+from nnunet_resunet_ds.doctor import (
+    FAIL,
+    OK,
+    WARN,
+    Finding,
+    data,
+    examination,
+    installation,
+    machine,
+    nnunet_internals,
+    worst,
+)
 from nnunet_resunet_ds.doctor.data import dataset as look_at_dataset
 from nnunet_resunet_ds.doctor.data import space_needed
-from nnunet_resunet_ds.doctor.finding import FAIL, OK, WARN, Finding, worst
 from nnunet_resunet_ds.doctor.installation import software
 from nnunet_resunet_ds.doctor.nnunet_internals import internals
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_PATCH_SIZE

@@ -15,9 +15,8 @@ from nnunet_resunet_ds.base.switches import AVERAGE_POOLING, CHANNELS_LAST, FAST
 from nnunet_resunet_ds.compute import malloc
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.network import ResUNetDS
-from nnunet_resunet_ds.network.average_pooling import PlanewiseAvgPool3d, has_whole_windows
 from nnunet_resunet_ds.network.instance_norm import BLOCK_VOXELS, BlockwiseInstanceNorm3d
-from nnunet_resunet_ds.network.layout import lay_out_for
+from nnunet_resunet_ds.network.layout import PlanewiseAvgPool3d, has_whole_windows, lay_out_for
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
 
 CPU = torch.device("cpu")

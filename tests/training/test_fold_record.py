@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_resunet_ds.cli import _parser
-from nnunet_resunet_ds.compute import environment
-from nnunet_resunet_ds.compute.formats import PRECISIONS
+from nnunet_resunet_ds.compute import PRECISIONS, environment
 from nnunet_resunet_ds.training import fold_record
 from nnunet_resunet_ds.training.fold_record import read_record, write_record
 from nnunet_resunet_ds.training.recipe import Recipe, chosen_recipe, recipe_words

@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
-from nnunet_resunet_ds.compute.formats import AUTO
+from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
 from nnunet_resunet_ds.training.checkpoints import FINAL
