@@ -6,6 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+_MAX_FILES = 20_000
+"""Files that are looked at in a folder: the message is wanted soon."""
+_MAX_OPENED = 100
+"""Files that are opened, where the name tells nothing: DICOM files often have no ending."""
+_NIFTI = (".nii", ".nii.gz")
+_RENAME = "rename them so, or describe the names in a file for --edition-file (docs/editions.md)"
+
 
 class FileFormat(NamedTuple):
     """A kind of file that is given in place of NIfTI images."""
@@ -66,14 +73,6 @@ def format_of_bytes(content: bytes) -> FileFormat | None:
 def format_of_name(name: str) -> FileFormat | None:
     """Tell what a file is by its name."""
     return next((each for each in FORMATS if each.endings and name.lower().endswith(each.endings)), None)
-
-
-_MAX_FILES = 20_000
-"""That are looked at: the message is wanted soon."""
-_MAX_OPENED = 100
-"""Of those whose name tells nothing: DICOM files often have no ending."""
-_NIFTI = (".nii", ".nii.gz")
-_RENAME = "rename them so, or describe the names in a file for --edition-file (docs/editions.md)"
 
 
 def not_a_folder(path: Path) -> str:

@@ -168,7 +168,7 @@ def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anyt
     """
     try:
         stat = path.stat()
-        if stat.st_size != known["bytes"]:
+        if stat.st_size != known["bytes"] or not isinstance(known["sha256"], str):
             return False
         return bool(stat.st_mtime_ns == known["modified_ns"]) or digest(path) == known["sha256"]
     except (OSError, LookupError, TypeError):

@@ -25,6 +25,18 @@ from nnunet_resunet_ds.base.nifti_check import (
 from nnunet_resunet_ds.base.orientation import MAX_SHEAR, axes_of, orientation, shear, straightened, with_sform
 
 _KEY = "resunet_ds_notes"
+MAX_OFF = 1e-3
+"""How far a value may be from a whole number: resampling and scaling turn 4 into 3.9999998."""
+_MAX_LABEL = 2**31
+"""Beyond it is no label, infinity among others."""
+GEOMETRY_TOLERANCE = 1e-3
+"""Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
+_NOT_ORTHONORMAL = "orthonormal direction cosines"
+_MAX_OVERLOOKED = 1e-4
+"""Cosine of the angle between two axes beyond which ITK refuses an sform, or takes the qform without a word."""
+_STRAIGHTENED = "axes put at right angles"
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+"""How ITK says so."""
 
 
 def add_note(image: sitk.Image, note: str) -> None:
@@ -35,12 +47,6 @@ def add_note(image: sitk.Image, note: str) -> None:
 def notes_of(image: sitk.Image) -> list[str]:
     """Return what was kept with an image."""
     return image.GetMetaData(_KEY).splitlines() if image.HasMetaDataKey(_KEY) else []
-
-
-MAX_OFF = 1e-3
-"""How far a value may be from a whole number: resampling and scaling turn 4 into 3.9999998."""
-_MAX_LABEL = 2**31
-"""Beyond it is no label, infinity among others."""
 
 
 def whole_numbers(values: NDArray[Any]) -> NDArray[np.integer] | None:
@@ -61,15 +67,6 @@ def make_itk_globals() -> None:
     filtering.SetNumberOfWorkUnits(1)  # or its own two threads would make them at once
     filtering.Execute(sitk.Image([2, 2, 2], sitk.sitkUInt8))
 
-
-GEOMETRY_TOLERANCE = 1e-3
-"""Largest difference of spacing and origin in mm, and of direction cosines, that counts as the same geometry."""
-_NOT_ORTHONORMAL = "orthonormal direction cosines"
-_MAX_OVERLOOKED = 1e-4
-"""Cosine of the angle between two axes beyond which ITK refuses an sform, or takes the qform without a word."""
-_STRAIGHTENED = "axes put at right angles"
-_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
-"""How ITK says so."""
 
 make_itk_globals()  # at import, which Python does in one thread: no thread of any executor reads an image before
 

@@ -6,6 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Matrix = NDArray[np.float64]
+MAX_SHEAR = 1e-3
+"""Largest cosine of the angle between two axes that is put right: 0.2 mm at the far end of a brain."""
+
 
 class _Places(NamedTuple):
     """Number of bytes from the start, and how struct reads what is there."""
@@ -57,12 +61,6 @@ def _version(content: bytes) -> tuple[str, _Places]:
             return order, places
     msg = "not the bytes of a NIfTI file"
     raise ValueError(msg)
-
-
-Matrix = NDArray[np.float64]
-
-MAX_SHEAR = 1e-3
-"""Largest cosine of the angle between two axes that is put right: 0.2 mm at the far end of a brain."""
 
 
 def axes_of(sform: Matrix) -> Matrix | None:

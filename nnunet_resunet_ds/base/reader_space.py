@@ -11,6 +11,17 @@ from numpy.typing import NDArray
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import GEOMETRY_TOLERANCE, geometry_difference
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+SIMPLE_ITK, NIBABEL = "SimpleITKIO", "NibabelIO"
+"""nnU-Net's readers that see the axes of an image as they are stored."""
+SIMPLE_ITK_TURNED, NIBABEL_TURNED = TURNING_READERS = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
+"""Those that turn them to `_TURNED_TO`."""
+READERS = (SIMPLE_ITK, NIBABEL, *TURNING_READERS)
+"""All that read NIfTI."""
+_TURNED_TO = "RAS"
+_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+"""From ITK's world, LPS, to NIfTI's."""
+
 
 def turned_onto(image: sitk.Image, reference: sitk.Image) -> sitk.Image | None:
     """Permute and flip the axes of an image so that it lies on the voxel grid of another; nothing is interpolated.
@@ -36,19 +47,6 @@ def orientation(image: sitk.Image) -> str:
     """Return where the axes of a 3-D image point, such as LPS: to the left, to the back, up."""
     name: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
     return name
-
-
-Scalar = TypeVar("Scalar", bound=np.generic)
-
-SIMPLE_ITK, NIBABEL = "SimpleITKIO", "NibabelIO"
-"""nnU-Net's readers that see the axes of an image as they are stored."""
-SIMPLE_ITK_TURNED, NIBABEL_TURNED = TURNING_READERS = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
-"""Those that turn them to `_TURNED_TO`."""
-READERS = (SIMPLE_ITK, NIBABEL, *TURNING_READERS)
-"""All that read NIfTI."""
-_TURNED_TO = "RAS"
-_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-"""From ITK's world, LPS, to NIfTI's."""
 
 
 class Turn(NamedTuple):

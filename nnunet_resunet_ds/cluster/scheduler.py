@@ -24,6 +24,11 @@ from nnunet_resunet_ds.compute.environment import versions
 
 _PACKAGE = "nnunet_resunet_ds"
 _MAX_LINES = 5
+LOCAL = re.compile(r"local:([1-9]\d*)")
+"""Starts that many processes here instead."""
+_ADDRESS = re.compile(r"[a-z]+://.+")
+SECONDS_TO_ANSWER = 20
+"""For a scheduler, and then for its first worker."""
 
 
 def check_versions(client: Client) -> None:
@@ -125,13 +130,6 @@ def _differences(here: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any
 def _counts(name: str, version: str | None) -> str | None:
     """Return the part of a version that must be the same: of Python's, the part that decides how code is sent."""
     return ".".join(version.split(".")[:2]) if name == "python" and version else version
-
-
-LOCAL = re.compile(r"local:([1-9]\d*)")
-"""Starts that many processes here instead."""
-_ADDRESS = re.compile(r"[a-z]+://.+")
-SECONDS_TO_ANSWER = 20
-"""For a scheduler, and then for its first worker."""
 
 
 @contextmanager

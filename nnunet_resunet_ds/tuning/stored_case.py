@@ -25,7 +25,7 @@ FORMAT = 2
 _MADE_WITH = "made_with.json"
 
 LOWEST_THRESHOLD = 0.2
-"""That tuning tries: outside the box of what reaches it, and of the reference, nothing can change."""
+"""The lowest that tuning tries: outside the box of what reaches it, and of the reference, nothing can change."""
 
 
 @dataclass(frozen=True)
