@@ -125,6 +125,6 @@ def _label_file(
 
 
 def _label_warnings(labels: NDArray[np.integer], voxels: Mapping[str, int], brain: Mask) -> list[str]:
-    outside = int(np.count_nonzero((labels != 0) & ~brain))
+    outside = int(np.count_nonzero((labels != 0) > brain))
     warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
     return warnings if voxels[Tissue.ET.name] else [*warnings, "no enhancing tumour: none is labelled"]

@@ -46,8 +46,9 @@ def brain_mask(channels: Mapping[str, Values]) -> Mask:
     """Return where any modality is non-zero (decision D4)."""
     first, *others = channels.values()
     brain: Mask = first != 0
+    mask = np.empty_like(brain)  # one for all: new memory costs more than the comparison
     for values in others:
-        np.logical_or(brain, values != 0, out=brain)
+        np.logical_or(brain, np.not_equal(values, 0, out=mask), out=brain)
     return brain
 
 
@@ -67,15 +68,23 @@ def intensity_warnings(values: Mapping[str, Values], brain: Mask) -> list[str]:
     if min(shares.values()) < MIN_COVERAGE:
         covered = ", ".join(f"{channel} {share:.0%}" for channel, share in shares.items())
         warnings.append(f"modalities cover different volumes: of the brain in any, {covered}")
+    mask = np.empty_like(brain)
     for channel, channel_values in values.items():
-        warnings += _range_warnings(channel, channel_values, n_non_zero[channel])
+        warnings += _range_warnings(channel, channel_values, n_non_zero[channel], mask)
     return warnings
 
 
-def _range_warnings(channel: str, values: Values, n_non_zero: int) -> list[str]:
-    """Return ``KIND: detail`` of what is odd about the smallest and the largest value of an image."""
+def _range_warnings(channel: str, values: Values, n_non_zero: int, mask: Mask) -> list[str]:
+    """Return ``KIND: detail`` of what is odd about the smallest and the largest value of an image.
+
+    Args:
+        channel: name of the image.
+        values: its voxels (Z, Y, X).
+        n_non_zero: how many of them are not 0.
+        mask: memory (Z, Y, X) to work in.
+    """
     smallest, largest = values.min(), values.max()
-    n_largest = int(np.count_nonzero(values == largest))
+    n_largest = int(np.count_nonzero(np.equal(values, largest, out=mask)))
     share = n_largest / n_non_zero if n_largest < n_non_zero else 0.0  # not where all voxels are 0 or alike
     warnings = []
     if share > MAX_SATURATED:

@@ -206,7 +206,8 @@ def _translate(values: NDArray[np.integer], new_values: Mapping[int, int]) -> ND
 
 def label_counts(values: NDArray[np.integer], edition: Edition) -> dict[int, int]:
     """Count the voxels of each raw value that the edition has (four passes are a third of `numpy.unique`'s time)."""
-    return {raw: int(np.count_nonzero(values == raw)) for raw in edition.tissues}
+    mask = np.empty(values.shape, bool)  # one for all: new memory costs more than the comparison
+    return {raw: int(np.count_nonzero(np.equal(values, raw, out=mask))) for raw in edition.tissues}
 
 
 def unknown_labels(path: Path, values: NDArray[np.integer], counts: Mapping[int, int], edition: Edition) -> list[str]:

@@ -226,4 +226,5 @@ def is_unchanged(entry: Any, case: RawCase) -> bool:  # noqa: ANN401 (JSON)
 def _same(source: Mapping[str, Any] | None, file: Path | None) -> bool:
     if source is None or file is None:
         return source is None and file is None
-    return str(file.resolve()) == source["file"] and is_same(source, file)
+    is_whole = isinstance(source["sha256"], str)  # the identity of the dataset is made of these
+    return is_whole and str(file.resolve()) == source["file"] and is_same(source, file)

