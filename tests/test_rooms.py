@@ -26,6 +26,19 @@ def imports(module: str) -> set[str]:
 
 IMPORTS = {module: imports(module) for module in FILES}
 
+FLOORS = (
+    ("base",),
+    ("dataset_conversion", "postprocessing", "network"),
+    ("compute", "evaluation"),
+    ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
+    ("inference",),
+    ("tuning", "report", "cluster"),
+    ("demo", "doctor", "experiments"),
+    ("commands",),
+    ("cli",),
+)
+"""Rooms of docs/architecture.md from the ground up; a room imports rooms of its own floor and below."""
+
 
 def test_no_modules_import_each_other_in_a_circle():
     TopologicalSorter(IMPORTS).prepare()
@@ -41,6 +54,17 @@ def test_conversion_and_postprocessing_import_base_alone():
         allowed = (room, "nnunet_resunet_ds.base")
         others = {f"{a} -> {b}" for a, b in arrows(room) if not b.startswith(allowed) and b != "nnunet_resunet_ds"}
         assert others == set()  # but the version, which nnunet_resunet_ds itself holds
+
+
+def test_no_room_imports_one_above_it():
+    assert {f"{a} -> {b}" for a, targets in IMPORTS.items() for b in targets if floor(b) > floor(a)} == set()
+
+
+def floor(module: str) -> int:
+    """Return the floor of a module by the longest room name that fits; the root, with the version, is the ground."""
+    name = module.removeprefix("nnunet_resunet_ds.")
+    fits = [(len(room), n) for n, rooms in enumerate(FLOORS) for room in rooms if f"{name}.".startswith(f"{room}.")]
+    return max(fits, default=(0, 0))[1]
 
 
 def arrows(room: str) -> set[tuple[str, str]]:
