@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -58,6 +59,8 @@ class LoadedCase:
     """A line for each file whose origin or direction differs from it."""
     notes: list[str]
     """``KIND: detail`` of what was corrected as the files were read, and of what is odd about them as a set."""
+    identities: dict[str, Mapping[str, Any]]
+    """Channel name → what `base.files.identity_of` returns of its file."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -168,7 +171,8 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
     images = np.stack([opened.values[channel] for channel in channels])
     elsewhere = compare_grids(opened.grids).differences
-    return LoadedCase(images, grids.reference, elsewhere, [*opened.notes, *opened.warnings])
+    identities = {channel: opened.sources[case.images[channel]].identity for channel in channels}
+    return LoadedCase(images, grids.reference, elsewhere, [*opened.notes, *opened.warnings], identities)
 
 
 def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:

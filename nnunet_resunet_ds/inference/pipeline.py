@@ -18,7 +18,6 @@ from tqdm import tqdm
 from dataset_conversion.image_cases import CaseSet, load_case
 from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
@@ -136,7 +135,7 @@ class _ReadCase:
     cases: list[Preprocessed]
     """For each model."""
     warnings: list[str]
-    images: dict[str, dict[str, Any]]
+    images: dict[str, Mapping[str, Any]]
     """Channel → identity of its file."""
 
 
@@ -225,9 +224,8 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
-        identities = {path: identity_of(path) for path in set(case.images.values())}
-        images = {channel: identities[case.images[channel]] for channel in self._case_set.channels}
-        return _ReadCase(loaded.grid, cases, input_warnings(loaded, cases, self._predictor.models), images)
+        warnings = input_warnings(loaded, cases, self._predictor.models)
+        return _ReadCase(loaded.grid, cases, warnings, loaded.identities)
 
     def _run_networks(self, case_id: str, read: _ReadCase) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
