@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dataset_conversion.detect import AUTO, Decision, detect_edition, doubts
+from dataset_conversion.detect_edition import AUTO, Decision, detect_edition, doubts
 from dataset_conversion.editions import SEGMENTATION, Edition
+from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
-from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
-from dataset_conversion.detect import AUTO
+from dataset_conversion.detect_edition import AUTO
 from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.inspect_case import CaseReport
-from dataset_conversion.scan import RawCase
 from dataset_conversion.staging import (
     carry_over,
     dataset_identity,

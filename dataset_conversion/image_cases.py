@@ -12,10 +12,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.cohort import cohort_problems
-from dataset_conversion.detect import AUTO, detect_edition
+from dataset_conversion.detect_edition import AUTO, detect_edition
 from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
+from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
-from dataset_conversion.scan import RawCase, find_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 

@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import Edition
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
 from dataset_conversion.labels import nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import image_file
 from nnunet_resunet_ds.base.regions import Tissue

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.custom import CUSTOM, custom_edition
+from dataset_conversion.custom_edition import CUSTOM, custom_edition
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edition, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import Edition
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.intensity import Values, background_fill, is_empty, same_image_warnings, without_fill
 from dataset_conversion.labels import label_counts, unknown_labels
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same
 from nnunet_resunet_ds.base.images import (

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.custom import custom_edition
+from dataset_conversion.custom_edition import custom_edition
 from dataset_conversion.editions import EDITIONS, Edition
-from dataset_conversion.scan import RawCase
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.write import FOLDERS, LinkMode, image_names, is_written, label_name
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError

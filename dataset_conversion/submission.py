@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.detect import AUTO, edition_by_case_ids
+from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
 from dataset_conversion.editions import FILE_ENDING, Edition
 from dataset_conversion.labels import (
     NNUNET_CONVENTION,

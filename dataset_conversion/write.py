@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 import SimpleITK as sitk
 
 from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.inspect_case import CaseReport, Fixes, inspect_labels_only
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.read_case import SourceFile, has_changed, read_channels
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import identity_of, is_same, link_or_copy, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, write_image

@@ -1,5 +1,8 @@
 """The steps that can follow the thresholds: opening, closing, component filter and total rule (D10, D11).
 
+The paper's rules on enhancing tumour are two of them: components of ET that are small and uncertain become necrosis
+(NCR), then all ET does, if it is little and uncertain. Uncertain means a low mean probability.
+
 To add a step, write its class here and list it in `USUAL_STEPS`. This gives it its entry in ``postprocessing.json``,
 its flags, its numbers for tuning and its rows in the table of changes.
 """

@@ -15,7 +15,7 @@ from damage import VALUES, damaged_bytes, damaged_json, fuzz, fuzz_slowly
 from hypothesis import example, given
 
 from dataset_conversion import convert
-from dataset_conversion.custom import read_custom_edition
+from dataset_conversion.custom_edition import read_custom_edition
 from dataset_conversion.staging import edition_of, read_manifest
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json

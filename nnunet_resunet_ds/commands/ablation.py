@@ -29,8 +29,8 @@ from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnunet_resunet_ds.experiments.ablation.runs import Run
     from nnunet_resunet_ds.experiments.ablation.summary import Written
+    from nnunet_resunet_ds.experiments.ablation.training_runs import Run
 
 SUMMARY = "measure what each factor of the method is worth"
 

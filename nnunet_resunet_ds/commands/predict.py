@@ -189,7 +189,7 @@ def _common_start(files: Iterable[Path]) -> str:
 
 
 def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "LabelConvention":
-    from dataset_conversion.detect import edition_by_case_ids
+    from dataset_conversion.detect_edition import edition_by_case_ids
     from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention
 
     if options.labels == NNUNET_CONVENTION.key:

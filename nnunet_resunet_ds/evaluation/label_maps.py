@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.detect import AUTO, edition_by_case_ids
+from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
 from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION
+from dataset_conversion.find_cases import cases_below
 from dataset_conversion.labels import (
     CONVENTIONS,
     Declared,
@@ -20,7 +21,6 @@ from dataset_conversion.labels import (
     declared_convention,
     listed,
 )
-from dataset_conversion.scan import cases_below
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.evaluation.protocols import Protocol

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from threading import Lock
 
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.parallel import for_each

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from dataset_conversion.editions import FILE_ENDING
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.labels import LabelConvention, raw_labels
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import write_labels

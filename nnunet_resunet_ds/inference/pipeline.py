@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, load_case
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.predictor import Predictor

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import CHANNEL_NAMES
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases, load_case
 from dataset_conversion.labels import nnunet_labels
-from dataset_conversion.scan import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from dataset_conversion.editions import FILE_ENDING
-from dataset_conversion.scan import RawCase
+from dataset_conversion.find_cases import RawCase
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import read_labels

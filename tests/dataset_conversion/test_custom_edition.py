@@ -6,7 +6,7 @@ import pytest
 from brats_files import SHAPE, values_of, write
 
 from dataset_conversion import convert
-from dataset_conversion.custom import custom_edition
+from dataset_conversion.custom_edition import custom_edition
 from dataset_conversion.splits import write_splits
 from dataset_conversion.submission import write_submission
 from nnunet_resunet_ds.base.errors import InputError

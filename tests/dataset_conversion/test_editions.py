@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from dataset_conversion.detect import detect_edition
+from dataset_conversion.detect_edition import detect_edition
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json

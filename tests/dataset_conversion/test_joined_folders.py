@@ -10,8 +10,8 @@ from brats_files import CASES, make_case
 from models import predict
 
 from dataset_conversion import EDITIONS, check, convert
+from dataset_conversion.find_cases import find_cases, same_content
 from dataset_conversion.image_cases import find_prediction_cases
-from dataset_conversion.scan import find_cases, same_content
 from nnunet_resunet_ds.cli import main
 
 

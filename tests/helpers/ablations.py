@@ -4,8 +4,8 @@ import json
 
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training
-from nnunet_resunet_ds.experiments.ablation.runs import PRESETS, Run
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
+from nnunet_resunet_ds.experiments.ablation.training_runs import PRESETS, Run
 
 SMALL = {"patch_size": [16, 16, 128], "width": 0.125, "recipe": {"epochs": 3}}
 

@@ -13,8 +13,8 @@ from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.statistics import Difference, common_cases, differences
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Rung, Training
-from nnunet_resunet_ds.experiments.ablation.runs import PRESETS, RUNS, Run, is_finished
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
+from nnunet_resunet_ds.experiments.ablation.training_runs import PRESETS, RUNS, Run, is_finished
 
 METRIC = "dice"
 """What rungs are compared by."""

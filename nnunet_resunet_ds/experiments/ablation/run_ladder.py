@@ -19,7 +19,9 @@ from nnunet_resunet_ds.cluster.runners import run_each
 from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training, check_rungs, written_plans
-from nnunet_resunet_ds.experiments.ablation.runs import (
+from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
+from nnunet_resunet_ds.experiments.ablation.summary import Written, write_summary
+from nnunet_resunet_ds.experiments.ablation.training_runs import (
     Run,
     commands_left,
     is_begun,
@@ -30,8 +32,6 @@ from nnunet_resunet_ds.experiments.ablation.runs import (
     remove_probabilities,
     runs_of,
 )
-from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
-from nnunet_resunet_ds.experiments.ablation.summary import Written, write_summary
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.recipe import recipe_words

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion.custom import CUSTOM, read_custom_edition
+from dataset_conversion.custom_edition import CUSTOM, read_custom_edition
 from dataset_conversion.editions import EDITIONS, Edition
-from dataset_conversion.scan import case_ids_below
+from dataset_conversion.find_cases import case_ids_below
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
