@@ -29,8 +29,8 @@ DEEP_SUPERVISION, DEPTH, CHANNELS, SALIENT_CHANNEL, FOCAL_LOSS, RESIDUAL, POST_P
     "residual",
     "post-processing",
 )
-"""Factors of the method, in the order in which the ladder adds them: three heads, a seventh stage, 64 to 512 channels, the
-brain mask as an input channel, focal loss for cross-entropy, residual blocks, thresholds and steps."""
+"""Factors of the method, in the order in which the ladder adds them: three heads, a seventh stage, 64 to 512 channels,
+the brain mask as an input channel, focal loss for cross-entropy, residual blocks, thresholds and steps."""
 BASELINE = "baseline"
 Plans = dict[str, Any]
 _FEATURES = {
