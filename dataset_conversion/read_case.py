@@ -29,7 +29,7 @@ from nnunet_resunet_ds.base.nifti_check import is_gzip, read_with_identity
 from nnunet_resunet_ds.base.reader_space import orientation, turned_onto
 
 _LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
-_SCALE = "write the image anew without the scale (scl_slope) of its header"
+_SCALE = "write the image again without the scale (scl_slope) of its header"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataset_conversion.read_case import SourceFile, has_changed, read_channels
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import identity_of, is_same, link_or_copy, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, write_image
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
 from nnunet_resunet_ds.base.reader_space import turned_onto
 from nnunet_resunet_ds.base.regions import Tissue, regions_class_order
@@ -165,6 +166,8 @@ def _link_copy_or_compress(source: SourceFile, destination: Path, link_mode: Lin
     if not source.is_gzip:
         packed = gzip.compress(source.read_again(), compresslevel=6, mtime=0)
         return _write_bytes(packed, destination)
+    if not source.path.exists():
+        raise has_changed(source.path)
     with replacing(destination) as temporary:
         if link_mode == "symlink":
             temporary.symlink_to(source.path.resolve())
@@ -180,6 +183,7 @@ def _write_bytes(content: bytes, destination: Path) -> dict[str, Any]:
     """Write a file, atomically; return what `identity_of` returns of it."""
     with replacing(destination) as temporary:
         temporary.write_bytes(content)
+    LOG.debug("wrote %s", destination)
     stat = destination.stat()
     sha256 = hashlib.sha256(content).hexdigest()
     return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}

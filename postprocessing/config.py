@@ -183,7 +183,7 @@ class PostprocessingConfig:
             setting = SETTINGS[name]
             change: dict[str, Any] = {setting.field: value}
             if setting.step is not None:
-                step = config._step(setting.step.name) or setting.step
+                step = config._step_or_off(setting.step)
                 change = {"steps": _with_step(config.steps, step.with_value(setting.field, value))}
             config = replace(config, **change)
         return config

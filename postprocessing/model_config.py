@@ -102,7 +102,7 @@ def _listed(weights: Mapping[str, str]) -> str:
 def carry_to_plans(folder: Path) -> None:
     """Write the ``postprocessing.json`` of a model folder, where there is one, into its ``plans.json`` again.
 
-    A training writes ``plans.json`` anew; without this, commands that read the one and the other would disagree.
+    A training writes ``plans.json`` again; without this, commands that read the one and the other would disagree.
 
     Raises:
         InputError: the settings there are damaged or out of range.

@@ -3,6 +3,8 @@
 import errno
 import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +117,7 @@ def _not_an_image(path: Path, error: RuntimeError) -> Exception:
     if any(sign in str(error) for sign in _NO_MEMORY):
         return MemoryError()
     reason = str(error).strip().splitlines()[-1].partition(" for ")[0]  # the rest names a file of ours
-    return InputError(f"{path}: not a readable NIfTI image ({reason}); write it anew with the program that made it")
+    return InputError(f"{path}: not a readable NIfTI image ({reason}); write it again with the program that made it")
 
 
 def read_labels(path: Path, content: bytes | None = None) -> tuple[sitk.Image, NDArray[np.integer]]:
@@ -168,21 +170,36 @@ def write_image(image: sitk.Image, path: Path) -> None:
         OSError: the file could not be written whole; SimpleITK would not say so on a full disk.
     """
     with replacing(path) as temporary:
-        try:
-            sitk.WriteImage(image, str(temporary))
-            if not is_whole(temporary):
-                raise _not_written(path)
-        except RuntimeError as error:
-            raise _not_written(path) from error
+        _write(image, temporary, path)
     LOG.debug("wrote %s", path)
+
+
+def _write(image: sitk.Image, file: Path, named: Path) -> None:
+    try:
+        sitk.WriteImage(image, str(file))
+        whole = is_whole(file)
+    except RuntimeError as error:
+        raise _not_written(named) from error
+    if not whole:
+        raise _not_written(named)
 
 
 def image_file(image: sitk.Image) -> bytes:
     """Return the bytes of the ``.nii.gz`` file that `write_image` makes of an image."""
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_files(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.nii.gz"
-        write_image(image, file)
+        _write(image, file, file)
         return file.read_bytes()
+
+
+@contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Say of an OSError in the block that it is of the folder for temporary files, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror}; temporary files are written there: make space, or set TMPDIR to another folder"
+        raise OSError(error.errno, what, tempfile.gettempdir()) from error
 
 
 def _not_written(path: Path) -> OSError:
@@ -224,6 +241,7 @@ def _read_straight(content: bytes, path: Path) -> sitk.Image:
     except RuntimeError as error:
         if _NOT_ORTHONORMAL not in str(error):
             raise
+        check_bytes(content, path)  # ITK has read the header alone
         return _straightened(unpacked(content), path)
     axes = _axes_of_sform(image)
     if axes is not None and shear(axes) > _MAX_OVERLOOKED:
@@ -269,7 +287,7 @@ def _read_alone(content: bytes, path: Path) -> sitk.Image:
     SimpleITK opens a file three times, goes by the ending, and takes the voxels of ``X.nii.gz`` from an ``X.nii`` that
     lies next to it: the copy is read as what it is, and these very bytes are what is read.
     """
-    with tempfile.NamedTemporaryFile(suffix=".nii.gz" if is_gzip(content) else ".nii") as copy:
+    with _temporary_files(), tempfile.NamedTemporaryFile(suffix=".nii.gz" if is_gzip(content) else ".nii") as copy:
         copy.write(content)
         copy.flush()
         return _read_bounded(Path(copy.name), path)

@@ -117,7 +117,7 @@ def _outcome(future: Future[Result]) -> Result | InputError:
     try:
         return future.result()
     except InputError as error:
-        return error
+        return InputError(*error.args)  # its traceback would keep the arrays of the case in memory
 
 
 def _outcome_alone(

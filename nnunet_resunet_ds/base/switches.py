@@ -13,7 +13,7 @@ AVERAGE_POOLING = "average-pooling"
 KEPT_MEMORY = "kept-memory"
 """`freed_memory_kept`."""
 FAST_PATHS = (CHANNELS_LAST, INSTANCE_NORM, AVERAGE_POOLING, KEPT_MEMORY)
-"""Beside them: bf16 (``--precision``, or the recipe's), compiling (``nnUNet_compile``), whole volumes (``--tiles``)."""
+"""Other switches: bf16 (``--precision``, the recipe), compiling (``nnUNet_compile``), whole volumes (``--tiles``)."""
 
 WITHOUT_VARIABLE = "RESUNET_DS_WITHOUT"
 """Names of fast paths, parted by spaces or commas, that are not to be taken."""

@@ -201,7 +201,7 @@ def _remote_client(scheduler: str) -> Client:
 class ClusterExecutor(ClientExecutor):
     """Runs tasks on the workers of a client.
 
-    Where a worker dies, Dask gives its task to another; one whose workers all died, four by default, raises
+    Where a worker dies, Dask gives its task to another worker. A task at which four workers have died raises
     `WorkerDiedError`. Without the scheduler every task raises `SchedulerLostError`.
 
     Args:

@@ -84,7 +84,7 @@ class PredictionSettings:
         }
 
     def environment(self, hardware: Mapping[str, str]) -> dict[str, Any]:
-        """Return what ``run.json`` says besides: versions, where the models lie, and what computes.
+        """Return what ``run.json`` says, too: versions, where the models lie, and what computes.
 
         Args:
             hardware: ``Predictor.hardware``; empty where workers predict, each on its own.

@@ -138,6 +138,6 @@ def stock_plans(dataset_id: int, stock_name: str, configuration: str) -> Mapping
         raise InputError(msg)
     plans = read_json(path)
     if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
-        msg = f"{path}: not nnU-Net plans; make them anew with nnUNetv2_plan_and_preprocess"
+        msg = f"{path}: not nnU-Net plans; make them again with nnUNetv2_plan_and_preprocess"
         raise InputError(msg)
     return plans

@@ -107,10 +107,9 @@ def check_above_floor(files: Sequence[Path], config: PostprocessingConfig) -> No
     Raises:
         InputError: the mean Dice of whole tumour, over cases that have one, is below `FLOOR`.
     """
-    cases = [read_stored_case(file) for file in files]
     scores = [
         dice(WT.mask(case.reference), WT.mask(postprocess(case.probabilities, config)))
-        for case in cases
+        for case in map(read_stored_case, files)
         if case.reference.any()
     ]
     if scores and np.mean(scores) < FLOOR:

@@ -109,3 +109,15 @@ def test_predict_says_so(cohort, model, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"warning: axes put at right angles: 1 cases, {CASES[0]} (the axes of {CASES[0]}_t1.nii.gz were" in said
     assert "not co-registered" not in said
+
+
+def test_a_damaged_file_with_a_shear_is_refused_in_a_line(tmp_path):
+    """Large enough that ITK reads its header before it meets the damage."""
+    path = tmp_path / "damaged.nii.gz"
+    write(path, np.random.default_rng(0).integers(0, 900, (90, 101, 100), np.int16))
+    shear_sform(path, ALMOST)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # of the checksum
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        read_image(path)

@@ -1,7 +1,9 @@
 """Handing out work on cases: results in order, failures in their places, everything at rest at the end."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
@@ -94,3 +96,22 @@ def test_a_case_that_shared_the_worker_of_another_is_done_alone_at_the_end():
 def test_fewer_than_one_thread_is_refused():
     with pytest.raises(InputError, match="the number of cases at a time must be a whole number of at least 1"):
         threads(0)
+
+
+def test_refused_cases_leave_nothing_in_memory():
+    """An error's traceback would keep what the work had in memory: 100 MB a case."""
+
+    class Large:
+        pass
+
+    alive = weakref.WeakSet()
+
+    def refuse(_):
+        large = Large()
+        alive.add(large)
+        msg = "no"
+        raise InputError(msg)
+
+    outcomes = for_each([1, 2, 3], refuse, "test")
+    gc.collect()
+    assert [str(outcome) for outcome in outcomes] == ["no"] * 3 and not alive

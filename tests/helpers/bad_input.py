@@ -1,7 +1,7 @@
 """The table of docs/bad_input.md: what each kind of bad input is answered with, as the tests that make it see it.
 
 Each test that makes bad input of a kind hands the answer to the fixture ``bad_input``, which looks for the row. To
-write the table anew: ``RESUNET_DS_WRITE_DOCS=1 pytest -k bad``.
+write the table again: ``RESUNET_DS_WRITE_DOCS=1 pytest -k bad``.
 """
 
 import os

@@ -269,3 +269,10 @@ def test_a_folder_begun_by_an_earlier_version_is_gone_on_with(name, tmp_path):
     run = go_on(MEANING[name])
     assert run.is_mine("a")
     assert json.loads((tmp_path / "run.json").read_text())["postprocessing"] == MEANING[name].to_mapping()
+
+
+def test_a_probability_alone_switches_no_step_on():
+    off = PostprocessingConfig.preset("none")
+    changed = off.with_values(et_total_probability=0.5)
+    assert not any(step.is_on for step in changed.steps)
+    assert changed.with_values(et_total_voxels=10).value("et_total_probability") == 0.5

@@ -166,7 +166,7 @@ def test_a_fold_of_another_split_is_not_called_done(folds, capsys):
 
 
 def test_a_validation_of_earlier_weights_does_not_count(folds):
-    """A training anew that was killed in its validation leaves the summary of the one before."""
+    """A training again that was killed in its validation leaves the summary of the one before."""
     trainings, fold, ids = folds
     finish(fold, ids[3:], ids[:3], weights="bbbb", validated="aaaa")
     assert names(unfinished_folds(trainings, [0])) == ["fold 0"]
@@ -344,7 +344,7 @@ def test_tune_notes_the_weights(trained):
 
 
 def test_npz_of_an_earlier_validation_are_refused(trained, capsys):
-    """Trained anew and validated without --npz: the label maps are new, and the probabilities are not."""
+    """Trained again and validated without --npz: the label maps are new, and the probabilities are not."""
     model, ids = trained
     for number, case in enumerate(ids):
         folder = model / f"fold_{number // 3}" / "validation"

@@ -146,7 +146,7 @@ def check_version(run: Run) -> None:
     if begun_by != __version__:
         msg = (
             f"{run.fold_folder}: is half trained by {begun_by} of this package, and this is {__version__}: finish it "
-            "with that version, or remove the folder to train it anew"
+            "with that version, or remove the folder to train it again"
         )
         raise InputError(msg)
 
