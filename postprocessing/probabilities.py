@@ -92,7 +92,7 @@ def read_properties(path: Path) -> Mapping[str, Any] | None:
     """Read what nnU-Net pickled of a case, without running anything of it; None where that cannot be done."""
     try:
         properties = _Unpickler(io.BytesIO(path.read_bytes())).load()
-    except Exception:  # damaged bytes make pickle raise whatever they come to
+    except Exception:  # damaged bytes make pickle raise anything
         return None
     return properties if isinstance(properties, Mapping) else None
 

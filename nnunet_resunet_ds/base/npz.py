@@ -37,7 +37,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
             return [_read(archive, name) for name in names]
     except (KeyError, DamagedError):
         raise
-    except Exception as error:  # damaged bytes make zipfile, zlib and numpy raise whatever they come to
+    except Exception as error:  # damaged bytes make zipfile, zlib and numpy raise anything
         raise DamagedError(first_line(error)) from error
 
 

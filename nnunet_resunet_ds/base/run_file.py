@@ -144,7 +144,7 @@ class RunFile:
             overwrite: label maps of other settings may stay among those of this run.
 
         Raises:
-            InputError: label maps of other settings are there, and would stay or be gone on with.
+            InputError: label maps of other settings are there, and would stay or be continued.
         """
         runs = read_runs(self.folder)
         if runs is not None:

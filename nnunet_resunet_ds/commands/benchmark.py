@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
             folder,
             options.output,
             size=options.size,
-            tasks=options.only or tuple(TASKS),
+            tasks=tuple(dict.fromkeys(options.only or TASKS)),
             against=options.against,
             rounds=options.rounds,
             device=options.device,

@@ -134,7 +134,7 @@ def run_on_workers(
 
 def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", device: str, n_gpus: int = 1) -> None:
     """Write the array script and print how to submit it."""
-    from nnunet_resunet_ds.base.files import check_output_file, replacing
+    from nnunet_resunet_ds.base.files import check_output_file, write_text
     from nnunet_resunet_ds.cluster.runners import array_script
 
     check_output_file(options.slurm, ".sbatch")
@@ -143,6 +143,5 @@ def write_slurm(options: argparse.Namespace, name: str, jobs: "Sequence[Job]", d
         return
     needed = n_gpus if device == "cuda" else 0
     script = array_script(name, jobs, job_variables(device), options.slurm, n_gpus=needed)
-    with replacing(options.slurm) as temporary:
-        temporary.write_text(script, encoding="utf-8")
+    write_text(script, options.slurm)
     print(f"wrote {options.slurm}: {len(jobs)} jobs on {device}; submit them with: sbatch {options.slurm}")

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
+    from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, gain_lines, tune_model
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, options.checkpoint)), options.checkpoint)
     settings = chosen_settings(options, [model])
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
-    with chosen_executor(options, reads, [folder]) as executor:
+    with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:
         tuning = tune_model(settings, options.metric, from_npz=options.npz, executor=executor)
     print("", *gain_lines(tuning, options.metric), sep="\n")
     print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")

@@ -134,9 +134,9 @@ def _weight_gradient(x: Tensor, weight: Tensor, direction: Tensor, dtype: torch.
     return gradient.float()
 
 
-def convolution_seconds(dtype: torch.dtype, size: int = _PROBE_SIZE, channels: int = _PROBE_FEATURES) -> float:
+def convolution_seconds(dtype: torch.dtype, size: int = _PROBE_SIZE) -> float:
     """Return the least time of a 3³ convolution of size³ voxels on this CPU."""
-    return min(call_seconds(random_convolution(dtype, size, channels, _CPU), _CPU))
+    return min(call_seconds(random_convolution(dtype, size, _PROBE_FEATURES, _CPU), _CPU))
 
 
 def random_convolution(dtype: torch.dtype, size: int, channels: int, device: torch.device) -> Callable[[], Tensor]:

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
@@ -26,7 +23,6 @@ from nnunet_resunet_ds.base.regions import REGIONS, Tissue
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.demo.phantom import EDITION
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, region_dice
-from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 Labels = NDArray[np.integer]
 Scores = dict[str, float]
@@ -146,6 +142,12 @@ def untrained_labels(model_folder: Path, cases: list[list[Path]], device: str) -
         cases: the four image files of each case.
         device: ``cpu`` or ``cuda``.
     """
+    import torch  # noqa: PLC0415 (seconds and much memory, which the training before has better use for)
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: PLC0415
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager  # noqa: PLC0415
+
+    from nnunet_resunet_ds.trainer import ResUNetDSTrainer  # noqa: PLC0415
+
     torch.manual_seed(0)
     plans = PlansManager(read_json(model_folder / PLANS_JSON))
     configuration = plans.get_configuration(CONFIGURATION)

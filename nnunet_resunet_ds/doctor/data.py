@@ -7,11 +7,13 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
+from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.preprocessed_data import (
     FINGERPRINT,
@@ -28,7 +30,6 @@ LEAST_SPACE = {"nnUNet_raw": 0.1 * GIB, "nnUNet_preprocessed": 5 * GIB, "nnUNet_
 Described = tuple[str, list[str]]
 """What a folder holds, and remarks that do not stop a training."""
 _SEE_TEXT = "do what the message says"
-STOCK_PLANS, CONFIGURATION = "nnUNetPlans", "3d_fullres"
 PREPROCESSED_PER_RAW_BYTE = 2.0
 """How much larger than its raw .nii.gz files a preprocessed case is: 1.8 times on five cases of BraTS 2021."""
 
@@ -74,7 +75,7 @@ def dataset(dataset_id: int) -> Iterator[Finding]:
     yield _stage("nnUNet_raw", dataset_id, _raw_text, f"resunet-ds convert FOLDER -d {dataset_id}")
     preprocess = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {CONFIGURATION}"
     yield _stage("nnUNet_preprocessed", dataset_id, _preprocessed_text, preprocess)
-    train = f"nnUNetv2_train {dataset_id} {CONFIGURATION} 0 -tr ResUNetDSTrainer"
+    train = f"nnUNetv2_train {dataset_id} {CONFIGURATION} 0 -tr {TRAINER}"
     yield _stage("nnUNet_results", dataset_id, _results_text, train)
 
 
@@ -116,7 +117,7 @@ def _raw_text(folder: Path) -> Described:
 
 
 def _preprocessed_text(folder: Path) -> Described:
-    plans = read_json(folder / f"{STOCK_PLANS}.json")
+    plans = read_json(folder / f"{PLANS}.json")
     fingerprint = read_json(folder / FINGERPRINT)
     n_training = read_json(folder / DATASET_JSON)["numTraining"]
     adapted = obeyed_or_adapted(plans, CONFIGURATION).plans
@@ -132,7 +133,7 @@ def _preprocessed_text(folder: Path) -> Described:
 
 
 def _preprocessed_cases(folder: Path) -> set[str]:
-    return set(preprocessed_cases(folder / f"{STOCK_PLANS}_{CONFIGURATION}"))
+    return set(preprocessed_cases(folder / f"{PLANS}_{CONFIGURATION}"))
 
 
 def _results_text(folder: Path) -> Described:
@@ -144,7 +145,7 @@ def _results_text(folder: Path) -> Described:
 
 
 def _folds(model: Path) -> str:
-    finished = {path.parent.name for path in model.glob("fold_*/checkpoint_final.pth")}
+    finished = {path.parent.name for path in model.glob(f"fold_*/{FINAL}")}
     begun = {path.parent.name for path in model.glob("fold_*/checkpoint_*.pth")} - finished
     parts = [f"{', '.join(sorted(finished))} finished"] if finished else []
     return "; ".join([*parts, *([f"{', '.join(sorted(begun))} begun"] if begun else [])])

@@ -15,11 +15,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.model_id import TRAINER
 from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE, SEARCH_PATH_VARIABLE, trainer_folder
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 
 DISTRIBUTION = "nnunet-resunet-ds"
-TRAINER = "ResUNetDSTrainer"
 _BRING_BACK = 'eval "$(resunet-ds env)"'
 _FOR_DEVELOPERS = {"test", "dev"}
 

@@ -34,7 +34,6 @@ _AUGMENTATION = "nnUNet_n_proc_DA"
 _DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
 """nnU-Net's values where a variable is not set."""
 _MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_MEMORY_INFO = Path("/proc/meminfo")
 _SHARED_MEMORY = Path("/dev/shm")
 
 

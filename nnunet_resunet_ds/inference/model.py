@@ -133,7 +133,7 @@ class Model:
             network: nn.Module = trainer_class(self.trainer_name).build_network_architecture(
                 self.plans, self.configuration, n_inputs, n_outputs, enable_deep_supervision=False
             )
-        except Exception as error:  # whatever damaged plans make a network stumble over
+        except Exception as error:  # damaged plans make a network raise anything
             msg = (
                 f"{self.folder}: the network of trainer {self.trainer_name} cannot be built ({first_line(error)}); "
                 "install what this trainer is part of (resunet-ds doctor says what is found), or restore plans.json"
@@ -179,10 +179,14 @@ def available_folds(folder: Path, checkpoint: str = FINAL) -> list[str]:
     return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
-def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
+def _check_is_folder(folder: Path) -> None:
     if not folder.is_dir():
         msg = f"{folder}: no such folder; give the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
         raise InputError(msg)
+
+
+def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
+    _check_is_folder(folder)
     path = folder / name
     if not path.is_file():
         msg = f"{path}: missing; -m takes the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
@@ -221,6 +225,7 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     Raises:
         InputError: a fold that was asked for, or every fold, has none.
     """
+    _check_is_folder(folder)
     available = available_folds(folder, checkpoint)
     wanted = (
         [str(fold) for fold in folds]
@@ -302,7 +307,7 @@ def _configuration(folder: Path, plans: PlansManager, name: str) -> Configuratio
     try:
         configuration = plans.get_configuration(name)
         dimensions, named = len(configuration.patch_size), _named_modules(configuration)
-    except Exception as error:  # whatever damaged plans make nnU-Net stumble over
+    except Exception as error:  # damaged plans make nnU-Net raise anything
         msg = (
             f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; give the "
             "plans.json of the training that wrote the checkpoint"

@@ -79,7 +79,7 @@ class Output:
     Args:
         folder: made where it is missing.
         convention: whose label values the label maps get.
-        settings: all else that decides what is in a label map; those made with others are not gone on with.
+        settings: all else that decides what is in a label map; label maps of other settings are not continued.
         environment: what ``run.json`` says beyond that, such as versions and device.
         save_probabilities: in nnU-Net's format, too.
         ending: of label maps.
@@ -115,7 +115,7 @@ class Output:
 
         Raises:
             InputError: another run writes there, an output file would replace an image, or label maps of other
-                settings are there, and would stay or be gone on with.
+                settings are there, and would stay or be continued.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder):

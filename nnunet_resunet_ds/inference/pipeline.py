@@ -2,6 +2,7 @@
 
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -268,7 +269,9 @@ def _failed(case_id: str, error: Exception) -> CaseOutcome:
     if isinstance(error, InputError):
         return CaseOutcome(case_id, failure=str(error))
     if isinstance(error, OSError):
-        return CaseOutcome(case_id, failure=f"{error.filename or case_id}: {error.strerror or error}")
+        where = f"{case_id}: {error.filename}" if error.filename else case_id
+        return CaseOutcome(case_id, failure=f"{where}: {error.strerror or error}")
+    traceback.clear_frames(error.__traceback__)  # they hold the arrays of the case, on the GPU too
     line = f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}"
     return CaseOutcome(case_id, failure=line, fault=error)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON, SPLITS
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
 from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
@@ -27,7 +27,7 @@ def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed
     Raises:
         InputError: that folder is not there, or is of another dataset.
     """
-    file = preprocessed / "dataset.json"
+    file = preprocessed / DATASET_JSON
     remedy = "plan this dataset itself: resunet-ds plan -d ID, or nnUNetv2_plan_and_preprocess"
     if not file.is_file():
         msg = f"the plans {plans_name} are for {preprocessed.name}, and {file} is not there: {remedy}"

@@ -17,7 +17,8 @@ from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 
-DICE, LESION_DICE = METRICS = ("dice", "lesion-dice")
+DICE = "dice"
+METRICS = (DICE, "lesion-dice")
 """Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
 FLOOR = 0.1
 """Mean Dice of whole tumour on cases that were not trained on; the first epoch of a training is above it."""

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing
-from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
@@ -37,6 +36,8 @@ def tune_model(
 ) -> Tuning:
     """Search the settings that score best on the validation cases of a model, and keep the chosen ones with it.
 
+    The caller lets no other process write into the folder meanwhile: see `only_writer`.
+
     Args:
         settings: of one model, with the folds to tune on; device, number format and flips count. `TABLE` and `PICTURE`
             of the search are written into its folder, too.
@@ -46,19 +47,18 @@ def tune_model(
 
     Raises:
         InputError: the model cannot be tuned, its cases are missing or damaged, or too few, or the best settings find
-            next to nothing of the tumour; or another process writes into the folder.
+            next to nothing of the tumour.
     """
     (model,) = settings.models
     checkpoints = dict(zip(model.folds, model.checkpoints, strict=True))
     _check_regions(model.folder)
-    with only_writer(model.folder):
-        ids = validation_ids(model.folder, checkpoints)
-        if from_npz:
-            files, averaging = stored_validation_npz(model.folder, ids, executor), "logits"
-        else:
-            files, averaging = predict_validation(settings, ids, executor), "probabilities"
-        tuning = _tune(model.folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
-        keep_with_model(tuning.chosen, model.folder)
+    ids = validation_ids(model.folder, checkpoints)
+    if from_npz:
+        files, averaging = stored_validation_npz(model.folder, ids, executor), "logits"
+    else:
+        files, averaging = predict_validation(settings, ids, executor), "probabilities"
+    tuning = _tune(model.folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
+    keep_with_model(tuning.chosen, model.folder)
     return tuning
 
 

@@ -65,7 +65,7 @@ def _conversion_cohort(data: BenchmarkData) -> Path:
     for number in range(data.size.n_converted):
         source = data.raw_cases / data.cases[number % len(data.cases)]
         case = cohort / f"BraTS2021_{number:05d}"
-        case.mkdir(parents=True)
+        case.mkdir(parents=True, exist_ok=True)
         for role in (*CHANNEL_NAMES, SEGMENTATION):
             link_or_copy(source / EDITION.file_name(source.name, role), case / EDITION.file_name(case.name, role))
     return cohort
