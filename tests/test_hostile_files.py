@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from damage import VALUES, damaged_bytes, damaged_json, fuzz, fuzz_slowly
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from dataset_conversion import convert
 from dataset_conversion.custom_edition import read_custom_edition
@@ -133,7 +133,7 @@ def test_what_checkpoints_hold(model):
     path = model / "fold_0" / "checkpoint_final.pth"
     whole = read_checkpoint(path)
 
-    @fuzz_slowly
+    @settings(fuzz, max_examples=25)  # each writes some twenty checkpoints
     @given(VALUES, VALUES)
     @example([float("inf")], None)
     def check(one, other):

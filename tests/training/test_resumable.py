@@ -150,6 +150,7 @@ def start_anew(made):
         path.unlink()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_killed_around_any_checkpoint_it_ends_the_same(start, monkeypatch, before):
     n_writes, expected, made = number_of_writes(start, monkeypatch)
@@ -280,6 +281,7 @@ def one_rank(rank, dataset, folder):
     (folder / f"done_{rank}").touch()
 
 
+@pytest.mark.long
 def test_ranks_decide_alike(dataset, tmp_path):
     torch.multiprocessing.spawn(one_rank, (dataset, tmp_path), nprocs=2)
     assert len(list(tmp_path.glob("done_*"))) == 2
