@@ -14,6 +14,7 @@ from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
+from nnunet_resunet_ds.base.text_table import aligned
 
 MAX_ID_BYTES = 230
 """A file name has at most 255 bytes, and ours are longer than the case id by the channel, the ending and a prefix."""
@@ -235,12 +236,12 @@ def census_table(voxels: Mapping[str, Mapping[str, int]]) -> list[str]:
     if not labelled:
         return []
     total = max(sum(sum(counts.values()) for counts in labelled), 1)
-    lines = [f"{'tissue':8}{'cases':>7}{'voxels':>13}{'of the tumour':>15}"]
+    rows = [("tissue", "cases", "voxels", "of the tumour")]
     for tissue in labelled[0]:
         n_voxels = sum(counts[tissue] for counts in labelled)
         n_cases = sum(counts[tissue] > 0 for counts in labelled)
-        lines.append(f"{tissue:8}{n_cases:7}{n_voxels:13}{n_voxels / total:15.1%}")
-    return lines
+        rows.append((tissue, f"{n_cases}", f"{n_voxels}", f"{n_voxels / total:.1%}"))
+    return aligned(rows, numbers_from=1)
 
 
 def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.inspect_case import CaseReport, Fixes, inspect_labels_only
+from dataset_conversion.inspect_case import CaseReport, inspect_labels_only
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.read_case import SourceFile, has_changed, read_channels
 from nnunet_resunet_ds import __version__
@@ -126,7 +126,7 @@ def write_images(
             }
             continue
         images = read_channels(path, case, edition, source.read_again())
-        geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, fixes)
+        geometry = images[channels[0]] if fixes.has_own_grid(path) else read_geometry(case, edition, report)
         for channel in channels:
             image = turned_as_found(images[channel], geometry, path) if path in fixes.turned else images[channel]
             write_image(_corrected(image, geometry, fixes.fills.get(channel)), destinations[channel])
@@ -134,12 +134,17 @@ def write_images(
     return written
 
 
-def read_geometry(case: RawCase, edition: Edition, fixes: Fixes) -> sitk.Image:
-    """Read a 3-D image of the case that lies on its grid and says so."""
-    path = next(path for path in case.files if fixes.has_own_grid(path))
+def read_geometry(case: RawCase, edition: Edition, report: CaseReport) -> sitk.Image:
+    """Read a 3-D image of the case that lies on its grid and says so.
+
+    Raises:
+        InputError: its file has changed since it was inspected.
+    """
+    path = next(path for path in case.files if report.fixes.has_own_grid(path))
+    content = report.sources[path].read_again()
     if path == case.segmentation:
-        return read_image(path)
-    return next(iter(read_channels(path, case, edition).values()))
+        return read_image(path, content)
+    return next(iter(read_channels(path, case, edition, content).values()))
 
 
 def turned_as_found(image: sitk.Image, geometry: sitk.Image, path: Path) -> sitk.Image:

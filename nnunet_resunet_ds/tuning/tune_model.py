@@ -14,6 +14,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.tuning.cross_validation import (
     predict_validation,
@@ -139,9 +140,12 @@ def _draw_gains(axes: Axes, tuning: Tuning) -> None:
 def gain_lines(tuning: Tuning, metric: str) -> Iterator[str]:
     """Yield a table of what each part gains on its own cases, and what follows from it."""
     yield f"mean {metric} of held-out cases"
-    yield f"{'fold':12}{'cases':>6}{'paper':>9}{'tuned on the others':>21}{'gain':>10}"
-    for part in tuning.parts:
-        yield f"{part.name:12}{part.n_cases:6}{part.paper:9.4f}{part.tuned:21.4f}{part.gain:+10.4f}"
+    header = ("fold", "cases", "paper", "tuned on the others", "gain")
+    rows = [
+        (part.name, f"{part.n_cases}", f"{part.paper:.4f}", f"{part.tuned:.4f}", f"{part.gain:+.4f}")
+        for part in tuning.parts
+    ]
+    yield from aligned([header, *rows], numbers_from=1)
     yield f"mean gain {tuning.gain:+.4f}, spread {tuning.spread:.4f}"
     changed = _differences(tuning.best)
     if tuning.is_worth_it:
