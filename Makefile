@@ -15,7 +15,8 @@ test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests: some te
 	$(PYTEST) -m "not long"
 
 test-all: test  ## Then the long ones: the demo, trainings, faults, load, clusters, installation
-	$(PYTEST) -m long
+	$(PYTEST) -m "long and not demo"
+	$(BIN)/python -m pytest -m demo
 
 compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
 	$(BIN)/nox -s newest-3.13

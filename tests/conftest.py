@@ -35,7 +35,7 @@ RESAMPLING = {
 """nnU-Net's own, as its plans name them."""
 
 LONGEST_FIRST = (
-    "test_demo", "test_ablation_run", "test_training_run", "test_train_on_a_cluster", "test_cluster", "test_whole_way",
+    "test_ablation_run", "test_training_run", "test_train_on_a_cluster", "test_cluster", "test_whole_way",
     "test_faults", "test_load", "test_discovery", "test_hostile_files", "test_resumable", "test_doctor",
     "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
 )  # fmt: skip

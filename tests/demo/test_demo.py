@@ -54,6 +54,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys, beside):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_it_runs_the_stock_commands_in_order(demo):
     _, printed = demo
     commands = [line.split()[1] for line in printed.splitlines() if line.startswith("$ ") and "export" not in line]
@@ -65,6 +66,7 @@ def test_it_runs_the_stock_commands_in_order(demo):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_it_learns_the_phantoms_but_not_by_heart(demo):
     folder, printed = demo
     summary = json.loads((folder / "summary.json").read_text())
@@ -77,12 +79,14 @@ def test_it_learns_the_phantoms_but_not_by_heart(demo):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_it_leaves_a_picture(demo):
     picture = imread(demo[0] / "demo.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_it_leaves_the_metrics_and_a_report(demo):
     folder, printed = demo
     summary = json.loads((folder / "metrics.json").read_text())["summary"]
@@ -94,6 +98,7 @@ def test_it_leaves_the_metrics_and_a_report(demo):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_label_maps_have_the_geometry_of_the_raw_images(demo):
     folder, _ = demo
     labels = sorted((folder / "labels").glob("*.nii.gz"))
@@ -110,6 +115,7 @@ def test_label_maps_have_the_geometry_of_the_raw_images(demo):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_the_model_folder_tells_the_truth(demo):
     """plans.json rebuilds the network that was trained, which has three heads and no weights beside."""
     plans = json.loads((demo[0] / MODEL / "plans.json").read_text())
@@ -125,6 +131,7 @@ def test_the_model_folder_tells_the_truth(demo):
 
 
 @pytest.mark.long
+@pytest.mark.demo
 def test_stock_plans_train_the_paper_s_network_one_step(demo, monkeypatch):
     """``-p nnUNetPlans``: all seven stages' worth of features that fit, 64 channels first, on real loaders."""
     for kind in ("raw", "preprocessed", "results"):
