@@ -46,8 +46,6 @@ class LabelFile(NamedTuple):
 
     content: bytes
     """Of a ``.nii.gz`` file with nnU-Net's label values; some tens of kB."""
-    voxels: dict[str, int]
-    """Of each tissue."""
     repairs: list[str]
     """What was corrected."""
 
@@ -107,7 +105,7 @@ def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:
     if opened.labels is None or case.segmentation is None:
         return CaseReport(sources=opened.sources)
     label_file = _label_file(opened, opened.labels, case.segmentation, Fixes(), edition)
-    return CaseReport(voxels=label_file.voxels, sources=opened.sources, label_file=label_file)
+    return CaseReport(voxels=tissue_voxels(opened.counts, edition), sources=opened.sources, label_file=label_file)
 
 
 def _label_file(
@@ -121,7 +119,7 @@ def _label_file(
     )
     repairs = [f"{path.name} held labels as {stored_type}"] if "float" in stored_type else []
     repairs += opened.noted.get(path, [])
-    return LabelFile(image_file(image), tissue_voxels(opened.counts, edition), repairs)
+    return LabelFile(image_file(image), repairs)
 
 
 def _label_warnings(labels: NDArray[np.integer], voxels: Mapping[str, int], brain: Mask) -> list[str]:

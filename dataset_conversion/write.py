@@ -1,7 +1,6 @@
 """Write one case, and ``dataset.json``, in nnU-Net's raw format: link or copy a file where it is fit for it."""
 
 import gzip
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from dataset_conversion.inspect_case import CaseReport, inspect_labels_only
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.read_case import SourceFile, has_changed, read_channels
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.base.files import identity_of, is_same, link_or_copy, replacing, write_json
+from nnunet_resunet_ds.base.files import identity_of, identity_of_content, is_same, link_or_copy, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, write_image
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
@@ -72,7 +71,7 @@ def write_case(
         "images": {channel: report.sources[path].to_manifest() for channel, path in case.images.items()},
         "segmentation": report.sources[case.segmentation].to_manifest() if case.segmentation else None,
         WRITTEN: {role: written[role] for role in case_files(case)},
-        "voxels": labels.voxels if labels else {},
+        "voxels": report.voxels,
         "repairs": [*_repairs(case, edition, report), *(labels.repairs if labels else [])],
         "warnings": report.warnings,
     }
@@ -189,9 +188,7 @@ def _write_bytes(content: bytes, destination: Path) -> dict[str, Any]:
     with replacing(destination) as temporary:
         temporary.write_bytes(content)
     LOG.debug("wrote %s", destination)
-    stat = destination.stat()
-    sha256 = hashlib.sha256(content).hexdigest()
-    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}
+    return identity_of_content(content, destination.stat())
 
 
 def case_files(case: RawCase) -> dict[str, Path]:

@@ -21,7 +21,7 @@ MAX_LABEL = 255
 """Of a uint8 label map."""
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
-AVERAGES = ("probabilities", "logits")
+PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
 """What flips, tiles and folds were averaged in."""
 RUN_SETTING = "postprocessing"
 """Of ``run.json``."""

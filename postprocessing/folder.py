@@ -19,15 +19,15 @@ from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
-from postprocessing.config import EARLIER_FORMS, RUN_SETTING, PostprocessingConfig
+from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
 from postprocessing.model_config import SETTINGS_FILE, notes_on_weights
 from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
 _NNUNET = "nnunet"
 """Whose label values are written."""
-_AVERAGE, _LOGITS = "average", "logits"
-"""Of a run of our ``predict``; and what nnU-Net's own probabilities are an average of."""
+_AVERAGE = "average"
+"""Setting of a run of our ``predict``; nnU-Net's own probabilities are an average of logits."""
 
 
 def postprocess_folder(
@@ -117,7 +117,7 @@ def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:
         InputError: the folder has no probabilities.
     """
     runs = list(_runs_of_cases(folder))
-    averages = {_LOGITS if run is None else str(run.get(_AVERAGE, _LOGITS)) for run in runs}
+    averages = {LOGITS if run is None else str(run.get(_AVERAGE, LOGITS)) for run in runs}
     others = averages - {config.averaging}
     if config.averaging is not None and others:
         LOG.warning(

@@ -158,7 +158,16 @@ def digest(path: Path) -> str:
 def identity_of(path: Path) -> dict[str, Any]:
     """Return size, time of change in ns and SHA-256 of a file."""
     stat = path.stat()  # before the bytes, so that a later change is noticed
-    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": digest(path)}
+    return _identity(stat, digest(path))
+
+
+def identity_of_content(content: bytes, stat: os.stat_result) -> dict[str, Any]:
+    """Return what `identity_of` returns of a file that has this content, without reading it."""
+    return _identity(stat, hashlib.sha256(content).hexdigest())
+
+
+def _identity(stat: os.stat_result, sha256: str) -> dict[str, Any]:
+    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}
 
 
 def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anything)

@@ -5,9 +5,9 @@ takes as much memory as the header asks for.
 """
 
 import gzip
-import hashlib
 import io
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_bytes
+from nnunet_resunet_ds.base.files import identity_of_content
 
 MAX_UNPACKED_BYTES = 2**31
 """Of an image: fifteen times a BraTS case of four modalities in fp32. A file of a few MB can unpack to far more."""
@@ -54,11 +55,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: SimpleITK could not take its name, it is not a file, or it cannot be read.
     """
-    _check_is_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    return _read(path)[0]
 
 
 def read_with_identity(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -67,14 +64,17 @@ def read_with_identity(path: Path) -> tuple[bytes, dict[str, Any]]:
     Raises:
         InputError: as `read_bytes` does.
     """
+    content, stat = _read(path)
+    return content, identity_of_content(content, stat)
+
+
+def _read(path: Path) -> tuple[bytes, os.stat_result]:
     _check_is_file(path)
     try:
         stat = path.stat()  # before the bytes, so that a later change is noticed
-        content = path.read_bytes()
+        return path.read_bytes(), stat
     except OSError as error:
         raise unreadable(path, error) from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    return content, {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "sha256": sha256}
 
 
 def _check_is_file(path: Path) -> None:

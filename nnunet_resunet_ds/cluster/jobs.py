@@ -19,7 +19,7 @@ from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 
 SECONDS_TO_SAVE = 120.0
 """For a training that is told to stop."""
-_SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_TRIES = 0.5
 _SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
 _CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
@@ -168,7 +168,7 @@ def run_command(
         )
         try:
             while process.poll() is None and not terminated():
-                _wait(process, _SECONDS_BETWEEN_LOOKS)
+                _wait(process, SECONDS_BETWEEN_LOOKS)
                 look()
         finally:
             _end(process)

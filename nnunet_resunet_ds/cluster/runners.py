@@ -13,6 +13,7 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.signals import TERMINATED
 from nnunet_resunet_ds.cluster import dies_with_parent
 from nnunet_resunet_ds.cluster.jobs import (
+    SECONDS_BETWEEN_LOOKS,
     SECONDS_TO_SAVE,
     CommandError,
     Job,
@@ -24,7 +25,6 @@ from nnunet_resunet_ds.cluster.jobs import (
     shell_line,
 )
 
-SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_BEFORE_THE_END = 300
 """A job gets SIGTERM so long before its time is up; a training then saves in the middle of an epoch."""
 _CORES = 12

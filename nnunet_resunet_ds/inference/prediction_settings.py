@@ -16,9 +16,9 @@ from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import versions
 from nnunet_resunet_ds.inference.model import Model, ModelFiles, load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
-from nnunet_resunet_ds.inference.sliding_window import OVERLAPPING, PROBABILITIES, TILES, WHOLE
+from nnunet_resunet_ds.inference.sliding_window import OVERLAPPING, TILES, WHOLE
 from postprocessing import PostprocessingConfig
-from postprocessing.config import AVERAGES, RUN_SETTING
+from postprocessing.config import AVERAGES, PROBABILITIES, RUN_SETTING
 from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights
 
 _TRIAL_SIZE = 8

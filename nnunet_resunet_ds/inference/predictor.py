@@ -24,9 +24,7 @@ from nnunet_resunet_ds.inference.prediction_settings import (
 )
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, check_images, preprocess, restore
 from nnunet_resunet_ds.inference.sliding_window import (
-    LOGITS,
     OVERLAPPING,
-    PROBABILITIES,
     WHOLE,
     Advance,
     ForwardPass,
@@ -35,6 +33,7 @@ from nnunet_resunet_ds.inference.sliding_window import (
 )
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from postprocessing import PostprocessingConfig, postprocess
+from postprocessing.config import LOGITS, PROBABILITIES
 
 GPU_BATCH_SIZE = 8
 """Flips at once on a GPU, to begin with; halved where memory runs out."""

@@ -16,10 +16,8 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
 from nnunet_resunet_ds.network.layout import lay_out_for
-from postprocessing.config import AVERAGES
+from postprocessing.config import PROBABILITIES
 
-PROBABILITIES, LOGITS = AVERAGES
-"""What is averaged over flips, tiles and folds: the paper's, or nnU-Net's."""
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
 """Half-overlapping patches, or one evaluation of the whole padded volume."""
 STEP = 0.5

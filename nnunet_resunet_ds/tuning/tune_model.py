@@ -24,7 +24,7 @@ from nnunet_resunet_ds.tuning.cross_validation import (
 )
 from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
 from nnunet_resunet_ds.tuning.search import GRID, Tuning, Weights, neighbours, parts_of, tune
-from postprocessing.config import PostprocessingConfig
+from postprocessing.config import LOGITS, PROBABILITIES, PostprocessingConfig
 from postprocessing.model_config import has_region_inside_wt, keep_with_model
 
 TABLE, PICTURE = "tuning.csv", "tuning.png"
@@ -55,9 +55,9 @@ def tune_model(
     _check_regions(model.folder)
     ids = validation_ids(model.folder, checkpoints)
     if from_npz:
-        files, averaging = stored_validation_npz(model.folder, ids, executor), "logits"
+        files, averaging = stored_validation_npz(model.folder, ids, executor), LOGITS
     else:
-        files, averaging = predict_validation(settings, ids, executor), "probabilities"
+        files, averaging = predict_validation(settings, ids, executor), PROBABILITIES
     tuning = _tune(model.folder, files, metric, executor, averaging, weights_tuned_on(checkpoints))
     keep_with_model(tuning.chosen, model.folder)
     return tuning

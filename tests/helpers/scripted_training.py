@@ -17,7 +17,7 @@ LOSSES = [0.9, 0.7, 0.71, 0.6, 0.65, 0.64, 0.63, 0.5, 0.55, 0.56, 0.57, 0.58, 0.
 """The rate falls twice, the best epoch is 7, and ten epochs later training stops: the 0.1 is never seen."""
 BEST_EPOCH, STOPPED_AFTER = 7, 18
 FILES = ["checkpoint_best.pth", "checkpoint_best_loss.pth", "checkpoint_final.pth", "heads.csv", "run.json"]
-"""That a finished training leaves, beside log and picture."""
+"""The files of a finished training, without its log and its picture."""
 FINGERPRINT = "decoder.seg_layers.1.bias"
 N_HEADS = 2
 

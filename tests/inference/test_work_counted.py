@@ -16,10 +16,11 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.sliding_window import PROBABILITIES, ForwardPass, SlidingWindow, flips
+from nnunet_resunet_ds.inference.sliding_window import ForwardPass, SlidingWindow, flips
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.plans import PAPER_FEATURES, res_unet_ds_architecture
+from postprocessing.config import PROBABILITIES
 
 CPU = torch.device("cpu")
 COPYING = ("copy_", "clone", "_to_copy", "contiguous")
