@@ -20,7 +20,6 @@ from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, training_dtype
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,
     obeyed_or_adapted,
@@ -115,7 +114,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlateauSchedule | PolySchedule]:
         """Return Adam and the plateau schedule."""
         optimizer = torch.optim.Adam(
-            self.laid_out_network().parameters(),
+            self.network.parameters(),
             self.initial_lr,
             weight_decay=self.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
@@ -127,12 +126,6 @@ class ResUNetDSTrainer(ResumableTrainer):
             stopping_patience=self.recipe.stopping_patience,
         )
         return optimizer, schedule
-
-    def laid_out_network(self) -> nn.Module:
-        """Bring the network into its fastest form and return it; nnU-Net makes the optimiser before DDP wraps it."""
-        lay_out_for(self.network, self.device)
-        network: nn.Module = self.network
-        return network
 
     def _do_i_compile(self) -> bool:
         """Tell whether to use torch.compile: on a GPU as nnU-Net decides, on a CPU where ``nnUNet_compile`` is set."""
@@ -210,7 +203,7 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     def _forward(self, data: Tensor) -> Tensor | list[Tensor]:
         """Run the network; where torch.compile fails, go on without it for good, in nnU-Net's validation, too."""
-        data = data.to(self.device, memory_format=torch.channels_last_3d, non_blocking=True)
+        data = data.to(self.device, non_blocking=True)
         try:
             return self.network(data)  # type: ignore[no-any-return]
         except TorchDynamoException as error:

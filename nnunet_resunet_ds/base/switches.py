@@ -1,4 +1,4 @@
-"""Name the faster ways to compute on a CPU, and read the variable that switches them off."""
+"""Name the faster ways to compute, and read the variable that switches them off."""
 
 import os
 
@@ -7,12 +7,14 @@ from nnunet_resunet_ds.base.errors import InputError
 CHANNELS_LAST = "channels-last"
 """Networks in memory with the channels of a voxel side by side; on a GPU, too."""
 INSTANCE_NORM = "instance-norm"
-"""`BlockwiseInstanceNorm3d`."""
+"""On a CPU, block by block: `nnunet_resunet_ds.network.cpu_forms.normalised`."""
 AVERAGE_POOLING = "average-pooling"
-"""`PlanewiseAvgPool3d`."""
+"""On a CPU, plane by plane: `nnunet_resunet_ds.network.cpu_forms.average_pool`."""
+FUSED_KERNELS = "fused-kernels"
+"""On a GPU, by Triton: `nnunet_resunet_ds.network.fused`."""
 KEPT_MEMORY = "kept-memory"
 """`freed_memory_kept`."""
-FAST_PATHS = (CHANNELS_LAST, INSTANCE_NORM, AVERAGE_POOLING, KEPT_MEMORY)
+FAST_PATHS = (CHANNELS_LAST, INSTANCE_NORM, AVERAGE_POOLING, FUSED_KERNELS, KEPT_MEMORY)
 """Other switches: bf16 (``--precision``, the recipe), compiling (``nnUNet_compile``), whole volumes (``--tiles``)."""
 
 WITHOUT_VARIABLE = "RESUNET_DS_WITHOUT"

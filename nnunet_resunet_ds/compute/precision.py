@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32, PRECISIONS
-from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
+from nnunet_resunet_ds.network import ResUNetDS
 
 COMPILE_VARIABLE = "nnUNet_compile"
 """nnU-Net's."""
@@ -80,12 +80,9 @@ def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.devic
     """Convert the convolutions of a network in place, for prediction on a CPU; tell whether that was done.
 
     It is faster than autocast, which converts weights and tensors in each forward pass. Norms keep fp32
-    parameters. A network of other parts, or with layers of PyTorch that cannot do it, stays as it is, for autocast.
+    parameters. A network of other parts stays as it is, for autocast.
     """
-    with_weights = [module for module in network.modules() if list(module.parameters(recurse=False))]
-    convertible = all(isinstance(module, (*_CONVOLUTIONS, BlockwiseInstanceNorm3d)) for module in with_weights)
-    pools_in_fp32_only = any(type(module) is nn.AvgPool3d for module in network.modules())
-    if dtype is None or device.type != "cpu" or not convertible or pools_in_fp32_only:
+    if dtype is None or device.type != "cpu" or not isinstance(network, ResUNetDS):
         return False
     for module in network.modules():
         if isinstance(module, _CONVOLUTIONS):

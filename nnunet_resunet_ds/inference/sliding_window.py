@@ -15,7 +15,6 @@ from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
-from nnunet_resunet_ds.network.layout import lay_out_for
 from postprocessing.config import PROBABILITIES
 
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
@@ -216,7 +215,7 @@ class WeightedMean:
 
 
 class ForwardPass:
-    """A network, laid out for a device, that takes as many inputs at once as fit.
+    """A network on a device, that takes as many inputs at once as fit.
 
     Args:
         network: with any weights; it is changed in place.
@@ -239,7 +238,6 @@ class ForwardPass:
         self.dtype = autocast_dtype(precision, device)
         self.batch_size = batch_size
         self._network = network.to(device).eval()
-        lay_out_for(network, device)
         self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         compiles = may_compile and compile_is_wished()
         LOG.debug("network on %s in %s%s", device, self.dtype or torch.float32, ", compiled" if compiles else "")
@@ -266,7 +264,7 @@ class ForwardPass:
             LOG.warning("out of memory on %s: going on with %d at a time", self.device, self.batch_size)
 
     def _run(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(self.device, memory_format=torch.channels_last_3d)
+        inputs = inputs.to(self.device)
         if self.dtype and not self._autocast_dtype:
             inputs = inputs.to(self.dtype)
         with autocast(self._autocast_dtype, self.device):

@@ -1,27 +1,18 @@
 """Build the paper's network (decisions D2, D3, D4): a residual U-Net with three heads and a salient-voxel channel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from dynamic_network_architectures.building_blocks.plain_conv_encoder import PlainConvEncoder
-from dynamic_network_architectures.building_blocks.residual import StackedResidualBlocks
-from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
-from dynamic_network_architectures.building_blocks.simple_conv_blocks import StackedConvBlocks
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
 from torch import Tensor, nn
 
-NEGATIVE_SLOPE = 0.01
-"""Of every leaky ReLU."""
-KERNEL_SIZE = 3
-CONVOLUTIONS_PER_BLOCK = 2
-_BLOCK_SETTINGS: dict[str, Any] = {
-    "conv_bias": True,
-    "norm_op": nn.InstanceNorm3d,
-    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-    "nonlin": nn.LeakyReLU,
-    "nonlin_kwargs": {"negative_slope": NEGATIVE_SLOPE, "inplace": True},
-}
+from nnunet_resunet_ds.base.switches import CHANNELS_LAST, is_taken
+from nnunet_resunet_ds.network.blocks import NEGATIVE_SLOPE, PlainStage, ResidualStage
+from nnunet_resunet_ds.network.forms import form_of, laid_out
+from nnunet_resunet_ds.network.plain import convolve
+
+_STRIDE_1 = (1, 1, 1)
 
 
 def salient_voxels(x: Tensor) -> Tensor:
@@ -34,6 +25,32 @@ def salient_voxels(x: Tensor) -> Tensor:
         (B, 1, Z, Y, X) in the dtype of ``x``.
     """
     return (x != 0).any(dim=1, keepdim=True).to(x.dtype)
+
+
+class Encoder(nn.Module):
+    """Convolve and go down a level, stage by stage."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        features_per_stage: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        *,
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        channels = zip((input_channels, *features_per_stage), features_per_stage, strides, strict=False)
+        self.stages = nn.Sequential(
+            *(ResidualStage(*shape) if residual else nn.Sequential(PlainStage(*shape)) for shape in channels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return what each stage returns, the finest first."""
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
 
 
 class Decoder(nn.Module):
@@ -64,8 +81,9 @@ class Decoder(nn.Module):
             )
             for level in levels
         )
+        stage = ResidualStage if residual else PlainStage
         self.stages = nn.ModuleList(
-            _block(2 * features_per_stage[level], features_per_stage[level], residual=residual) for level in levels
+            stage(2 * features_per_stage[level], features_per_stage[level], _STRIDE_1) for level in levels
         )
         self.seg_layers = nn.ModuleList(
             nn.Conv3d(features_per_stage[level], num_classes, kernel_size=1) for level in levels[-n_heads:]
@@ -77,15 +95,19 @@ class Decoder(nn.Module):
         Args:
             skips: what each encoder stage returns, the finest first; the list is empty afterwards.
         """
-        n_without_head = len(self.stages) - len(self.seg_layers)
-        heads = [None] * n_without_head + list(self.seg_layers)
         x = skips.pop()  # each is let go as soon as it is joined: they are the largest tensors
         outputs = []
-        for upsample, stage, head in zip(self.transpconvs, self.stages, heads, strict=True):
-            x = stage(torch.cat((upsample(x), skips.pop()), dim=1))
+        for upsample, stage, head in self._levels():
+            x = stage(form_of(x).upsample_and_join(upsample, x, skips.pop()))
             if head is not None and (self.deep_supervision or not skips):
-                outputs.append(head(x))
+                outputs.append(convolve(head, x))
         return outputs[::-1] if self.deep_supervision else outputs[0]
+
+    def _levels(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Return upsampling, stage and head, or None where there is none, of each level, the finest last."""
+        n_without_head = len(self.stages) - len(self.seg_layers)
+        heads = [None] * n_without_head + list(self.seg_layers)
+        return zip(self.transpconvs, self.stages, heads, strict=True)
 
 
 class ResUNetDS(nn.Module):
@@ -117,24 +139,7 @@ class ResUNetDS(nn.Module):
         super().__init__()
         _check_shape(features_per_stage, strides, n_heads)
         self.salient_channel = salient_channel
-        n_stages = len(features_per_stage)
-        first_channels = input_channels + salient_channel
-        common = (
-            first_channels,
-            n_stages,
-            list(features_per_stage),
-            nn.Conv3d,
-            KERNEL_SIZE,
-            [list(s) for s in strides],
-        )
-        if residual:
-            self.encoder = ResidualEncoder(
-                *common, n_blocks_per_stage=1, return_skips=True, disable_default_stem=True, **_BLOCK_SETTINGS
-            )
-        else:
-            self.encoder = PlainConvEncoder(
-                *common, n_conv_per_stage=CONVOLUTIONS_PER_BLOCK, return_skips=True, **_BLOCK_SETTINGS
-            )
+        self.encoder = Encoder(input_channels + salient_channel, features_per_stage, strides, residual=residual)
         self.decoder = Decoder(
             features_per_stage,
             strides,
@@ -143,9 +148,12 @@ class ResUNetDS(nn.Module):
             residual=residual,
             deep_supervision=deep_supervision,
         )
+        self._channels_last = is_taken(CHANNELS_LAST)
+        _lay_out(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Map images (B, C, Z, Y, X) to logits (B, R, Z, Y, X), or to one such tensor a head, finest first."""
+        x = laid_out(x, channels_last=self._channels_last)
         if self.salient_channel:
             x = torch.cat((x, salient_voxels(x)), dim=1)
         logits: Tensor | list[Tensor] = self.decoder(self.encoder(x))
@@ -154,17 +162,17 @@ class ResUNetDS(nn.Module):
     @staticmethod
     def initialize(module: nn.Module) -> None:
         """Initialise one module as nnU-Net's residual networks do; nnU-Net applies this to all of them."""
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.to(memory_format=torch.contiguous_format)  # random numbers fill this faster, and in nnU-Net's order
         InitWeights_He(NEGATIVE_SLOPE)(module)
         init_last_bn_before_add_to_0(module)
+        _lay_out(module)
 
 
-def _block(input_channels: int, output_channels: int, *, residual: bool) -> nn.Module:
-    """Build one decoder block of two 3³ convolutions, with or without the shortcut."""
-    blocks, stacked = (1, StackedResidualBlocks) if residual else (CONVOLUTIONS_PER_BLOCK, StackedConvBlocks)
-    block: nn.Module = stacked(
-        blocks, nn.Conv3d, input_channels, output_channels, KERNEL_SIZE, initial_stride=1, **_BLOCK_SETTINGS
-    )
-    return block
+def _lay_out(module: nn.Module) -> None:
+    """Bring weights into the layout that convolutions compute fastest in; names and values stay."""
+    if is_taken(CHANNELS_LAST):
+        module.to(memory_format=torch.channels_last_3d)
 
 
 def _three(stride: Sequence[int]) -> tuple[int, int, int]:

@@ -84,7 +84,7 @@ class ResUNetDSTrainerSGD(ResUNetDSTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolySchedule]:
         """Return SGD and polynomial decay."""
         optimizer = torch.optim.SGD(
-            self.laid_out_network().parameters(),
+            self.network.parameters(),
             self.initial_lr,
             weight_decay=self.weight_decay,
             momentum=SGD_MOMENTUM,

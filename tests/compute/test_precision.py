@@ -7,58 +7,8 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.compute import precision
-from nnunet_resunet_ds.network import ResUNetDS
-from nnunet_resunet_ds.network.instance_norm import BlockwiseInstanceNorm3d
-from nnunet_resunet_ds.network.layout import lay_out_for, use_blockwise_instance_norm
-from nnunet_resunet_ds.plans import res_unet_ds_architecture
 
 CPU = torch.device("cpu")
-
-
-def test_blockwise_instance_norm_is_instance_norm_in_value_and_gradient():
-    torch.manual_seed(0)
-    norm = nn.InstanceNorm3d(5, affine=True)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    x = (torch.randn(2, 5, 40, 24, 31) * 3 + 1).to(memory_format=torch.channels_last_3d)  # several blocks
-    results = []
-    for kind in (nn.InstanceNorm3d, BlockwiseInstanceNorm3d):
-        norm.__class__ = kind
-        norm.zero_grad()
-        leaf = x.clone().requires_grad_()
-        y = norm(leaf)
-        (y**3).sum().backward()
-        results.append([y, leaf.grad, norm.weight.grad.clone(), norm.bias.grad.clone()])
-    for plain, grouped in zip(*results, strict=True):
-        torch.testing.assert_close(grouped, plain, rtol=1e-4, atol=1e-4)
-
-
-def test_one_voxel_is_refused_by_both():
-    for kind in (nn.InstanceNorm3d, BlockwiseInstanceNorm3d):
-        with pytest.raises(ValueError, match=r"[Ee]xpected more than"):
-            kind(3, affine=True)(torch.zeros(1, 3, 1, 1, 1))
-
-
-def network():
-    torch.manual_seed(0)
-    made = ResUNetDS(4, 3, **res_unet_ds_architecture((32, 32, 32), (8, 16, 24))["arch_kwargs"])
-    return made.apply(made.initialize)
-
-
-def test_a_network_laid_out_is_the_same_network():
-    plain, laid_out = network(), network()
-    lay_out_for(laid_out, CPU)
-    assert any(isinstance(module, BlockwiseInstanceNorm3d) for module in laid_out.modules())
-    assert list(laid_out.state_dict()) == list(plain.state_dict())
-    x = torch.randn(2, 4, 32, 32, 32)
-    for a, b in zip(laid_out(x.to(memory_format=torch.channels_last_3d)), plain(x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_norms_with_running_statistics_are_left_alone():
-    norm = nn.Sequential(nn.InstanceNorm3d(3, track_running_stats=True))
-    use_blockwise_instance_norm(norm)
-    assert type(norm[0]) is nn.InstanceNorm3d
 
 
 @pytest.mark.parametrize(("seconds", "faster"), [((1.0, 0.5), True), ((1.0, 0.9), False), ((1.0, 2.0), False)])

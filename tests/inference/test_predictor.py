@@ -185,7 +185,7 @@ def test_bf16_keeps_norms_in_fp32_and_takes_fp32_weights(model):
     forward.load(loaded.weights["0"])
     weights = {type(module).__name__: module.weight for module in network.modules() if hasattr(module, "weight")}
     assert weights["Conv3d"].dtype == weights["ConvTranspose3d"].dtype == torch.bfloat16
-    assert weights["BlockwiseInstanceNorm3d"].dtype == torch.float32
+    assert weights["InstanceNorm3d"].dtype == torch.float32
     for name, values in network.state_dict().items():
         torch.testing.assert_close(values.float(), loaded.weights["0"][name], rtol=2**-8, atol=0)
 

@@ -18,7 +18,6 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import ForwardPass, SlidingWindow, flips
 from nnunet_resunet_ds.network import ResUNetDS
-from nnunet_resunet_ds.network.layout import lay_out_for
 from nnunet_resunet_ds.plans import PAPER_FEATURES, res_unet_ds_architecture
 from postprocessing.config import PROBABILITIES
 
@@ -53,21 +52,11 @@ def layers(network, *kinds):
 
 
 @pytest.fixture(scope="module")
-def two_threads():
-    """With one, or one small image, PyTorch takes convolutions that leave channels last."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
 def forward_work(two_threads):
     """What a pass of the paper's widths through three stages does, in prediction: (network, work, bytes of a map)."""
     edge, features = 32, PAPER_FEATURES[:3]
     network = ResUNetDS(4, 3, **res_unet_ds_architecture((edge,) * 3, features)["arch_kwargs"], deep_supervision=False)
     network.eval()
-    lay_out_for(network, CPU)
     x = torch.randn(2, 4, edge, edge, edge).to(memory_format=torch.channels_last_3d)
     with torch.no_grad(), Work() as work:  # in inference mode convolutions go by other names
         network(x)

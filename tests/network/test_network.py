@@ -61,7 +61,7 @@ def test_every_parameter_gets_a_gradient():
 @pytest.mark.parametrize("residual", [True, False])
 def test_residual_is_one_argument(residual):
     blocks = {type(module).__name__ for module in build(residual=residual).modules()}
-    assert ("BasicBlockD" in blocks) == residual
+    assert ("ResidualBlock" in blocks) == residual
     convolutions = {id(m): m for m in build(residual=residual).modules() if isinstance(m, nn.Conv3d)}
     kernels = [m.kernel_size for m in convolutions.values()]
     assert kernels.count((3, 3, 3)) == 2 * (4 + 3)  # D2: two a stage in encoder and decoder, whichever the block

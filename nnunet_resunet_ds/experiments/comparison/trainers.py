@@ -57,11 +57,6 @@ class BraTSResUNetVAETrainer(BraTSUNetTrainer):
         """Return the ``architecture`` of the plans."""
         return res_unet_vae_architecture(patch_size, width)
 
-    def laid_out_network(self) -> nn.Module:
-        """Return the network as it is: MONAI's branch needs memory in the usual order."""
-        network: nn.Module = self.network
-        return network
-
     def _build_loss(self) -> nn.Module:
         """Return the loss of all systems, with 0.1 · (reconstruction + KL divergence) in training."""
         return WithReconstruction(super()._build_loss(), RECONSTRUCTION_WEIGHT)

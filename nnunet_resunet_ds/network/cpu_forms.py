@@ -1,47 +1,59 @@
-"""Normalise channels-last tensors on a CPU: exactly, without copies, and in place where the input is not needed."""
+"""Compute the blocks of the network on a CPU: exactly, without layout copies, in place where no gradient is wanted."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nnunet_resunet_ds.base.switches import AVERAGE_POOLING, INSTANCE_NORM, is_taken
+from nnunet_resunet_ds.network import plain
+from nnunet_resunet_ds.network.plain import added_and_activated, check_voxels
 
 BLOCK_VOXELS = 16384
 """Voxels at a time: a few MiB, which stay in the processor's cache from one operation to the next."""
 
+upsample_and_join = plain.upsample_and_join
 
-class BlockwiseInstanceNorm3d(nn.InstanceNorm3d):
-    """`torch.nn.InstanceNorm3d` with parameters and without running statistics, of the same state dict.
+
+def conv_norm(
+    unit: ConvDropoutNormReLU, x: Tensor, slope: float | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """Convolve, normalise, add and activate; see `nnunet_resunet_ds.network.forms.Form`."""
+    return normalised(unit.conv(x), unit.norm, slope, residual)
+
+
+def normalised(
+    y: Tensor, norm: nn.InstanceNorm3d, slope: float | None = None, residual: Tensor | None = None
+) -> Tensor:
+    """Normalise (B, C, Z, Y, X), add and activate; without gradients in place, for nothing else reads ``y``.
 
     PyTorch's own copies a channels-last tensor on the way in and out. Its group norm has a kernel for channels last,
     which adds up the voxels one by one in fp32: at 128³ its results are off by 2e-3. Here blocks of voxels are added
-    up, and these sums in fp64.
+    up, and these sums in fp64. Half formats, which are no more exact than that, take group norm. Its instance norm is
+    taken for none: the gradient is wrong for a single image and a channels-last gradient (PyTorch 2.14, on a CPU).
 
-    Attributes:
-        overwrites: where no gradient is wanted, write the result over the input; for the output of a convolution, which
-            nothing else reads.
+    Args:
+        y: the output of a convolution.
+        norm: with parameters, without running statistics.
+        slope: of the leaky ReLU; None for no activation.
+        residual: what to add before it, of the shape of ``y``.
     """
-
-    overwrites = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise each channel of (B, C, Z, Y, X).
-
-        Raises:
-            ValueError: there is one voxel, whose normalised value would be 0 whatever it holds.
-        """
-        if x.shape[2:].numel() == 1:
-            msg = f"expected more than one voxel a channel to normalise; got input of shape {tuple(x.shape)}"
-            raise ValueError(msg)
-        if not _has_blocks(x):
-            return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
-        if torch.is_grad_enabled():
-            normalised: Tensor = _InstanceNorm.apply(x, self.weight, self.bias, self.eps)
-            return normalised
-        out = x if self.overwrites else torch.empty_like(x)
-        for image, result in zip(x, out, strict=True):
-            _normalise(image, *_moments(image, self.eps), self.weight, self.bias, result)
-        return out
+    check_voxels(y)
+    in_blocks = y.dtype == torch.float32 and y.is_contiguous(memory_format=torch.channels_last_3d)
+    if not in_blocks or not is_taken(INSTANCE_NORM):
+        y = F.group_norm(y, norm.num_features, norm.weight, norm.bias, norm.eps)
+        return added_and_activated(y, slope, residual)
+    if residual is not None:
+        residual = residual.contiguous(memory_format=torch.channels_last_3d)
+    if torch.is_grad_enabled():
+        normalised_y: Tensor = _InstanceNorm.apply(y, norm.weight, norm.bias, norm.eps)
+        return added_and_activated(normalised_y, slope, residual)
+    for image, shortcut in zip(y, [None] * len(y) if residual is None else residual, strict=True):
+        _normalise(image, *_moments(image, norm.eps), norm.weight, norm.bias, image, slope, shortcut)
+    return y
 
 
 class _InstanceNorm(torch.autograd.Function):
@@ -70,15 +82,6 @@ class _InstanceNorm(torch.autograd.Function):
         return of_x, of_weight, of_bias, None
 
 
-def _has_blocks(x: Tensor) -> bool:
-    return (
-        not torch.compiler.is_compiling()  # which writes a kernel of its own
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and x.is_contiguous(memory_format=torch.channels_last_3d)
-    )
-
-
 def _blocks(image: Tensor) -> tuple[Tensor, ...]:
     """Return views (V, C) of an image (C, Z, Y, X) that is channels last."""
     return torch.split(image.permute(1, 2, 3, 0).view(-1, len(image)), BLOCK_VOXELS)
@@ -103,11 +106,23 @@ def _moments(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return mean, (_total(squares) / n_voxels + eps).rsqrt()
 
 
-def _normalise(image: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+def _normalise(
+    image: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    slope: float | None = None,
+    residual: Tensor | None = None,
+) -> None:
+    """Normalise an image, add and activate, one block after the other while it is in the cache."""
     factor = weight * scale
     shift = bias - factor * mean
-    for block, target in zip(_blocks(image), _blocks(out), strict=True):
-        torch.addcmul(shift, block, factor, out=target)
+    blocks, targets = _blocks(image), _blocks(out)
+    added = [None] * len(blocks) if residual is None else _blocks(residual)
+    for block, target, shortcut in zip(blocks, targets, added, strict=True):
+        added_and_activated(torch.addcmul(shift, block, factor, out=target), slope, shortcut)
 
 
 def _gradient_sums(image: Tensor, gradient: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,3 +150,19 @@ def _gradient_of_input(
     shift = -factor * sum_g / n_voxels - slope * mean
     for block, along, target in zip(_blocks(image), _blocks(gradient), _blocks(out), strict=True):
         torch.addcmul(shift, block, slope, out=target).addcmul_(along, factor)
+
+
+def average_pool(x: Tensor, window: Sequence[int]) -> Tensor:
+    """Average over windows that do not overlap, within planes first, then across them.
+
+    PyTorch's own copies a channels-last tensor on the way in and out, and cannot do bf16 on a CPU. Voxels beyond the
+    last whole window are left out.
+    """
+    if x.dtype == torch.float32 and not is_taken(AVERAGE_POOLING):
+        return plain.average_pool(x, window)
+    depth, height, width = window
+    planes = x.transpose(1, 2).flatten(0, 1)  # (B·Z, C, Y, X): a view
+    pooled = torch.unflatten(F.avg_pool2d(planes, (height, width)), 0, (len(x), -1))
+    n_windows = pooled.shape[1] // depth
+    windows = torch.unflatten(pooled[:, : n_windows * depth], 1, (n_windows, depth))
+    return windows.mean(dim=2).transpose(1, 2)
