@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.setting_checks import check_number, check_positive
+from nnunet_resunet_ds.network.forms import runs_fused
 from nnunet_resunet_ds.training.ranks import is_distributed
 from nnunet_resunet_ds.training.recipe import Recipe
 
@@ -65,10 +66,11 @@ class RegionDiceFocalLoss(nn.Module):
         """
         self._check_channels(logits, target)
         target, counts = self._split_ignored(target)
-        logits, target = logits.float(), target.float()
-        dice = self._dice(torch.sigmoid(logits), target, counts)
-        focal = self._focal(logits, target, counts)
-        return self.dice_weight * (1 - dice) + (1 - self.dice_weight) * focal
+        fused = runs_fused(logits) and not target.requires_grad
+        sums = (_fused_region_sums if fused else region_sums)(logits, target, counts, self.gamma)
+        both, predicted, true, focal, counted = sums
+        dice = self._dice(torch.stack((both, predicted, true)))
+        return self.dice_weight * (1 - dice) + (1 - self.dice_weight) * self._focal(focal, counted)
 
     def _check_channels(self, logits: Tensor, target: Tensor) -> None:
         n_regions = logits.shape[1]
@@ -86,38 +88,51 @@ class RegionDiceFocalLoss(nn.Module):
             return target, None
         return target[:, :-1], (target[:, -1:] == 0).float()
 
-    def _dice(self, probabilities: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
-        if counts is not None:
-            probabilities, target = probabilities * counts, target * counts
-        voxels = (2, 3, 4)
-        sums = torch.stack(  # (3, B, R)
-            [(probabilities * target).sum(voxels), probabilities.sum(voxels), target.sum(voxels)]
-        )
+    def _dice(self, sums: Tensor) -> Tensor:
+        """Return the mean Dice from what is true and predicted, what is predicted and what is true: (3, B, R)."""
         if self.batch_dice:
             sums = _sum_over_ranks(sums.sum(1, keepdim=True))
-        intersection, predicted, true = sums
-        dice = (2 * intersection + SMOOTHING) / (predicted + true + SMOOTHING)
+        both, predicted, true = sums
+        dice = (2 * both + SMOOTHING) / (predicted + true + SMOOTHING)
         if self.batch_dice:
             return self._mean_over_regions(dice[0])
         n_samples = _sum_over_ranks(dice.new_tensor([dice.shape[0]]))
         return self._mean_over_regions(_sum_over_ranks(dice.sum(0)) / n_samples)
 
-    def _focal(self, logits: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        # (1 − p of the true class)^γ, by way of its logarithm: exact where p rounds to 1, and smooth for every γ ≥ 0
-        focus = torch.exp(self.gamma * F.logsigmoid(-logits * (2 * target - 1)))
-        focal = focus * cross_entropy
-        if counts is None:
-            counts = torch.ones_like(focal[:, :1])
-        totals = torch.cat([(focal * counts).sum((0, 2, 3, 4)), counts.sum().reshape(1)])
-        *sums, n_voxels = _sum_over_ranks(totals)
-        return self._mean_over_regions(torch.stack(sums) / n_voxels.clamp_min(1))
+    def _focal(self, focal: Tensor, counted: Tensor) -> Tensor:
+        """Return the mean focal loss from the sums over voxels, and how many count: each (B, R)."""
+        totals = _sum_over_ranks(torch.stack((focal.sum(0), counted.sum(0))))
+        return self._mean_over_regions(totals[0] / totals[1].clamp_min(1))
 
     def _mean_over_regions(self, values: Tensor) -> Tensor:
         """Average (R,) values with the region weights."""
         if self.region_weights is None:
             return values.mean()
         return (values * self.region_weights.to(values.device)).sum()
+
+
+def region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:
+    """Return (5, B, R) in fp32: sums over voxels of p·t, of p, of t, of the focal loss, and of the voxels that count.
+
+    Args:
+        logits: (B, R, Z, Y, X), of which p is the sigmoid.
+        target: t, of the same shape.
+        counts: (B, 1, Z, Y, X), 0 where a voxel does not count; None where all do.
+        gamma: focusing exponent.
+    """
+    logits, target = logits.float(), target.float()
+    probabilities = torch.sigmoid(logits)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    # (1 − p of the true class)^γ, by way of its logarithm: exact where p rounds to 1, and smooth for every γ ≥ 0
+    focal = torch.exp(gamma * F.logsigmoid(-logits * (2 * target - 1))) * cross_entropy
+    summed = (probabilities * target, probabilities, target, focal, torch.ones_like(logits[:, :1]).expand_as(logits))
+    return torch.stack([(values if counts is None else values * counts).sum((2, 3, 4)) for values in summed])
+
+
+def _fused_region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:
+    from nnunet_resunet_ds.training.fused_region_sums import fused_region_sums  # noqa: PLC0415 (needs Triton)
+
+    return fused_region_sums(logits, target, counts, gamma)
 
 
 def _sum_over_ranks(sums: Tensor) -> Tensor:

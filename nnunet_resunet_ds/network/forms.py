@@ -45,9 +45,17 @@ def form_of(x: Tensor) -> Form:
         return PLAIN
     if x.device.type == "cpu":
         return CPU
-    if x.device.type == "cuda" and x.dtype in _FUSED_DTYPES and is_taken(FUSED_KERNELS):
-        return fused_form(x.device.index) or PLAIN
-    return PLAIN
+    form = fused_form(x.device.index) if _may_be_fused(x) else None
+    return form or PLAIN
+
+
+def runs_fused(x: Tensor) -> bool:
+    """Tell whether the fused kernels run where this tensor lies."""
+    return _may_be_fused(x) and fused_form(x.device.index) is not None
+
+
+def _may_be_fused(x: Tensor) -> bool:
+    return x.device.type == "cuda" and x.dtype in _FUSED_DTYPES and is_taken(FUSED_KERNELS)
 
 
 def laid_out(x: Tensor, *, channels_last: bool) -> Tensor:

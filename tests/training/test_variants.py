@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.loss import region_sums
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import variants
 
@@ -78,7 +79,7 @@ def test_plans_of_ours_are_kept_but_for_the_factor(dataset):
 def test_binary_cross_entropy_is_what_gamma_0_means(dataset):
     loss = trainer(dataset, kind=variants.ResUNetDSTrainerBCE)._build_loss().loss
     logits, target = torch.randn(2, 3, 4, 4, 4), torch.rand(2, 3, 4, 4, 4) > 0.5
-    focal = loss._focal(logits, target.float(), None)
+    focal = loss._focal(*region_sums(logits, target, None, loss.gamma)[3:])
     assert focal.item() == pytest.approx(
         torch.nn.functional.binary_cross_entropy_with_logits(logits, target.float()).item(), rel=1e-5
     )
