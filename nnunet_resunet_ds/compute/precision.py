@@ -24,7 +24,7 @@ _DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 HOPELESS = 3
 """If something takes so many times as long in bf16, nothing larger is timed."""
-_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZE, _PROBE_REPEATS = 64, 24, 10, 5
+_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZES, _PROBE_REPEATS = 64, 24, (10, 16), 5
 _LEAST_SECONDS = 0.01
 """Of one measurement: a single call of some microseconds would measure how a GPU is given work."""
 _CPU = torch.device("cpu")
@@ -85,10 +85,15 @@ def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.devic
 def bf16_slowdown() -> float:
     """Return how many times as long as in fp32 a small convolution takes in bf16 on this CPU.
 
-    Processors without such units emulate bf16. Without AVX-512 it is about a hundred, and a whole network would take
-    hours: this takes a second, once a process.
+    Processors without such units emulate bf16. Without AVX-512, the larger a convolution is, the worse: from some ten
+    to more than a hundred times, and a whole network would take hours. So the smallest comes first, and a larger one is
+    timed only where that is not hopeless: a second, once a process.
     """
-    return convolution_seconds(torch.bfloat16, _SMALL_SIZE) / convolution_seconds(torch.float32, _SMALL_SIZE)
+    for size in _SMALL_SIZES:
+        slowdown = convolution_seconds(torch.bfloat16, size) / convolution_seconds(torch.float32, size)
+        if slowdown > HOPELESS:
+            break
+    return slowdown
 
 
 @functools.cache
