@@ -32,9 +32,8 @@ from nnunet_resunet_ds.compute.precision import (
 
 SAMPLE_VOXELS = 2**19
 """Of the input that is timed, at most where the network takes so few: a training step of the paper's network is then a
-sixteenth of the whole one."""
-LEAST_DEEPEST_VOXELS = 2
-"""Instance norm cannot train on one."""
+sixteenth of the whole one. More than half of these voxels are left, so that a stage after six halvings of each axis
+still has the two that instance norm needs."""
 MAX_ROUNDS, SECONDS = 5, 5.0
 """Rounds of the two formats after one to warm up, and seconds after which no other round begins."""
 _DTYPES = {FP32: None, BF16: torch.bfloat16}
@@ -68,10 +67,8 @@ class InputSize:
 def _halved(axes: Sequence[int], total: Sequence[int]) -> list[int] | None:
     """Halve the longest axis, the last of equals, that the network takes halved; None where there is none."""
     for axis in sorted(range(len(axes)), key=lambda number: (axes[number], number), reverse=True):
-        halved = [size // 2 if number == axis else size for number, size in enumerate(axes)]
-        deepest = math.prod(size // stride for size, stride in zip(halved, total, strict=True))
-        if axes[axis] % (2 * total[axis]) == 0 and deepest >= LEAST_DEEPEST_VOXELS:
-            return halved
+        if axes[axis] % (2 * total[axis]) == 0:
+            return [size // 2 if number == axis else size for number, size in enumerate(axes)]
     return None
 
 
