@@ -17,8 +17,9 @@ from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
+from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
-from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, training_dtype
+from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
 from nnunet_resunet_ds.plans import (
     AdaptedPlans,
@@ -78,12 +79,12 @@ class ResUNetDSTrainer(ResumableTrainer):
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         plans[SECTION] = self.recipe.to_mapping()
-        self.dtype, format_note = training_dtype(self.recipe.precision, device)
+        self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
         _follow_recipe(self, self.recipe)
         self.enable_deep_supervision = self.configuration_manager.network_arch_init_kwargs.get("n_heads", 1) > 1
         self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
-        for note in (*notes, f"Recipe: {self.recipe}", format_note):
+        for note in (*notes, f"Recipe: {self.recipe}"):
             self.print_to_log_file(note)
 
     @classmethod
@@ -104,10 +105,21 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     @one_line_errors()
     def initialize(self) -> None:
-        """Make network and optimiser as nnU-Net does, from the recipe's seed where there is one."""
+        """Make network and optimiser as nnU-Net does, from the recipe's seed, and choose the number format."""
         if self.recipe.seed is not None:
             _seed_generators(self.recipe.seed + self.local_rank)
         super().initialize()
+        self.dtype, note = training_dtype(
+            self.recipe.precision, self.plain_network, self.device, self.input_size, self.print_to_log_file
+        )
+        self.print_to_log_file(note)
+
+    @property
+    def input_size(self) -> InputSize:
+        """Size of a batch of images, and the strides of the network's stages."""
+        manager = self.configuration_manager
+        shape = (self.batch_size, self.num_input_channels, *manager.patch_size)
+        return InputSize(shape, manager.network_arch_init_kwargs.get("strides"))
 
     # ---- what nnU-Net asks for ----
 

@@ -64,6 +64,17 @@ def two_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep what commands keep for this user in a folder of this run; the processes that tests start get it, too."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        # the usual one, as listing all fonts takes seconds
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(caches / "matplotlib")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_cases() -> Path:
     """Folder of real BraTS 2021 cases, where this machine has them."""

@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
+
+_SECONDS_BETWEEN_TRIES = 0.2
 
 
 @contextmanager
@@ -28,6 +31,24 @@ def only_writer(folder: Path, output: Path | None = None) -> Iterator[None]:
         if not try_lock(descriptor):
             msg = f"{output or folder}: another resunet-ds is writing this; wait for it, or stop it first"
             raise InputError(msg)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def in_turn(folder: Path, seconds: float) -> Iterator[None]:
+    """Lock a folder for this process until the block ends; wait while another has it.
+
+    Args:
+        folder: that is there; it is locked as in `only_writer`.
+        seconds: to wait at most; then the block runs all the same.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + seconds
+    try:
+        while not try_lock(descriptor) and time.monotonic() < end:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         yield
     finally:
         os.close(descriptor)

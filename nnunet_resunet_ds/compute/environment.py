@@ -1,5 +1,6 @@
 """Describe software, hardware and memory, for the files that record how a result was made."""
 
+import hashlib
 import os
 import platform
 from importlib.metadata import version
@@ -31,13 +32,15 @@ def device_name(device: torch.device) -> str:
 
 def machine(device: torch.device) -> str:
     """Return the hardware in words: the GPU where it computes, and the processor."""
-    try:
-        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
+    model = _of_processor("model name") or platform.processor() or platform.machine()
     gpu = f"{device_name(device)}, " if device.type == "cuda" else ""
     return f"{gpu}{os.cpu_count()} cores of {model}"
+
+
+def processor_abilities() -> str:
+    """Return a digest of what the processor says that it can do, for example AMX; empty where it cannot be told."""
+    flags = _of_processor("flags") or _of_processor("Features")
+    return hashlib.sha256(flags.encode()).hexdigest()[:12] if flags else ""
 
 
 def memory_mib() -> float | None:
@@ -49,6 +52,15 @@ def peak_memory_mib(device: torch.device) -> dict[str, float | None]:
     """Return the most memory in MiB that this process has had, and of the GPU; None where it cannot be told."""
     gpu = round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
     return {"process": _of_status(_PEAK), "gpu": gpu}
+
+
+def _of_processor(entry: str) -> str:
+    """Read an entry of the first core (Linux); empty where there is none."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(entry)), "")
 
 
 def _of_status(entry: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Choose the number format in which a device trains and predicts: by a measurement, never by a processor's name."""
+"""Compute in a number format, and probe what this processor's bf16 is worth: its speed and its gradients."""
 
 import functools
 import os
@@ -19,12 +19,12 @@ from nnunet_resunet_ds.network import ResUNetDS
 COMPILE_VARIABLE = "nnUNet_compile"
 """nnU-Net's."""
 MIN_GAIN = 1.2
-"""bf16 is worth its rounding on a CPU where a convolution is at least this much faster in it than in fp32."""
+"""bf16 is worth its rounding on a CPU that is at least this much faster in it than in fp32."""
 _DTYPES = {FP32: None, BF16: torch.bfloat16, FP16: torch.float16}
 _CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 HOPELESS = 3
-"""If a small convolution takes so many times as long in bf16, a larger one is not timed."""
-_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZE, _PROBE_REPEATS = 64, 24, 10, 5
+"""If something takes so many times as long in bf16, nothing larger is timed."""
+_PROBE_FEATURES, _PROBE_SIZE, _SMALL_SIZES, _PROBE_REPEATS = 64, 24, (10, 16), 5
 _LEAST_SECONDS = 0.01
 """Of one measurement: a single call of some microseconds would measure how a GPU is given work."""
 _CPU = torch.device("cpu")
@@ -43,8 +43,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the number format of convolutions under autocast; None is fp32, without autocast.
 
     Args:
-        precision: one of `PRECISIONS`; ``"auto"`` is fp16 on a GPU, as in nnU-Net, and bf16 on a CPU that is
-            faster in it.
+        precision: one of `PRECISIONS`; ``"auto"`` is fp16 on a GPU, as in nnU-Net, and fp32 elsewhere: for a CPU,
+            `nnunet_resunet_ds.compute.format_choice` measures.
         device: where the network is.
 
     Raises:
@@ -52,23 +52,11 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """
     check_choice("precision", precision, PRECISIONS)
     if precision == AUTO:
-        precision = FP16 if device.type == "cuda" else BF16 if device.type == "cpu" and bf16_is_faster() else FP32
+        precision = FP16 if device.type == "cuda" else FP32
     if precision == FP16 and device.type == "cpu":
         msg = "precision fp16 needs a GPU; use auto, bf16 or fp32 on the CPU"
         raise InputError(msg)
     return _DTYPES[precision]
-
-
-def training_dtype(precision: str, device: torch.device) -> tuple[torch.dtype | None, str]:
-    """Return what `autocast_dtype` does, but fp32 for a CPU that gets gradients wrong in bf16; and a line about it.
-
-    Raises:
-        InputError: as `autocast_dtype`.
-    """
-    dtype = autocast_dtype(precision, device)
-    if dtype is torch.bfloat16 and device.type == "cpu" and not bf16_gradients_are_right():
-        return None, f"Convolutions in fp32: PyTorch {torch.__version__} gets gradients wrong in bf16 on this CPU."
-    return dtype, f"Convolutions in {dtype or torch.float32}."
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
@@ -91,14 +79,27 @@ def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.devic
 
 
 @functools.cache
-def bf16_is_faster() -> bool:
-    """Tell whether this CPU convolves in bf16 at least `MIN_GAIN` times as fast as in fp32.
+def bf16_slowdown() -> float:
+    """Return how many times as long as in fp32 a small convolution takes in bf16 on this CPU.
 
-    Processors without such units emulate bf16, and some that announce ``avx512_bf16`` are slower in it than in fp32;
-    with AMX it is several times faster. The measurement takes a tenth of a second, once a process. Without AVX-512 it
-    would take a minute: there a convolution in bf16 is a hundred times slower, which a small one shows at once.
+    Processors without such units emulate bf16. Without AVX-512, the larger a convolution is, the worse: from some ten
+    to more than a hundred times, and a whole network would take hours. So the smallest comes first, and a larger one is
+    timed only where that is not hopeless: a second, once a process.
     """
-    if convolution_seconds(torch.bfloat16, _SMALL_SIZE) > HOPELESS * convolution_seconds(torch.float32, _SMALL_SIZE):
+    for size in _SMALL_SIZES:
+        slowdown = convolution_seconds(torch.bfloat16, size) / convolution_seconds(torch.float32, size)
+        if slowdown > HOPELESS:
+            break
+    return slowdown
+
+
+@functools.cache
+def bf16_is_faster() -> bool:
+    """Tell whether this CPU convolves in bf16 at least `MIN_GAIN` times as fast as in fp32: a tenth of a second.
+
+    It says what the processor can do at most. Whether a network gains is for `nnunet_resunet_ds.compute.format_choice`.
+    """
+    if bf16_slowdown() > HOPELESS:
         return False
     return convolution_seconds(torch.float32) >= MIN_GAIN * convolution_seconds(torch.bfloat16)
 

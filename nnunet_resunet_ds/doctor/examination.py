@@ -53,7 +53,7 @@ def examine(
     Args:
         dataset_id: of a dataset to examine.
         model_folders: of models to examine, ``TRAINER__PLANS__CONFIGURATION``.
-        measure_speed: also time convolutions for ten seconds.
+        measure_speed: also time convolutions for ten seconds, and on a CPU find the number format.
     """
     planned = list(examinations(dataset_id, model_folders, measure_speed=measure_speed))
     for examination in (bar := tqdm(planned, "doctor", leave=False, disable=None)):

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
-from nnunet_resunet_ds.compute.precision import autocast_dtype, call_seconds, random_convolution, training_dtype
+from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype, training_dtype
+from nnunet_resunet_ds.compute.precision import call_seconds, random_convolution
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
+from nnunet_resunet_ds.network import ResUNetDS
+from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE, PAPER_PATCH_SIZE, res_unet_ds_architecture
 
 SECONDS = 10.0
 """Duration of the speed measurement."""
@@ -24,6 +29,8 @@ SLOW_MINUTES = 5
 """A prediction that takes more minutes a case is a warning."""
 _FEATURES, _SIZE = 64, {"cpu": 48, "cuda": 128, "mps": 64}
 """Of the convolution that is timed: as at the network's finest stage."""
+_CHANNELS = 4
+"""Sequences of a BraTS case."""
 GIB = 2**30
 WORKER_BYTES = 1.5 * GIB
 """Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
@@ -61,22 +68,34 @@ def gpu() -> Finding:
 
 
 def speed(seconds: float = SECONDS) -> Iterator[Finding]:
-    """Yield how fast the network's main operation is in each number format, and which one ``auto`` takes."""
+    """Yield how fast convolutions are in each number format, and what ``auto`` is for the paper's network.
+
+    On a CPU with bf16 units the latter is half a minute of measuring, once: a training of that network needs it, too.
+    """
     device = chosen_device(None)
     formats = {FP32: torch.float32, BF16: torch.bfloat16} | ({FP16: torch.float16} if device.type == "cuda" else {})
     rates = {name: convolution_rate(dtype, device, seconds / len(formats)) for name, dtype in formats.items()}
-    wanted = autocast_dtype(AUTO, device) or torch.float32
-    chosen = next(name for name, dtype in formats.items() if dtype == wanted)
     measured = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
+    yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}")
+    network, strides = _papers_network(device)
+    batch, tile = (InputSize((size, _CHANNELS, *PAPER_PATCH_SIZE), strides) for size in (PAPER_BATCH_SIZE, 1))
+    yield Finding(OK, "training", training_dtype(AUTO, network, device, batch)[1])
+    dtype, line = prediction_dtype(AUTO, network, device, tile)
+    chosen = next(name for name, of in formats.items() if of == (dtype or torch.float32))
     minutes = TFLOP_PER_TILE * TILES_PER_CASE / rates[chosen] / 60
-    yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}; auto takes {chosen}")
-    yield Finding(OK, "training", training_dtype(AUTO, device)[1])
-    text = f"at that rate the paper's network takes about {minutes:.1f} minutes a BraTS case, with eight flips"
+    text = f"{line} At the rate above the paper's network takes about {minutes:.1f} minutes a BraTS case, eight flips"
     if minutes > SLOW_MINUTES:
         remedy = "predict with --no-tta in an eighth of the time; train on a GPU, or a smaller network: resunet-ds plan"
         yield Finding(WARN, "prediction", text, remedy)
     else:
         yield Finding(OK, "prediction", text)
+
+
+def _papers_network(device: torch.device) -> tuple[nn.Module, list[list[int]]]:
+    """Return the paper's network in the form that runs, and the strides of its stages."""
+    arch_kwargs = res_unet_ds_architecture(PAPER_PATCH_SIZE)["arch_kwargs"]
+    network = ResUNetDS(_CHANNELS, len(REGIONS), **arch_kwargs).to(device)
+    return network, arch_kwargs["strides"]
 
 
 def convolution_rate(dtype: torch.dtype, device: torch.device, seconds: float) -> float:

@@ -20,6 +20,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_regions
 from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
     BEST,
@@ -115,6 +116,12 @@ class Model:
     def patch_size(self) -> tuple[int, ...]:
         """Voxels (Z, Y, X) that it was trained on, in the network's axis order."""
         return tuple(self.configuration.patch_size)
+
+    @property
+    def tile(self) -> InputSize:
+        """Size of one input of the network, and the strides of its stages."""
+        strides = self.configuration.network_arch_init_kwargs.get("strides")
+        return InputSize((1, len(self.channels), *self.patch_size), strides)
 
     @property
     def has_salient_channel(self) -> bool:

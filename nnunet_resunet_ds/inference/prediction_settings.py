@@ -39,7 +39,7 @@ class PredictionSettings:
     device: str | None = None
     """``cpu``, ``cuda`` or ``mps``; None is a CUDA device where there is one, else the CPU."""
     precision: str = AUTO
-    """``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.compute.precision`."""
+    """``auto``, ``fp32``, ``bf16`` or ``fp16``; see `nnunet_resunet_ds.compute.format_choice`."""
     use_mirroring: bool = True
     """Whether to average over the flips that training mirrored, eight for three axes."""
     average: str = PROBABILITIES

@@ -219,6 +219,7 @@ def _sliding_window(model: Model, settings: PredictionSettings, device: torch.de
         model.build_network(),
         device,
         settings.precision,
+        tile=model.tile,
         batch_size=min(GPU_BATCH_SIZE, len(axes)) if device.type == "cuda" else 1,
         may_compile=not whole,  # each case would be another shape to compile for
     )

@@ -14,7 +14,8 @@ from torch._dynamo.exc import TorchDynamoException
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
-from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished, use_dtype
+from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype
+from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, use_dtype
 from postprocessing.config import PROBABILITIES
 
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
@@ -220,7 +221,8 @@ class ForwardPass:
     Args:
         network: with any weights; it is changed in place.
         device: where to run it.
-        precision: see `nnunet_resunet_ds.compute.precision`.
+        precision: see `nnunet_resunet_ds.compute.format_choice`.
+        tile: size of one input, to find what ``"auto"`` is on a CPU; without it, fp32.
         batch_size: inputs at once, to begin with; halved where memory runs out.
         may_compile: whether inputs have one shape; compiled is then where ``nnUNet_compile`` asks for it.
     """
@@ -231,16 +233,17 @@ class ForwardPass:
         device: torch.device,
         precision: str = AUTO,
         *,
+        tile: InputSize | None = None,
         batch_size: int = 1,
         may_compile: bool = True,
     ) -> None:
         self.device = device
-        self.dtype = autocast_dtype(precision, device)
         self.batch_size = batch_size
         self._network = network.to(device).eval()
+        self.dtype, line = prediction_dtype(precision, network, device, tile)
         self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
         compiles = may_compile and compile_is_wished()
-        LOG.debug("network on %s in %s%s", device, self.dtype or torch.float32, ", compiled" if compiles else "")
+        LOG.debug("network on %s%s. %s", device, ", compiled" if compiles else "", line)
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(network, dynamic=False) if compiles else None
 
     def load(self, weights: Mapping[str, Tensor]) -> None:

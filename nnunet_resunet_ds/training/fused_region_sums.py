@@ -34,7 +34,8 @@ class _RegionSums(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:  # noqa: ANN401
-        n_samples, n_regions, n_voxels = *logits.shape[:2], logits[0, 0].numel()
+        n_samples, n_regions = logits.shape[:2]
+        n_voxels = logits[0, 0].numel()
         context.save_for_backward(logits, target, counts)
         context.gamma = gamma
         a_program = triton.cdiv(triton.cdiv(n_voxels, _VOXELS), _PROGRAMS) * _VOXELS
@@ -50,7 +51,8 @@ class _RegionSums(torch.autograd.Function):
     @once_differentiable
     def backward(context: Any, of_sums: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN401
         logits, target, counts = context.saved_tensors
-        n_samples, n_regions, n_voxels = *logits.shape[:2], logits[0, 0].numel()
+        n_samples, n_regions = logits.shape[:2]
+        n_voxels = logits[0, 0].numel()
         of_logits = torch.empty_like(logits)
         kernels.gradient_of_logits[(triton.cdiv(n_voxels, _VOXELS), n_samples * n_regions)](
             logits, target, logits if counts is None else counts, of_sums.contiguous(), of_logits, context.gamma,

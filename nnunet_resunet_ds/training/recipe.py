@@ -83,7 +83,7 @@ class Recipe:
     region_weights: tuple[float, ...] | None = None
     """One weight a region, in the order of dataset.json; None is equal weights."""
     precision: str = AUTO
-    """Of convolutions: see `nnunet_resunet_ds.compute.precision`."""
+    """Of convolutions: see `nnunet_resunet_ds.compute.format_choice`."""
     seed: int | None = None
     """Of the initial weights, and of the order of data where it is loaded in the same process (``nnUNet_n_proc_DA=0``);
     None is another one each time, as in nnU-Net."""

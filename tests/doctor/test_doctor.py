@@ -16,6 +16,7 @@ import torch
 
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.compute import format_choice
 from nnunet_resunet_ds.discovery import SEARCH_PATH_VARIABLE, trainer_folder
 from nnunet_resunet_ds.doctor import (
     FAIL,
@@ -175,16 +176,21 @@ def test_space_needed_is_that_of_cases_not_yet_preprocessed(dataset, images_ts, 
 
 def test_speed_names_every_format_and_what_auto_takes(monkeypatch):
     monkeypatch.setattr(machine, "convolution_rate", lambda dtype, device, seconds: {torch.float32: 0.5}.get(dtype, 4))
-    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: True)
-    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_gradients_are_right", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(format_choice, "bf16_slowdown", lambda: 0.5)
+    monkeypatch.setattr(format_choice, "bf16_gradients_are_right", lambda: True)
+    monkeypatch.setattr(format_choice, "kept_choice", lambda asked: None)
+    monkeypatch.setattr(format_choice, "keep_choice", lambda asked, choice: None)
+    timed = iter([{"fp32": 3.0, "bf16": 2.6}, {"fp32": 3.0, "bf16": 0.5}, *[{"fp32": 1.0, "bf16": 1.0}] * 2])
+    monkeypatch.setattr(format_choice, "format_seconds", lambda runs: next(timed))
     speed, training, prediction = machine.speed()
-    assert "fp32 0.50, bf16 4.00; auto takes bf16" in speed.text
-    assert training.text == "Convolutions in torch.bfloat16."
+    assert "fp32 0.50, bf16 4.00" in speed.text
+    assert training.text.startswith("Convolutions in torch.float32: a training step of this network, 1×4×128×64×64, ")
+    assert "takes 3 s in fp32 and 2.6 s in bf16 (measured on 20" in training.text
+    assert prediction.text.startswith("Convolutions in torch.bfloat16: a forward pass of this network, 1×4×128×64×64, ")
     assert (prediction.level, "0.7 minutes" in prediction.text) == (OK, True)  # 64 × 2.78 / 4 s
-    monkeypatch.setattr("nnunet_resunet_ds.compute.precision.bf16_is_faster", lambda: False)
     speed, training, prediction = machine.speed()
-    assert "auto takes fp32" in speed.text
+    assert "torch.float32" in prediction.text
     assert (prediction.level, "--no-tta" in prediction.remedy) == (WARN, True)  # 5.9 minutes
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.experiments.benchmark import timing
-from nnunet_resunet_ds.experiments.benchmark.run_benchmark import Measured, markdown, to_mapping
+from nnunet_resunet_ds.experiments.benchmark import run_benchmark, timing
+from nnunet_resunet_ds.experiments.benchmark.run_benchmark import Failed, Measured, markdown, to_mapping
 from nnunet_resunet_ds.experiments.benchmark.timing import Form, Peak, Task, Timing, machine_peak, ratio, take_turns
 from nnunet_resunet_ds.experiments.network_cost import count_flops
 
@@ -24,6 +24,15 @@ def test_forms_take_turns_after_one_run_each_to_warm_up():
     timings = take_turns(forms, 2, CPU, told.append)
     assert ran == told == ["a", "b"] * 3
     assert {name: len(timing.seconds) for name, timing in timings.items()} == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(("budget", "rounds"), [(0.0, 1), (6.0, 2), (1000.0, 5)])
+def test_no_round_begins_after_the_seconds_of_a_task(monkeypatch, budget, rounds):
+    """By this clock a run takes a second, and a round of two forms five with what lies between."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    timings = take_turns([Form(name, lambda: None) for name in "ab"], 5, CPU, seconds=budget)
+    assert [len(timing.seconds) for timing in timings.values()] == [rounds] * 2
 
 
 def test_seconds_are_those_of_the_form():
@@ -117,6 +126,40 @@ def test_results_as_markdown(measured):
     assert "| training step | nnU-Net | step | 2 | 1 | 100 | 2% |" in lines
     assert "| training step | ours | step | 0.75 | 3.00, 2.00 to 4.00 | – | 7% |" in lines
     assert "- training step: a note" in lines and "- training step, ours: read 0.25 s" in lines
+
+
+def test_a_task_that_failed_is_a_row_that_says_so(measured):
+    results = [*measured, Failed("prediction", RuntimeError("no | device\nat all"))]
+    lines = list(markdown(results, PEAKS, {}))
+    (row,) = [line for line in lines if line.startswith("| prediction")]
+    assert row == "| prediction | failed: RuntimeError: no / device | – | – | – | – | – |"
+    assert row.count("|") == lines[lines.index(row) - 1].count("|")
+    found = to_mapping(results, PEAKS, {})
+    assert found["failed"] == {"prediction": "failed: RuntimeError: no | device"}
+    assert list(found["tasks"]) == ["training step"]
+    json.dumps(found)
+
+
+def test_one_task_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    """Nor is its fault hidden: the command raises it when all others are done."""
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, str(tmp_path))  # so that what the command sets is undone
+
+    def broken(data):
+        msg = "dictionary changed size during iteration"
+        raise RuntimeError(msg)
+
+    def task(name):
+        return lambda data: Task(name, "run", [Form("ours", lambda: None)])
+
+    monkeypatch.setattr(run_benchmark, "TASKS", {"first": task("first"), "second": broken, "third": task("third")})
+    monkeypatch.setattr(run_benchmark, "make_files", lambda data: None)
+    monkeypatch.setattr(run_benchmark, "machine_peak", lambda device: [])
+    with pytest.raises(RuntimeError, match="dictionary changed size"):
+        main(["benchmark", "-o", str(tmp_path / "b"), "-device", "cpu"])
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert list(found["tasks"]) == ["first", "third"] and list(found["failed"]) == ["second"]
+    assert "| second | failed: RuntimeError: dictionary changed size during iteration |" in capsys.readouterr().out
 
 
 TINY = """

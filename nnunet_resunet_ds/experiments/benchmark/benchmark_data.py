@@ -38,7 +38,7 @@ class Size:
 
 QUICK = Size(ANATOMY, (48, 48, 48), (16, 24, 32, 48))
 """Minutes on two cores; says little about the paper's network."""
-FULL = Size(Anatomy((155, 240, 240), (75, 81, 68), (30, 60)), PAPER_PATCH_SIZE, PAPER_FEATURES, n_converted=100)
+FULL = Size(Anatomy((155, 240, 240), (75, 81, 68), (30, 60)), PAPER_PATCH_SIZE, PAPER_FEATURES, n_converted=25)
 """BraTS' images with a brain of their size, and the paper's patch and network."""
 SIZES = {"quick": QUICK, "full": FULL}
 

@@ -12,12 +12,13 @@ import SimpleITK as sitk
 import torch
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor, nn
 
 from dataset_conversion.image_cases import load_files
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_image, write_labels
-from nnunet_resunet_ds.base.model_id import CONFIGURATION
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.experiments.benchmark.benchmark_data import N_CHANNELS, N_REGIONS, BenchmarkData
 from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, Form, Task, synchronize
@@ -48,16 +49,17 @@ def training_task(data: BenchmarkData) -> Task:
         train_step = nnUNetTrainer.train_step
 
     images, targets = _batch(data)
+    stock, ours = initialized_trainer(data, Stock), initialized_trainer(data, ResUNetDSTrainer)
     forms = []
-    for name, kind, context in ((STOCK, Stock, nullcontext), (OURS, ResUNetDSTrainer, freed_memory_kept)):
-        step = partial(initialized_trainer(data, kind).train_step, {"data": images, "target": targets})
+    for name, trainer, context in ((STOCK, stock, nullcontext), (OURS, ours, freed_memory_kept)):
+        step = partial(trainer.train_step, {"data": images, "target": targets})
         forms.append(Form(name, partial(_run_steps, step, context, data.device)))
-    note = ""
+    note = f"ours in {str(ours.dtype or torch.float32).removeprefix('torch.')}"
     try:
         monai_step = _monai_step(data, images, targets[0])
         forms.append(Form(MONAI, partial(_run_steps, monai_step, nullcontext, data.device)))
     except InputError as error:
-        note = str(error)
+        note += f"; {error}"
     network = weightless_network(data.configuration, N_CHANNELS, N_REGIONS, deep_supervision=True)
     return Task(
         "training step", "step", forms, N_STEPS, N_STEPS * count_flops(network, images.shape, backward=True), note=note
@@ -150,7 +152,8 @@ def prediction_task(data: BenchmarkData) -> Task:
     images = load_files(data.image_files, predictor.channels)
     n_passes = predictor.n_forward_passes(predictor.preprocess(images.images, images.spacing))
     forms = [Form(STOCK, _stock_prediction(data)), Form(OURS, lambda: predict_in_stages(data, predictor))]
-    note = f"{n_passes} forward passes of {'×'.join(map(str, data.size.patch_size))}"
+    note = f"{n_passes} forward passes of {'×'.join(map(str, data.size.patch_size))}; "
+    note += f"ours in {predictor.hardware['precision']}"
     try:
         forms.append(Form(MONAI, _monai_prediction(data, predictor)))
     except InputError as error:
@@ -219,7 +222,14 @@ def _stock_prediction(data: BenchmarkData) -> Callable[[], None]:
         device=data.device,
         allow_tqdm=False,
     )
-    predictor.initialize_from_trained_model_folder(str(data.model_folder), (0,), FINAL)
+    plans = PlansManager(data.plans)
+    configuration = plans.get_configuration(CONFIGURATION)
+    network = ResUNetDSTrainer.build_network_architecture(
+        plans, configuration, N_CHANNELS, N_REGIONS, enable_deep_supervision=False
+    )
+    weights = torch.load(data.model_folder / "fold_0" / FINAL, weights_only=True)["network_weights"]
+    # not from the folder: nnU-Net would search for the trainer, and that fails where a compiler's threads import
+    predictor.manual_initialization(network, plans, configuration, [weights], data.dataset_json, TRAINER, (0, 1, 2))
 
     def run() -> None:
         images, properties = SimpleITKIO().read_images([str(file) for file in data.image_files])

@@ -1,5 +1,7 @@
 """Run the benchmark: make its data, measure each task, and write the results as JSON and Markdown."""
 
+import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,12 +10,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import write_json, write_text
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
 from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
 from nnunet_resunet_ds.compute.environment import machine, versions
-from nnunet_resunet_ds.compute.precision import autocast_dtype
 from nnunet_resunet_ds.experiments.benchmark.benchmark_data import SIZES, BenchmarkData, make_files
 from nnunet_resunet_ds.experiments.benchmark.data_tasks import (
     conversion_task,
@@ -47,6 +49,10 @@ TASKS: Mapping[str, Callable[[BenchmarkData], Task]] = {
     "tuning": tuning_task,
 }
 
+_HEADER = ("task", "form", "a unit", "median s", "times as fast, least to most", "MiB more", "of the peak")
+SECONDS_ON_GPU = 15.0
+"""Of the rounds of a task on a GPU, after which no other round begins: all of ``--full`` is to take five minutes."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -63,6 +69,22 @@ class Measured:
         return next(iter(self.timings))
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A task that ended in an error."""
+
+    task: str
+    error: Exception
+
+    @property
+    def reason(self) -> str:
+        """Say it in one line."""
+        return f"failed: {type(self.error).__name__}: {first_line(self.error)}"
+
+
+Result = Measured | Failed
+
+
 def benchmark(
     folder: Path,
     output: Path,
@@ -74,8 +96,8 @@ def benchmark(
     device: str | None = None,
     precision: str = "auto",
     use_mirroring: bool = True,
-) -> list[Measured]:
-    """Measure, and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task.
+) -> list[Result]:
+    """Measure, and write ``OUTPUT.json`` and ``OUTPUT.md`` after each task; one that fails does not stop the others.
 
     Args:
         folder: of `temporary_nnunet_folders`, for the data.
@@ -100,25 +122,40 @@ def benchmark(
     LOG.info("measuring what this machine can do at most")
     peaks = machine_peak(chosen)
     make_files(data)
-    measured: list[Measured] = []
+    results: list[Result] = []
     for name in tasks:
-        measured.append(_measure(TASKS[name](data), against, rounds, chosen))
-        write_json(to_mapping(measured, peaks, facts), output.with_suffix(".json"))
-        write_text("\n".join([*markdown(measured, peaks, facts), ""]), output.with_suffix(".md"))
-    return measured
+        results.append(_result(name, data, against, rounds))
+        write_json(to_mapping(results, peaks, facts), output.with_suffix(".json"))
+        write_text("\n".join([*markdown(results, peaks, facts), ""]), output.with_suffix(".md"))
+    return results
+
+
+def _result(name: str, data: BenchmarkData, against: Sequence[str], rounds: int) -> Result:
+    try:
+        return _measure(TASKS[name](data), against, rounds, data.device)
+    except Exception as error:  # the other tasks go on
+        traceback.clear_frames(error.__traceback__)  # they hold networks, on the GPU too
+        failed = Failed(name, error)
+        LOG.warning("%s %s", name, failed.reason)
+        return failed
 
 
 def _measure(task: Task, against: Sequence[str], rounds: int, device: torch.device) -> Measured:
     left_out = {name for peer, name in PEERS.items() if peer not in against}
     forms = [form for form in task.forms if form.name not in left_out] or task.forms
+    seconds = SECONDS_ON_GPU if device.type == "cuda" else math.inf
     with tqdm(total=len(forms) * (rounds + 1), desc=task.name, unit="run") as bar:
-        timings = take_turns(forms, rounds, device, lambda name: (bar.set_postfix_str(name), bar.update()))
+
+        def advance(form: str) -> None:
+            bar.set_postfix_str(form)
+            bar.update()
+
+        timings = take_turns(forms, rounds, device, advance, seconds=seconds)
     return Measured(task, timings, task.stages() if task.stages else {})
 
 
 def _facts(size: str, data: BenchmarkData) -> dict[str, Any]:
     """Return the machine, versions and sizes of a benchmark."""
-    dtype = autocast_dtype(data.precision, data.device) or torch.float32
     chosen = data.size
     return {
         "hardware": machine(data.device),
@@ -126,7 +163,7 @@ def _facts(size: str, data: BenchmarkData) -> dict[str, Any]:
         "size": f"{size}: patch {_by(chosen.patch_size)}, images {_by(chosen.anatomy.shape)}, "
         f"channels {', '.join(map(str, chosen.features))}",
         "flips in prediction": "eight" if data.use_mirroring else "none",
-        "ours in": str(dtype).removeprefix("torch."),
+        "precision of ours": data.precision,
     }
 
 
@@ -142,13 +179,18 @@ def _monai_version() -> Mapping[str, str]:
     return {"monai": monai.__version__}
 
 
-def to_mapping(measured: Sequence[Measured], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> dict[str, Any]:
+def to_mapping(results: Sequence[Result], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return all results in a form that JSON can hold."""
     return {
         **facts,
         "machine_peak": [asdict(peak) for peak in peaks],
-        "tasks": {of.task.name: _task_mapping(of, peaks) for of in measured},
+        "tasks": {of.task.name: _task_mapping(of, peaks) for of in _measured(results)},
+        "failed": {of.task: of.reason for of in results if isinstance(of, Failed)},
     }
+
+
+def _measured(results: Sequence[Result]) -> list[Measured]:
+    return [of for of in results if isinstance(of, Measured)]
 
 
 def _task_mapping(of: Measured, peaks: Sequence[Peak]) -> dict[str, Any]:
@@ -177,23 +219,26 @@ def share_of_peak(of: Measured, form: str, peaks: Sequence[Peak]) -> float | Non
     return of.task.flops / of.timings[form].median / max(peak.flops for peak in peaks)
 
 
-def markdown(measured: Sequence[Measured], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> Iterator[str]:
+def markdown(results: Sequence[Result], peaks: Sequence[Peak], facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of a page with all results."""
     for name, value in facts.items():
         yield f"- {name}: {', '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}"
     for peak in peaks:
         yield f"- most in {peak.dtype}: {peak.flops / 1e12:.3g} TFLOP/s ({peak.of})"
     yield ""
-    header = ["task", "form", "a unit", "median s", "times as fast, least to most", "MiB more", "of the peak"]
-    yield from markdown_rows(
-        header, [_cells(of, name, timing, peaks) for of in measured for name, timing in of.timings.items()]
-    )
+    yield from markdown_rows(_HEADER, [row for of in results for row in _rows(of, peaks)])
     yield ""
-    for of in measured:
+    for of in _measured(results):
         if of.task.note:
             yield f"- {of.task.name}: {of.task.note}"
         if of.stages:
             yield f"- {of.task.name}, ours: " + ", ".join(f"{name} {value:.2f} s" for name, value in of.stages.items())
+
+
+def _rows(of: Result, peaks: Sequence[Peak]) -> list[list[str]]:
+    if isinstance(of, Failed):
+        return [[of.task, of.reason.replace("|", "/"), *[MISSING] * (len(_HEADER) - 2)]]
+    return [_cells(of, name, timing, peaks) for name, timing in of.timings.items()]
 
 
 def _cells(of: Measured, name: str, timing: Timing, peaks: Sequence[Peak]) -> list[str]:

@@ -1,6 +1,7 @@
 """Time the forms of a task in turn, and find the most operations a second that this machine reaches."""
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,21 +84,30 @@ def ratio(baseline: Timing, own: Timing) -> Ratio:
 
 
 def take_turns(
-    forms: Sequence[Form], rounds: int, device: torch.device, advance: Callable[[str], object] = lambda _: None
+    forms: Sequence[Form],
+    rounds: int,
+    device: torch.device,
+    advance: Callable[[str], object] = lambda _: None,
+    *,
+    seconds: float = math.inf,
 ) -> dict[str, Timing]:
     """Run each form once to warm up and to measure its memory, then all of them in turn.
 
     Args:
         forms: the first one starts each round.
-        rounds: that are timed.
+        rounds: that are timed, at most.
         device: that they compute on.
         advance: called with the name of a form before each run.
+        seconds: after which no other round begins; there is always one.
     """
     timings = {form.name: Timing() for form in forms}
     for form in forms:
         advance(form.name)
         timings[form.name].peak_mib = _peak_of(form, device)
-    for _ in range(rounds):
+    end = time.perf_counter() + seconds
+    for number in range(rounds):
+        if number and time.perf_counter() > end:
+            break
         for form in forms:
             advance(form.name)
             timings[form.name].seconds.append(_seconds_of(form, device))
