@@ -116,3 +116,29 @@ def test_a_patch_without_interpolation_is_drawn_as_often_as_theirs():
     drawn = [spatial.draw(random) for _ in range(n)]
     assert np.mean([matrix is None for matrix in drawn]) == pytest.approx(0.8 * 0.8, abs=4 * np.sqrt(0.64 * 0.36 / n))
     assert {matrix.shape for matrix in drawn if matrix is not None} == {(3, 3)}
+
+
+def noisy_labels(shape, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-1, 4, (1, *shape), generator=generator, dtype=torch.int16)
+
+
+def test_where_eight_voxels_are_as_near_ties_are_settled_as_theirs_are():
+    """At the corners between voxels three labels often meet, and the nearest voxel's is not among the best."""
+    labels = noisy_labels((17, 18, 19), seed=0)
+    grid = sampling_grid(np.eye(3), (16, 17, 18), Crop(labels.float(), labels, [8.5, 9, 9.5]))
+    transform = theirs()
+    transform.patch_size = (16, 17, 18)
+    expected = transform._apply_to_segmentation(labels, grid=grid[0])
+    assert torch.equal(resampled_labels(labels, grid, (-1, *LABELS)), expected)
+    nearest = F.grid_sample(labels[None].float(), grid, mode="nearest", align_corners=False)[0]
+    assert 0.1 < (expected != nearest).float().mean() < 0.9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_that_are_nearly_equal_are_ties_where_they_are_for_batchgeneratorsv2(seed):
+    """In labels without any order, where every voxel is a border; the same grid, so that nothing else may differ."""
+    labels, parameters = noisy_labels(BOX, seed), parameters_of(seed, p_rotation=1, p_scaling=1)
+    found = resampled_labels(labels, parameters["grid"][None], (-1, *LABELS))
+    differing = (found != theirs()._apply_to_segmentation(labels, **parameters)).float().mean()
+    assert differing < 1e-4
