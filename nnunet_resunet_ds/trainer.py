@@ -27,6 +27,10 @@ from nnunet_resunet_ds.plans import (
     resolved_configuration,
     with_architecture_changes,
 )
+from nnunet_resunet_ds.training.augmentation.choice import choose_augmentation
+from nnunet_resunet_ds.training.augmentation.crop_loader import CENTRES
+from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
+from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loaders
 from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
 from nnunet_resunet_ds.training.head_metrics import (
     HEAD_DICE,
@@ -62,6 +66,8 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     architecture_changes: ClassVar[Mapping[str, Any]] = {}
     """Arguments of `res_unet_ds_architecture` that a variant sets, even where the plans say otherwise."""
+    augmentation: DeviceAugmentation | None = None
+    """What training batches go through here; None where they come augmented."""
 
     # nnU-Net reads these parameter names off the signature: keep them.
     @one_line_errors()
@@ -167,6 +173,30 @@ class ResUNetDSTrainer(ResumableTrainer):
             return self.region_loss
         supervised: nn.Module = DeepSupervisionWrapper(self.region_loss, head_weights(len(scales)))
         return supervised
+
+    # ---- data ----
+
+    def get_dataloaders(self) -> tuple[Batches, Batches]:
+        """Return running loaders of training and validation batches; where the device augments, training has crops."""
+        self.augmentation, note = choose_augmentation(self, self.recipe.augmentation, self.recipe.seed)
+        self.print_to_log_file(note)
+        if self.augmentation is not None:
+            return crop_loaders(self)
+        loaders: tuple[Batches, Batches] = super().get_dataloaders()
+        return loaders
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch as nnU-Net does, with the random numbers of this epoch."""
+        super().on_train_epoch_start()
+        if self.augmentation is not None:
+            self.augmentation.start_epoch(self.current_epoch)
+
+    def prepared(self, batch: Batch) -> Batch:
+        """Return a batch as steps take it: augmented here, if it has crops."""
+        if self.augmentation is None or CENTRES not in batch:
+            return batch
+        images, targets = self.augmentation(batch["data"], batch["target"], batch[CENTRES])
+        return {"data": images, "target": targets, "keys": batch["keys"]}
 
     # ---- where most of the time goes ----
 

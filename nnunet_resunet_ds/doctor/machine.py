@@ -36,6 +36,8 @@ WORKER_BYTES = 1.5 * GIB
 """Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
 BATCH_BYTES = 2 * 128**3 * (4 * 4 + 3 * (1 + 1 / 8 + 1 / 64))
 """Of the paper: batch 2 of 128³, four channels in fp32, three regions as bool at three scales."""
+CROPS_BYTES = 2 * 135 * 163 * 137 * (4 * 4 + 2)
+"""Of the paper where a GPU augments: two crops that reach to the edges of a BraTS brain, with labels in int16."""
 _AUGMENTATION = "nnUNet_n_proc_DA"
 """nnU-Net's variable of the processes that load and augment, of which there are never more than cores."""
 _DEFAULTS = {"nnUNet_def_n_proc": 8, _AUGMENTATION: 12}
@@ -139,9 +141,9 @@ def queue_bytes(n_workers: int) -> float:
     """Return the most bytes that batches in nnU-Net's queues take: those that wait and those that are being made."""
     if n_workers == 0:
         return 0
-    waiting = max(6, n_workers // 2) + max(3, n_workers // 4)
-    in_the_making = n_workers + max(1, n_workers // 2)
-    return BATCH_BYTES * (waiting + in_the_making)
+    for_training = max(6, n_workers // 2) + n_workers
+    for_validation = max(3, n_workers // 4) + max(1, n_workers // 2)
+    return (CROPS_BYTES if torch.cuda.is_available() else BATCH_BYTES) * for_training + BATCH_BYTES * for_validation
 
 
 def n_cores() -> int:

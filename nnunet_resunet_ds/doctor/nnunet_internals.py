@@ -8,9 +8,11 @@ from nnunet_resunet_ds.doctor import FAIL, OK, Finding
 
 _TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.nnUNetTrainer"
 _LOGGER = "nnunetv2.training.logging.nnunet_logger.MetaLogger"
+_LOADER = "nnunetv2.training.dataloading.data_loader.nnUNetDataLoader"
 _PLANS = "nnunetv2.utilities.plans_handling.plans_handler"
 _SLIDING_WINDOW = "nnunetv2.inference.sliding_window_prediction"
 _PREPROCESSING = "nnunetv2.preprocessing"
+_TRANSFORMS = "batchgeneratorsv2.transforms"
 
 RELIED_ON: Mapping[str, str] = {
     f"{_TRAINER}.__init__": "self plans configuration fold dataset_json device",
@@ -25,6 +27,15 @@ RELIED_ON: Mapping[str, str] = {
     f"{_TRAINER}.set_deep_supervision_enabled": "self enabled",
     f"{_TRAINER}.do_split": "self",
     f"{_TRAINER}.get_dataloaders": "self",
+    f"{_TRAINER}.configure_rotation_dummyDA_mirroring_and_inital_patch_size": "self",
+    f"{_TRAINER}.get_training_transforms": (
+        "patch_size rotation_for_DA deep_supervision_scales mirror_axes do_dummy_2d_data_aug use_mask_for_norm "
+        "is_cascaded foreground_labels regions ignore_label"
+    ),
+    f"{_TRAINER}.get_validation_transforms": (
+        "deep_supervision_scales is_cascaded foreground_labels regions ignore_label"
+    ),
+    f"{_TRAINER}.get_tr_and_val_datasets": "self",
     f"{_TRAINER}.run_training": "self",
     f"{_TRAINER}.on_train_start": "self",
     f"{_TRAINER}.on_epoch_start": "self",
@@ -40,6 +51,52 @@ RELIED_ON: Mapping[str, str] = {
     f"{_TRAINER}.save_checkpoint": "self filename",
     f"{_TRAINER}.load_checkpoint": "self filename_or_checkpoint",
     f"{_TRAINER}.print_to_log_file": "self args also_print_to_console add_timestamp",
+    f"{_LOADER}.__init__": (
+        "self data batch_size patch_size final_patch_size label_manager oversample_foreground_percent "
+        "sampling_probabilities pad_sides probabilistic_oversampling transforms"
+    ),
+    f"{_LOADER}.generate_train_batch": "self",
+    f"{_LOADER}.get_bbox": "self data_shape force_fg class_locations overwrite_class verbose",
+    "nnunetv2.utilities.default_n_proc_DA.get_allowed_n_proc_DA": "",
+    "batchgenerators.dataloading.nondet_multi_threaded_augmenter.NonDetMultiThreadedAugmenter.__init__": (
+        "self data_loader transform num_processes num_cached seeds pin_memory wait_time"
+    ),
+    "batchgenerators.dataloading.single_threaded_augmenter.SingleThreadedAugmenter.__init__": (
+        "self data_loader transform"
+    ),
+    f"{_TRANSFORMS}.spatial.spatial.SpatialTransform.__init__": (
+        "self patch_size patch_center_dist_from_border random_crop p_elastic_deform elastic_deform_scale "
+        "elastic_deform_magnitude p_synchronize_def_scale_across_axes p_rotation rotation p_rot_per_axis "
+        "p_scaling scaling p_synchronize_scaling_across_axes bg_style_seg_sampling mode_seg border_mode_seg "
+        "center_deformation mode_image padding_mode_image padding_value_seg padding_value_image align_corners "
+        "seg_tiebreak"
+    ),
+    f"{_TRANSFORMS}.intensity.gaussian_noise.GaussianNoiseTransform.__init__": (
+        "self noise_variance p_per_channel synchronize_channels"
+    ),
+    f"{_TRANSFORMS}.noise.gaussian_blur.GaussianBlurTransform.__init__": (
+        "self blur_sigma synchronize_channels synchronize_axes p_per_channel benchmark"
+    ),
+    f"{_TRANSFORMS}.intensity.brightness.MultiplicativeBrightnessTransform.__init__": (
+        "self multiplier_range synchronize_channels p_per_channel"
+    ),
+    f"{_TRANSFORMS}.intensity.contrast.ContrastTransform.__init__": (
+        "self contrast_range preserve_range synchronize_channels p_per_channel"
+    ),
+    f"{_TRANSFORMS}.spatial.low_resolution.SimulateLowResolutionTransform.__init__": (
+        "self scale synchronize_channels synchronize_axes ignore_axes allowed_channels p_per_channel"
+    ),
+    f"{_TRANSFORMS}.intensity.gamma.GammaTransform.__init__": (
+        "self gamma p_invert_image synchronize_channels p_per_channel p_retain_stats"
+    ),
+    f"{_TRANSFORMS}.spatial.mirroring.MirrorTransform.__init__": "self allowed_axes",
+    f"{_TRANSFORMS}.utils.nnunet_masking.MaskImageTransform.__init__": (
+        "self apply_to_channels channel_idx_in_seg set_outside_to"
+    ),
+    f"{_TRANSFORMS}.utils.remove_label.RemoveLabelTransform.__init__": "self label_value set_to segmentation_channels",
+    f"{_TRANSFORMS}.utils.seg_to_regions.ConvertSegmentationToRegionsTransform.__init__": "self regions channel_in_seg",
+    f"{_TRANSFORMS}.utils.deep_supervision_downsampling.DownsampleSegForDSTransform.__init__": "self ds_scales",
+    f"{_TRANSFORMS}.utils.random.RandomTransform.__init__": "self transform apply_probability",
     f"{_LOGGER}.log": "self key value step",
     f"{_LOGGER}.get_value": "self key step",
     f"{_LOGGER}.get_checkpoint": "self",

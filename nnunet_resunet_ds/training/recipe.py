@@ -14,6 +14,8 @@ from nnunet_resunet_ds.base.setting_checks import (
     check_whole_number,
 )
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
+from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS
+from nnunet_resunet_ds.training.augmentation import AUTO as BY_DEVICE
 
 SECTION = "resunet_ds"
 """Entry of plans, and of checkpoints, that is ours."""
@@ -39,7 +41,8 @@ _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "type": int,
             "metavar": "N",
-            "help": "seed of the initial weights (default: another one each time, as in nnU-Net)",
+            "help": "seed of the initial weights and of augmentation on the device (default: another one each time, as "
+            "in nnU-Net)",
         },
     ),
     "region_weights": (
@@ -51,6 +54,14 @@ _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "choices": PRECISIONS,
             "help": "of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
+        },
+    ),
+    "augmentation": (
+        "--augmentation",
+        {
+            "choices": AUGMENTATIONS,
+            "help": "where training batches are augmented (default: auto, the device on CUDA, else the processes that "
+            "load data)",
         },
     ),
 }
@@ -84,9 +95,11 @@ class Recipe:
     """One weight a region, in the order of dataset.json; None is equal weights."""
     precision: str = AUTO
     """Of convolutions: see `nnunet_resunet_ds.compute.format_choice`."""
+    augmentation: str = BY_DEVICE
+    """Where training batches are augmented: see `nnunet_resunet_ds.training.augmentation.choice`."""
     seed: int | None = None
-    """Of the initial weights, and of the order of data where it is loaded in the same process (``nnUNet_n_proc_DA=0``);
-    None is another one each time, as in nnU-Net."""
+    """Of the initial weights, of augmentation on the device, and of the order of data where it is loaded in the same
+    process (``nnUNet_n_proc_DA=0``); None is another one each time, as in nnU-Net."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "val_iterations_per_epoch"):
@@ -98,6 +111,7 @@ class Recipe:
         check_whole_number(f"{SECTION}: plateau_patience", self.plateau_patience, at_least=0)
         check_whole_number(f"{SECTION}: stopping_patience", self.stopping_patience, at_least=1)
         check_choice(f"{SECTION}: precision", self.precision, PRECISIONS)
+        check_choice(f"{SECTION}: augmentation", self.augmentation, AUGMENTATIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)
         check_number(f"{SECTION}: gamma", self.gamma)
         if self.seed is not None:

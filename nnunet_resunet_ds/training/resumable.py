@@ -133,6 +133,10 @@ class ResumableTrainer(nnUNetTrainer):
         super().perform_actual_validation(save_probabilities)
         _note_weights(self, VALIDATED)
 
+    def prepared(self, batch: Batch) -> Batch:
+        """Return a batch of a loader as steps take it."""
+        return batch
+
     def save_checkpoint(self, filename: str) -> None:
         """Write the state of this training to a checkpoint, whole or not at all."""
         if self.local_rank != 0:
@@ -221,7 +225,7 @@ def _batches(
         batch = _next_batch(loader, terminated)
         if on_any_rank(batch is None, trainer.device) or batch is None:
             raise _Terminated
-        yield batch, f"{title}: step {number}"
+        yield trainer.prepared(batch), f"{title}: step {number}"
 
 
 def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batch | None:

@@ -4,6 +4,10 @@ import json
 import pickle
 import shutil
 
+import numpy as np
+from augmented import made_up_sample
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
 
 def write_preprocessed(folder, cases, shape=(135, 163, 137), spacing=(1.0, 1.0, 1.0), fingerprint_of=None):
     """Write the properties of each case, and a fingerprint of these cases or of so many."""
@@ -22,3 +26,15 @@ def write_split(folder, *validated, cases):
     """Write a split of which each fold is validated on some of the cases and trained on the others."""
     folds = [{"train": sorted(set(cases) - set(val)), "val": list(val)} for val in validated]
     (folder / "splits_final.json").write_text(json.dumps(folds))
+
+
+def write_training_data(folder, n=5, shape=(24, 26, 22)):
+    """Write made-up cases as nnU-Net's preprocessing does, with what its loaders read of them."""
+    cases = [f"case_{number}" for number in range(n)]
+    write_preprocessed(folder, cases, shape)
+    for number, case in enumerate(cases):
+        image, labels = (values.numpy() for values in made_up_sample(shape, seed=number))
+        file = folder / "nnUNetPlans_3d_fullres" / case
+        properties = pickle.loads(file.with_suffix(".pkl").read_bytes())
+        places = {label: np.argwhere(labels == label) for label in (1, 2, 3)}
+        nnUNetDatasetBlosc2.save_case(image, labels, {**properties, "class_locations": places}, str(file))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nnunet_resunet_ds.cli import _parser
 from nnunet_resunet_ds.compute import PRECISIONS, environment
 from nnunet_resunet_ds.training import fold_record
+from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS
 from nnunet_resunet_ds.training.fold_record import read_record, write_record
 from nnunet_resunet_ds.training.recipe import Recipe, chosen_recipe, recipe_words
 
@@ -82,6 +83,7 @@ RECIPES = st.fixed_dictionaries(
         "gamma": positive,
         "region_weights": st.lists(positive, min_size=1, max_size=4),
         "precision": st.sampled_from(PRECISIONS),
+        "augmentation": st.sampled_from(AUGMENTATIONS),
         "seed": st.integers(0, 2**31),
     },
 )
