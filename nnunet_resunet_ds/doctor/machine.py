@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.precision import autocast_dtype, call_seconds, random_convolution, training_dtype
@@ -123,11 +124,6 @@ def queue_bytes(n_workers: int) -> float:
     waiting = max(6, n_workers // 2) + max(3, n_workers // 4)
     in_the_making = n_workers + max(1, n_workers // 2)
     return BATCH_BYTES * (waiting + in_the_making)
-
-
-def n_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> float:
