@@ -93,8 +93,9 @@ class SlidingWindow:
     def _padded(self, volume: Tensor) -> tuple[Tensor, Tile]:
         """Return a volume padded, on the device where it fits there, and where in it the regions (R, Z, Y, X) lie."""
         shape = padded_shape(volume.shape[1:], self._patch_size, self._strides)
+        device = self._forward.device
         with suppress(torch.OutOfMemoryError):
-            return _pad(volume.to(self._forward.device, non_blocking=True), shape)
+            return _pad(volume.to(device, non_blocking=device.type == "cuda"), shape)
         return _pad(volume, shape)  # and its tiles are sent one by one
 
     def _average(self, padded: Tensor, advance: Advance) -> Tensor:
