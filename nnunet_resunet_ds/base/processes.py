@@ -1,8 +1,10 @@
 """Find and end the processes that a process has started, and those that these have started (Linux: all of them)."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,8 +14,12 @@ from pathlib import Path
 SECONDS_TO_END = 1.0
 """For a process that gets SIGTERM; then it is killed."""
 _SECONDS_BETWEEN_LOOKS = 0.02
+_MAX_KILLS = 3
+"""Rounds: one that is killed may just have started another."""
 _PROCESSES = Path("/proc")
 _ZOMBIE = "Z"
+_PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2)."""
 _RESOURCE_TRACKER = b"multiprocessing.resource_tracker"
 """Removes what other processes leave in shared memory, and ends by itself when they are gone."""
 
@@ -21,8 +27,8 @@ _RESOURCE_TRACKER = b"multiprocessing.resource_tracker"
 def descendants(pid: int) -> list[int]:
     """Return the processes that a process has started and that still run, and those that these have started.
 
-    A process whose starter has ended is no longer known to be one of them. Where there is no ``/proc``, these are the
-    processes of `multiprocessing`, and of this process only.
+    A process whose starter has ended is one of them only after `adopt_orphans`. Where there is no ``/proc``, these are
+    the processes of `multiprocessing`, and of this process only.
     """
     if not (_PROCESSES / "self" / "stat").exists():
         return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
@@ -35,14 +41,28 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def adopt_orphans(*, adopt: bool) -> None:
+    """Let processes whose starter ends be taken for started by this one, which started that one; or no longer (Linux).
+
+    A compiler that is called by a helper outlives it otherwise, with no one who knows of it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
 def end_descendants() -> None:
     """End every process that this one has started: tell it to, and after a second kill it."""
-    left = [pid for pid in descendants(os.getpid()) if _RESOURCE_TRACKER not in _command(pid)]
-    _send(left, signal.SIGTERM)
+    _send(_left(), signal.SIGTERM)
     end = time.monotonic() + SECONDS_TO_END
-    while time.monotonic() < end and any(_stat(pid) not in (None, _ZOMBIE) for pid in left):
+    while _left() and time.monotonic() < end:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    _send(left, signal.SIGKILL)
+    for _ in range(_MAX_KILLS):
+        _send(_left(), signal.SIGKILL)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _left() -> list[int]:
+    return [pid for pid in descendants(os.getpid()) if _RESOURCE_TRACKER not in _command(pid)]
 
 
 def _running() -> Iterable[tuple[int, int]]:
@@ -51,12 +71,6 @@ def _running() -> Iterable[tuple[int, int]]:
         fields = _fields(int(entry.name)) if entry.name.isdigit() else None
         if fields is not None and fields[0] != _ZOMBIE:
             yield int(entry.name), int(fields[1])
-
-
-def _stat(pid: int) -> str | None:
-    """Return the letter of what a process does; None where it is gone."""
-    fields = _fields(pid)
-    return None if fields is None else fields[0]
 
 
 def _fields(pid: int) -> list[str] | None:

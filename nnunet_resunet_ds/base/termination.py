@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from nnunet_resunet_ds.base.processes import adopt_orphans
+
 ABORT_AFTER = 10.0
 """Seconds from SIGTERM for what is being done to come to its end; then it is aborted."""
 LAST_RESORT_AFTER = 20.0
@@ -127,9 +129,11 @@ def terminable(last_resort: Callable[[], object], *, also_interrupts: bool = Fal
     thread = threading.Thread(target=termination.watch, args=watching, name="SIGTERM", daemon=True)
     thread.start()
     _IN_FORCE.append(previous)
+    adopt_orphans(adopt=True)
     try:
         yield termination
     finally:
+        adopt_orphans(adopt=False)
         _IN_FORCE.remove(previous)
         termination.over()
         os.write(writable, bytes([signals[0]]))  # wakes the thread, which must send no signal from here on

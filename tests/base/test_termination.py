@@ -14,7 +14,7 @@ import time
 import pytest
 from struck import LONG, members, quick_ending, struck
 
-from nnunet_resunet_ds.base.processes import descendants, end_descendants
+from nnunet_resunet_ds.base.processes import adopt_orphans, descendants, end_descendants
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
 
 ABORTED, BY_FORCE = 5, 6
@@ -178,11 +178,16 @@ child.wait()
 """
 
 
-def test_every_process_that_was_started_ends_the_stubborn_ones_too(tmp_path):
+@pytest.mark.parametrize("orphan", [False, True])
+def test_every_process_that_was_started_ends_the_stubborn_ones_and_orphans_too(tmp_path, orphan):
     def work(ready):
+        adopt_orphans(adopt=True)
         child = subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE)
         grandchild = int(child.stdout.readline())
         assert set(descendants(os.getpid())) == {child.pid, grandchild}
+        if orphan:
+            child.kill()
+            child.wait()
         end_descendants()
         assert members(os.getsid(0)) == [os.getpid()]
         ready()
