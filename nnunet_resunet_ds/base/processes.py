@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -51,7 +52,11 @@ def adopt_orphans(*, adopt: bool) -> None:
 
 
 def end_descendants() -> None:
-    """End every process that this one has started: tell it to, and after a second kill it."""
+    """End every process that this one has started: tell it to, and after a second kill it.
+
+    This process can start no other from here on: threads that go on, such as those of a compiler, would.
+    """
+    subprocess.Popen._execute_child = _refuse  # type: ignore[attr-defined]
     _send(_left(), signal.SIGTERM)
     end = time.monotonic() + SECONDS_TO_END
     while _left() and time.monotonic() < end:
@@ -59,6 +64,11 @@ def end_descendants() -> None:
     for _ in range(_MAX_KILLS):
         _send(_left(), signal.SIGKILL)
         time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _refuse(*_: object) -> None:
+    msg = "this process is about to end"
+    raise OSError(msg)
 
 
 def _left() -> list[int]:

@@ -195,3 +195,27 @@ def test_every_process_that_was_started_ends_the_stubborn_ones_and_orphans_too(t
 
     ended = struck(work, tmp_path)
     assert (ended.code, ended.left) == (-signal.SIGTERM, []), ended.printed
+
+
+def test_a_thread_that_starts_one_process_after_the_other_leaves_none(tmp_path):
+    """As the threads of a compiler do, whose next work begins where the last has failed."""
+
+    def work(ready):
+        def start_again_and_again():
+            while True:
+                subprocess.Popen(["sleep", "1000"]).wait()
+
+        for _ in range(4):
+            threading.Thread(target=start_again_and_again, daemon=True).start()
+        time.sleep(0.5)
+        ready()
+        time.sleep(0.5)
+        end_descendants()
+        os._exit(ABORTED)
+
+    def ignoring(ready):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        work(ready)
+
+    ended = struck(ignoring, tmp_path)
+    assert (ended.code, ended.left) == (ABORTED, []), ended.printed
