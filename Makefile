@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all compatible coverage lint install clean
+.PHONY: demo test test-all test-gpu compatible coverage lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
 	$(BIN)/resunet-ds demo -o demo_output
@@ -17,6 +17,9 @@ test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests: some te
 test-all: test  ## Then the long ones: the demo, trainings, faults, load, clusters, installation
 	$(PYTEST) -m "long and not demo"
 	$(BIN)/python -m pytest -m demo
+
+test-gpu: $(VENV)/installed-dev  ## What needs CUDA; skipped, with the reason, where there is none
+	$(BIN)/python -m pytest -m gpu
 
 compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
 	$(BIN)/nox -s newest-3.13

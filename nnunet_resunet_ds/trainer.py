@@ -146,10 +146,12 @@ class ResUNetDSTrainer(ResumableTrainer):
         return optimizer, schedule
 
     def _do_i_compile(self) -> bool:
-        """Tell whether to use torch.compile: on a GPU as nnU-Net decides, on a CPU where ``nnUNet_compile`` is set."""
-        if self.device.type == "cpu":
-            return compile_is_wished()
-        return bool(super()._do_i_compile())
+        """Tell whether to use torch.compile: where ``nnUNet_compile`` is set, and nnU-Net can on this device or a CPU.
+
+        nnU-Net compiles on a GPU unless told not to. Our network is fast without, and its first step waits for no
+        compiler.
+        """
+        return compile_is_wished() and (self.device.type == "cpu" or bool(super()._do_i_compile()))
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         """Return the label scale of each head, finest first: nnU-Net assumes a head at every level, we have three."""

@@ -34,6 +34,11 @@ def threads(n_threads: int | None = None) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads or os.cpu_count())
 
 
+def n_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def executor_or_threads(executor: Executor | None) -> AbstractContextManager[Executor]:
     """Return a context with the given executor, which stays, or with threads that end with the context."""
     return nullcontext(executor) if executor else threads()

@@ -40,14 +40,11 @@ def second_interrupt_ends() -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_noted(*, also_interrupts: bool = False) -> Iterator[Callable[[], bool]]:
+def sigterm_noted() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM has come; until the block ends it does nothing else.
 
-    Only the main thread can take signals: elsewhere the function always says no.
-
-    Args:
-        also_interrupts: take SIGINT for the same. PyTorch lets each rank get it when the process that started the ranks
-            dies, as that does under SIGTERM.
+    Only the main thread can take signals: elsewhere the function always says no. `base.termination` does more, for
+    what may wait for ever.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -58,10 +55,8 @@ def sigterm_noted(*, also_interrupts: bool = False) -> Iterator[Callable[[], boo
         nonlocal came
         came = True
 
-    signals = (signal.SIGTERM, signal.SIGINT) if also_interrupts else (signal.SIGTERM,)
-    previous = {number: signal.signal(number, note) for number in signals}
+    previous = signal.signal(signal.SIGTERM, note)
     try:
         yield lambda: came
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, previous)

@@ -218,7 +218,7 @@ def prediction_runs(network: nn.Module, shape: Sequence[int]) -> dict[str, Run]:
 
 def _prediction_run(network: nn.Module, shape: Sequence[int], dtype: torch.dtype | None) -> Run:
     images = _images(shape)
-    converted = use_dtype(network, dtype, images.device)
+    converted = use_dtype(network, dtype)
 
     @torch.inference_mode()
     def run() -> None:

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32, PRECISIONS
-from nnunet_resunet_ds.network import ResUNetDS
 
 COMPILE_VARIABLE = "nnUNet_compile"
 """nnU-Net's."""
@@ -64,13 +63,15 @@ def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContext
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def use_dtype(network: nn.Module, dtype: torch.dtype | None, device: torch.device) -> bool:
-    """Convert the convolutions of a network in place, for prediction on a CPU; tell whether that was done.
+def use_dtype(network: nn.Module, dtype: torch.dtype | None) -> bool:
+    """Convert the convolutions of a network in place, for prediction; tell whether that was done.
 
     It is faster than autocast, which converts weights and tensors in each forward pass. Norms keep fp32
-    parameters. A network of other parts stays as it is, for autocast.
+    parameters. A network of other parts stays as it is, for autocast. Whether all layers can compute so, the first
+    inputs show.
     """
-    if dtype is None or device.type != "cpu" or not isinstance(network, ResUNetDS):
+    with_weights = [module for module in network.modules() if list(module.parameters(recurse=False))]
+    if dtype is None or not all(isinstance(module, (*_CONVOLUTIONS, nn.InstanceNorm3d)) for module in with_weights):
         return False
     for module in network.modules():
         if isinstance(module, _CONVOLUTIONS):

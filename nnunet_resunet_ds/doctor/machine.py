@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
@@ -144,11 +145,6 @@ def queue_bytes(n_workers: int) -> float:
     for_training = max(6, n_workers // 2) + n_workers
     for_validation = max(3, n_workers // 4) + max(1, n_workers // 2)
     return (CROPS_BYTES if torch.cuda.is_available() else BATCH_BYTES) * for_training + BATCH_BYTES * for_validation
-
-
-def n_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> float:

@@ -20,6 +20,7 @@ from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, load_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
 from postprocessing.case import postprocess_explained
@@ -27,8 +28,9 @@ from postprocessing.probabilities import mean_probabilities
 
 IMAGES, WARNINGS = "images", "warnings"
 """Of a case in ``run.json``: channel → identity of the file that it was predicted from; and what is odd about it."""
-MAX_UNWRITTEN = 1
-"""Predicted cases that may wait in memory to be written before the network waits for them."""
+MAX_THREADS = 3
+"""That read, and as many that write, where the network computes on a GPU: a case may take longer there than in it."""
+_CORES_PER_THREAD = 4
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES_IN_A_FILE = 0.5, 30.0
 """Of the progress within a case."""
 
@@ -165,7 +167,7 @@ def predict_one(predictor: Predictor, case_set: CaseSet, writer: Writer) -> Case
 
 
 class _Pipeline:
-    """Three stages, each with a case of its own: reading, the network (in the main thread), writing.
+    """Three stages, each with cases of its own: reading, the network (in the main thread), writing.
 
     Args:
         predictor: what computes.
@@ -192,9 +194,10 @@ class _Pipeline:
 
     def run(self, cases: Sequence[RawCase]) -> None:
         unwritten: deque[tuple[str, Future[None]]] = deque()
+        threads = threads_beside(self._predictor.device)
         with (
-            ThreadPoolExecutor(1) as reader,
-            ThreadPoolExecutor(1) as writer,
+            ThreadPoolExecutor(threads) as reader,
+            ThreadPoolExecutor(threads) as writer,
             tqdm(total=len(cases), desc="predict", unit="case", disable=self._hide) as bar,
         ):
 
@@ -207,7 +210,7 @@ class _Pipeline:
                         self._report(_failed(case_id, error))
                     bar.update()
 
-            for case, reading in one_ahead(cases, self._read, reader):
+            for case, reading in ahead(cases, self._read, reader, threads):
                 try:
                     read = reading.result()
                     outputs, seconds = self._run_networks(case.case_id, read)
@@ -215,7 +218,7 @@ class _Pipeline:
                 except Exception as error:  # the other cases go on
                     self._report(_failed(case.case_id, error))
                     bar.update()
-                await_written(MAX_UNWRITTEN)
+                await_written(threads)
             await_written(0)
 
     def _read(self, case: RawCase) -> _ReadCase:
@@ -276,11 +279,20 @@ def _failed(case_id: str, error: Exception) -> CaseOutcome:
     return CaseOutcome(case_id, failure=line, fault=error)
 
 
-def one_ahead(
-    items: Sequence[Item], work: Callable[[Item], Result], pool: ThreadPoolExecutor
+def threads_beside(device: torch.device) -> int:
+    """Return how many cases to read at once, and how many to write, while the network computes on a device.
+
+    As many predicted cases may wait in memory to be written before the network waits for them. On a CPU it is one:
+    the network has the cores.
+    """
+    return max(1, min(MAX_THREADS, n_cores() // _CORES_PER_THREAD)) if device.type == "cuda" else 1
+
+
+def ahead(
+    items: Sequence[Item], work: Callable[[Item], Result], pool: ThreadPoolExecutor, n: int
 ) -> Iterator[tuple[Item, "Future[Result]"]]:
-    """Yield each item with its result to be, while the work on the next one has begun."""
-    futures = deque(pool.submit(work, item) for item in items[:1])
+    """Yield each item with its result to be, while the work on the next n has begun or waits for a thread."""
+    futures = deque(pool.submit(work, item) for item in items[:n])
     for number, item in enumerate(items):
-        futures.extend(pool.submit(work, following) for following in items[number + 1 : number + 2])
+        futures.extend(pool.submit(work, following) for following in items[number + n : number + n + 1])
         yield item, futures.popleft()

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,8 @@ MAX_INTENSITY_RATIO = 3
 _BRATS_ORIENTATION = "LPS"
 """Of BraTS files: the axes of their voxels point left, to the back and up."""
 
+Box = tuple[slice, ...]
+"""Of (Z, Y, X)."""
 Probabilities = NDArray[np.float32]
 """(R, Z, Y, X): WT, TC, ET, then further regions."""
 
@@ -63,13 +66,42 @@ def preprocess(model: Model, images: Images, spacing: Sequence[float], grid: sit
     images, spacing = turn.to_reader(np.asarray(images)), turn.reordered(spacing)
     _check_spacing(model, images.shape[1:], spacing)
     preprocessor = model.configuration.preprocessor_class(verbose=False)
+    box = _nonzero_box(images) if type(preprocessor) is DefaultPreprocessor else (slice(None),) * 3
     properties = {"spacing": [float(value) for value in spacing]}
     data, mask, properties = preprocessor.run_case_npy(
-        images, None, properties, model.plans, model.configuration, model.dataset_json
+        images[(slice(None), *box)], None, properties, model.plans, model.configuration, model.dataset_json
     )
+    _count_from_whole_image(properties, box, images.shape[1:], model.plans.transpose_forward)
     if model.has_salient_channel:
         data[:, mask[0] < 0] = 0
     return Preprocessed(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)), properties, turn)
+
+
+def _nonzero_box(images: Images) -> Box:
+    """Return the box (Z, Y, X) of voxels that are not zero in all images, and one voxel around it.
+
+    nnU-Net itself crops to the non-zero voxels, after it has filled holes in the whole volume, which takes longer than
+    all else. No hole reaches out of this box, so that within it the result is the same. The voxel around lets NumPy add
+    up in the same order, so that it is the same bit for bit.
+    """
+    mask = (images != 0).any(axis=0)
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(max(int(found[0]) - 1, 0), int(found[-1]) + 2) if len(found) else slice(None))
+    return tuple(box)
+
+
+def _count_from_whole_image(
+    properties: dict[str, Any], box: Box, shape: Sequence[int], transpose_forward: Sequence[int]
+) -> None:
+    """Let what nnU-Net noted of the cropping in a box of the images be what it would have noted of all of them."""
+    offsets = [int(box[axis].start or 0) for axis in transpose_forward]
+    properties["shape_before_cropping"] = tuple(shape[axis] for axis in transpose_forward)
+    properties["bbox_used_for_cropping"] = [
+        [start + offset, end + offset]
+        for (start, end), offset in zip(properties["bbox_used_for_cropping"], offsets, strict=True)
+    ]
 
 
 def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bool) -> Probabilities:

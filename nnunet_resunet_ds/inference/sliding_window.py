@@ -16,6 +16,7 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype
 from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, use_dtype
+from nnunet_resunet_ds.inference.transfer import Advance, Progress, to_host
 from postprocessing.config import PROBABILITIES
 
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
@@ -29,8 +30,6 @@ SIGMA = 1 / 8
 
 Tile = tuple[slice, ...]
 """Of (Z, Y, X)."""
-Advance = Callable[[int], object]
-"""Called with the number of forward passes of one input that are done."""
 
 
 class SlidingWindow:
@@ -58,8 +57,9 @@ class SlidingWindow:
         self._n_regions = n_regions
         self._patch_size = patch_size
         self._flips = flips
-        self._average = average
+        self._averages = average
         self._strides = strides
+        self._averages_on = forward.device
 
     def n_forward_passes(self, shape: Sequence[int]) -> int:
         """Return how often one volume (Z, Y, X) sends an input through the network."""
@@ -81,40 +81,46 @@ class SlidingWindow:
         Raises:
             torch.OutOfMemoryError: not even one tile fits on the device.
         """
+        padded, inside = self._padded(volume)
         total: Tensor | None = None
         for of_fold in weights:
             self._forward.load(of_fold)
-            output = self(volume, advance)
-            total = output if total is None else total.add_(output)
+            output = self._average(padded, advance)
+            total = output if total is None else total.to(output.device).add_(output)
         assert total is not None
-        return total.div_(len(weights))
+        return to_host(total[inside].div_(len(weights)))
 
-    def __call__(self, volume: Tensor, advance: Advance) -> Tensor:
-        """Return averaged outputs (R, Z, Y, X), on the CPU, for a preprocessed volume (C, Z, Y, X).
-
-        Raises:
-            torch.OutOfMemoryError: not even one tile fits on the device.
-        """
+    def _padded(self, volume: Tensor) -> tuple[Tensor, Tile]:
+        """Return a volume padded, on the device where it fits there, and where in it the regions (R, Z, Y, X) lie."""
         shape = padded_shape(volume.shape[1:], self._patch_size, self._strides)
-        padded, inside = pad_nd_image(volume, shape, "constant", {"value": 0}, return_slicer=True)
-        places = self._tiles(shape)
-        size = [place.stop - place.start for place in places[0]]
-        result = self._empty_result(shape)
-        weights = gaussian(size, self._forward.device)
+        device = self._forward.device
+        with suppress(torch.OutOfMemoryError):
+            return _pad(volume.to(device, non_blocking=device.type == "cuda"), shape)
+        return _pad(volume, shape)  # and its tiles are sent one by one
+
+    def _average(self, padded: Tensor, advance: Advance) -> Tensor:
+        """Return averaged outputs (R, Z, Y, X) for a padded volume (C, Z, Y, X), where the average is kept.
+
+        On a GPU, nothing in the loop waits for a result.
+        """
+        places = self._tiles(padded.shape[1:])
+        result = self._empty_result(padded.shape[1:])
+        weights = gaussian([place.stop - place.start for place in places[0]], self._forward.device)
+        progress = Progress(advance, self._forward.device)
         for place in places:
             self._add(result, place, padded[(slice(None), *place)], weights)
-            advance(len(self._flips))
-        mean: Tensor = result.mean()[(slice(None), *inside[1:])].cpu()
-        return mean
+            progress.given(len(self._flips))
+        progress.finish()
+        return result.mean()
 
     def _tiles(self, shape: Sequence[int]) -> list[Tile]:
         return tiles(shape, shape if self._strides else self._patch_size)
 
     def _empty_result(self, shape: Sequence[int]) -> "WeightedMean":
         with suppress(torch.OutOfMemoryError):
-            return WeightedMean(self._n_regions, shape, self._forward.device)
-        self._say_on_cpu()
-        return WeightedMean(self._n_regions, shape, torch.device("cpu"))
+            return WeightedMean(self._n_regions, shape, self._averages_on)
+        self._keep_averages_on_cpu()
+        return WeightedMean(self._n_regions, shape, self._averages_on)
 
     def _add(self, result: "WeightedMean", place: Tile, tile: Tensor, weights: Tensor) -> None:
         if result.device.type != "cpu":
@@ -124,25 +130,31 @@ class SlidingWindow:
             # out of the block, so that what has failed is forgotten and its memory can be given back
             result.to_cpu()
             torch.cuda.empty_cache()
-            self._say_on_cpu()
+            self._keep_averages_on_cpu()
         result.add(place, self._mean_over_flips(tile), weights)
 
     def _mean_over_flips(self, tile: Tensor) -> Tensor:
-        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where the tile is sent once and flipped."""
+        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where it is flipped."""
         tile = tile.to(self._forward.device)
         total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
         remaining = self._flips
         while remaining:
             chunk, remaining = remaining[: self._forward.batch_size], remaining[self._forward.batch_size :]
             outputs = self._forward(torch.stack([tile.flip(axes) for axes in chunk]))
-            if self._average == PROBABILITIES:
-                outputs = outputs.sigmoid()
+            if self._averages == PROBABILITIES:
+                outputs.sigmoid_()
             for output, axes in zip(outputs, chunk, strict=True):
                 total += output.flip(axes)
         return total.div_(len(self._flips))
 
-    def _say_on_cpu(self) -> None:
+    def _keep_averages_on_cpu(self) -> None:
+        self._averages_on = torch.device("cpu")
         LOG.warning("out of memory on %s: averages are kept on the CPU", self._forward.device)
+
+
+def _pad(volume: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tile]:
+    padded, inside = pad_nd_image(volume, shape, "constant", {"value": 0}, return_slicer=True)
+    return padded, (slice(None), *inside[1:])
 
 
 def padded_shape(shape: Sequence[int], patch_size: Sequence[int], strides: Sequence[Sequence[int]] | None) -> list[int]:
@@ -201,8 +213,8 @@ class WeightedMean:
         return self.sum.device
 
     def add(self, tile: Tile, values: Tensor, weights: Tensor) -> None:
-        """Add the values (R, Z, Y, X) of one tile, with a weight a voxel; where memory runs out, nothing is added."""
-        weighted, weights = (values * weights).to(self.device), weights.to(self.device)
+        """Add the values (R, Z, Y, X) of one tile, which are overwritten, with a weight a voxel."""
+        weighted, weights = values.mul_(weights).to(self.device), weights.to(self.device)
         self.sum[(slice(None), *tile)] += weighted
         self.weight[tile] += weights
 
@@ -217,6 +229,9 @@ class WeightedMean:
 
 class ForwardPass:
     """A network on a device, that takes as many inputs at once as fit.
+
+    The weights of its convolutions are converted to the number format where its layers can compute so, which the first
+    inputs show; else autocast does it in each pass; and where that fails, too, the network stays in fp32.
 
     Args:
         network: with any weights; it is changed in place.
@@ -239,16 +254,20 @@ class ForwardPass:
     ) -> None:
         self.device = device
         self.batch_size = batch_size
+        self._weights: Mapping[str, Tensor] | None = None
         self._network = network.to(device).eval()
         self.dtype, line = prediction_dtype(precision, network, device, tile)
-        self._autocast_dtype = None if use_dtype(network, self.dtype, device) else self.dtype
+        self._is_converted = use_dtype(network, self.dtype)
+        self._has_run = False
         compiles = may_compile and compile_is_wished()
         LOG.debug("network on %s%s. %s", device, ", compiled" if compiles else "", line)
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(network, dynamic=False) if compiles else None
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights of another fold."""
-        self._network.load_state_dict(weights)
+        """Take the weights of another fold; those that it has already are not copied again."""
+        if weights is not self._weights:
+            self._network.load_state_dict(weights)
+            self._weights = weights
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return fp32 logits (B, R, Z, Y, X) of inputs (B, C, Z, Y, X), on the device.
@@ -258,7 +277,8 @@ class ForwardPass:
         """
         while True:
             try:
-                return torch.cat([self._run(chunk) for chunk in torch.split(inputs, self.batch_size)])
+                outputs = [self._run(chunk) for chunk in torch.split(inputs, self.batch_size)]
+                return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
             except torch.OutOfMemoryError:
                 if self.batch_size == 1:
                     raise
@@ -267,10 +287,38 @@ class ForwardPass:
             LOG.warning("out of memory on %s: going on with %d at a time", self.device, self.batch_size)
 
     def _run(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(self.device)
-        if self.dtype and not self._autocast_dtype:
-            inputs = inputs.to(self.dtype)
-        with autocast(self._autocast_dtype, self.device):
+        """Return fp32 logits of inputs that fit; the first ones show in which form the network can compute."""
+        while not self._has_run:
+            try:
+                outputs = self._compute(inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                if self.dtype is None:
+                    raise
+                self._take_plainer_form(error)
+            else:
+                self._has_run = True
+                return outputs
+        return self._compute(inputs)
+
+    def _take_plainer_form(self, error: RuntimeError) -> None:
+        """Go from converted weights to autocast, and from there to fp32."""
+        if not self._is_converted:
+            LOG.warning("no %s on %s (%s): going on in fp32", self.dtype, self.device, first_line(error))
+            self.dtype = None
+            return
+        LOG.debug("autocast instead of weights in %s: %s", self.dtype, first_line(error))
+        self._is_converted = False
+        with torch.inference_mode(False):  # parameters must not become tensors of inference
+            self._network.float()
+        if self._weights is not None:
+            self._network.load_state_dict(self._weights)  # those that were not rounded
+
+    def _compute(self, inputs: Tensor) -> Tensor:
+        dtype = self.dtype if self._is_converted else None
+        inputs = inputs.to(self.device, dtype)
+        with autocast(None if self._is_converted else self.dtype, self.device):
             return self._logits(inputs).float()
 
     def _logits(self, inputs: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (InputError, TrainingError, OSError) as error:
         message = _message(error)
-        if not message or not _is_nnunets_command():
+        if not message or not is_nnunets_command():
             raise
         if isinstance(error, InputError) and _rank() > 0:
             time.sleep(_SECONDS_FOR_THE_FIRST_RANK)
@@ -52,7 +52,8 @@ def _message(error: Exception) -> str:
     return f"{error.filename or 'disk'}: {error.strerror or error}"
 
 
-def _is_nnunets_command() -> bool:
+def is_nnunets_command() -> bool:
+    """Tell whether the running program is nnU-Net's ``nnUNetv2_train``."""
     program = Path(sys.argv[0])
     return program.stem == COMMAND or program.parts[-len(_FILE) :] == _FILE
 

@@ -1,6 +1,8 @@
 """Train so that nothing is lost: a training that was stopped and continued with ``--c`` ends as if never stopped."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from tqdm import tqdm
 from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.region_checks import have_other_cases
-from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 from nnunet_resunet_ds.base.splits_file import FoldCases
+from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
 from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training.ending import close_loaders, end_at_once, leave, save_and_exit
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans, check_trainer
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
@@ -52,6 +55,8 @@ class ResumableTrainer(nnUNetTrainer):
     """Whether the final weights are chosen; such a training is only validated."""
     restored = False
     """Whether this goes on from a checkpoint of its own folder."""
+    is_changing = False
+    """Whether weights, optimiser or schedule are being changed at this moment, so that they do not fit each other."""
     _loss_improved = False
 
     @property
@@ -62,6 +67,9 @@ class ResumableTrainer(nnUNetTrainer):
 
     def run_training(self) -> None:
         """Train until the schedule stops or the epochs are done; under SIGTERM save and exit with code 143.
+
+        What goes on for ten seconds after SIGTERM is aborted, whether it loads, compiles or computes; where that
+        cannot be done, the process is ended from another thread (`base.termination`).
 
         Raises:
             TrainingError: the loss is not a number, or a process that loads data has died.
@@ -77,12 +85,10 @@ class ResumableTrainer(nnUNetTrainer):
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
         _set_earlier_checkpoints_aside(self)
         try:
-            self.on_train_start()
-            # the workers are running by now, and keep their own way to end
-            with sigterm_noted(also_interrupts=self.is_ddp) as terminated:
-                _train(self, terminated)
+            with terminable(partial(end_at_once, self), also_interrupts=self.is_ddp) as termination:
+                _train(self, termination)
         except (InputError, TrainingError, OSError):
-            _close_loaders(self)
+            close_loaders(self)
             raise
 
     def on_train_start(self) -> None:
@@ -102,6 +108,7 @@ class ResumableTrainer(nnUNetTrainer):
 
     def on_validation_epoch_end(self, val_outputs: list[Outputs]) -> None:
         """Log as nnU-Net does, and let the schedule see the loss: the mean over ranks, so that all decide alike."""
+        self.is_changing = True  # until the epoch is logged whole
         super().on_validation_epoch_end(val_outputs)
         loss = float(self.logger.get_value("val_losses", step=-1))
         self._loss_improved = self.lr_scheduler.observe(self.current_epoch, loss)
@@ -109,6 +116,7 @@ class ResumableTrainer(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         """Log and save as nnU-Net does, then save the latest epoch, and the best by validation loss."""
         super().on_epoch_end()
+        self.is_changing = False
         if self._loss_improved:
             self.print_to_log_file("Lowest validation loss so far.")
             _save(self, checkpoints.BEST_LOSS)
@@ -122,6 +130,7 @@ class ResumableTrainer(nnUNetTrainer):
         if self.lr_scheduler.should_stop:
             waited = self.lr_scheduler.epochs_without_improvement
             self.print_to_log_file(f"Early stop: the validation loss has not improved for {waited} epochs.")
+        self.is_changing = True
         _load_best_weights(self)
         self.finished = True
         super().on_train_end()
@@ -181,38 +190,76 @@ class _Terminated(Exception):  # noqa: N818 (no error)
     """SIGTERM came in the middle of an epoch."""
 
 
-def _train(trainer: ResumableTrainer, terminated: Callable[[], bool]) -> None:
-    """Run the epochs that are left, and end the training.
+def _train(trainer: ResumableTrainer, termination: Termination) -> None:
+    """Start, run the epochs that are left, and end the training.
 
     Raises:
         SystemExit: SIGTERM came; all there is to save is saved.
     """
     try:
+        _start(trainer, termination)
         while trainer.current_epoch < trainer.num_epochs and not trainer.lr_scheduler.should_stop:
-            _run_epoch(trainer, terminated)
+            _run_epoch(trainer, termination)
     except _Terminated:
-        _save_and_exit(trainer)
+        termination.saving()
+        save_and_exit(trainer, aborted=False)
+    except Aborted:
+        termination.saving()
+        save_and_exit(trainer, aborted=True)
     trainer.on_train_end()
-    if on_any_rank(terminated(), trainer.device):
+    if on_any_rank(termination.has_come(), trainer.device):
         trainer.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
-        raise SystemExit(TERMINATED)
+        leave(trainer)
 
 
-def _run_epoch(trainer: ResumableTrainer, terminated: Callable[[], bool]) -> None:
+def _start(trainer: ResumableTrainer, termination: Termination) -> None:
+    """Start loading, and let the optimiser say when it changes weights."""
+    with _interrupted_where(termination), termination.abortable():
+        trainer.on_train_start()
+    trainer.optimizer.register_step_pre_hook(lambda *_: setattr(trainer, "is_changing", True))
+    trainer.optimizer.register_step_post_hook(lambda *_: setattr(trainer, "is_changing", False))
+
+
+@contextmanager
+def _interrupted_where(termination: Termination) -> Iterator[None]:
+    """Take an error in the block for SIGTERM's doing where that has come: it ends helping processes as well.
+
+    Raises:
+        Aborted: SIGTERM came.
+    """
+    try:
+        yield
+    except (InputError, TrainingError, OSError, _Terminated):
+        raise
+    except Exception as error:
+        if termination.has_come():
+            raise Aborted from error
+        raise
+
+
+def _run_epoch(trainer: ResumableTrainer, termination: Termination) -> None:
     """Run one epoch of training and validation steps, in the order of nnU-Net's own loop."""
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
-    train = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", terminated)
-    trainer.on_train_epoch_end([_checked_step(trainer.train_step, *batch) for batch in train])
+    train = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", termination)
+    trainer.on_train_epoch_end(_run_steps(trainer.train_step, train, termination))
     with torch.no_grad():
         trainer.on_validation_epoch_start()
-        val = _batches(trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", terminated)
-        trainer.on_validation_epoch_end([_checked_step(trainer.validation_step, *batch) for batch in val])
+        val = _batches(trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", termination)
+        trainer.on_validation_epoch_end(_run_steps(trainer.validation_step, val, termination))
     trainer.on_epoch_end()
 
 
+def _run_steps(
+    step: Callable[[Batch], Outputs], batches: Iterator[tuple[Batch, str]], termination: Termination
+) -> list[Outputs]:
+    """Run a step on every batch; under SIGTERM it may be given up, and what it waits for, too."""
+    with _interrupted_where(termination), termination.abortable():
+        return [_checked_step(step, *batch) for batch in batches]
+
+
 def _batches(
-    trainer: ResumableTrainer, loader: Iterator[Batch], n_steps: int, name: str, terminated: Callable[[], bool]
+    trainer: ResumableTrainer, loader: Iterator[Batch], n_steps: int, name: str, termination: Termination
 ) -> Iterator[tuple[Batch, str]]:
     """Yield each batch of an epoch, with a progress bar, and its name for messages.
 
@@ -222,24 +269,24 @@ def _batches(
     """
     title = f"epoch {trainer.current_epoch}, {name}"
     for number in tqdm(range(n_steps), title, leave=False, disable=True if trainer.local_rank else None):
-        batch = _next_batch(loader, terminated)
+        batch = _next_batch(loader, termination)
         if on_any_rank(batch is None, trainer.device) or batch is None:
             raise _Terminated
         yield trainer.prepared(batch), f"{title}: step {number}"
 
 
-def _next_batch(loader: Iterator[Batch], terminated: Callable[[], bool]) -> Batch | None:
+def _next_batch(loader: Iterator[Batch], termination: Termination) -> Batch | None:
     """Return the next batch; None under SIGTERM, which batch systems send to the loading processes, too.
 
     Raises:
         TrainingError: a loading process has died.
     """
-    if terminated():
+    if termination.has_come():
         return None
     try:
         return next(loader)
     except RuntimeError as error:
-        if terminated():
+        if termination.has_come():
             return None
         msg = (
             f"a process that loads data has died ({first_line(error)}); what it printed is above. Where nothing is, "
@@ -266,23 +313,6 @@ def _checked_step(step: Callable[[Batch], Outputs], batch: Batch, where: str) ->
         )
         raise TrainingError(msg)
     return outputs
-
-
-def _save_and_exit(trainer: ResumableTrainer) -> None:
-    """Save in the middle of an epoch, and exit with code 143."""
-    _save(trainer, checkpoints.LATEST)
-    wait_for_all_ranks()  # the first rank that exits takes the others with it
-    _close_loaders(trainer)
-    if not trainer.disable_checkpointing:
-        trainer.print_to_log_file(f"SIGTERM: saved in epoch {trainer.current_epoch}; continue with --c.")
-    raise SystemExit(TERMINATED)
-
-
-def _close_loaders(trainer: ResumableTrainer) -> None:
-    """End the processes that load and augment."""
-    for loader in (trainer.dataloader_train, trainer.dataloader_val):
-        if hasattr(loader, "_finish"):
-            loader._finish()
 
 
 # ---- checkpoints and the record in the folder of the fold ----

@@ -134,9 +134,12 @@ def test_a_compilation_that_fails_is_left_out_with_one_line(dataset, capsys):
     assert capsys.readouterr().out.count("torch.compile failed and is left out") == 1
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(("variable", "compiled"), [(None, False), ("0", False), ("1", True), ("true", True)])
-def test_the_cpu_compiles_where_asked(dataset, monkeypatch, variable, compiled):
+def test_it_compiles_where_asked(dataset, monkeypatch, device, variable, compiled):
     monkeypatch.delenv("nnUNet_compile", raising=False)
     if variable:
         monkeypatch.setenv("nnUNet_compile", variable)
-    assert trainer(dataset)._do_i_compile() is compiled
+    made = trainer(dataset)
+    made.device = torch.device(device)
+    assert made._do_i_compile() is compiled

@@ -27,7 +27,6 @@ from torch import distributed
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import TrainingError
-from nnunet_resunet_ds.base.signals import sigterm_noted
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.ranks import on_any_rank
 from nnunet_resunet_ds.training.schedule import PlateauSchedule
@@ -125,24 +124,6 @@ class Ending:
     def should_stop(self):
         os.kill(os.getpid(), signal.SIGTERM)
         return True
-
-
-@pytest.fixture
-def interruptible():
-    """Python's own SIGINT: a shell that starts the tests in the background has them ignore it."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_counts_as_sigterm_where_asked():
-    with sigterm_noted(also_interrupts=True) as came:
-        assert not came()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert came()
-    with pytest.raises(KeyboardInterrupt), sigterm_noted() as came:
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 def start_anew(made):

@@ -29,9 +29,7 @@ FACTORS = {
     "ResUNetDSTrainerBenchmark_5epochs_noDataLoading": {"epochs": 5},
 }
 KINDS = {
-    name: kind
-    for name, kind in inspect.getmembers(variants, inspect.isclass)
-    if issubclass(kind, ResUNetDSTrainer)
+    name: kind for name, kind in inspect.getmembers(variants, inspect.isclass) if issubclass(kind, ResUNetDSTrainer)
 }
 
 

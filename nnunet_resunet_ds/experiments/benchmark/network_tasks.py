@@ -45,6 +45,7 @@ def training_task(data: BenchmarkData) -> Task:
     class Stock(ResUNetDSTrainer):
         """Our network and loss under nnU-Net's own step, optimiser and memory layout."""
 
+        _do_i_compile = nnUNetTrainer._do_i_compile
         configure_optimizers = nnUNetTrainer.configure_optimizers
         train_step = nnUNetTrainer.train_step
 
