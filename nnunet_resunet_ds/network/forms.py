@@ -1,7 +1,9 @@
 """Choose how the blocks of the network compute: by where a tensor lies, at each pass."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,7 @@ MIN_CAPABILITY = (7, 0)
 _TRIAL_CHANNELS = 16
 _MAX_DIFFERENCE = 0.02
 """Of the trial, by the largest value; rounding to fp16 makes it 0.002."""
+_PLAIN_ONLY = ContextVar("plain only", default=False)
 _FUSED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -43,10 +46,22 @@ def form_of(x: Tensor) -> Form:
     """Return the form that computes fastest where this tensor lies."""
     if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state():
         return PLAIN
+    if _PLAIN_ONLY.get():
+        return PLAIN
     if x.device.type == "cpu":
         return CPU
     form = fused_form(x.device.index) if _may_be_fused(x) else None
     return form or PLAIN
+
+
+@contextmanager
+def plain_only() -> Iterator[None]:
+    """Let networks compute in the plain form in this block: as nnU-Net's own would, to compare with."""
+    token = _PLAIN_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN_ONLY.reset(token)
 
 
 def runs_fused(x: Tensor) -> bool:
@@ -55,7 +70,7 @@ def runs_fused(x: Tensor) -> bool:
 
 
 def _may_be_fused(x: Tensor) -> bool:
-    return x.device.type == "cuda" and x.dtype in _FUSED_DTYPES and is_taken(FUSED_KERNELS)
+    return not _PLAIN_ONLY.get() and x.device.type == "cuda" and x.dtype in _FUSED_DTYPES and is_taken(FUSED_KERNELS)
 
 
 def laid_out(x: Tensor, *, channels_last: bool) -> Tensor:
@@ -65,8 +80,8 @@ def laid_out(x: Tensor, *, channels_last: bool) -> Tensor:
         x: (B, C, Z, Y, X).
         channels_last: whether the weights are.
     """
-    compiled_for_prediction = torch.compiler.is_compiling() and not torch.is_grad_enabled()
-    if x.device.type != "cpu" and form_of(x) is PLAIN and not compiled_for_prediction:
+    is_compiled = torch.compiler.is_compiling() and (x.device.type == "cpu" or not torch.is_grad_enabled())
+    if form_of(x) is PLAIN and not is_compiled:
         return x.contiguous()  # PyTorch's norm and pooling copy every tensor otherwise
     return x.contiguous(memory_format=torch.channels_last_3d) if channels_last else x
 

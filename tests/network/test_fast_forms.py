@@ -176,6 +176,19 @@ def test_a_gpu_where_the_kernels_do_not_run_gets_the_plain_form_and_one_line(
     assert line in message and "half of its speed" in message
 
 
+def test_plain_only_is_for_its_block(monkeypatch):
+    made, x = network(), torch.randn(1, 4, 32, 32, 32)
+    expected = made(x)[0]
+    in_the_form_of_cpus = noted_calls(monkeypatch, cpu_forms, "check_voxels")
+    monkeypatch.setattr(forms, "fused_form", lambda index: "fused")
+    with forms.plain_only():
+        torch.testing.assert_close(made(x)[0], expected, rtol=1e-4, atol=1e-4)
+        assert not in_the_form_of_cpus
+        assert forms.form_of(Elsewhere("cuda")) is forms.PLAIN and not forms.runs_fused(Elsewhere("cuda"))
+    made(x)
+    assert in_the_form_of_cpus and forms.runs_fused(Elsewhere("cuda"))
+
+
 def test_a_compiled_and_an_exported_network_is_plain_pytorch(monkeypatch):
     made, x = network(), torch.randn(1, 4, 32, 32, 32)
     expected = made(x)[0]

@@ -16,6 +16,7 @@ from nnunet_resunet_ds.plans import res_unet_ds_architecture
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds for Linux")
 fused = pytest.importorskip("nnunet_resunet_ds.network.fused")
 
+pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LAST = torch.channels_last_3d
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}

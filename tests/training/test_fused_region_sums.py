@@ -11,6 +11,7 @@ from nnunet_resunet_ds.loss import RegionDiceFocalLoss, region_sums
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds for Linux")
 fused = pytest.importorskip("nnunet_resunet_ds.training.fused_region_sums")
 
+pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Of the largest value; the logits themselves are the same in both."""

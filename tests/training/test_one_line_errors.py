@@ -158,6 +158,7 @@ def test_loaders_are_closed(dataset, monkeypatch, capsys, error, program):
     monkeypatch.setattr(made, "on_train_start", lambda: None)
     monkeypatch.setattr(made, "on_epoch_start", lambda: None)
     monkeypatch.setattr(made, "on_train_epoch_start", lambda: None)
+    made.optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters())
     made.lr_scheduler = type("Schedule", (), {"should_stop": False})
     with pytest.raises((SystemExit, OSError, TrainingError)) as stopped:
         made.run_training()

@@ -26,9 +26,11 @@ from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.experiments.network_cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import STEP, ForwardPass, flips
+from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.resumable import Batch, Outputs
 from postprocessing import postprocess
 
 LEARNING_RATE = 1e-4
@@ -43,11 +45,19 @@ def training_task(data: BenchmarkData) -> Task:
     """
 
     class Stock(ResUNetDSTrainer):
-        """Our network and loss under nnU-Net's own step, optimiser and memory layout."""
+        """Our network and loss, by PyTorch's own operations, under nnU-Net's own step, optimiser and memory layout."""
 
         _do_i_compile = nnUNetTrainer._do_i_compile
         configure_optimizers = nnUNetTrainer.configure_optimizers
-        train_step = nnUNetTrainer.train_step
+
+        def initialize(self) -> None:
+            super().initialize()
+            self.network.to(memory_format=torch.contiguous_format)
+
+        def train_step(self, batch: Batch) -> Outputs:
+            with plain_only():
+                outputs: Outputs = nnUNetTrainer.train_step(self, batch)
+            return outputs
 
     images, targets = _batch(data)
     stock, ours = initialized_trainer(data, Stock), initialized_trainer(data, ResUNetDSTrainer)
@@ -227,14 +237,15 @@ def _stock_prediction(data: BenchmarkData) -> Callable[[], None]:
     configuration = plans.get_configuration(CONFIGURATION)
     network = ResUNetDSTrainer.build_network_architecture(
         plans, configuration, N_CHANNELS, N_REGIONS, enable_deep_supervision=False
-    )
+    ).to(memory_format=torch.contiguous_format)
     weights = torch.load(data.model_folder / "fold_0" / FINAL, weights_only=True)["network_weights"]
     # not from the folder: nnU-Net would search for the trainer, and that fails where a compiler's threads import
     predictor.manual_initialization(network, plans, configuration, [weights], data.dataset_json, TRAINER, (0, 1, 2))
 
     def run() -> None:
         images, properties = SimpleITKIO().read_images([str(file) for file in data.image_files])
-        predictor.predict_single_npy_array(images, properties, None, str(data.folder / "stock"))
+        with plain_only():
+            predictor.predict_single_npy_array(images, properties, None, str(data.folder / "stock"))
 
     return run
 

@@ -3,6 +3,7 @@
 import argparse
 from copy import deepcopy
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -85,6 +86,7 @@ class Asked:
 
     def __init__(self, device, transforms=None):
         self.device, self.local_rank = torch.device(device), 0
+        self.num_input_channels = 4
         self.label_manager = argparse.Namespace(all_labels=[0, 1, 2, 3], ignore_label=None)
         self.transforms = transforms or nnunet_transforms()
 
@@ -97,10 +99,22 @@ class Asked:
 def test_recipe_and_device_decide(monkeypatch, wish, device, on_device):
     monkeypatch.setattr(choice, "training_transforms", lambda asked: asked.transforms)
     monkeypatch.setattr(choice, "DeviceAugmentation", lambda *arguments: arguments)  # whose generator needs the device
+    monkeypatch.setattr(choice, "_fault", lambda *_: None)
     augmentation, note = choice.choose_augmentation(Asked(device), wish, seed=None)
     assert (augmentation is not None) == on_device
     assert note.startswith(f"Augmentation on {device}." if on_device else "Augmentation in the processes that load")
     assert ("not able" in note) == (wish == "device" and device == "mps")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(None, None), (RuntimeError("no kernel\nmore"), "no kernel"), (torch.OutOfMemoryError("no room"), None)],
+)
+def test_a_device_that_fails_at_made_up_crops_is_left_alone(monkeypatch, error, line):
+    pipeline = choice.pipeline_like(nnunet_transforms(), [0, 1, 2, 3])
+    if error is not None:
+        monkeypatch.setattr(type(pipeline.spatial), "__call__", mock.Mock(side_effect=error))
+    assert choice._fault(pipeline, torch.device("cpu"), 4) == line
 
 
 def test_each_rank_has_random_numbers_of_its_own(data):
