@@ -3,7 +3,8 @@
 import os
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,10 +15,11 @@ from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype, training_dtype
-from nnunet_resunet_ds.compute.precision import call_seconds, random_convolution
+from nnunet_resunet_ds.compute.precision import autocast, call_seconds, random_convolution
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
 from nnunet_resunet_ds.network import ResUNetDS
+from nnunet_resunet_ds.network.forms import plain_only, why_not_fused
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE, PAPER_PATCH_SIZE, res_unet_ds_architecture
 
 SECONDS = 10.0
@@ -71,7 +73,7 @@ def gpu() -> Finding:
 
 
 def speed(seconds: float = SECONDS) -> Iterator[Finding]:
-    """Yield how fast convolutions are in each number format, and what ``auto`` is for the paper's network.
+    """Yield how fast convolutions are in each number format, and form and format that the paper's network takes.
 
     On a CPU with bf16 units the latter is half a minute of measuring, once: a training of that network needs it, too.
     """
@@ -81,6 +83,8 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     measured = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
     yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}")
     network, strides = _papers_network(device)
+    if device.type == "cuda":
+        yield network_form(network, device)
     batch, tile = (InputSize((size, _CHANNELS, *PAPER_PATCH_SIZE), strides) for size in (PAPER_BATCH_SIZE, 1))
     yield Finding(OK, "training", training_dtype(AUTO, network, device, batch)[1])
     dtype, line = prediction_dtype(AUTO, network, device, tile)
@@ -92,6 +96,30 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
         yield Finding(WARN, "prediction", text, remedy)
     else:
         yield Finding(OK, "prediction", text)
+
+
+def network_form(network: nn.Module, device: torch.device) -> Finding:
+    """Return the form that a network computes in on a GPU, timed against plain PyTorch.
+
+    Args:
+        network: of the paper, on the GPU.
+        device: the GPU.
+    """
+    reason = why_not_fused(device)
+    if reason is not None:
+        remedy = "the results are right, and slower; with another PyTorch or a C compiler the kernels may run"
+        return Finding(WARN, "network", f"plain PyTorch on this GPU, no fused kernels: {reason}", remedy)
+    tile = torch.rand((1, _CHANNELS, *PAPER_PATCH_SIZE), device=device)
+
+    def run(context: Callable[[], AbstractContextManager[object]]) -> Callable[[], object]:
+        def forward() -> None:
+            with context(), autocast(torch.float16, device):
+                network(tile)
+
+        return forward
+
+    fused, plain = (min(call_seconds(run(context), device)) for context in (nullcontext, plain_only))
+    return Finding(OK, "network", f"fused kernels, {plain / fused:.1f} times as fast as plain PyTorch on this GPU")
 
 
 def _papers_network(device: torch.device) -> tuple[nn.Module, list[list[int]]]:

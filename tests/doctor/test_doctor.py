@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ from nnunet_resunet_ds.doctor.data import dataset as look_at_dataset
 from nnunet_resunet_ds.doctor.data import space_needed
 from nnunet_resunet_ds.doctor.installation import software
 from nnunet_resunet_ds.doctor.nnunet_internals import internals
+from nnunet_resunet_ds.network import forms
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_PATCH_SIZE
 
 BROKEN = Finding(FAIL, "all", "is broken", "repair it")
@@ -192,6 +194,25 @@ def test_speed_names_every_format_and_what_auto_takes(monkeypatch):
     speed, training, prediction = machine.speed()
     assert "torch.float32" in prediction.text
     assert (prediction.level, "--no-tta" in prediction.remedy) == (WARN, True)  # 5.9 minutes
+
+
+def test_the_form_of_the_network_on_a_gpu_is_timed_against_the_plain_one(monkeypatch):
+    device, was_plain = torch.device("cpu"), []
+
+    def seconds(run, device):
+        run()
+        return [0.5, 0.23 if was_plain[-1] else 0.1]
+
+    monkeypatch.setattr(machine, "call_seconds", seconds)
+    monkeypatch.setattr(machine, "PAPER_PATCH_SIZE", (2, 2, 2))
+    monkeypatch.setattr(machine, "autocast", lambda dtype, device: nullcontext())
+    monkeypatch.setattr(machine, "why_not_fused", lambda device: None)
+    finding = machine.network_form(lambda tile: was_plain.append(forms.form_of(tile) is forms.PLAIN), device)
+    assert finding.text == "fused kernels, 2.3 times as fast as plain PyTorch on this GPU" and finding.level == OK
+    assert sorted(was_plain) == [False, True]
+    monkeypatch.setattr(machine, "why_not_fused", lambda device: "Triton is not installed")
+    finding = machine.network_form(None, device)
+    assert finding.level == WARN and "plain PyTorch on this GPU" in finding.text and "not installed" in finding.text
 
 
 def test_a_convolution_is_timed_for_as_long_as_was_said(monkeypatch):
