@@ -213,6 +213,9 @@ def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, A
     except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:
         msg = f"{folder}: {error if isinstance(error, InputError) else 'plans.json or dataset.json is not complete'}"
         raise InputError(msg) from error
+    except RuntimeError as error:  # of nnU-Net's search
+        msg = f"{folder / PLANS_JSON}: image_reader_writer names none of nnU-Net's readers; {_STOCK}"
+        raise InputError(msg) from error
     if sorted(channels) != list(range(len(channels))):
         msg = f"{folder / DATASET_JSON}: channel_names must be numbered from 0; got {', '.join(map(str, channels))}"
         raise InputError(msg)
