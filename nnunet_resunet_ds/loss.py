@@ -125,8 +125,14 @@ def region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: fl
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     # (1 − p of the true class)^γ, by way of its logarithm: exact where p rounds to 1, and smooth for every γ ≥ 0
     focal = torch.exp(gamma * F.logsigmoid(-logits * (2 * target - 1))) * cross_entropy
-    summed = (probabilities * target, probabilities, target, focal, torch.ones_like(logits[:, :1]).expand_as(logits))
-    return torch.stack([(values if counts is None else values * counts).sum((2, 3, 4)) for values in summed])
+    voxels = (2, 3, 4)
+    if counts is None:
+        counted = logits.new_full(logits.shape[:2], logits[0, 0].numel())
+    else:
+        counted = counts.sum(voxels).expand(logits.shape[:2])
+    summed = (probabilities * target, probabilities, target, focal)
+    sums = [(values if counts is None else values * counts).sum(voxels) for values in summed]
+    return torch.stack([*sums, counted])
 
 
 def _fused_region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:

@@ -44,7 +44,7 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGTERM has come; until the block ends it does nothing else.
 
     Only the main thread can take signals: elsewhere the function always says no. `base.termination` does more, for
-    what may wait for ever.
+    a wait that may never end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

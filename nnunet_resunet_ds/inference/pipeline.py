@@ -194,7 +194,7 @@ class _Pipeline:
 
     def run(self, cases: Sequence[RawCase]) -> None:
         unwritten: deque[tuple[str, Future[None]]] = deque()
-        threads = threads_beside(self._predictor.device)
+        threads = n_threads_for(self._predictor.device)
         with (
             ThreadPoolExecutor(threads) as reader,
             ThreadPoolExecutor(threads) as writer,
@@ -279,7 +279,7 @@ def _failed(case_id: str, error: Exception) -> CaseOutcome:
     return CaseOutcome(case_id, failure=line, fault=error)
 
 
-def threads_beside(device: torch.device) -> int:
+def n_threads_for(device: torch.device) -> int:
     """Return how many cases to read at once, and how many to write, while the network computes on a device.
 
     As many predicted cases may wait in memory to be written before the network waits for them. On a CPU it is one:

@@ -7,7 +7,7 @@ from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import StackedConvBlocks
 from torch import Tensor, nn
 
-from nnunet_resunet_ds.network.forms import form_of
+from nnunet_resunet_ds.network.forms import Form, form_of
 
 NEGATIVE_SLOPE = 0.01
 """Of every leaky ReLU."""
@@ -28,14 +28,13 @@ class ResidualBlock(BasicBlockD):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, Z, Y, X) to the channels and the stride of the block."""
         form = form_of(x)
-        shortcut = self._shortcut(x)
+        shortcut = self._shortcut(x, form)
         within = form.conv_norm(self.conv1, x, NEGATIVE_SLOPE)
         return form.conv_norm(self.conv2, within, NEGATIVE_SLOPE, shortcut)
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def _shortcut(self, x: Tensor, form: Form) -> Tensor:
         if not isinstance(self.skip, nn.Sequential):
             return x
-        form = form_of(x)
         for step in self.skip:
             pools = isinstance(step, nn.AvgPool3d)
             x = form.average_pool(x, self.stride) if pools else form.conv_norm(step, x)

@@ -21,6 +21,7 @@ _TRIAL_CHANNELS = 16
 _MAX_DIFFERENCE = 0.02
 """Of the trial, by the largest value; rounding to fp16 makes it 0.002."""
 _PLAIN_ONLY = ContextVar("plain only", default=False)
+"""Whether a block of `plain_only` runs."""
 _FUSED_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 

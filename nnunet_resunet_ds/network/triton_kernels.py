@@ -269,12 +269,20 @@ def spread_over_windows(
 
 
 @triton.jit
-def _finer_place(n_up, n_channels, height, width, KZ: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr, rows):
-    """Return where rows of the finer grid lie in the matrix (coarse voxels, KZ·KY·KX·channels) of one sample."""
+def _columns(first_block, n_columns, rows, n_voxels, BC: tl.constexpr):
+    """Return the columns (BC) of this program from a first block on, and which voxels of them exist (BR, BC)."""
+    columns = (tl.program_id(1) - first_block) * BC + tl.arange(0, BC)
+    return columns, (rows[:, None] < n_voxels) & (columns[None, :] < n_columns)
+
+
+@triton.jit
+def _in_products(rows, columns, n_voxels, n_up, height, width, KZ: tl.constexpr, KY: tl.constexpr, KX: tl.constexpr):
+    """Return where voxels of the finer grid lie in the products (coarse voxels, KZ·KY·KX·channels) of this sample."""
     z, y, x = rows // (height * width), rows // width % height, rows % width
     coarse = (z // KZ * (height // KY) + y // KY) * (width // KX) + x // KX
     within = (z % KZ * KY + y % KY) * KX + x % KX
-    return (tl.program_id(2).to(tl.int64) * (n_up // (KZ * KY * KX)) + coarse) * (KZ * KY * KX) + within
+    place = (tl.program_id(2).to(tl.int64) * (n_voxels // (KZ * KY * KX)) + coarse) * (KZ * KY * KX) + within
+    return place[:, None] * n_up + columns[None, :]
 
 
 @triton.jit(do_not_specialize=["n_voxels", "height", "width"])
@@ -298,20 +306,18 @@ def join(
     """Write (upsampled, skip) with the channels of both, voxel by voxel of the finer grid."""
     n_blocks_up = tl.cdiv(n_up, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
-    target = (tl.program_id(2).to(tl.int64) * n_voxels + rows) * (n_up + n_skip)
+    voxels = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None]
     if tl.program_id(1) < n_blocks_up:
-        columns = tl.program_id(1) * BC + tl.arange(0, BC)
-        exists = (rows[:, None] < n_voxels) & (columns[None, :] < n_up)
-        source = _finer_place(n_voxels, n_up, height, width, KZ, KY, KX, rows)[:, None] * n_up + columns[None, :]
+        columns, exists = _columns(0, n_up, rows, n_voxels, BC)
+        source = _in_products(rows, columns, n_voxels, n_up, height, width, KZ, KY, KX)
         shift = tl.load(bias + columns, mask=columns < n_up, other=0.0).to(ACC)
         values = tl.load(products + source, mask=exists, other=0.0).to(ACC) + shift[None, :]
-        tl.store(out + target[:, None] + columns[None, :], values.to(out.dtype.element_ty), mask=exists)
+        tl.store(out + voxels * (n_up + n_skip) + columns[None, :], values.to(out.dtype.element_ty), mask=exists)
     else:
-        columns = (tl.program_id(1) - n_blocks_up) * BC + tl.arange(0, BC)
-        exists = (rows[:, None] < n_voxels) & (columns[None, :] < n_skip)
-        source = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None] * n_skip + columns[None, :]
-        values = tl.load(skip + source, mask=exists, other=0.0)
-        tl.store(out + target[:, None] + n_up + columns[None, :], values.to(out.dtype.element_ty), mask=exists)
+        columns, exists = _columns(n_blocks_up, n_skip, rows, n_voxels, BC)
+        values = tl.load(skip + voxels * n_skip + columns[None, :], mask=exists, other=0.0)
+        target = voxels * (n_up + n_skip) + n_up + columns[None, :]
+        tl.store(out + target, values.to(out.dtype.element_ty), mask=exists)
 
 
 @triton.jit(do_not_specialize=["n_voxels", "height", "width"])
@@ -333,16 +339,14 @@ def part(
     """Write the gradients of what `join` joins."""
     n_blocks_up = tl.cdiv(n_up, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
-    source = (tl.program_id(2).to(tl.int64) * n_voxels + rows) * (n_up + n_skip)
+    voxels = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None]
     if tl.program_id(1) < n_blocks_up:
-        columns = tl.program_id(1) * BC + tl.arange(0, BC)
-        exists = (rows[:, None] < n_voxels) & (columns[None, :] < n_up)
-        target = _finer_place(n_voxels, n_up, height, width, KZ, KY, KX, rows)[:, None] * n_up + columns[None, :]
-        values = tl.load(gradient + source[:, None] + columns[None, :], mask=exists, other=0.0)
+        columns, exists = _columns(0, n_up, rows, n_voxels, BC)
+        target = _in_products(rows, columns, n_voxels, n_up, height, width, KZ, KY, KX)
+        values = tl.load(gradient + voxels * (n_up + n_skip) + columns[None, :], mask=exists, other=0.0)
         tl.store(of_products + target, values.to(of_products.dtype.element_ty), mask=exists)
     else:
-        columns = (tl.program_id(1) - n_blocks_up) * BC + tl.arange(0, BC)
-        exists = (rows[:, None] < n_voxels) & (columns[None, :] < n_skip)
-        values = tl.load(gradient + source[:, None] + n_up + columns[None, :], mask=exists, other=0.0)
-        target = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None] * n_skip + columns[None, :]
-        tl.store(of_skip + target, values.to(of_skip.dtype.element_ty), mask=exists)
+        columns, exists = _columns(n_blocks_up, n_skip, rows, n_voxels, BC)
+        source = voxels * (n_up + n_skip) + n_up + columns[None, :]
+        values = tl.load(gradient + source, mask=exists, other=0.0)
+        tl.store(of_skip + voxels * n_skip + columns[None, :], values.to(of_skip.dtype.element_ty), mask=exists)

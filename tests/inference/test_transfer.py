@@ -191,7 +191,7 @@ def test_a_fault_is_not_taken_for_a_format_that_cannot_be():
 )
 def test_more_cases_are_read_at_once_where_a_gpu_leaves_the_cores_free(monkeypatch, device, cores, threads):
     monkeypatch.setattr(pipeline, "n_cores", lambda: cores)
-    assert pipeline.threads_beside(torch.device(device)) == threads
+    assert pipeline.n_threads_for(torch.device(device)) == threads
 
 
 def test_cases_read_and_written_at_once_are_those_of_one_after_the_other(dataset, cohort, tmp_path, monkeypatch):
@@ -200,7 +200,7 @@ def test_cases_read_and_written_at_once_are_those_of_one_after_the_other(dataset
     words = ["predict", "-i", str(cohort), "-m", str(folder), "--no-tta", "--precision", "fp32", "-device", "cpu", "-o"]
     assert main([*words, str(tmp_path / "one")]) == 0
     meeting, read = threading.Barrier(2, timeout=60), pipeline._Pipeline._read
-    monkeypatch.setattr(pipeline, "threads_beside", lambda device: 2)
+    monkeypatch.setattr(pipeline, "n_threads_for", lambda device: 2)
     monkeypatch.setattr(pipeline._Pipeline, "_read", lambda self, case: (meeting.wait(), read(self, case))[1])
     assert main([*words, str(tmp_path / "two")]) == 0  # fails unless two are read at once
     maps = [sorted((tmp_path / name).glob("*.nii.gz")) for name in ("one", "two")]

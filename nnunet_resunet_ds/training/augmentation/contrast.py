@@ -1,26 +1,19 @@
 """Stretch the values of channels about their mean."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from nnunet_resunet_ds.training.augmentation.distributions import Distribution, distribution
+from nnunet_resunet_ds.training.augmentation.distributions import distribution
+from nnunet_resunet_ds.training.augmentation.per_channel import PerChannel
 from nnunet_resunet_ds.training.augmentation.random_numbers import RandomNumbers
-from nnunet_resunet_ds.training.augmentation.transform import Sample, Transform
-
-Factors = Mapping[int, float]
-"""Of each channel that is changed."""
 
 
 @dataclass(frozen=True)
-class Contrast(Transform[Factors]):
-    """batchgeneratorsv2's ``ContrastTransform``."""
+class Contrast(PerChannel):
+    """batchgeneratorsv2's ``ContrastTransform``; the number is the factor."""
 
-    factor: Distribution
-    p_per_channel: float
-    synchronize_channels: bool
     preserve_range: bool
 
     @classmethod
@@ -33,20 +26,9 @@ class Contrast(Transform[Factors]):
             transform.preserve_range,
         )
 
-    def draw(self, random: RandomNumbers, sample: Sample) -> Factors:
-        """Return the factor of each channel that is changed."""
-        return random.of_channels(
-            len(sample.image),
-            self.p_per_channel,
-            lambda: random.draw(self.factor),
-            synchronized=self.synchronize_channels,
-        )
-
-    def apply(self, sample: Sample, parameters: Factors, random: RandomNumbers) -> Sample:
+    def change(self, values: Tensor, number: float, random: RandomNumbers) -> None:
         """Stretch."""
-        for channel, factor in parameters.items():
-            stretch(sample.image[channel], factor, preserve_range=self.preserve_range)
-        return sample
+        stretch(values, number, preserve_range=self.preserve_range)
 
 
 def stretch(values: Tensor, factor: float, *, preserve_range: bool) -> None:
