@@ -17,7 +17,7 @@ from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edi
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions
+from nnunet_resunet_ds.base.region_checks import check_class_order, check_tumour_regions
 from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
 
 MAX_VALUES_SHOWN = 8
@@ -181,7 +181,7 @@ def _has_regions(file: Path) -> bool:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
     try:
-        check_regions(content)
+        check_tumour_regions(content)
     except InputError:
         return False
     return True

@@ -236,6 +236,8 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identit
     """
     labels: dict[str, int | list[int]] = {"background": int(Tissue.BACKGROUND)}
     labels |= {region.long_name: [int(tissue) for tissue in region.tissues] for region in edition.regions}
+    if len(labels) == 2:  # nnU-Net takes a label as a region only where one lists two values
+        labels |= {region.long_name: [int(region.tissues[0])] * 2 for region in edition.regions}
     content = {
         "channel_names": {str(channel): name for channel, name in enumerate(CHANNEL_NAMES)},
         "labels": labels,

@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
@@ -79,7 +79,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own default)
     ) -> None:
-        check_regions(dataset_json)
+        check_tumour_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
         notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)

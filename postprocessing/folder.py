@@ -16,7 +16,7 @@ from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.region_checks import check_tumour_regions
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
@@ -82,7 +82,7 @@ def _check_folders(input_folder: Path, output_folder: Path) -> None:
     """Refuse predictions of other regions, or of plain labels, and an output that is no folder or the input."""
     dataset_json = input_folder / DATASET_JSON  # nnU-Net copies it there
     if dataset_json.is_file():
-        check_regions(read_json(dataset_json))
+        check_tumour_regions(read_json(dataset_json))
     check_output_folder(output_folder)
     if output_folder.resolve() == input_folder.resolve():
         msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"

@@ -1,11 +1,12 @@
-"""Check that dataset.json defines WT, TC and ET."""
+"""Read the regions of dataset.json, and check that nnU-Net would train on them, and that WT, TC and ET come first."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import IDENTITY
-from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_CLASS_ORDER
+from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_CLASS_ORDER, Region, begin_with_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 NO_REGIONS = ("background", "ignore")
@@ -17,28 +18,60 @@ _REMEDY = (
 
 
 def check_regions(dataset_json: Mapping[str, Any]) -> None:
-    """Check that the labels are regions, and that the first three are WT, TC and ET.
+    """Check that the labels are regions, as nnU-Net takes them, and that painting them makes the same labels again.
+
+    nnU-Net takes labels as regions where one of them lists two values or more; a region of one value lists it twice.
 
     Raises:
-        InputError: the labels are plain or in another order, a region is not inside the one before it, or
-            `check_class_order` finds a contradiction.
+        InputError: the labels are plain, or `check_class_order` finds a contradiction.
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         msg = f"dataset.json has no labels: {_REMEDY}"
         raise InputError(msg)
-    regions = _regions(dataset_json)
-    if _are_plain(regions) or not dataset_json.get("regions_class_order"):
-        msg = f"dataset.json has plain labels, and ResUNetDS segments the regions WT, TC and ET: {_REMEDY}"
+    if not _are_regions(dataset_json) or not dataset_json.get("regions_class_order"):
+        msg = (
+            "dataset.json has plain labels, and ResUNetDS segments regions: list the values of each label, such as "
+            f'"GTV": [1, 1] where it is one, and give regions_class_order; or {_REMEDY}'
+        )
         raise InputError(msg)
     check_class_order(dataset_json)
-    nested = len(regions) >= len(REGIONS) and regions[0] > regions[1] > regions[2]
-    order = tuple(dataset_json["regions_class_order"][: len(REGIONS)])
-    if not nested or order != REGIONS_CLASS_ORDER:
+
+
+def check_tumour_regions(dataset_json: Mapping[str, Any]) -> None:
+    """Check what `check_regions` does, and that the first three regions are WT, TC and ET.
+
+    Raises:
+        InputError: they are others, or in another order.
+    """
+    check_regions(dataset_json)
+    if not has_tumour_regions(dataset_json):
         msg = (
             "the first regions of dataset.json are not WT, TC and ET, each inside the one before and painted "
             f"{', '.join(map(str, REGIONS_CLASS_ORDER))}: {_REMEDY}"
         )
         raise InputError(msg)
+
+
+def has_tumour_regions(dataset_json: Mapping[str, Any]) -> bool:
+    """Tell whether the first three regions of a checked dataset.json are WT, TC and ET."""
+    regions = [Region(name, name, tuple(values)) for name, values in _labels(dataset_json).items()]
+    return begin_with_tumour_regions(regions, dataset_json["regions_class_order"])
+
+
+def regions_of(dataset_json: Mapping[str, Any]) -> tuple[Region, ...]:
+    """Return the regions of a checked dataset.json, in the order of the network's outputs.
+
+    WT, TC and ET have these names whatever dataset.json calls them; others have what their words are.
+    """
+    labels = _labels(dataset_json)
+    names = [" ".join(re.findall("[a-z0-9]+", name.lower())) for name in labels]
+    if has_tumour_regions(dataset_json):
+        names[: len(REGIONS)] = [region.name for region in REGIONS]
+    long_names, values = labels.keys(), labels.values()
+    return tuple(
+        Region(name, long_name, tuple(sorted(labels)))
+        for name, long_name, labels in zip(names, long_names, values, strict=True)
+    )
 
 
 def have_other_cases(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -58,13 +91,13 @@ def check_class_order(dataset_json: Mapping[str, Any]) -> None:
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         return
-    regions, order = _regions(dataset_json), dataset_json.get("regions_class_order")
-    if not order or _are_plain(regions):
+    regions, order = list(_labels(dataset_json).values()), dataset_json.get("regions_class_order")
+    if not order or not _are_regions(dataset_json):
         return
     if not isinstance(order, list | tuple) or len(order) != len(regions):
         msg = f"regions_class_order of dataset.json must be one label a region, {len(regions)} in all; got {order!r}"
         raise InputError(msg)
-    problem = _contradiction(_region_names(dataset_json), _labels_that_stay(regions), order)
+    problem = _contradiction(list(_labels(dataset_json)), _labels_that_stay(regions), order)
     if problem:
         raise InputError(problem)
 
@@ -101,8 +134,9 @@ def _is_among(value: object, labels: set[int]) -> bool:
     return isinstance(value, int) and value in labels
 
 
-def _are_plain(regions: Sequence[set[int]]) -> bool:
-    return all(len(region) == 1 for region in regions)
+def _are_regions(dataset_json: Mapping[str, Any]) -> bool:
+    """Tell whether nnU-Net takes the labels as regions."""
+    return any(isinstance(value, list | tuple) and len(value) > 1 for value in dataset_json["labels"].values())
 
 
 def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[str, Any]) -> None:
@@ -120,19 +154,15 @@ def check_region_weights(weights: Sequence[float] | None, dataset_json: Mapping[
         raise InputError(msg)
 
 
-def _region_names(dataset_json: Mapping[str, Any]) -> list[str]:
-    return [name for name in dataset_json["labels"] if name not in NO_REGIONS]
-
-
-def _regions(dataset_json: Mapping[str, Any]) -> list[set[int]]:
-    """Return the label values of each output that nnU-Net makes, in order.
+def _labels(dataset_json: Mapping[str, Any]) -> dict[str, set[int]]:
+    """Return the label values of each output that nnU-Net makes, by its name in dataset.json.
 
     Raises:
         InputError: a label is no whole number.
     """
-    values = [dataset_json["labels"][name] for name in _region_names(dataset_json)]
-    regions = [list(value) if isinstance(value, list | tuple) else [value] for value in values]
-    for region in regions:
-        for label in region:
+    named = {name: values for name, values in dataset_json["labels"].items() if name not in NO_REGIONS}
+    listed = {name: value if isinstance(value, list | tuple) else [value] for name, value in named.items()}
+    for values in listed.values():
+        for label in values:
             check_whole_number("each label in dataset.json", label, at_least=0)
-    return [set(region) for region in regions]
+    return {name: set(values) for name, values in listed.items()}

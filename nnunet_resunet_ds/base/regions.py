@@ -1,5 +1,6 @@
-"""Define the regions WT, TC and ET by nnU-Net's label values. This module imports nothing of ours."""
+"""Define the regions of BraTS by nnU-Net's label values. This module imports nothing of ours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -21,13 +22,21 @@ class Tissue(IntEnum):
     """The further tissue of an edition: the resection cavity (2024 GLI) or the cystic component (2024 PED)."""
 
 
+class Target(IntEnum):
+    """Label values in an nnU-Net dataset of radiotherapy planning (MEN-RT), which labels no tissues."""
+
+    BACKGROUND = 0
+    GTV = 1
+
+
 @dataclass(frozen=True)
 class Region:
     """A set of tissues that one sigmoid output of the network segments."""
 
     name: str
     long_name: str
-    tissues: tuple[Tissue, ...]
+    tissues: tuple[int, ...]
+    """Their label values: of `Tissue`, of `Target`, or those of a dataset of another kind."""
 
     def mask(self, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return the voxels of this region in ``labels`` (any shape, nnU-Net values) as bools of the same shape."""
@@ -39,9 +48,13 @@ TC = Region("TC", "tumor core", (Tissue.NCR, Tissue.ET))
 ET = Region("ET", "enhancing tumor", (Tissue.ET,))
 RC = Region("RC", "resection cavity", (Tissue.FURTHER,))
 CC = Region("CC", "cystic component", (Tissue.FURTHER,))
+GTV = Region("GTV", "gross tumor volume", (Target.GTV,))
 
 REGIONS = (WT, TC, ET)
-"""The network's outputs, in order."""
+"""The network's outputs, in order, for nearly all of BraTS."""
+
+REGIONS_OF_RADIOTHERAPY = (GTV,)
+"""MEN-RT."""
 
 REGIONS_WITH_RC = (*REGIONS, RC)
 """2024 GLI: the resection cavity is outside WT."""
@@ -58,6 +71,17 @@ REGIONS_CLASS_ORDER = (int(Tissue.ED), int(Tissue.NCR), int(Tissue.ET))
 """``regions_class_order`` of dataset.json for WT, TC, ET: the label of each; later regions paint over earlier ones."""
 
 
-def regions_class_order(regions: tuple[Region, ...]) -> tuple[int, ...]:
-    """Return the label that each region paints; a region after WT, TC and ET paints its own."""
-    return (*REGIONS_CLASS_ORDER, *(int(region.tissues[0]) for region in regions[len(REGIONS) :]))
+def regions_class_order(regions: Sequence[Region]) -> tuple[int, ...]:
+    """Return the label that each region paints: the smallest that no later region has; later ones paint over it."""
+    later = [{label for region in regions[number + 1 :] for label in region.tissues} for number in range(len(regions))]
+    return tuple(min(set(map(int, region.tissues)) - taken) for region, taken in zip(regions, later, strict=True))
+
+
+def begin_with_tumour_regions(regions: Sequence[Region], class_order: Sequence[int]) -> bool:
+    """Tell whether the first regions are WT, TC and ET: each inside the one before, and painted 1, 2, 3.
+
+    What is special to them (nested thresholds, the rules on enhancing tumour) is done only where they are.
+    """
+    first = [set(region.tissues) for region in regions[: len(REGIONS)]]
+    nested = len(first) == len(REGIONS) and first[0] > first[1] > first[2]
+    return nested and tuple(class_order[: len(REGIONS)]) == REGIONS_CLASS_ORDER

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
-from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.region_checks import check_tumour_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
@@ -107,7 +107,7 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described]
 
 def _raw_text(folder: Path) -> Described:
     dataset_json = read_json(folder / DATASET_JSON)
-    check_regions(dataset_json)
+    check_tumour_regions(dataset_json)
     n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:

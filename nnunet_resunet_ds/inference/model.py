@@ -18,7 +18,7 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
-from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_regions
+from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_tumour_regions
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
@@ -207,7 +207,7 @@ def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
 
 def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, Any]) -> None:
     try:
-        check_regions(dataset_json)
+        check_tumour_regions(dataset_json)
         reader = _reader(plans)
         channels = [int(key) for key in dataset_json["channel_names"]]
     except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.region_checks import check_tumour_regions
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.tuning.cross_validation import (
@@ -52,7 +52,7 @@ def tune_model(
     """
     (model,) = settings.models
     checkpoints = dict(zip(model.folds, model.checkpoints, strict=True))
-    _check_regions(model.folder)
+    _check_tumour_regions(model.folder)
     ids = validation_ids(model.folder, checkpoints)
     if from_npz:
         files, averaging = stored_validation_npz(model.folder, ids, executor), LOGITS
@@ -88,9 +88,9 @@ def _tune(
     return tuning
 
 
-def _check_regions(folder: Path) -> None:
+def _check_tumour_regions(folder: Path) -> None:
     dataset_json = read_json(folder / DATASET_JSON)
-    check_regions(dataset_json)
+    check_tumour_regions(dataset_json)
     if has_region_inside_wt(dataset_json):
         msg = (
             f"{folder}: a further region of the model is part of WT, which tuning would score without it; not supported"

@@ -12,7 +12,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_regions
+from nnunet_resunet_ds.base.region_checks import check_tumour_regions
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.cluster.runners import run_each
@@ -114,7 +114,7 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
         InputError: data, rungs, folds, plans and half-finished trainings do not go together.
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
-    check_regions(dataset_json)
+    check_tumour_regions(dataset_json)
     check_settings(settings)
     _check_raw(settings, dataset_json)
     check_rungs(rungs, settings)
