@@ -92,11 +92,12 @@ def test_without_our_folder_in_the_search_path_the_line_that_brings_it_back_is_g
     ("code", "level", "said"),
     [
         ("import of_another_environment", FAIL, "No module named 'of_another_environment'"),
-        ("import os\nos._exit(9)", FAIL, "a spawned worker died"),
-        (
+        pytest.param("import os\nos._exit(9)", FAIL, "a spawned worker died", marks=pytest.mark.long),
+        pytest.param(
             "from nnunet_resunet_ds.trainer import ResUNetDSTrainer as Ours\nclass ResUNetDSTrainer(Ours): pass",
             WARN,
             "is found in mine",
+            marks=pytest.mark.long,
         ),
     ],
 )

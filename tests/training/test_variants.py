@@ -137,6 +137,7 @@ def one_rank(rank, dataset, folder):
     (folder / f"done_{rank}").touch()
 
 
+@pytest.mark.long
 def test_every_variant_trains_on_two_ranks(dataset, tmp_path):
     torch.multiprocessing.spawn(one_rank, (dataset, tmp_path), nprocs=2)
     assert sorted(path.name for path in tmp_path.glob("done_*")) == ["done_0", "done_1"]
