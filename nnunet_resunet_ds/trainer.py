@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
@@ -42,7 +42,7 @@ from nnunet_resunet_ds.training.head_metrics import (
     write_table,
 )
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, check_background, checked_data
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
 from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
@@ -79,7 +79,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own default)
     ) -> None:
-        check_tumour_regions(dataset_json)
+        check_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
         notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)
@@ -307,8 +307,8 @@ def _checked_data(
     preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
     check_dataset(plans["plans_name"], dataset_json, preprocessed)
     check_fold(fold, preprocessed, dataset_json["numTraining"])
-    check_background(settings, plans, read_json(preprocessed / FINGERPRINT))
-    return checked_data(preprocessed, settings, configuration)
+    resampled = resampling_notes(settings, plans["transpose_forward"], read_json(preprocessed / FINGERPRINT))
+    return [*resampled, *checked_data(preprocessed, settings, configuration)]
 
 
 def head_weights(n_heads: int) -> list[float]:
