@@ -12,11 +12,11 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.cluster.runners import run_each
-from nnunet_resunet_ds.evaluation.label_maps import to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import label_values, to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training, check_rungs, written_plans
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, check_settings, keep_settings
@@ -114,7 +114,7 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
         InputError: data, rungs, folds, plans and half-finished trainings do not go together.
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
-    check_tumour_regions(dataset_json)
+    check_regions(dataset_json)
     check_settings(settings)
     _check_raw(settings, dataset_json)
     check_rungs(rungs, settings)
@@ -130,8 +130,12 @@ def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
         if not (settings.raw / name).is_dir():
             msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
             raise InputError(msg)
-    labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
-    to_protocol(labels, NNUNET_CONVENTION, protocol_named(settings.protocol), settings.raw / "labelsTr")
+    labels = np.unique(np.concatenate([region.tissues for region in regions_of(dataset_json)]))
+    protocol, maps = protocol_named(settings.protocol), settings.raw / "labelsTr"
+    if has_tumour_regions(dataset_json):
+        to_protocol(labels, NNUNET_CONVENTION, protocol, maps)
+    else:  # of other regions, the values are the dataset's own, and have to be the protocol's
+        label_values(labels, protocol, str(maps))
 
 
 def check_version(run: Run) -> None:
