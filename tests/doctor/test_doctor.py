@@ -193,7 +193,12 @@ def test_each_stage_of_a_dataset_names_the_next_command(dataset, nnunet_folders)
     fingerprint = {"spacings": [[1.02, 1.0, 1.0]] * 5, "shapes_after_crop": [[135, 163, 137]] * 5}
     (folder / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     _, preprocessed, _ = look_at_dataset(137)
-    assert (preprocessed.level, "would be resampled" in preprocessed.text) == (FAIL, True)
+    assert preprocessed.level == OK
+    assert "5 of 5 cases are resampled, for example from 1.02 × 1 × 1 to 1 × 1 × 1 mm" in preprocessed.text
+    plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    _, preprocessed, _ = look_at_dataset(137)
+    assert (preprocessed.level, "The network gets no salient channel" in preprocessed.text) == (OK, True)
 
 
 def test_a_raw_dataset_is_counted(dataset, nnunet_folders, images_ts):

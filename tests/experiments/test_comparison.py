@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,12 +195,14 @@ def test_an_old_monai_is_refused_before_there_is_a_folder(dataset, nnunet_folder
     trainer(dataset, kind=BraTSUNetTrainer)  # which is not MONAI's
 
 
-def test_data_that_the_salient_channel_would_not_bear_is_theirs_to_train(dataset):
+def test_data_without_a_marked_brain_changes_nothing_in_the_others(dataset):
     plans = small(dataset[0])
+    marked = trainer(dataset, plans, kind=BraTSUNetTrainer)
     plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
-    with pytest.raises(InputError):
-        trainer(dataset, plans)
-    trainer(dataset, plans, kind=BraTSUNetTrainer)
+    unmarked = trainer(dataset, plans, kind=BraTSUNetTrainer)
+    networks = [made.configuration_manager.network_arch_init_kwargs for made in (marked, unmarked)]
+    assert networks[0] == networks[1]
+    assert "salient" not in Path(unmarked.log_file).read_text()
 
 
 @pytest.mark.parametrize("name", ["BraTSAttentionUNetTrainer", "ResUNetDSTrainer"])
