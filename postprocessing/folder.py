@@ -15,7 +15,18 @@ from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.base.run_file import (
+    LABEL_REGIONS,
+    LABELS,
+    MADE_BY,
+    MODELS,
+    RUN,
+    WEIGHTS,
+    RunFile,
+    Runs,
+    read_runs,
+)
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
 from postprocessing.model_config import (
@@ -68,7 +79,12 @@ def postprocess_folder(
         check_config_fits(config, dataset_json)
     _check_output(output_folder, input_folder)
     output_folder.mkdir(parents=True, exist_ok=True)
-    settings = {MADE_BY: "resunet-ds postprocess", LABELS: _NNUNET, RUN_SETTING: config.to_mapping()}
+    settings = {
+        MADE_BY: "resunet-ds postprocess",
+        LABELS: _NNUNET,
+        **_label_regions(config, dataset_json),
+        RUN_SETTING: config.to_mapping(),
+    }
     environment = {"probabilities": str(input_folder.resolve())}
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
     failures = _without_probabilities(input_folder)
@@ -83,6 +99,15 @@ def postprocess_folder(
     if failures:
         raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
     return written
+
+
+def _label_regions(config: PostprocessingConfig, dataset_json: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what ``run.json`` says of label values that are not of WT, TC and ET; nothing where they are."""
+    if config.tumour_regions:
+        return {}
+    if dataset_json is None:
+        return {LABEL_REGIONS: {region.name: [region.label] for region in config.further}}
+    return {LABEL_REGIONS: {region.name: list(region.tissues) for region in regions_of(dataset_json)}}
 
 
 def _check_output(output_folder: Path, input_folder: Path) -> None:
