@@ -51,6 +51,23 @@ def dataset_id(text: str) -> int:
     return number
 
 
+def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: str) -> None:
+    """Add the argument that takes cases without all sequences.
+
+    Args:
+        parser: of the subcommand.
+        what_is_done: with such a case, for the help.
+    """
+    parser.add_argument(
+        "--allow-missing",
+        action="extend",
+        default=[],
+        type=lambda text: text.split(","),
+        metavar="SEQUENCES",
+        help=f"take cases that lack these sequences, such as T2 or T2,FLAIR: {what_is_done}",
+    )
+
+
 def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument that lets label maps of other settings stay."""
     parser.add_argument(
