@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.setting_checks import check_number, check_whole_numb
 
 MAX_LABEL = 255
 """Of a uint8 label map."""
-_SHORT_NAMES = {region.long_name: region.name for region in (RC, CC, GTV)}
+_SHORT_NAMES = {word: region.name for region in (RC, CC, GTV) for word in (region.long_name, region.name.lower())}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,9 +86,7 @@ def default_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConf
     if not has_tumour_regions(dataset_json):
         return PostprocessingConfig(further=further_regions(regions, order), tumour_regions=False)
     n = paper.n_tumour_regions
-    if _are_labels_of(paper, order[n:]):
-        return paper
-    return replace(paper, further=further_regions(regions[n:], order[n:]))
+    return replace(paper, further=further_regions(regions[n:], order[n:])) if order[n:] else paper
 
 
 def nnunet_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:

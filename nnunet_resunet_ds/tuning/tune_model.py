@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def tune_model(
     (model,) = settings.models
     checkpoints = dict(zip(model.folds, model.checkpoints, strict=True))
     dataset_json = _dataset_json(model.folder)
+    settings = replace(settings, postprocessing=default_config(dataset_json))
     ids = validation_ids(model.folder, checkpoints)
     if from_npz:
         files, averaging = stored_validation_npz(model.folder, ids, executor), LOGITS

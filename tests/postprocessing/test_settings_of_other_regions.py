@@ -61,8 +61,10 @@ def test_without_settings_a_model_is_painted_as_nnunet_paints_it(dataset_json, d
 def test_the_defaults_are_the_paper_s_where_wt_tc_and_et_are_there():
     assert default_config(None) == default_config(TUMOUR) == default_config(CAVITY) == PAPER
     other = {**CAVITY, "labels": {**CAVITY["labels"], "resection cavity": 7}, "regions_class_order": [1, 2, 3, 7]}
-    cavity = FurtherRegion(name="RC", label=7)
-    assert default_config(other) == PostprocessingConfig(further=(cavity,))
+    assert default_config(other) == PostprocessingConfig(further=(FurtherRegion(name="RC", label=7),))
+    cystic = {"labels": {"background": 0, "WT": [1, 2, 3, 4], "TC": [2, 3, 4], "ET": 3, "CC": 4}}
+    cystic["regions_class_order"] = [1, 2, 3, 4]
+    assert default_config(cystic) == PostprocessingConfig(further=(FurtherRegion(name="CC", label=4),))
     assert default_config(RADIOTHERAPY) == GTV
     cyst, vessel = default_config(APART).further
     assert (cyst.name, cyst.label, vessel.name, vessel.label) == ("cyst", 2, "vessel", 3)

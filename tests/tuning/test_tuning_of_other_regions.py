@@ -158,7 +158,8 @@ def test_the_cystic_component_counts_as_tumour(dataset, nnunet_folders, capsys):
     save_probabilities(model, ids, CYSTIC, 0.3)
     assert main(["tune", "-d", "137", "--npz"]) == 0
     config = PostprocessingConfig.from_json(model / "postprocessing.json")
-    assert [config.wt, config.tc, config.et, config.further[0].threshold] == [0.3] * 4
+    assert config.further[0].name == "CC"
+    assert [config.wt, config.tc, config.further[0].threshold] == [0.3] * 3
     assert "component" not in (model / "tuning.csv").read_text().splitlines()[0].replace("et_component", "")
 
 
