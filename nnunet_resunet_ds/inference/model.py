@@ -1,7 +1,6 @@
 """A trained model, read from its nnU-Net folder without running anything that the files may hold."""
 
 import pydoc
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,8 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
-from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_tumour_regions
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
+from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
@@ -32,12 +31,14 @@ from nnunet_resunet_ds.training.checkpoints import (
     read_checkpoint,
     weights_identity,
 )
+from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.trainer_class import trainer_class
 
 _FOLD = "fold_"
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
 _PARTS = ("torch.nn.", "dynamic_network_architectures.")
 """Packages from which plans may name a network, and its parts."""
+DROPOUT_TRAINER = "ResUNetDSTrainerModalityDropout"
 _STOCK = "predict with nnUNetv2_predict instead"
 
 
@@ -101,16 +102,9 @@ class Model:
         return len(self.dataset_json["regions_class_order"])
 
     @property
-    def regions(self) -> dict[str, tuple[int, ...]]:
-        """Name and label values of each region, in the order of the outputs.
-
-        WT, TC and ET have these names whatever dataset.json calls them; those after them have what their words are.
-        """
-        labels = {name: values for name, values in self.dataset_json["labels"].items() if name not in NO_REGIONS}
-        names = [region.name for region in REGIONS]
-        names += [" ".join(re.findall("[a-z0-9]+", name.lower())) for name in list(labels)[len(REGIONS) :]]
-        values = [tuple(sorted(value)) if isinstance(value, list | tuple) else (value,) for value in labels.values()]
-        return dict(zip(names, values, strict=True))
+    def regions(self) -> tuple[Region, ...]:
+        """Name and label values of each region, in the order of the outputs; see `regions_of`."""
+        return regions_of(self.dataset_json)
 
     @property
     def patch_size(self) -> tuple[int, ...]:
@@ -127,6 +121,13 @@ class Model:
     def has_salient_channel(self) -> bool:
         """Whether the network reads the brain mask off the zero background (decision D4)."""
         return has_salient_channel(self.configuration.configuration["architecture"])
+
+    @property
+    def knows_absent_channels(self) -> bool:
+        """Whether training left channels out at random, so that the network can do without some."""
+        recipe = self.plans.plans.get(SECTION)
+        is_in_recipe = isinstance(recipe, dict) and bool(recipe.get("modality_dropout"))
+        return is_in_recipe or self.trainer_name == DROPOUT_TRAINER
 
     def build_network(self) -> nn.Module:
         """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.
@@ -158,7 +159,8 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
         checkpoint: file name, for example ``checkpoint_best.pth``.
 
     Raises:
-        InputError: a file is missing, damaged or refused; or the model is none of WT, TC and ET in three dimensions.
+        InputError: a file is missing, damaged or refused; or the model does not segment regions in three
+            dimensions.
     """
     in_folder, dataset_json = _read_object(folder, PLANS_JSON), _read_object(folder, DATASET_JSON)
     _check_names(folder, PlansManager(dict(in_folder)), dataset_json)
@@ -207,7 +209,7 @@ def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
 
 def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, Any]) -> None:
     try:
-        check_tumour_regions(dataset_json)
+        check_regions(dataset_json)
         reader = _reader(plans)
         channels = [int(key) for key in dataset_json["channel_names"]]
     except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:
