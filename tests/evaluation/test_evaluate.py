@@ -15,13 +15,7 @@ from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
-from nnunet_resunet_ds.evaluation.statistics import (
-    bootstrap_interval,
-    common_cases,
-    differences,
-    mean_ranks,
-    statistics,
-)
+from nnunet_resunet_ds.evaluation.statistics import bootstrap_interval, differences, statistics
 
 NAMES = ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
 SPACING = (0.5, 1.0, 2.0)
@@ -326,13 +320,6 @@ def test_differences_are_paired_and_tested_by_wilcoxon():
     assert found.p_value == pytest.approx(stats.wilcoxon([0.1, -0.05, 0.2, 0.05]).pvalue)
     same = differences(first, first, list(first), ["dice"])["WT"]["dice"]
     assert (same.mean, same.p_value) == (0, 1)
-
-
-def test_ranks_are_means_over_cases_regions_and_metrics_with_ties_shared():
-    systems = {"a": metrics(0.9, 0.5, 0.7), "b": metrics(0.8, 0.5, 0.8), "c": metrics(0.1, math.nan, 0.1)}
-    assert mean_ranks(systems, common_cases(systems), ["dice", "hd95"]) == pytest.approx(
-        {"a": (1 + 1.5 + 2) / 3, "b": (2 + 1.5 + 1) / 3, "c": 3}
-    )
 
 
 def test_what_is_not_a_number_is_left_out_of_statistics():
