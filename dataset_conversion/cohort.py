@@ -12,6 +12,7 @@ from dataset_conversion.detect_edition import AUTO, Decision, detect_edition, do
 from dataset_conversion.editions import SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
+from dataset_conversion.sequences import optional_channels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.text_table import aligned
@@ -21,7 +22,10 @@ MAX_ID_BYTES = 230
 
 
 def cohort_problems(
-    cases: Sequence[RawCase], edition: Edition, channels: Collection[str] | None = None
+    cases: Sequence[RawCase],
+    edition: Edition,
+    channels: Sequence[str] | None = None,
+    allow_missing: Collection[str] = (),
 ) -> dict[str, list[str]]:
     """Return what is wrong with how files and cases fit together, by case id, without opening a file.
 
@@ -32,8 +36,10 @@ def cohort_problems(
         cases: of one edition.
         edition: whose file names to say.
         channels: that every case needs; None is all that the edition has.
+        allow_missing: those of them that a case may lack, if it has another.
     """
-    needed = [name for name in edition.image_suffixes if channels is None or name in channels]
+    wanted = edition.channels if channels is None else channels
+    needed = [name for name in wanted if name not in allow_missing]
     problems: dict[str, list[str]] = defaultdict(list)
     labelled_sources = {case.source for case in cases if case.segmentation}
     folders: dict[str, Path] = {}
@@ -43,7 +49,8 @@ def cohort_problems(
             both = f"{folders[case.case_id]} and {case.folder} both have case {case.case_id}"
             found.append(f"{both}, and their files differ: keep the right ones and move the others out of the inputs")
         folders[case.case_id] = case.folder
-        found += [*name_problems(case), *_rival_problems(case), *_missing_images(case, needed, edition)]
+        found += [*name_problems(case), *_rival_problems(case)]
+        found += _missing_images(case, needed if case.images else wanted, edition)
         if case.segmentation is None and case.source in labelled_sources:
             advice = "add it, or give unlabelled cases as an input folder of their own"
             found.append(f"{_missing(case, SEGMENTATION, edition)}; {advice}")
@@ -78,8 +85,9 @@ def _rival_problems(case: RawCase) -> list[str]:
 
 def _missing_images(case: RawCase, channels: Sequence[str], edition: Edition) -> list[str]:
     """Return a line about those of the channels that a case lacks, and one for each whose name a folder has."""
-    needed = f"all of {', '.join(channels)} are needed"
-    lacking = [channel for channel in channels if channel not in case.images]
+    needed = f"all of {', '.join(channels)} are needed" if len(channels) > 1 else f"{', '.join(channels)} is needed"
+    unknown = [channel for channel in channels if channel not in edition.channels]
+    lacking = [channel for channel in edition.channels if channel in channels and channel not in case.images]
     taken = [channel for channel in lacking if _folder_of_that_name(case, channel, edition)]
     absent = [channel for channel in lacking if channel not in taken]
     names = {channel: edition.file_name(case.case_id, channel) for channel in absent}
@@ -89,6 +97,7 @@ def _missing_images(case: RawCase, channels: Sequence[str], edition: Edition) ->
     else:
         lines = [_missing(case, channel, edition) for channel in absent]
     lines += [_missing(case, channel, edition) for channel in taken]
+    lines += [f"{_place(case)}: {edition.title} has no {', '.join(unknown)}"] if unknown else []
     return [f"{line}; {needed}" for line in dict.fromkeys(lines)]
 
 
@@ -124,6 +133,8 @@ class Cohort:
     inputs: list[Path]
     decision: Decision
     cases: list[RawCase]
+    allow_missing: tuple[str, ...] = ()
+    """Channels that a case may lack."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,7 @@ def check(
     edition: str = AUTO,
     *,
     edition_file: Path | None = None,
+    allow_missing: Collection[str] = (),
     executor: Executor | None = None,
 ) -> CohortReport:
     """Check every file of a cohort and write nothing.
@@ -155,30 +167,34 @@ def check(
         inputs: folders to search for cases.
         edition: see `detect_edition`.
         edition_file: the description of a custom edition.
+        allow_missing: sequences that a case may lack, such as ``("T2",)``.
         executor: who opens the files; None is a thread for each core.
 
     Raises:
         InputError: no cohort can be found.
     """
-    return inspect_cohort(find_cohort(inputs, edition, edition_file), executor)
+    return inspect_cohort(find_cohort(inputs, edition, edition_file, allow_missing), executor)
 
 
-def find_cohort(inputs: Sequence[Path | str], edition: str, edition_file: Path | None) -> Cohort:
-    """Decide on the edition and find the cases.
+def find_cohort(
+    inputs: Sequence[Path | str], edition: str, edition_file: Path | None, allow_missing: Collection[str] = ()
+) -> Cohort:
+    """Decide on the edition and find the cases; the arguments are those of `check`.
 
     Raises:
-        InputError: no input, no edition, or no case.
+        InputError: no input, no edition, no case, or no such sequence.
     """
     folders = [Path(folder) for folder in inputs]
     if not folders:
         msg = "no input folder given"
         raise InputError(msg)
     decision = detect_edition(edition, folders, edition_file)
-    cases = find_cases(folders, decision.edition)
+    optional = optional_channels(allow_missing, decision.edition.channels)
+    cases = [replace(case, optional=optional) for case in find_cases(folders, decision.edition)]
     doubt = doubts(decision.edition, [case.case_id for case in cases])
-    return Cohort(
-        folders, replace(decision, reason=f"{decision.reason}; warning: {doubt}") if doubt else decision, cases
-    )
+    if doubt:
+        decision = replace(decision, reason=f"{decision.reason}; warning: {doubt}")
+    return Cohort(folders, decision, cases, optional)
 
 
 def inspect_cohort(
@@ -199,7 +215,7 @@ def inspect_cohort(
         keep_labels: translate the label maps, too; see `inspect_case`.
     """
     edition = cohort.decision.edition
-    problems = cohort_problems(cohort.cases, edition)
+    problems = cohort_problems(cohort.cases, edition, allow_missing=cohort.allow_missing)
     unknown = [case for case in cohort.cases if case.case_id not in known_valid and not name_problems(case)]
     reports = (
         _inspected(unknown, partial(inspect_case, edition=edition, keep_labels=keep_labels), executor)
@@ -244,6 +260,25 @@ def census_table(voxels: Mapping[str, Mapping[str, int]]) -> list[str]:
     return aligned(rows, numbers_from=1)
 
 
+def absence_lines(absent: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each sequence that cases lack, with the number of cases and the first of them.
+
+    Args:
+        absent: case id → channels that it lacks.
+    """
+    cases: dict[str, list[str]] = defaultdict(list)
+    for case_id, channels in absent.items():
+        for channel in channels:
+            cases[channel].append(case_id)
+    return [f"without {channel}: {_counted(case_ids)}; zeros stand for it" for channel, case_ids in cases.items()]
+
+
+def _counted(cases: Sequence[str]) -> str:
+    """Return how many cases, and the first of them."""
+    shown = ", ".join(cases[:MAX_CASES_SHOWN])
+    return f"{len(cases)} cases, {shown}{', …' if len(cases) > MAX_CASES_SHOWN else ''}"
+
+
 def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
     """Return a line for each kind of warning, with the number of cases and the first of them.
 
@@ -259,5 +294,4 @@ def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
 
 
 def _line(kind: str, details: Mapping[str, str]) -> str:
-    shown = ", ".join(f"{case_id} ({detail})" for case_id, detail in list(details.items())[:MAX_CASES_SHOWN])
-    return f"warning: {kind}: {len(details)} cases, {shown}{', …' if len(details) > MAX_CASES_SHOWN else ''}"
+    return f"warning: {kind}: {_counted([f'{case_id} ({detail})' for case_id, detail in details.items()])}"

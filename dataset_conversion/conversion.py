@@ -1,6 +1,6 @@
 """Convert a cohort: find the cases, check them all, then write the dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +68,7 @@ def convert(
     edition: str = AUTO,
     *,
     edition_file: Path | None = None,
+    allow_missing: Collection[str] = (),
     link_mode: LinkMode = "hardlink",
     validate: bool = True,
     skip_invalid: bool = False,
@@ -86,6 +87,7 @@ def convert(
         name: after ``DatasetXXX_``; None is the edition's own name.
         edition: a key of `EDITIONS`, a year, ``"auto"`` or ``"custom"``: see `detect_edition`.
         edition_file: the description of a custom edition.
+        allow_missing: sequences that a case may lack, such as ``("T2",)``: an image of zeros is written for them.
         link_mode: hard-link, symlink or copy the images; those that must be repaired are rewritten in any case.
         validate: open every image before writing; label maps are checked in any case.
         skip_invalid: leave invalid cases out instead of stopping.
@@ -99,7 +101,7 @@ def convert(
         InputError: bad input; the message lists every problem found, and no dataset was made or changed.
     """
     check_link_mode(link_mode)
-    cohort = find_cohort(inputs, edition, edition_file)
+    cohort = find_cohort(inputs, edition, edition_file, allow_missing)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
     LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
     with staging_folder(dataset) as staging:
@@ -115,10 +117,10 @@ def convert(
 def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> bool:
     """Make what is missing of a dataset, and let it take its place; tell whether an earlier one had to give way."""
     edition = cohort.decision.edition
-    made = made_with(edition, options.link_mode, validate=options.validate)
+    made = made_with(edition, options.link_mode, validate=options.validate, allow_missing=cohort.allow_missing)
     manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
-    unchanged = _unchanged(dataset, manifest, cohort.cases, made) if manifest else {}
-    finished = {**finished_cases(staging, cohort.cases, made), **unchanged}
+    unchanged = _unchanged(dataset, manifest, cohort, made) if manifest else {}
+    finished = {**finished_cases(staging, edition, cohort.cases, made), **unchanged}
     report = inspect_cohort(
         cohort, options.executor, known_valid=finished, open_files=options.validate, keep_labels=True
     )
@@ -129,7 +131,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     _check_trainable(report.valid, cohort.cases)
     for case in report.valid:
         if case.case_id in unchanged:
-            carry_over(case_files(case).values(), dataset, staging)
+            carry_over(case_files(case, edition).values(), dataset, staging)
     entries, failed = _write_all(report, staging, finished, made, options)
     _leave_out(failed, options)
     cases = [case for case in report.valid if case.case_id in entries]
@@ -143,7 +145,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
         "skip_invalid": options.skip_invalid,
     }
     write_manifest(staging, about, entries, {**report.problems, **failed})
-    return publish(staging, dataset, [file for case in cases for file in case_files(case).values()])
+    return publish(staging, dataset, [file for case in cases for file in case_files(case, edition).values()])
 
 
 def _dataset_folder(dataset_id: int, name: str) -> Path:
@@ -174,19 +176,18 @@ def _check_replaceable(dataset: Path, cases: Sequence[RawCase]) -> None:
             "too, or drop them with --overwrite"
         )
         raise InputError(msg)
-    foreign = foreign_files(dataset, manifest["cases"])
+    foreign = foreign_files(dataset, manifest)
     if foreign:
         msg = f"{foreign[0]}: was not put there by resunet-ds convert; move it away, or drop it with --overwrite"
         raise InputError(msg)
 
 
-def _unchanged(
-    dataset: Path, manifest: Mapping[str, Any], cases: Sequence[RawCase], made: Mapping[str, Any]
-) -> dict[str, Any]:
+def _unchanged(dataset: Path, manifest: Mapping[str, Any], cohort: Cohort, made: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
-    unchanged = unchanged_cases(manifest, cases, made)
-    candidates = [case for case in cases if case.case_id in unchanged]
-    whole = {case.case_id for case in candidates if is_written(case, dataset, unchanged[case.case_id])}
+    unchanged = unchanged_cases(manifest, cohort.cases, made)
+    edition = cohort.decision.edition
+    candidates = [case for case in cohort.cases if case.case_id in unchanged]
+    whole = {case.case_id for case in candidates if is_written(case, edition, dataset, unchanged[case.case_id])}
     damaged = sorted(unchanged.keys() - whole)
     if damaged:
         LOG.warning(

@@ -3,14 +3,23 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from typing import TypeAlias
 
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS
-from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Tissue
+from nnunet_resunet_ds.base.regions import (
+    REGIONS,
+    REGIONS_OF_RADIOTHERAPY,
+    REGIONS_WITH_CC,
+    REGIONS_WITH_RC,
+    Region,
+    Target,
+    Tissue,
+)
 
-LabelScheme: TypeAlias = Mapping[int, Tissue]
-"""Raw label value → tissue, one to one."""
+LabelScheme: TypeAlias = Mapping[int, IntEnum]
+"""Raw label value → `Tissue`, or `Target` where an edition labels no tissues; one to one."""
 
 CLASSIC: LabelScheme = {0: Tissue.BACKGROUND, 1: Tissue.NCR, 2: Tissue.ED, 4: Tissue.ET}
 """Until 2022."""
@@ -20,6 +29,7 @@ PED_2024: LabelScheme = {0: Tissue.BACKGROUND, 1: Tissue.ET, 2: Tissue.NCR, 3: T
 """1, 3 and 4 changed their meanings between PED 2023 and PED 2024."""
 MSD: LabelScheme = {0: Tissue.BACKGROUND, 1: Tissue.ED, 2: Tissue.NCR, 3: Tissue.ET}
 """The values of BraTS 2023, with 1 and 2 exchanged."""
+RADIOTHERAPY: LabelScheme = {0: Target.BACKGROUND, 1: Target.GTV}
 NNUNET_SCHEME: LabelScheme = {int(tissue): tissue for tissue in Tissue}
 NNUNET_KEY = "nnunet"
 """What options call file names and label values of nnU-Net itself, as they call an edition by its key."""
@@ -72,6 +82,11 @@ class Edition:
         return (tuple(self.image_suffixes.items()), self.segmentation_suffix, tuple(self.folders.items()))
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of its image channels, in the order of the nnU-Net dataset."""
+        return tuple(self.image_suffixes)
+
+    @property
     def dataset_name(self) -> str:
         """The default name of the nnU-Net dataset, after ``DatasetXXX_``."""
         return re.sub(r"[^A-Za-z0-9_-]", "", self.title) or self.key
@@ -85,8 +100,8 @@ class Edition:
         """Return the release's own name of a channel's image or the segmentation."""
         return f"{case_id}{self.suffixes[role]}{FILE_ENDING}"
 
-    def tissue_name(self, tissue: Tissue) -> str:
-        """Return ED, NCR, ET, or the name of the edition's further tissue, such as RC."""
+    def tissue_name(self, tissue: IntEnum) -> str:
+        """Return ED, NCR, ET or GTV, or the name of the edition's further tissue, such as RC."""
         if tissue is not Tissue.FURTHER:
             return tissue.name
         return next(region.name for region in self.regions if region.tissues == (tissue,))
@@ -154,6 +169,16 @@ EDITIONS: Mapping[str, Edition] = {
         _since_2023(2024, "SSA", MODERN),
         _since_2023(2024, "PED", PED_2024, regions=REGIONS_WITH_CC),
         _since_2023(2024, "MET", MODERN),
+        # Of 2024 and of 2025, which are alike.
+        Edition(
+            key="menrt",
+            title="BraTS MEN-RT",
+            image_suffixes={"T1ce": "_t1c"},
+            segmentation_suffix="_gtv",
+            tissues=RADIOTHERAPY,
+            case_id=re.compile(r"(?P<patient>BraTS-MEN-RT-\d{4})-\d"),
+            regions=REGIONS_OF_RADIOTHERAPY,
+        ),
         Edition(
             key="msd",
             title="MSD Task01",

@@ -47,6 +47,8 @@ class RawCase:
     """Copies of files that are used."""
     rivals: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     """Role → files that could be meant as well as the one that is used, and differ from it."""
+    optional: tuple[str, ...] = ()
+    """Channels that may be absent: without a file, or with an image of zeros. Zeros then stand for them."""
 
     @property
     def files(self) -> list[Path]:

@@ -1,7 +1,7 @@
 """Find the images of cases to predict, by the names of any edition or of nnU-Net, and read them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect_edition import AUTO, detect_edition
-from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
+from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
+from dataset_conversion.sequences import brats_channels, optional_channels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
@@ -23,12 +24,6 @@ Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
 
 _NNUNET_IMAGE = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}})({'|'.join(map(re.escape, RAW_ENDINGS))})")
-_SYNONYMS = {
-    "T1": ("t1", "t1n", "t1w"),
-    "T1ce": ("t1ce", "t1c", "t1gd"),
-    "T2": ("t2", "t2w"),
-    "FLAIR": ("flair", "t2f", "t2flair"),
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,9 @@ class LoadedCase:
     notes: list[str]
     """``KIND: detail`` of what was corrected as the files were read, and of what is odd about them as a set."""
     identities: dict[str, Mapping[str, Any]]
-    """Channel name → what `base.files.identity_of` returns of its file."""
+    """Channel name → what `base.files.identity_of` returns of its file; not of absent channels."""
+    absent: tuple[str, ...] = ()
+    """Channels that the case lacks; their images are zero."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -86,7 +83,11 @@ def nnunet_layout(channels: Sequence[str]) -> Edition:
 
 
 def find_prediction_cases(
-    inputs: Sequence[Path], channels: Sequence[str], edition: str = AUTO, edition_file: Path | None = None
+    inputs: Sequence[Path],
+    channels: Sequence[str],
+    edition: str = AUTO,
+    edition_file: Path | None = None,
+    allow_missing: Collection[str] = (),
 ) -> CaseSet:
     """Find cases in raw BraTS folders of any edition, or in folders of nnU-Net images such as ``imagesTs``.
 
@@ -95,84 +96,81 @@ def find_prediction_cases(
         channels: the model's, in order.
         edition: see `detect_edition`; ``auto`` also knows nnU-Net's names.
         edition_file: the description of a custom edition.
+        allow_missing: sequences that a case may lack, such as ``("T2",)``; it must have at least one.
 
     Raises:
-        InputError: no case, no edition, or a model whose channels are not those of BraTS.
+        InputError: no case, no edition, no such sequence, or a model whose channels are not those of BraTS.
     """
     if edition == NNUNET_KEY or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
         layout = nnunet_layout(channels)
-        cases = _to_predict(find_cases(inputs, layout), channels)
-        problems = cohort_problems(cases, layout)
+        optional = optional_channels(allow_missing, channels)
+        cases = _to_predict(find_cases(inputs, layout), channels, optional)
+        problems = cohort_problems(cases, layout, allow_missing=optional)
         for case in cases:
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
         problems = {case_id: lines for case_id, lines in problems.items() if lines}
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
     wanted = brats_channels(channels)
     decision = detect_edition(edition, inputs, edition_file)
-    cases = _to_predict(find_cases(inputs, decision.edition), wanted)
-    problems = cohort_problems(cases, decision.edition, wanted)
+    optional = optional_channels(allow_missing, wanted)
+    cases = _to_predict(find_cases(inputs, decision.edition), wanted, optional)
+    problems = cohort_problems(cases, decision.edition, wanted, optional)
     return CaseSet(decision.edition, decision.reason, cases, wanted, problems)
 
 
-def single_case(case_id: str, files: Mapping[str, Path], channels: Sequence[str]) -> CaseSet:
+def single_case(
+    case_id: str, files: Mapping[str, Path], channels: Sequence[str], allow_missing: Collection[str] = ()
+) -> CaseSet:
     """Return the one case of these files; those that the model does not read are left out.
 
     Args:
         case_id: its name.
         files: BraTS channel name (T1, T1ce, T2, FLAIR) → file.
         channels: the model's, in order.
+        allow_missing: sequences that the case may lack; it must have at least one.
 
     Raises:
-        InputError: a file of the model's channels is missing, or is there for two of them.
+        InputError: a file of the model's channels is missing, or is there for two of them; or no such sequence.
     """
     wanted = brats_channels(channels)
-    missing = [name for name in wanted if name not in files]
+    optional = optional_channels(allow_missing, wanted)
+    used = {name: files[name] for name in wanted if name in files}
+    missing = [name for name in wanted if name not in used and not (used and name in optional)]
     if missing:
         msg = f"the model reads {', '.join(wanted)}, and {', '.join(missing)} is missing: give its image, too"
         raise InputError(msg)
-    used = {name: files[name] for name in wanted}
-    for first, second in combinations(wanted, 2):
+    for first, second in combinations(used, 2):
         if used[first].resolve() == used[second].resolve():
             msg = f"{used[first]}: is given as {first} and as {second}; give each of them its own image"
             raise InputError(msg)
-    folder = used[wanted[0]].parent
+    folder = next(iter(used.values())).parent
     edition = EDITIONS["2021"]  # whose layout is a file a channel
-    return CaseSet(edition, "as you named the files", [RawCase(case_id, folder, folder, used)], wanted, {})
-
-
-def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:
-    """Return which of T1, T1ce, T2 and FLAIR each of a model's channels is.
-
-    Raises:
-        InputError: one of them is none of these, or two are the same.
-    """
-    plain = [re.sub("[^a-z0-9]", "", name.lower()) for name in channels]
-    found = [next((name for name, words in _SYNONYMS.items() if word in words), None) for word in plain]
-    known = tuple(name for name in found if name is not None)
-    if len(set(known)) < len(channels):
-        msg = (
-            f"the model's channels are {', '.join(channels)}, and which of {', '.join(CHANNEL_NAMES)} they are cannot "
-            "be told: give the images as nnU-Net's CASE_0000.nii.gz …, in the model's order"
-        )
-        raise InputError(msg)
-    return known
+    case = RawCase(case_id, folder, folder, used, optional=optional)
+    return CaseSet(edition, "as you named the files", [case], wanted, {})
 
 
 def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> LoadedCase:
     """Read the images of a case; a background of another value becomes 0.
 
+    A channel that may be absent and is (`RawCase.optional`) gets an image of zeros.
+
     Raises:
         InputError: a file is missing or damaged, or they are not on one grid; a line for each.
     """
     opened = open_case(case, edition)
+    lacking = [name for name in channels if name not in case.images and name not in case.optional]
+    opened.problems += [f"{case.folder}: {case.case_id} has no {', '.join(lacking)}"] if lacking else []
     grids = compare_grids(opened.grids, voxels_only=True) if opened.grids else None
     problems = [*opened.problems, *(grids.differences if grids else [])]
     if problems or grids is None:
         raise InputError("\n".join(problems or [f"{case.folder}: {case.case_id} has no image"]))
-    images = np.stack([opened.values[channel] for channel in channels])
+    zeros = np.zeros_like(next(iter(opened.values.values())))
+    images = np.stack([opened.values.get(channel, zeros) for channel in channels])
     elsewhere = compare_grids(opened.grids).differences
-    identities = {channel: opened.sources[case.images[channel]].identity for channel in channels}
-    return LoadedCase(images, grids.reference, elsewhere, [*opened.notes, *opened.warnings], identities)
+    present = [channel for channel in channels if channel not in opened.absent]
+    identities = {channel: opened.sources[case.images[channel]].identity for channel in present}
+    notes = [*opened.notes, *opened.warnings]
+    return LoadedCase(images, grids.reference, elsewhere, notes, identities, opened.absent)
 
 
 def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
@@ -188,9 +186,15 @@ def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
     return load_case(case, nnunet_layout(channels), channels)
 
 
-def _to_predict(cases: Sequence[RawCase], channels: Sequence[str]) -> list[RawCase]:
-    """Return the cases that have images, with those of the channels alone: what else there is need not be whole."""
-    with_images = [_reduced(case, channels) for case in cases if case.images]
+def _to_predict(cases: Sequence[RawCase], channels: Sequence[str], optional: tuple[str, ...]) -> list[RawCase]:
+    """Return the cases that have images, with those of the channels alone: what else there is need not be whole.
+
+    Args:
+        cases: as they were found.
+        channels: that the model reads.
+        optional: those of them that may be absent.
+    """
+    with_images = [replace(_reduced(case, channels), optional=optional) for case in cases if case.images]
     if not with_images:
         instead = found_instead(cases[0].folder, with_nifti=False)
         msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i{instead}"

@@ -16,7 +16,7 @@ from dataset_conversion.labels import nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import image_file
-from nnunet_resunet_ds.base.regions import Tissue
+from nnunet_resunet_ds.base.regions import Target, Tissue
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class CaseReport:
     warnings: list[str] = field(default_factory=list)
     """``KIND: detail`` of what is odd and may be right all the same."""
     fixes: Fixes = field(default_factory=Fixes)
+    absent: tuple[str, ...] = ()
+    """Channels that may be absent and are."""
     voxels: dict[str, int] = field(default_factory=dict)
     """Of each tissue; empty without a segmentation."""
     sources: Mapping[Path, SourceFile] = field(default_factory=dict)
@@ -86,11 +88,11 @@ def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) 
     noted = {path: notes for path, notes in opened.noted.items() if path != case.segmentation}
     fixes = Fixes(opened.fills, comparison.misplaced, opened.turned, noted)
     if opened.labels is None or case.segmentation is None:
-        return CaseReport([], warnings, fixes, sources=opened.sources)
+        return CaseReport([], warnings, fixes, opened.absent, sources=opened.sources)
     voxels = tissue_voxels(opened.counts, edition)
     warnings += _label_warnings(opened.labels, voxels, brain)
     label_file = _label_file(opened, opened.labels, case.segmentation, fixes, edition) if keep_labels else None
-    return CaseReport([], warnings, fixes, voxels, opened.sources, label_file)
+    return CaseReport([], warnings, fixes, opened.absent, voxels, opened.sources, label_file)
 
 
 def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:
@@ -102,10 +104,12 @@ def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:
     opened = open_labels_only(case, edition)
     if opened.problems:
         raise InputError(*opened.problems)
+    absent = tuple(name for name in case.optional if name not in case.images)
     if opened.labels is None or case.segmentation is None:
-        return CaseReport(sources=opened.sources)
+        return CaseReport(absent=absent, sources=opened.sources)
     label_file = _label_file(opened, opened.labels, case.segmentation, Fixes(), edition)
-    return CaseReport(voxels=tissue_voxels(opened.counts, edition), sources=opened.sources, label_file=label_file)
+    voxels = tissue_voxels(opened.counts, edition)
+    return CaseReport(absent=absent, voxels=voxels, sources=opened.sources, label_file=label_file)
 
 
 def _label_file(
@@ -125,4 +129,5 @@ def _label_file(
 def _label_warnings(labels: NDArray[np.integer], voxels: Mapping[str, int], brain: Mask) -> list[str]:
     outside = int(np.count_nonzero((labels != 0) > brain))
     warnings = [f"labels outside the brain: {outside} voxels"] if outside else []
-    return warnings if voxels[Tissue.ET.name] else [*warnings, "no enhancing tumour: none is labelled"]
+    expected = {Tissue.ET.name: "no enhancing tumour", Target.GTV.name: "no gross tumour volume"}
+    return [*warnings, *(f"{kind}: none is labelled" for name, kind in expected.items() if voxels.get(name) == 0)]

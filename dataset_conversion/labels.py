@@ -5,7 +5,7 @@ for those that it lists; else in nnU-Net's ``dataset.json``. Every command that 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edi
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_class_order, check_tumour_regions
-from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
+from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
+from nnunet_resunet_ds.base.regions import REGIONS_OF_RADIOTHERAPY, Target
+from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS, Runs, read_runs
 
 MAX_VALUES_SHOWN = 8
 """Of unknown labels; an image taken for a label map has hundreds."""
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
 """Of nnU-Net, one below dataset.json."""
+_RADIOTHERAPY = {region.long_name: [int(value) for value in region.tissues] for region in REGIONS_OF_RADIOTHERAPY}
 _SETTINGS = "postprocessing.json"
 """Of ``resunet-ds postprocess``, which an earlier version left without run.json."""
 
@@ -38,6 +40,9 @@ class LabelConvention:
     tissues: LabelScheme
     description: Mapping[str, object] | None = None
     """What the user's file said of a custom edition."""
+    regions: Mapping[str, Sequence[int]] | None = None
+    """The values of each region, by its name: of nnU-Net's values in a dataset without WT, TC and ET. Where BraTS does
+    not have these regions, there are no ``tissues``, so that no command takes them for others."""
 
     @classmethod
     def of(cls, edition: Edition) -> "LabelConvention":
@@ -46,7 +51,12 @@ class LabelConvention:
 
     def to_settings(self) -> dict[str, Any]:
         """Return what run.json says of it."""
-        return {LABELS: self.key, CUSTOM_EDITION: self.description}
+        regions = {} if self.regions is None else {LABEL_REGIONS: self.regions}
+        return {LABELS: self.key, CUSTOM_EDITION: self.description, **regions}
+
+    def values_of(self, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """Return labels of a model, which are nnU-Net's (any shape), in these values."""
+        return raw_labels(labels, self.tissues) if self.regions is None else labels.astype(np.uint8, copy=False)
 
 
 NNUNET_CONVENTION = LabelConvention(NNUNET_KEY, "nnU-Net", NNUNET_SCHEME)
@@ -55,6 +65,24 @@ CONVENTIONS: Mapping[str, LabelConvention] = {
     **{key: LabelConvention.of(edition) for key, edition in EDITIONS.items()},
 }
 """All that have a name."""
+
+
+def nnunet_convention(dataset_json: Mapping[str, Any]) -> LabelConvention:
+    """Return what nnU-Net's values mean in a dataset.
+
+    Args:
+        dataset_json: a checked one.
+    """
+    if has_tumour_regions(dataset_json):
+        return NNUNET_CONVENTION
+    return _convention_of_regions({region.name: list(region.tissues) for region in regions_of(dataset_json)})
+
+
+def _convention_of_regions(regions: Mapping[str, Sequence[int]]) -> LabelConvention:
+    """Return what nnU-Net's values mean in a dataset without WT, TC and ET."""
+    is_radiotherapy = {name: list(values) for name, values in regions.items()} == _RADIOTHERAPY
+    tissues = {int(target): target for target in Target} if is_radiotherapy else {}
+    return replace(NNUNET_CONVENTION, title=f"nnU-Net ({', '.join(regions)})", tissues=tissues, regions=regions)
 
 
 def convention_named(key: str) -> LabelConvention:
@@ -96,8 +124,9 @@ def declared_convention(files: Iterable[Path]) -> Declared | None:
     if runs is not None:
         return _declared_by_runs(runs, files)
     for file in _dataset_jsons(folder):
-        if file.is_file() and _has_regions(file):
-            return Declared(NNUNET_CONVENTION, f"as {file} says")
+        convention = _convention_of_dataset(file) if file.is_file() else None
+        if convention is not None:
+            return Declared(convention, f"as {file} says")
     if (folder / _SETTINGS).is_file():
         return Declared(NNUNET_CONVENTION, f"as resunet-ds postprocess wrote them, which left {_SETTINGS} there")
     return None
@@ -149,6 +178,9 @@ def _convention_of(run: Mapping[str, Any]) -> LabelConvention | None:
         InputError: this version does not know it.
     """
     key = run.get(LABELS)
+    regions = run.get(LABEL_REGIONS)
+    if key == NNUNET_KEY and isinstance(regions, dict):
+        return _convention_of_regions(regions)
     if key == CUSTOM:
         return LabelConvention.of(custom_edition(run.get(CUSTOM_EDITION)))
     return None if key is None else convention_named(str(key))
@@ -168,8 +200,8 @@ def _dataset_jsons(folder: Path) -> Iterator[Path]:
         yield real.parent.parent / DATASET_JSON  # of the model
 
 
-def _has_regions(file: Path) -> bool:
-    """Tell whether a dataset.json declares the regions that we convert to.
+def _convention_of_dataset(file: Path) -> LabelConvention | None:
+    """Return what a dataset.json says that nnU-Net's values mean; None where its labels are no regions.
 
     Raises:
         InputError: the order in which it paints contradicts its regions.
@@ -181,10 +213,10 @@ def _has_regions(file: Path) -> bool:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
     try:
-        check_tumour_regions(content)
+        check_regions(content)
     except InputError:
-        return False
-    return True
+        return None
+    return nnunet_convention(content)
 
 
 def nnunet_labels(values: NDArray[np.integer], tissues: LabelScheme) -> NDArray[np.uint8]:

@@ -91,6 +91,8 @@ class OpenedCase:
     images: dict[str, sitk.Image] = field(default_factory=dict)
     """Channel name → what the voxels are a view of: they are gone when it is."""
     sources: dict[Path, SourceFile] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    """Channels that may be absent and are: they have no values."""
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """``KIND: detail`` of what is odd about the files as a set."""
@@ -131,6 +133,7 @@ def open_case(case: RawCase, edition: Edition) -> OpenedCase:
             opened.problems.append(str(error))
     _turn_axes(opened, case)
     _clear_backgrounds(opened)
+    _leave_out_absent(opened, case)
     opened.problems += _value_problems(case, opened.values)
     opened.warnings += same_image_warnings(opened.values, case.images)
     return opened
@@ -280,6 +283,16 @@ def _clear_backgrounds(opened: OpenedCase) -> None:
         if fill is not None:
             opened.fills[channel] = fill
     opened.values |= {channel: without_fill(opened.values[channel], fill) for channel, fill in opened.fills.items()}
+
+
+def _leave_out_absent(opened: OpenedCase, case: RawCase) -> None:
+    """Drop images of zeros that stand for absent channels; at least one other image must be there."""
+    zero = [name for name in case.optional if name in opened.values and is_empty(opened.values[name])]
+    if zero and len(zero) == len(opened.values):
+        opened.problems.append(f"{case.folder}: all images of case {case.case_id} are zero everywhere; {_LOST}")
+    for name in zero:
+        del opened.values[name]
+    opened.absent = tuple(name for name in case.optional if name in zero or name not in case.images)
 
 
 def _value_problems(case: RawCase, values: Mapping[str, Values]) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.custom_edition import custom_edition
-from dataset_conversion.editions import EDITIONS, Edition
+from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, Edition
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.write import FOLDERS, LinkMode, image_names, is_written, label_name
+from dataset_conversion.write import ABSENT, FOLDERS, LinkMode, image_names, is_written, label_name
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, link_or_copy, read_json, write_json
@@ -91,9 +91,11 @@ def publish(staging: Path, dataset: Path, files: Iterable[Path]) -> bool:
     return replaces
 
 
-def foreign_files(dataset: Path, cases: Iterable[str]) -> list[Path]:
-    """Return what lies in the folders of images and label maps, and is of none of these cases."""
-    known = {name for case_id in cases for name in (label_name(case_id), *image_names(case_id))}
+def foreign_files(dataset: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Return what lies in the folders of images and label maps, and is of none of the cases of a manifest."""
+    edition = edition_of(manifest)
+    n_channels = len(edition.channels if edition else CHANNEL_NAMES)
+    known = {name for case_id in manifest[_CASES] for name in (label_name(case_id), *image_names(case_id, n_channels))}
     folders = [dataset / name for name in FOLDERS if (dataset / name).is_dir()]
     return [file for folder in folders for file in sorted(folder.iterdir()) if file.name not in known]
 
@@ -129,14 +131,16 @@ def keep_record(staging: Path, case_id: str, made: Mapping[str, Any], entry: Map
     write_json({"made_with": made, "entry": entry}, _record(staging, case_id))
 
 
-def finished_cases(staging: Path, cases: Iterable[RawCase], made: Mapping[str, Any]) -> dict[str, Any]:
+def finished_cases(
+    staging: Path, edition: Edition, cases: Iterable[RawCase], made: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the manifest entries of cases that were finished earlier, from the same files, and are all there."""
     finished = {}
     for case in cases:
         try:
             record = read_json(_record(staging, case.case_id))
             entry = record["entry"]
-            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, staging, entry):
+            if record["made_with"] == made and is_unchanged(entry, case) and is_written(case, edition, staging, entry):
                 finished[case.case_id] = entry
         except (InputError, OSError, LookupError, TypeError, AttributeError):
             continue  # no record, or a damaged one: not finished
@@ -147,7 +151,9 @@ def _record(staging: Path, case_id: str) -> Path:
     return staging / RECORDS / f"{case_id}.json"
 
 
-def made_with(edition: Edition, link_mode: LinkMode, *, validate: bool) -> dict[str, Any]:
+def made_with(
+    edition: Edition, link_mode: LinkMode, *, validate: bool, allow_missing: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what the manifest says of the whole dataset: a case made otherwise must be made again."""
     return {
         "version": __version__,
@@ -155,6 +161,7 @@ def made_with(edition: Edition, link_mode: LinkMode, *, validate: bool) -> dict[
         "custom_edition": edition.description,
         "images": link_mode,
         "validated": validate,
+        "allow_missing": list(allow_missing) or None,  # None as in manifests of versions that did not know it
     }
 
 
@@ -165,13 +172,16 @@ def dataset_identity(cases: Mapping[str, Mapping[str, Any]], made: Mapping[str, 
         cases: case id → what `write_case` returned.
         made: what `made_with` returned.
     """
-    sources = {
-        case_id: [*(entry["images"][channel]["sha256"] for channel in sorted(entry["images"])), segmentation["sha256"]]
-        for case_id, entry in sorted(cases.items())
-        if (segmentation := entry["segmentation"])
-    }
+    sources = {case_id: _digests(entry) for case_id, entry in sorted(cases.items()) if entry["segmentation"]}
     content = json.dumps([made["edition"], made["custom_edition"], sources], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _digests(entry: Mapping[str, Any]) -> list[str]:
+    """Return what a training case was made from: the digests of its images and label map, and the absent channels."""
+    images, absent = entry["images"], entry.get(ABSENT, ())
+    digests = [images[channel]["sha256"] for channel in sorted(images)]
+    return [*digests, entry["segmentation"]["sha256"], *(f"no {channel}" for channel in absent)]
 
 
 def write_manifest(

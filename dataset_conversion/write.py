@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import SimpleITK as sitk
 
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.editions import FILE_ENDING, SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.inspect_case import CaseReport, inspect_labels_only
 from dataset_conversion.intensity import without_fill
@@ -28,6 +28,8 @@ IMAGES_TRAINING, LABELS_TRAINING, IMAGES_TEST = FOLDERS = ("imagesTr", "labelsTr
 """nnU-Net's names."""
 WRITTEN = "written"
 """Entry of a case in the manifest: role → identity of its file in the dataset."""
+ABSENT = "absent"
+"""Entry of a case in the manifest that lacks channels: their names. Images of zeros stand for them."""
 
 
 def check_link_mode(link_mode: str) -> None:
@@ -52,25 +54,27 @@ def write_case(
         report: of the inspection; None where there was none: then the images are taken as they are.
 
     Returns:
-        What the manifest holds of the case: its source files and those of the dataset with size and SHA-256, voxels of
-            each tissue, what was repaired and what is odd.
+        What the manifest holds of the case: its source files and those of the dataset with size and SHA-256, absent
+            channels, voxels of each tissue, what was repaired and what is odd.
 
     Raises:
         InputError: a file has changed since it was inspected, or cannot be read; or the label map has values of
             another edition.
     """
     report = report or inspect_labels_only(case, edition)
-    files = {role: dataset / file for role, file in case_files(case).items()}
+    files = {role: dataset / file for role, file in case_files(case, edition).items()}
     labels = report.label_file
     written: dict[str, Any] = {}
     if labels and case.segmentation:
         report.sources[case.segmentation].check_unchanged()
         written[SEGMENTATION] = _write_bytes(labels.content, files.pop(SEGMENTATION))
     written |= write_images(case, edition, report, files, link_mode)
+    written |= write_zeros(case, edition, report, files)
     return {
         "images": {channel: report.sources[path].to_manifest() for channel, path in case.images.items()},
         "segmentation": report.sources[case.segmentation].to_manifest() if case.segmentation else None,
-        WRITTEN: {role: written[role] for role in case_files(case)},
+        WRITTEN: {role: written[role] for role in case_files(case, edition)},
+        **({ABSENT: list(report.absent)} if report.absent else {}),
         "voxels": report.voxels,
         "repairs": [*_repairs(case, edition, report), *(labels.repairs if labels else [])],
         "warnings": report.warnings,
@@ -99,7 +103,7 @@ def _repairs(case: RawCase, edition: Edition, report: CaseReport) -> list[str]:
 def write_images(
     case: RawCase, edition: Edition, report: CaseReport, destinations: Mapping[str, Path], link_mode: LinkMode
 ) -> dict[str, dict[str, Any]]:
-    """Bring the images of a complete case to their destinations.
+    """Bring the images that a case has to their destinations.
 
     Args:
         case: whose images.
@@ -118,7 +122,7 @@ def write_images(
     written: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(case.images.values()):
         source = report.sources[path]
-        channels = [channel for channel in destinations if case.images[channel] == path]
+        channels = [channel for channel in destinations if case.images.get(channel) == path]
         if not edition.volumes and fixes.is_fit(path) and not any(name in fixes.fills for name in channels):
             written |= {
                 channel: _link_copy_or_compress(source, destinations[channel], link_mode) for channel in channels
@@ -131,6 +135,34 @@ def write_images(
             write_image(_corrected(image, geometry, fixes.fills.get(channel)), destinations[channel])
             written[channel] = identity_of(destinations[channel])
     return written
+
+
+def write_zeros(
+    case: RawCase, edition: Edition, report: CaseReport, destinations: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """Write an image of zeros for each channel that has no file, on the grid of the other images.
+
+    Args:
+        case: which may lack these channels.
+        edition: of the case.
+        report: of the inspection.
+        destinations: channel name → file to be made.
+
+    Returns:
+        Channel name → what `identity_of` returns of its new file.
+
+    Raises:
+        InputError: the file that the grid is read from is not what it was when it was inspected.
+    """
+    lacking = [channel for channel in destinations if channel not in case.images]
+    if not lacking:
+        return {}
+    geometry = read_geometry(case, edition, report)
+    zeros = sitk.Image(geometry.GetSize(), sitk.sitkUInt8)
+    zeros.CopyInformation(geometry)
+    for channel in lacking:
+        write_image(zeros, destinations[channel])
+    return {channel: identity_of(destinations[channel]) for channel in lacking}
 
 
 def read_geometry(case: RawCase, edition: Edition, report: CaseReport) -> sitk.Image:
@@ -191,33 +223,35 @@ def _write_bytes(content: bytes, destination: Path) -> dict[str, Any]:
     return identity_of_content(content, destination.stat())
 
 
-def case_files(case: RawCase) -> dict[str, Path]:
+def case_files(case: RawCase, edition: Edition) -> dict[str, Path]:
     """Return where the channels of a case go and its segmentation, if any, relative to the dataset."""
     folder = Path(IMAGES_TRAINING if case.segmentation else IMAGES_TEST)
-    files = {name: folder / file for name, file in zip(CHANNEL_NAMES, image_names(case.case_id), strict=True)}
+    names = image_names(case.case_id, len(edition.channels))
+    files = {channel: folder / name for channel, name in zip(edition.channels, names, strict=True)}
     if case.segmentation:
         files[SEGMENTATION] = Path(LABELS_TRAINING, label_name(case.case_id))
     return files
 
 
-def is_written(case: RawCase, dataset: Path, entry: Mapping[str, Any]) -> bool:
+def is_written(case: RawCase, edition: Edition, dataset: Path, entry: Mapping[str, Any]) -> bool:
     """Tell whether every file of a case is in a dataset as it was written.
 
     Args:
         case: of the dataset.
+        edition: of the case.
         dataset: its folder.
         entry: what `write_case` returned; where an earlier version did, files of any content count.
     """
-    files = {role: dataset / file for role, file in case_files(case).items()}
+    files = {role: dataset / file for role, file in case_files(case, edition).items()}
     written = entry.get(WRITTEN)
     if written is None:
         return all(file.is_file() for file in files.values())
     return isinstance(written, dict) and all(is_same(written.get(role), file) for role, file in files.items())
 
 
-def image_names(case_id: str) -> list[str]:
+def image_names(case_id: str, n_channels: int) -> list[str]:
     """Return nnU-Net's file names of a case's channels, in their order."""
-    return [f"{case_id}_{index:04d}{FILE_ENDING}" for index in range(len(CHANNEL_NAMES))]
+    return [f"{case_id}_{index:04d}{FILE_ENDING}" for index in range(n_channels)]
 
 
 def label_name(case_id: str) -> str:
@@ -226,7 +260,9 @@ def label_name(case_id: str) -> str:
 
 
 def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identity: str | None = None) -> None:
-    """Write nnU-Net's ``dataset.json`` with the edition's regions: WT, TC, ET (decision D5), and its further ones.
+    """Write nnU-Net's ``dataset.json`` with the edition's channels and regions.
+
+    The regions are WT, TC and ET (decision D5) with the further ones of the edition, or GTV.
 
     Args:
         dataset: the folder to write it to.
@@ -239,7 +275,7 @@ def write_dataset_json(dataset: Path, edition: Edition, n_training: int, identit
     if len(labels) == 2:  # nnU-Net takes a label as a region only where one lists two values
         labels |= {region.long_name: [int(region.tissues[0])] * 2 for region in edition.regions}
     content = {
-        "channel_names": {str(channel): name for channel, name in enumerate(CHANNEL_NAMES)},
+        "channel_names": {str(channel): name for channel, name in enumerate(edition.channels)},
         "labels": labels,
         "regions_class_order": list(regions_class_order(edition.regions)),
         "numTraining": n_training,

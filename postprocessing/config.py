@@ -3,22 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.regions import RC, Tissue
-from nnunet_resunet_ds.base.setting_checks import (
-    check_choice,
-    check_entries,
-    check_flag,
-    check_number,
-    check_whole_number,
+from nnunet_resunet_ds.base.regions import REGIONS, Tissue
+from nnunet_resunet_ds.base.setting_checks import check_choice, check_entries, check_flag
+from postprocessing.further_region import (
+    RESECTION_CAVITY,
+    FurtherRegion,
+    check_further_regions,
+    read_further_regions,
 )
 from postprocessing.steps import USUAL_STEPS, Number, Step, step_from_mapping
 
-MAX_LABEL = 255
-"""Of a uint8 label map."""
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
 PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
@@ -40,7 +38,9 @@ class Setting:
     number: Number
     field: str
     step: Step | None = None
-    """That has the field, with its usual numbers; None: the configuration has it."""
+    """That has the field, with its usual numbers."""
+    further: FurtherRegion | None = None
+    """That has the field; where no step has it either, the configuration has it."""
 
     @property
     def help(self) -> str:
@@ -56,28 +56,20 @@ SETTINGS: Mapping[str, Setting] = {
     **_STEP_SETTINGS,
     "connectivity": Setting(Number("neighbours of a voxel in a component: 6, 18 or 26", int), "connectivity"),
 }
-"""Every number that has a flag, by its name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FurtherRegion:
-    """A region outside WT, TC and ET with an output of its own, such as the resection cavity of BraTS 2024."""
-
-    name: str
-    label: int
-    """Painted where the probability reaches the threshold, over what is there."""
-    threshold: float = 0.5
-
-
-_RESECTION_CAVITY = FurtherRegion(name=RC.name, label=int(Tissue.FURTHER))
+"""Every number that has a flag, by its name. All are of WT, TC and ET."""
+_OF_TUMOUR_REGIONS = (*_THRESHOLDS, "nested", "steps", "connectivity")
+"""Fields that mean nothing where WT, TC and ET are not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostprocessingConfig:
     """Thresholds, then steps in their order. The defaults are the paper's.
 
+    The settings of a model without WT, TC and ET are of `further` regions alone: nnU-Net's painting with a threshold
+    each, and no steps.
+
     Raises:
-        InputError: a value is of the wrong type or out of range.
+        InputError: a value is of the wrong type or out of range, or is of WT, TC and ET where these are not there.
     """
 
     wt: float = 0.45
@@ -88,7 +80,7 @@ class PostprocessingConfig:
     """Below this probability of enhancing tumour, the rest of tumour core is NCR."""
     nested: bool = True
     """Whether TC counts inside WT only, and ET inside TC only; nnU-Net paints each where it is above its threshold."""
-    further: tuple[FurtherRegion, ...] = (_RESECTION_CAVITY,)
+    further: tuple[FurtherRegion, ...] = (RESECTION_CAVITY,)
     """Outputs after WT, TC and ET, in their order; painted in this order, the last one wins."""
     steps: tuple[Step, ...] = USUAL_STEPS
     """What follows the thresholds, in this order. Those that are off, as usual, are left out."""
@@ -98,13 +90,18 @@ class PostprocessingConfig:
     """What the probabilities were averaged in that these numbers were tuned on; None: they were not tuned."""
     tuned_on: tuple[tuple[str, str], ...] = ()
     """Fold and identity of each of the weights that these numbers were tuned on."""
+    tumour_regions: bool = True
+    """Whether the first three outputs are WT, TC and ET. Where they are not, all outputs are `further` regions."""
 
     def __post_init__(self) -> None:
         for name, number in _THRESHOLDS.items():
             number.check(name, getattr(self, name))
         check_flag("nested", self.nested)
-        self._check_further()
+        check_flag("tumour_regions", self.tumour_regions)
+        check_further_regions(self.further, (int(Tissue.ET) if self.tumour_regions else 0) + 1)
         self._check_steps()
+        if not self.tumour_regions:
+            self._check_without_tumour_regions()
         if self.connectivity not in CONNECTIVITIES:
             msg = f"connectivity must be one of {CONNECTIVITIES}; got {self.connectivity!r}"
             raise InputError(msg)
@@ -112,16 +109,30 @@ class PostprocessingConfig:
             check_choice("averaging", self.averaging, AVERAGES)
         # so that configurations that do the same are equal
         steps = tuple(step for step in self.steps if step.is_on or step not in USUAL_STEPS)
-        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "steps", steps if self.tumour_regions else ())
 
-    def _check_further(self) -> None:
-        for region in self.further:
-            check_number(f"threshold of {region.name}", region.threshold, at_most=1)
-            check_whole_number(f"label of {region.name}", region.label, at_least=int(Tissue.ET) + 1, at_most=MAX_LABEL)
-        labels = [region.label for region in self.further]
-        if len(set(labels)) != len(labels):
-            msg = f"each of the further regions needs a label of its own; got {labels}"
+    def _check_without_tumour_regions(self) -> None:
+        """Refuse what is of WT, TC and ET; the paper's steps are the default of a field, and are no wish."""
+        if not self.further:
+            msg = '"further" must name all regions where "tumour_regions" is false'
             raise InputError(msg)
+        usual = {field.name: field.default for field in fields(self)}
+        changed = [name for name in _OF_TUMOUR_REGIONS if getattr(self, name) not in (usual[name], ())]
+        if changed:
+            self._refuse(", ".join(changed))
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Refuse what is for WT, TC and ET, because these are not there.
+
+        Raises:
+            InputError: always.
+        """
+        names = ", ".join(region.name for region in self.further)
+        msg = (
+            f"{what}: for WT, TC and ET alone, and the regions here are {names}; leave it out, or set a threshold such "
+            f"as --threshold '{self.further[0].name}=0.4'"
+        )
+        raise InputError(msg)
 
     def _check_steps(self) -> None:
         names = [step.name for step in self.steps]
@@ -148,16 +159,45 @@ class PostprocessingConfig:
         check_choice("the preset", name, tuple(PRESETS))
         return PRESETS[name]
 
+    def with_preset(self, name: str) -> "PostprocessingConfig":
+        """Return the settings of a name for the same regions: see `preset`.
+
+        Raises:
+            InputError: no such preset, or the paper's, which is for WT, TC and ET, where these are not there.
+        """
+        preset = self.preset(name)
+        if not self.tumour_regions and preset.steps:
+            self._refuse(f"preset {name}")
+        further = tuple(replace(region, threshold=FurtherRegion.threshold) for region in self.further)
+        if self.tumour_regions:
+            return replace(preset, further=further)
+        return PostprocessingConfig(further=further, tumour_regions=False)
+
+    @property
+    def n_tumour_regions(self) -> int:
+        """How many outputs come before those of `further`: three or none."""
+        return len(REGIONS) if self.tumour_regions else 0
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Every number that can be set, by its name: `SETTINGS` where these count, and a threshold a further region."""
+        usual = SETTINGS if self.tumour_regions else {}
+        own = {
+            region.setting: Setting(Number(region.setting, float, at_most=1), "threshold", further=region)
+            for region in self.further
+        }
+        return {**usual, **own}
+
     def value(self, name: str) -> float:
-        """Return the number of `SETTINGS` of this name."""
-        setting = SETTINGS[name]
-        holder = self if setting.step is None else self._step_or_off(setting.step)
+        """Return the number of `settings` of this name."""
+        setting = self.settings[name]
+        holder = setting.further or (self if setting.step is None else self._step_or_off(setting.step))
         value: float = getattr(holder, setting.field)
         return value
 
     def has_effect(self, name: str) -> bool:
-        """Tell whether another value of this number of `SETTINGS` can matter: not if its step is off and stays off."""
-        setting = SETTINGS[name]
+        """Tell whether another value of this number of `settings` can matter: not if its step is off and stays off."""
+        setting = self.settings[name]
         if setting.step is None or setting.field == setting.step.switch():
             return True
         return self._step_or_off(setting.step).is_on
@@ -173,27 +213,54 @@ class PostprocessingConfig:
         """Return these settings with other numbers; a step that is not there comes to its usual place.
 
         Args:
-            values: by the names of `SETTINGS`.
+            values: by the names of `settings`.
 
         Raises:
-            InputError: a value is of the wrong type or out of range.
+            InputError: a value is of the wrong type or out of range, or is of WT, TC and ET where these are not there.
         """
         config = self
         for name, value in values.items():
-            setting = SETTINGS[name]
-            change: dict[str, Any] = {setting.field: value}
-            if setting.step is not None:
-                step = config._step_or_off(setting.step)
-                change = {"steps": _with_step(config.steps, step.with_value(setting.field, value))}
-            config = replace(config, **change)
+            if name not in config.settings:
+                config._refuse(name)
+            config = replace(config, **config._change(config.settings[name], value))
         return config
+
+    def _change(self, setting: Setting, value: float) -> dict[str, Any]:
+        """Return the fields of these settings that another number changes."""
+        if setting.further is not None:
+            changed = replace(setting.further, threshold=value)
+            return {"further": tuple(changed if region == setting.further else region for region in self.further)}
+        if setting.step is not None:
+            step = self._step_or_off(setting.step)
+            return {"steps": _with_step(self.steps, step.with_value(setting.field, value))}
+        return {setting.field: value}
+
+    def with_threshold(self, region: str, value: float) -> "PostprocessingConfig":
+        """Return these settings with another threshold of a further region.
+
+        Args:
+            region: its name, in large or small letters.
+            value: from 0 to 1.
+
+        Raises:
+            InputError: there is no such region, or the value is out of range.
+        """
+        found = [further for further in self.further if further.name.lower() == region.lower()]
+        if not found:
+            names = ", ".join(further.name for further in self.further) or "none"
+            first = "; those of WT, TC and ET are set by --wt, --tc and --et" if self.tumour_regions else ""
+            msg = f"no region {region} with a threshold of its own here, but {names}{first}"
+            raise InputError(msg)
+        return self.with_values(**{found[0].setting: value})
 
     def with_steps(self, names: Sequence[str]) -> "PostprocessingConfig":
         """Return these settings with the named steps alone, in this order; one that is not there has its usual numbers.
 
         Raises:
-            InputError: there is no such step, or it is named twice.
+            InputError: there is no such step, or it is named twice, or WT, TC and ET are not there.
         """
+        if names and not self.tumour_regions:
+            self._refuse(f"steps {', '.join(names)}")
         known = {step.name: step for step in (*USUAL_STEPS, *self.steps)}
         for name in names:
             check_choice("each of steps", name, tuple(known))
@@ -215,7 +282,10 @@ class PostprocessingConfig:
             raise InputError(msg)
         if values.keys() & _STEP_SETTINGS or any(isinstance(step, str) for step in values.get("steps", [])):
             values = _from_flat(values)
-        check_entries("unknown post-processing settings", values, [field.name for field in fields(cls)])
+        written = cls._fields_of(tumour_regions=values.get("tumour_regions") is not False)
+        check_entries("unknown post-processing settings", values, [*written, "tumour_regions"])
+        if values.get("tumour_regions") is False:
+            values.setdefault("further", [])
         for name, read in _READERS.items():
             if name in values:
                 values[name] = read(values[name])
@@ -236,14 +306,20 @@ class PostprocessingConfig:
             raise InputError(msg) from error
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON, without those that mean nothing for these regions."""
         mapping = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            **mapping,
+        mapping |= {
             "further": [asdict(region) for region in self.further],
             "steps": [step.to_mapping() for step in self.steps],
             "tuned_on": dict(self.tuned_on),
         }
+        return {name: mapping[name] for name in self._fields_of(tumour_regions=self.tumour_regions)}
+
+    @classmethod
+    def _fields_of(cls, *, tumour_regions: bool) -> list[str]:
+        """Return the names that JSON has for settings of these regions."""
+        left_out = ("tumour_regions",) if tumour_regions else _OF_TUMOUR_REGIONS
+        return [field.name for field in fields(cls) if field.name not in left_out]
 
     def to_json(self, path: Path) -> None:
         """Write ``postprocessing.json``."""
@@ -297,18 +373,7 @@ def _tuned_on(entries: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 (JSO
     return tuple(entries.items())
 
 
-def _further_regions(entries: Any) -> tuple[FurtherRegion, ...]:  # noqa: ANN401 (JSON may hold anything)
-    msg = f'"further" must be a list of regions like {asdict(_RESECTION_CAVITY)}; got {entries!r}'
-    try:
-        regions = tuple(FurtherRegion(**entry) for entry in entries)
-    except TypeError as error:
-        raise InputError(msg) from error
-    if not all(isinstance(region.name, str) for region in regions):
-        raise InputError(msg)
-    return regions
-
-
-_READERS = {"further": _further_regions, "steps": _steps, "tuned_on": _tuned_on}
+_READERS = {"further": read_further_regions, "steps": _steps, "tuned_on": _tuned_on}
 """Of the entries that are more than a number."""
 
 

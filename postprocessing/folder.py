@@ -10,17 +10,32 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
-from nnunet_resunet_ds.base.files import check_output_folder, read_json, remove_half_written
+from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.base.region_checks import check_tumour_regions
-from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, MODELS, RUN, WEIGHTS, RunFile, Runs, read_runs
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.base.run_file import (
+    LABEL_REGIONS,
+    LABELS,
+    MADE_BY,
+    MODELS,
+    RUN,
+    WEIGHTS,
+    RunFile,
+    Runs,
+    read_runs,
+)
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
-from postprocessing.model_config import SETTINGS_FILE, notes_on_weights
+from postprocessing.model_config import (
+    SETTINGS_FILE,
+    check_config_fits,
+    dataset_json_of,
+    nnunet_config,
+    notes_on_weights,
+)
 from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
@@ -59,9 +74,17 @@ def postprocess_folder(
             others are written.
     """
     files = _probability_files(input_folder)
-    _check_folders(input_folder, output_folder)
+    dataset_json = dataset_json_of(input_folder)
+    if dataset_json is not None:
+        check_config_fits(config, dataset_json)
+    _check_output(output_folder, input_folder)
     output_folder.mkdir(parents=True, exist_ok=True)
-    settings = {MADE_BY: "resunet-ds postprocess", LABELS: _NNUNET, RUN_SETTING: config.to_mapping()}
+    settings = {
+        MADE_BY: "resunet-ds postprocess",
+        LABELS: _NNUNET,
+        **_label_regions(config, dataset_json),
+        RUN_SETTING: config.to_mapping(),
+    }
     environment = {"probabilities": str(input_folder.resolve())}
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
     failures = _without_probabilities(input_folder)
@@ -69,7 +92,7 @@ def postprocess_folder(
         remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS_FILE, TABLE, RUN)
         run_file.open(set(map(_case, files)), overwrite=overwrite)
         config.to_json(output_folder / SETTINGS_FILE)
-        outcomes = _postprocess_files(files, config, run_file, executor)
+        outcomes = _postprocess_files(files, config, nnunet_config(dataset_json), run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)
     failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
     written = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, InputError)}
@@ -78,11 +101,17 @@ def postprocess_folder(
     return written
 
 
-def _check_folders(input_folder: Path, output_folder: Path) -> None:
-    """Refuse predictions of other regions, or of plain labels, and an output that is no folder or the input."""
-    dataset_json = input_folder / DATASET_JSON  # nnU-Net copies it there
-    if dataset_json.is_file():
-        check_tumour_regions(read_json(dataset_json))
+def _label_regions(config: PostprocessingConfig, dataset_json: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what ``run.json`` says of label values that are not of WT, TC and ET; nothing where they are."""
+    if config.tumour_regions:
+        return {}
+    if dataset_json is None:
+        return {LABEL_REGIONS: {region.name: [region.label] for region in config.further}}
+    return {LABEL_REGIONS: {region.name: list(region.tissues) for region in regions_of(dataset_json)}}
+
+
+def _check_output(output_folder: Path, input_folder: Path) -> None:
+    """Refuse an output that is no folder, or is the input."""
     check_output_folder(output_folder)
     if output_folder.resolve() == input_folder.resolve():
         msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
@@ -90,7 +119,11 @@ def _check_folders(input_folder: Path, output_folder: Path) -> None:
 
 
 def _postprocess_files(
-    files: Sequence[Path], config: PostprocessingConfig, run_file: RunFile, executor: Executor | None
+    files: Sequence[Path],
+    config: PostprocessingConfig,
+    as_nnunet: PostprocessingConfig,
+    run_file: RunFile,
+    executor: Executor | None,
 ) -> dict[str, list[Change] | InputError]:
     """Write the label map of every file and note it in ``run.json``; return what came of each case."""
 
@@ -102,7 +135,7 @@ def _postprocess_files(
             run_file.note(case, f"{case}{LABEL_SUFFIX}", {CHANGES: list(map(asdict, outcome))})
 
     runs = read_runs(files[0].parent)
-    work = partial(_postprocess_file, output_folder=run_file.folder, config=config, runs=runs)
+    work = partial(_postprocess_file, output_folder=run_file.folder, config=config, as_nnunet=as_nnunet, runs=runs)
     try:
         outcomes = for_each(files, work, "postprocess", executor, settle=settle)
     finally:
@@ -170,12 +203,18 @@ def _without_probabilities(folder: Path) -> list[str]:
     ]
 
 
-def _postprocess_file(path: Path, output_folder: Path, config: PostprocessingConfig, runs: Runs | None) -> list[Change]:
+def _postprocess_file(
+    path: Path,
+    output_folder: Path,
+    config: PostprocessingConfig,
+    as_nnunet: PostprocessingConfig,
+    runs: Runs | None,
+) -> list[Change]:
     stock = _label_map(path)
     geometry = read_image(stock)
     probabilities = probabilities_on_grid(path, geometry)
     if runs is None or not runs.is_as_written(_case(path)):
-        check_painted(probabilities, path, stock)
+        check_painted(probabilities, path, stock, as_nnunet)
     try:
         labels, changes = postprocess_explained(probabilities, config)
     except InputError as error:

@@ -1,15 +1,18 @@
 """Which post-processing belongs to a model: what was tuned for it travels in its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.regions import ET, REGIONS
 from postprocessing.config import PostprocessingConfig
+from postprocessing.further_region import further_regions
 
 SETTINGS_FILE = "postprocessing.json"
 PLANS_SECTION = "resunet_ds_postprocessing"
@@ -17,7 +20,7 @@ PLANS_SECTION = "resunet_ds_postprocessing"
 
 
 def config_of_model(folder: Path) -> PostprocessingConfig:
-    """Return what ``postprocessing.json`` of a model folder says, else its ``plans.json``, else the paper's settings.
+    """Return what ``postprocessing.json`` of a model folder says, else its ``plans.json``, else `default_config`.
 
     Raises:
         InputError: the settings there are damaged or out of range.
@@ -36,7 +39,7 @@ def config_of_model(folder: Path) -> PostprocessingConfig:
 
 
 def config_of_predictions(folder: Path) -> PostprocessingConfig:
-    """Return what ``plans.json`` of a folder says, which prediction copies from the model; else the paper's settings.
+    """Return what ``plans.json`` of a folder says, which prediction copies from the model; else `default_config`.
 
     Raises:
         InputError: the settings there are damaged or out of range.
@@ -44,7 +47,7 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
     plans = folder / PLANS_JSON
     content = read_json(plans) if plans.is_file() else {}
     if not isinstance(content, dict) or PLANS_SECTION not in content:
-        return PostprocessingConfig.paper()
+        return default_config(dataset_json_of(folder))
     try:
         return PostprocessingConfig.from_mapping(content[PLANS_SECTION])
     except InputError as error:
@@ -52,20 +55,73 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
         raise InputError(msg) from error
 
 
+def dataset_json_of(folder: Path) -> Mapping[str, Any] | None:
+    """Return the checked ``dataset.json`` of a folder, which prediction copies from the model; None without one.
+
+    Raises:
+        InputError: its labels are no regions, or contradict themselves.
+    """
+    file = folder / DATASET_JSON
+    if not file.is_file():
+        return None
+    content: Mapping[str, Any] = read_json(file)
+    try:
+        check_regions(content)
+    except InputError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
+    return content
+
+
+def default_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:
+    """Return the settings of a model that was not tuned: the paper's for WT, TC and ET, nnU-Net's for other regions.
+
+    Args:
+        dataset_json: a checked one; None is taken for WT, TC and ET.
+    """
+    paper = PostprocessingConfig.paper()
+    if dataset_json is None:
+        return paper
+    regions, order = regions_of(dataset_json), dataset_json["regions_class_order"]
+    if not has_tumour_regions(dataset_json):
+        return PostprocessingConfig(further=further_regions(regions, order), tumour_regions=False)
+    n = paper.n_tumour_regions
+    return replace(paper, further=further_regions(regions[n:], order[n:])) if order[n:] else paper
+
+
+def nnunet_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:
+    """Return the settings that do what ``nnUNetv2_predict`` does for the regions of a dataset; see `default_config`."""
+    return default_config(dataset_json).with_preset("nnunet")
+
+
 def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, Any]) -> None:
     """Refuse settings that the regions of a dataset cannot have.
 
     Args:
         config: the settings.
-        dataset_json: whose regions begin with WT, TC and ET.
+        dataset_json: a checked one.
 
     Raises:
-        InputError: there are more regions than the settings name; or a further region is part of WT or TC (the cystic
-            component of BraTS 2024 PED is), whose components, opening and closing would be counted without it.
+        InputError: the settings are of WT, TC and ET, and the regions are others, or the other way round; they paint
+            other labels than the dataset has; or a further region is part of WT or TC (the cystic component of BraTS
+            2024 PED is), whose components, opening and closing would be counted without it.
     """
+    if config.tumour_regions != has_tumour_regions(dataset_json):
+        found = ", ".join(region.name for region in regions_of(dataset_json))
+        wanted = "WT, TC and ET" if config.tumour_regions else ", ".join(region.name for region in config.further)
+        msg = f"the post-processing is for {wanted}, and the model has {found}: give settings for these, or none"
+        raise InputError(msg)
     order = dataset_json["regions_class_order"]
-    if len(order) > len(REGIONS) + len(config.further):
+    if len(order) > config.n_tumour_regions + len(config.further):
         msg = f"the model has {len(order)} regions; name those after WT, TC and ET as further regions of the settings"
+        raise InputError(msg)
+    further = order[config.n_tumour_regions :]
+    if not _are_labels_of(config, further):
+        own = [region.label for region in config.further]
+        msg = (
+            f"the further regions of the post-processing paint {own}, and those of the model {list(further)}: correct "
+            'its "further"'
+        )
         raise InputError(msg)
     on = [step.name for step in config.steps if step.is_on and step.region != ET.name]
     if on and has_region_inside_wt(dataset_json):
@@ -73,11 +129,17 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
         raise InputError(msg)
 
 
+def _are_labels_of(config: PostprocessingConfig, order: Sequence[int]) -> bool:
+    """Tell whether further regions paint these labels; after WT, TC and ET, settings may name more than there are."""
+    labels = [region.label for region in config.further]
+    return labels[: len(order) if config.tumour_regions else None] == list(order)
+
+
 def has_region_inside_wt(dataset_json: Mapping[str, Any]) -> bool:
     """Tell whether a region after WT, TC and ET is part of WT, as the cystic component of BraTS 2024 PED is."""
-    further = set(dataset_json["regions_class_order"][len(REGIONS) :])
-    whole_tumour = next(labels for name, labels in dataset_json["labels"].items() if name != "background")
-    return bool(further & set(whole_tumour))
+    whole_tumour, *others = regions_of(dataset_json)
+    further = others[len(REGIONS) - 1 :]
+    return any(set(region.tissues) & set(whole_tumour.tissues) for region in further)
 
 
 def notes_on_weights(config: PostprocessingConfig, weights: Mapping[str, str]) -> list[str]:

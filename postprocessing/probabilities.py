@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
 from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.regions import REGIONS, Region
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 
@@ -122,20 +122,23 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
         raise InputError(msg) from error
 
 
-def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Path) -> None:
+def check_painted(
+    probabilities: NDArray[np.floating], file: Path, label_map: Path, as_nnunet: PostprocessingConfig = _AS_NNUNET
+) -> None:
     """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
 
     Args:
         probabilities: (R, Z, Y, X) on the grid of the label map.
         file: that they are from, for the message.
         label_map: that nnU-Net wrote, in its own label values.
+        as_nnunet: what nnU-Net does for the regions of the model, see `postprocessing.model_config.nnunet_config`.
 
     Raises:
         InputError: they are of another prediction, or none, or the label map cannot be read.
     """
     _, labels = read_labels(label_map)
     try:
-        differing = int((postprocess(probabilities, _AS_NNUNET) != labels).sum())
+        differing = int((postprocess(probabilities, as_nnunet) != labels).sum())
     except InputError as error:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
@@ -147,14 +150,17 @@ def check_painted(probabilities: NDArray[np.floating], file: Path, label_map: Pa
         raise InputError(msg)
 
 
-def mean_probabilities(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Return the mean probability of WT, TC and ET over the voxels that have them; of a region without any, nothing.
+def mean_probabilities(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], regions: Sequence[Region] = REGIONS
+) -> dict[str, float]:
+    """Return the mean probability of each region over the voxels that have it; of a region without any, nothing.
 
     Args:
         labels: (Z, Y, X) in nnU-Net's values.
         probabilities: (R, Z, Y, X).
+        regions: of the first outputs, in their order.
     """
-    masks = {region.name: region.mask(labels) for region in REGIONS}
+    masks = {region.name: region.mask(labels) for region in regions}
     return {
         name: float(values[mask].mean(dtype=np.float64))
         for (name, mask), values in zip(masks.items(), probabilities, strict=False)

@@ -1,12 +1,13 @@
 """Region probabilities to labels by thresholds, nested as in paper section 5 (decision D9) or as nnU-Net paints."""
 
 import operator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.regions import REGIONS, Tissue
+from nnunet_resunet_ds.base.regions import Tissue
 from postprocessing.config import PostprocessingConfig
 
 
@@ -14,29 +15,41 @@ def apply_thresholds(probabilities: NDArray[np.floating], config: Postprocessing
     """Return labels (Z, Y, X) in nnU-Net's values; a voxel at a threshold is foreground (D9), for nnU-Net it is not.
 
     Args:
-        probabilities: (R, Z, Y, X); WT, TC, ET, then the further regions in the order of ``config.further``.
+        probabilities: (R, Z, Y, X); WT, TC, ET where the configuration has them, then the further regions in the order
+            of ``config.further``.
         config: the thresholds.
 
     Raises:
-        InputError: the shape is not (R, Z, Y, X) with R from 3 to 3 plus the configured further regions.
+        InputError: the shape is not (R, Z, Y, X) with the regions of the configuration; those after WT, TC and ET may
+            be missing.
     """
     check_probabilities(probabilities, config)
-    wt, tc, et, *further = probabilities
+    reaches = operator.ge if config.tumour_regions and config.nested else operator.gt
+    n = config.n_tumour_regions
+    labels = np.full(probabilities.shape[1:], Tissue.BACKGROUND, dtype=np.uint8)
+    if config.tumour_regions:
+        _paint_tumour(labels, probabilities[:n], config, reaches)
+    for probability, region in zip(probabilities[n:], config.further, strict=False):
+        labels[reaches(probability, float(region.threshold))] = region.label
+    return labels
+
+
+def _paint_tumour(
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.floating],
+    config: PostprocessingConfig,
+    reaches: Callable[[NDArray[np.floating], float], NDArray[np.bool_]],
+) -> None:
+    """Paint ED, NCR and ET into labels (Z, Y, X), by the probabilities (3, Z, Y, X) of WT, TC and ET."""
     # Python floats, so that numpy compares in the dtype of the probabilities: 0.45 in float32 is not below 0.45
-    reaches = operator.ge if config.nested else operator.gt
-    whole_tumour = reaches(wt, float(config.wt))
-    tumour_core = reaches(tc, float(config.tc))
-    enhancing = reaches(et, float(config.et))
+    thresholds = (float(config.wt), float(config.tc), float(config.et))
+    whole_tumour, tumour_core, enhancing = map(reaches, probabilities, thresholds)
     if config.nested:
         tumour_core &= whole_tumour
         enhancing &= tumour_core
-    labels = np.full(wt.shape, Tissue.BACKGROUND, dtype=np.uint8)
     labels[whole_tumour] = Tissue.ED
     labels[tumour_core] = Tissue.NCR
     labels[enhancing] = Tissue.ET
-    for probability, region in zip(further, config.further, strict=False):
-        labels[reaches(probability, float(region.threshold))] = region.label
-    return labels
 
 
 def check_probabilities(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> None:
@@ -45,11 +58,11 @@ def check_probabilities(probabilities: NDArray[np.floating], config: Postprocess
     Raises:
         InputError: wrong number of axes or regions, or values that are not finite or outside 0 to 1.
     """
-    most = len(REGIONS) + len(config.further)
-    if probabilities.ndim != 4 or not len(REGIONS) <= probabilities.shape[0] <= most:
-        msg = (
-            f"probabilities must be (R, Z, Y, X) with R from {len(REGIONS)} to {most}; got shape {probabilities.shape}"
-        )
+    most = config.n_tumour_regions + len(config.further)
+    least = config.n_tumour_regions or most
+    if probabilities.ndim != 4 or not least <= probabilities.shape[0] <= most:
+        regions = f"from {least} to {most}" if config.tumour_regions else f"= {most}"
+        msg = f"probabilities must be (R, Z, Y, X) with R {regions}; got shape {probabilities.shape}"
         raise InputError(msg)
     # both comparisons are false for NaN
     if not (probabilities.min(initial=0) >= 0 and probabilities.max(initial=1) <= 1):

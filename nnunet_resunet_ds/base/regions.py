@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Tissue(IntEnum):
+class _Label(IntEnum):
+    """A label value. It equals the plain number, and no label of another kind: ED is 1, and so is GTV."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with a number, or with a label of the same kind."""
+        is_of_another_kind = isinstance(other, _Label) and type(other) is not type(self)
+        return False if is_of_another_kind else int.__eq__(self, other)
+
+    __hash__ = int.__hash__
+
+
+class Tissue(_Label):
     """Label values in an nnU-Net dataset, the same as in nnU-Net's own BraTS 2021 script."""
 
     BACKGROUND = 0
@@ -22,7 +33,7 @@ class Tissue(IntEnum):
     """The further tissue of an edition: the resection cavity (2024 GLI) or the cystic component (2024 PED)."""
 
 
-class Target(IntEnum):
+class Target(_Label):
     """Label values in an nnU-Net dataset of radiotherapy planning (MEN-RT), which labels no tissues."""
 
     BACKGROUND = 0

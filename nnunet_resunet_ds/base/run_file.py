@@ -19,6 +19,8 @@ from nnunet_resunet_ds.base.files import identity_of, is_same, read_json, write_
 RUN = "run.json"
 MADE_BY, LABELS, CUSTOM_EDITION = "made_by", "labels", "custom_edition"
 """Settings that every run has: the command, the key of its label values, and the description of a custom edition."""
+LABEL_REGIONS = "regions"
+"""Setting of label maps in nnU-Net's values of a dataset without WT, TC and ET: region → its values."""
 MODELS, WEIGHTS = "models", "weights"
 """Setting of a prediction: its models, each with the identity of the weights of every fold."""
 FILE, WRITTEN, ERROR = "file", "written", "error"

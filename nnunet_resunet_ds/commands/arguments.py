@@ -51,6 +51,23 @@ def dataset_id(text: str) -> int:
     return number
 
 
+def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: str) -> None:
+    """Add the argument that takes cases without all sequences.
+
+    Args:
+        parser: of the subcommand.
+        what_is_done: with such a case, for the help.
+    """
+    parser.add_argument(
+        "--allow-missing",
+        action="extend",
+        default=[],
+        type=lambda text: text.split(","),
+        metavar="SEQUENCES",
+        help=f"take cases that lack these sequences, such as T2 or T2,FLAIR: {what_is_done}",
+    )
+
+
 def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument that lets label maps of other settings stay."""
     parser.add_argument(
@@ -141,27 +158,60 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
     )
     base = group.add_mutually_exclusive_group()
     base.add_argument("--config", type=Path, metavar="JSON", help="a postprocessing.json")
-    base.add_argument("--preset", choices=tuple(PRESETS), help="nnunet does what nnUNetv2_predict does")
+    base.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="nnunet does what nnUNetv2_predict does; paper is for WT, TC and ET",
+    )
     for name, setting in SETTINGS.items():
         flag = f"--{name.replace('_', '-')}"
         group.add_argument(flag, type=setting.number.type, metavar="N", help=setting.help)
+    group.add_argument(
+        "--threshold",
+        dest="thresholds",
+        action="append",
+        type=region_threshold,
+        default=[],
+        metavar="REGION=N",
+        help="threshold of a region other than WT, TC and ET, such as RC=0.4 or GTV=0.4; again for another",
+    )
     names = " ".join(step.name for step in USUAL_STEPS)
     group.add_argument(
         "--steps", nargs="*", metavar="STEP", help=f"which steps follow the thresholds, in which order: {names}"
     )
 
 
+def region_threshold(text: str) -> tuple[str, float]:
+    """Return region and threshold of ``REGION=N``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of this form.
+    """
+    region, _, number = text.rpartition("=")
+    try:
+        return region, float(number)
+    except ValueError as error:
+        msg = f"{text!r} is no threshold; give a region and a number from 0 to 1, such as GTV=0.4"
+        raise argparse.ArgumentTypeError(msg) from error
+
+
 def chosen_config(options: argparse.Namespace, default: PostprocessingConfig) -> PostprocessingConfig:
     """Return the settings that the arguments ask for.
 
+    Args:
+        options: of the subcommand.
+        default: those of the model, where the arguments name no others; a preset is for its regions.
+
     Raises:
-        InputError: a file is missing or damaged, or a value out of range.
+        InputError: a file is missing or damaged, a value out of range, or a setting is of a region that is not there.
     """
     config = default
     if options.config:
         config = PostprocessingConfig.from_json(options.config)
     elif options.preset:
-        config = PostprocessingConfig.preset(options.preset)
+        config = default.with_preset(options.preset)
     given = {name: getattr(options, name) for name in SETTINGS}
     config = config.with_values(**{name: value for name, value in given.items() if value is not None})
+    for region, threshold in options.thresholds:
+        config = config.with_threshold(region, threshold)
     return config if options.steps is None else config.with_steps(options.steps)

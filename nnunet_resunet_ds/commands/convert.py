@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import id_and_name
+from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "make an nnU-Net raw dataset from BraTS folders"
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     aim.add_argument("--check", action="store_true", help="check the files and count the labels, and write nothing")
     parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the name of the edition)")
     add_edition_arguments(parser)
+    add_allow_missing_argument(parser, "an image of zeros is written, and conversion.json lists them as absent")
     images = parser.add_mutually_exclusive_group()
     images.add_argument("--copy", action="store_true", help="copy the images instead of hard-linking them")
     images.add_argument("--symlink", action="store_true", help="make symbolic links to the images; works across disks")
@@ -82,7 +83,13 @@ def run(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import check
 
-    result = check(options.inputs, options.edition, edition_file=options.edition_file, executor=executor)
+    result = check(
+        options.inputs,
+        options.edition,
+        edition_file=options.edition_file,
+        allow_missing=options.allow_missing,
+        executor=executor,
+    )
     decision, cases = result.cohort.decision, result.cohort.cases
     labelled = sum(case.segmentation is not None for case in cases)
     print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
@@ -109,6 +116,7 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
         options.name or name,
         options.edition,
         edition_file=options.edition_file,
+        allow_missing=options.allow_missing,
         link_mode="copy" if options.copy else "symlink" if options.symlink else "hardlink",
         validate=not options.no_validate,
         skip_invalid=options.skip_invalid,
@@ -123,11 +131,13 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
 
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the label census and the warnings of reports or manifest entries."""
-    from dataset_conversion.cohort import census_table, warning_lines
+    """Print the label census, the absent sequences and the warnings of reports or manifest entries."""
+    from dataset_conversion.cohort import absence_lines, census_table, warning_lines
+    from dataset_conversion.write import ABSENT
 
     for line in (
         *census_table({case_id: case["voxels"] for case_id, case in cases.items()}),
+        *absence_lines({case_id: case.get(ABSENT, ()) for case_id, case in cases.items()}),
         *warning_lines({case_id: case["warnings"] for case_id, case in cases.items()}),
     ):
         print(line)

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
     case_set = _case_set(options, models[0])
-    labels = _label_convention(options, case_set)
+    labels = _label_convention(options, case_set, models[0])
     check_labels(labels, models)
     settings = chosen_settings(
         options,
@@ -188,12 +188,13 @@ def _common_start(files: Iterable[Path]) -> str:
     return start[: max(start.rfind(sign) for sign in "_- ") + 1].rstrip("_- ") or "case"
 
 
-def _label_convention(options: argparse.Namespace, case_set: "CaseSet") -> "LabelConvention":
+def _label_convention(options: argparse.Namespace, case_set: "CaseSet", model: "Model") -> "LabelConvention":
     from dataset_conversion.detect_edition import edition_by_case_ids
-    from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention
+    from dataset_conversion.editions import NNUNET_KEY
+    from dataset_conversion.labels import LabelConvention, nnunet_convention
 
-    if options.labels == NNUNET_CONVENTION.key:
-        return NNUNET_CONVENTION
+    if options.labels == NNUNET_KEY:
+        return nnunet_convention(model.dataset_json)
     case_ids = [case.case_id for case in case_set.cases]
     file = options.edition_file if options.labels == "custom" else None
     try:

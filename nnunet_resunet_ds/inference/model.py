@@ -1,7 +1,6 @@
 """A trained model, read from its nnU-Net folder without running anything that the files may hold."""
 
 import pydoc
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,8 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
-from nnunet_resunet_ds.base.region_checks import NO_REGIONS, check_tumour_regions
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
+from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
@@ -101,16 +100,9 @@ class Model:
         return len(self.dataset_json["regions_class_order"])
 
     @property
-    def regions(self) -> dict[str, tuple[int, ...]]:
-        """Name and label values of each region, in the order of the outputs.
-
-        WT, TC and ET have these names whatever dataset.json calls them; those after them have what their words are.
-        """
-        labels = {name: values for name, values in self.dataset_json["labels"].items() if name not in NO_REGIONS}
-        names = [region.name for region in REGIONS]
-        names += [" ".join(re.findall("[a-z0-9]+", name.lower())) for name in list(labels)[len(REGIONS) :]]
-        values = [tuple(sorted(value)) if isinstance(value, list | tuple) else (value,) for value in labels.values()]
-        return dict(zip(names, values, strict=True))
+    def regions(self) -> tuple[Region, ...]:
+        """Name and label values of each region, in the order of the outputs; see `regions_of`."""
+        return regions_of(self.dataset_json)
 
     @property
     def patch_size(self) -> tuple[int, ...]:
@@ -158,7 +150,8 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
         checkpoint: file name, for example ``checkpoint_best.pth``.
 
     Raises:
-        InputError: a file is missing, damaged or refused; or the model is none of WT, TC and ET in three dimensions.
+        InputError: a file is missing, damaged or refused; or the model does not segment regions in three
+            dimensions.
     """
     in_folder, dataset_json = _read_object(folder, PLANS_JSON), _read_object(folder, DATASET_JSON)
     _check_names(folder, PlansManager(dict(in_folder)), dataset_json)
@@ -207,7 +200,7 @@ def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
 
 def _check_names(folder: Path, plans: PlansManager, dataset_json: Mapping[str, Any]) -> None:
     try:
-        check_tumour_regions(dataset_json)
+        check_regions(dataset_json)
         reader = _reader(plans)
         channels = [int(key) for key in dataset_json["channel_names"]]
     except (InputError, LookupError, AttributeError, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.labels import LabelConvention, raw_labels
+from dataset_conversion.labels import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import write_labels
@@ -69,7 +69,7 @@ class CaseWriter:
         else:
             for file in (probabilities, properties):
                 file.unlink(missing_ok=True)
-        write_labels(raw_labels(case.labels, self.convention.tissues), case.grid, self.label_map(case.case_id))
+        write_labels(self.convention.values_of(case.labels), case.grid, self.label_map(case.case_id))
 
 
 @dataclass
@@ -195,17 +195,22 @@ def _are_of(case: RawCase, entry: Mapping[str, Any], label_map: Path) -> bool:
 
 
 def check_labels(convention: LabelConvention, models: Sequence[Model]) -> None:
-    """Refuse a convention that has no value for a tissue that the model can paint.
+    """Refuse a convention that has no value for what the model can paint.
 
     Raises:
-        InputError: naming the tissues.
+        InputError: naming the labels and the regions of the model.
     """
-    painted = set(models[0].dataset_json["regions_class_order"])
-    missing = sorted(painted - set(map(int, convention.tissues.values())))
+    model = models[0]
+    own = nnunet_convention(model.dataset_json)
+    if convention == own and own.regions is not None:
+        return
+    painted = model.dataset_json["regions_class_order"]
+    missing = [label for label in sorted(painted) if own.tissues.get(label) not in convention.tissues.values()]
     if missing:
+        names = ", ".join(region.name for region in model.regions)
         msg = (
-            f"{convention.title} has no label for nnU-Net's {', '.join(map(str, missing))}, which the model paints; "
-            "choose another edition with --labels, or nnunet"
+            f"{convention.title} has no label for nnU-Net's {', '.join(map(str, missing))}, which the model paints (it "
+            f"segments {names}); choose another edition with --labels, or nnunet"
         )
         raise InputError(msg)
 

@@ -255,14 +255,16 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error
-        first, reader = read.cases[0], self._predictor.models[0].reader
-        self._writer.write_case(PredictedCase(case_id, labels, probabilities, first.properties, reader, read.grid))
+        first_case, first_model = read.cases[0], self._predictor.models[0]
+        self._writer.write_case(
+            PredictedCase(case_id, labels, probabilities, first_case.properties, first_model.reader, read.grid)
+        )
         entry = {
             IMAGES: read.images,
             "network_seconds": round(seconds, 2),
             WARNINGS: read.warnings,
             "changes": list(map(asdict, changes)),
-            "mean_probability": mean_probabilities(labels, probabilities),
+            "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
         }
         self._report(CaseOutcome(case_id, entry))
 

@@ -141,10 +141,10 @@ def strides_of(model: Model) -> list[list[int]]:
 def _check_same_channels_and_regions(models: Sequence[Model]) -> None:
     first = models[0]
     for other in models[1:]:
-        if other.channels != first.channels or other.regions != first.regions:
+        if other.channels != first.channels or _values(other) != _values(first):
             differing = [
                 f"{', '.join(names)}, not {', '.join(wanted)}"
-                for names, wanted in ((other.channels, first.channels), (tuple(other.regions), tuple(first.regions)))
+                for names, wanted in ((other.channels, first.channels), (tuple(_values(other)), tuple(_values(first))))
                 if names != wanted
             ]
             msg = (
@@ -152,6 +152,11 @@ def _check_same_channels_and_regions(models: Sequence[Model]) -> None:
                 "ensemble needs the same"
             )
             raise InputError(msg)
+
+
+def _values(model: Model) -> dict[str, tuple[int, ...]]:
+    """Return name and label values of each region; what dataset.json calls WT, TC and ET does not matter."""
+    return {region.name: region.tissues for region in model.regions}
 
 
 def _check_runs(model: Model) -> None:

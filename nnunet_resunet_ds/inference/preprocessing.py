@@ -30,7 +30,7 @@ _BRATS_ORIENTATION = "LPS"
 Box = tuple[slice, ...]
 """Of (Z, Y, X)."""
 Probabilities = NDArray[np.float32]
-"""(R, Z, Y, X): WT, TC, ET, then further regions."""
+"""(R, Z, Y, X), a region an output: WT, TC, ET, then further ones, or those of another dataset."""
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 
 from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases
-from dataset_conversion.labels import NNUNET_CONVENTION, declared_convention
+from dataset_conversion.labels import declared_convention, nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state, read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.region_checks import have_other_cases
+from nnunet_resunet_ds.base.region_checks import have_other_cases, regions_of
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
 from nnunet_resunet_ds.inference.on_workers import predict_cases_on
@@ -132,7 +132,7 @@ def predict_validation(
     (model,) = settings.models
     images = _dataset_folder(model.folder, "nnUNet_raw") / "imagesTr"
     references = _references(model.folder)
-    _check_references(references)
+    _check_references(references, model.folder)
     _check_raw(model.folder, images.parent, [case_id for case_ids in ids.values() for case_id in case_ids])
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
@@ -155,7 +155,7 @@ def stored_validation_npz(
         InputError: a file is missing or damaged.
     """
     references = _references(folder)
-    _check_references(references)
+    _check_references(references, folder)
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}_npz", references)
@@ -224,17 +224,19 @@ def _references(folder: Path) -> Path:
     return _dataset_folder(folder, "nnUNet_preprocessed") / REFERENCES
 
 
-def _check_references(references: Path) -> None:
-    """Check that something says that the references have nnU-Net's label values.
+def _check_references(references: Path, model: Path) -> None:
+    """Check that something says that the references have nnU-Net's label values of the model's regions.
 
     Raises:
         InputError: nothing says it, or something says otherwise.
     """
     files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
     declared = declared_convention(files) if files else None
-    if files and (declared is None or declared.convention != NNUNET_CONVENTION):
+    dataset_json = read_json(model / DATASET_JSON)
+    if files and (declared is None or declared.convention != nnunet_convention(dataset_json)):
+        names = ", ".join(region.name for region in regions_of(dataset_json))
         msg = (
-            f"{references}: {references.parent / DATASET_JSON} does not say that these are WT, TC and ET in nnU-Net's "
+            f"{references}: {references.parent / DATASET_JSON} does not say that these are {names} in nnU-Net's "
             "values; preprocess the dataset again with nnUNetv2_plan_and_preprocess"
         )
         raise InputError(msg)

@@ -1,6 +1,6 @@
 """Score cases under settings of the post-processing, each once, and refuse a model that scores like a mistake."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError, WorkerDiedError
 from nnunet_resunet_ds.base.parallel import executor_or_threads
-from nnunet_resunet_ds.base.regions import REGIONS, WT
-from nnunet_resunet_ds.evaluation.dice import dice, region_dice
+from nnunet_resunet_ds.base.regions import REGIONS, Region
+from nnunet_resunet_ds.evaluation.dice import dice
 from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
 from postprocessing.case import postprocess
@@ -19,9 +19,9 @@ from postprocessing.config import PostprocessingConfig
 
 DICE = "dice"
 METRICS = (DICE, "lesion-dice")
-"""Mean over WT, TC and ET of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
+"""Mean over regions of Dice, or of lesion-wise Dice; an empty region scores 1 for an empty prediction, else 0."""
 FLOOR = 0.1
-"""Mean Dice of whole tumour on cases that were not trained on; the first epoch of a training is above it."""
+"""Mean Dice of the first region on cases that were not trained on; the first epoch of a training is above it."""
 
 Configs = Sequence[PostprocessingConfig]
 
@@ -32,6 +32,7 @@ class Scores:
     Args:
         files: stored cases, read again for each batch of settings.
         metric: one of `METRICS`.
+        regions: of the dataset, in the order of the outputs.
         advance: called with the number of settings that are newly scored.
         executor: who scores the cases; None is a thread for each core.
     """
@@ -40,11 +41,13 @@ class Scores:
         self,
         files: Sequence[Path],
         metric: str,
+        regions: Sequence[Region] = REGIONS,
         advance: Callable[[int], object] = lambda _: None,
         executor: Executor | None = None,
     ) -> None:
         self._files = files
         self._metric = metric
+        self._regions = tuple(regions)
         self._executor = executor
         self._advance = advance
         self.known: dict[PostprocessingConfig, NDArray[np.float64]] = {}
@@ -54,7 +57,7 @@ class Scores:
         """Return the score of every case under each of the settings: (settings, cases)."""
         new = [config for config in dict.fromkeys(configs) if config not in self.known]
         if new:
-            score = partial(score_file, configs=new, metric=self._metric)
+            score = partial(score_file, configs=new, metric=self._metric, regions=self._regions)
             with executor_or_threads(self._executor) as pool:
                 scored = pool.map(score, self._files)
                 columns = [_next_of(scored, file) for file in self._files]
@@ -71,51 +74,54 @@ def _next_of(scored: Iterator[list[float]], file: Path) -> list[float]:
         raise InputError(msg) from error
 
 
-def score_file(file: Path, configs: Configs, metric: str) -> list[float]:
+def score_file(file: Path, configs: Configs, metric: str, regions: Sequence[Region]) -> list[float]:
     """Return the score of a stored case under each of the settings."""
-    return list(map(scorer(read_stored_case(file), metric), configs))
+    return list(map(scorer(read_stored_case(file), metric, regions), configs))
 
 
-def scorer(case: StoredCase, metric: str) -> Callable[[PostprocessingConfig], float]:
+def scorer(
+    case: StoredCase, metric: str, regions: Sequence[Region] = REGIONS
+) -> Callable[[PostprocessingConfig], float]:
     """Return a function from settings to the score of a case, from 0 to 1.
 
     Args:
         case: whose reference is looked at once, whatever the number of settings.
         metric: one of `METRICS`.
+        regions: that are scored.
     """
+    references = [region.mask(case.reference) for region in regions]
+    scores: list[Callable[[NDArray[np.bool_]], float]]
     if metric == DICE:
-        return lambda config: _mean(region_dice(case.reference, postprocess(case.probabilities, config)).values())
-    lesions = {region: ReferenceLesions(region.mask(case.reference), case.voxel_volume) for region in REGIONS}
+        scores = [partial(dice, reference) for reference in references]
+    else:
+        scores = [ReferenceLesions(reference, case.voxel_volume).dice for reference in references]
 
     def score(config: PostprocessingConfig) -> float:
         labels = postprocess(case.probabilities, config)
-        return _mean(lesions[region].dice(region.mask(labels)) for region in REGIONS)
+        return float(np.mean([of(region.mask(labels)) for of, region in zip(scores, regions, strict=True)]))
 
     return score
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
-
-
-def check_above_floor(files: Sequence[Path], config: PostprocessingConfig) -> None:
-    """Refuse validation cases on which the best settings find next to nothing of the tumour.
+def check_above_floor(files: Sequence[Path], config: PostprocessingConfig, region: Region) -> None:
+    """Refuse validation cases on which the best settings find next to nothing of the first region.
 
     Args:
         files: stored cases.
         config: the best settings that were found.
+        region: the first of the dataset.
 
     Raises:
-        InputError: the mean Dice of whole tumour, over cases that have one, is below `FLOOR`.
+        InputError: its mean Dice, over cases that have it, is below `FLOOR`.
     """
     scores = [
-        dice(WT.mask(case.reference), WT.mask(postprocess(case.probabilities, config)))
+        dice(region.mask(case.reference), region.mask(postprocess(case.probabilities, config)))
         for case in map(read_stored_case, files)
-        if case.reference.any()
+        if region.mask(case.reference).any()
     ]
     if scores and np.mean(scores) < FLOOR:
         msg = (
-            f"the best settings reach a whole-tumour Dice of {np.mean(scores):.4f} on the validation cases, and no "
+            f"the best settings reach a Dice of {np.mean(scores):.4f} of {region.name} on the validation cases, and no "
             f"trained model is below {FLOOR}: the probabilities and the references are not of the same images, or lie "
             "on other axes, or the training failed. Look at progress.png of the folds, and whether dataset and split "
             "are still those of the training; nothing is stored"

@@ -18,6 +18,7 @@ from nnunet_resunet_ds.base.files import read_json, remove_half_written, replaci
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.npz import read_arrays
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
+from postprocessing.model_config import dataset_json_of, nnunet_config
 from postprocessing.probabilities import check_painted, probabilities_on_grid
 
 FORMAT = 2
@@ -129,7 +130,7 @@ class CaseStore:
         probabilities = probabilities_on_grid(file, image, model)
         label_map = file.with_name(f"{case_id}{FILE_ENDING}")
         if label_map.is_file():
-            check_painted(probabilities, file, label_map)
+            check_painted(probabilities, file, label_map, nnunet_config(dataset_json_of(model)))
         self._keep(case_id, probabilities, image, reference)
 
     # ---- what a pipeline of predictions asks of its `ResultFolder` ----

@@ -92,7 +92,8 @@ def test_every_setting_is_scored_once_a_case(tmp_path, monkeypatch):
     files = [stored(tmp_path, number, 0.5) for number in range(3)]
     scored = []
     monkeypatch.setattr(
-        "nnunet_resunet_ds.tuning.scores.scorer", lambda case, metric: lambda config: scored.append(config) or config.wt
+        "nnunet_resunet_ds.tuning.scores.scorer",
+        lambda case, metric, regions: lambda config: scored.append(config) or config.wt,
     )
     scores = Scores(files, "dice")
     other = replace(PAPER, wt=0.5)
@@ -233,7 +234,7 @@ def test_settings_of_what_cannot_be_a_trained_model_are_not_stored(trained, caps
         np.savez_compressed(folder / f"{case}.npz", probabilities=np.full((3, 6, 7, 8), 0.1, np.float32))
     before = (model / "plans.json").read_bytes()
     assert main(["tune", "-d", "137", "--npz"]) == 2
-    assert "whole-tumour Dice of 0.0000" in capsys.readouterr().err
+    assert "reach a Dice of 0.0000 of WT" in capsys.readouterr().err
     assert (model / "plans.json").read_bytes() == before and not (model / "postprocessing.json").exists()
 
 
@@ -251,18 +252,6 @@ BAD = {
         lambda model, data: data.rename(data.with_name("gone")),
         [],
         "the dataset that the model was trained",
-    ),
-    "cystic component": (
-        lambda model, data: (model / "dataset.json").write_text(
-            json.dumps(
-                {
-                    "labels": {"background": 0, "WT": [1, 2, 3, 4], "TC": [2, 3, 4], "ET": [3], "CC": [4]},
-                    "regions_class_order": [1, 2, 3, 4],
-                }
-            )
-        ),
-        [],
-        "part of WT",
     ),
     "two models": (lambda model, data: None, ["-m", "a", "-m", "b"], "one model"),
 }
