@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from dataset_conversion.editions import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
+from dataset_conversion.editions import CLASSIC, MODERN, MODERN_RC, PED_2024, RADIOTHERAPY, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.dice import BRATS, BRATS_2026, EmptyRegions
 
@@ -102,7 +102,7 @@ class Protocol:
     name: str
     title: str
     labels: LabelScheme
-    """Label value → tissue; in tasks other than glioma the corresponding tissue."""
+    """Label value → tissue or target; in tasks other than glioma the corresponding tissue."""
     regions: Mapping[str, RegionRule]
     penalty: float | None
     """HD95 in mm where there is one surface only, and for each missed or false lesion; None: the diagonal of the image
@@ -239,7 +239,7 @@ def _of_both_years(year: int) -> tuple[Protocol, ...]:
             year,
             "MEN-RT",
             {"GTV": RegionRule((1,), 1, 50)},
-            labels={},
+            labels=RADIOTHERAPY,
             penalty=None,
             prediction_filter=PredictionFilter.MM3,
             false_lesions_count=False,

@@ -9,7 +9,7 @@ import pytest
 from brats_files import CASES, write
 from scipy import stats
 
-from dataset_conversion.labels import NNUNET_CONVENTION
+from dataset_conversion.labels import CONVENTIONS, NNUNET_CONVENTION
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
@@ -188,11 +188,12 @@ def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, ca
     assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped", *told) == 0
 
 
-@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.labels])
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
     protocol = PROTOCOLS[name]
     values = np.array(sorted(map(int, protocol.labels.values())))
-    translated = to_protocol(values, NNUNET_CONVENTION, protocol, tmp_path)
+    convention = CONVENTIONS["menrt"] if name.endswith("menrt") else NNUNET_CONVENTION  # 0 and 1 both ways
+    translated = to_protocol(values, convention, protocol, tmp_path)
     assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
 
 
