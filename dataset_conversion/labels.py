@@ -17,7 +17,8 @@ from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edi
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_class_order, check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
+from nnunet_resunet_ds.base.regions import REGIONS_OF_RADIOTHERAPY
 from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABELS, Runs, read_runs
 
 MAX_VALUES_SHOWN = 8
@@ -181,10 +182,11 @@ def _has_regions(file: Path) -> bool:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
     try:
-        check_tumour_regions(content)
+        check_regions(content)
     except InputError:
         return False
-    return True
+    of_radiotherapy = [region.tissues for region in REGIONS_OF_RADIOTHERAPY]
+    return has_tumour_regions(content) or [region.tissues for region in regions_of(content)] == of_radiotherapy
 
 
 def nnunet_labels(values: NDArray[np.integer], tissues: LabelScheme) -> NDArray[np.uint8]:
