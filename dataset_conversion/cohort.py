@@ -12,6 +12,7 @@ from dataset_conversion.detect_edition import AUTO, Decision, detect_edition, do
 from dataset_conversion.editions import SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
+from dataset_conversion.precedence import is_correction
 from dataset_conversion.sequences import optional_channels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
@@ -98,7 +99,15 @@ def _missing_images(case: RawCase, channels: Sequence[str], edition: Edition) ->
         lines = [_missing(case, channel, edition) for channel in absent]
     lines += [_missing(case, channel, edition) for channel in taken]
     lines += [f"{_place(case)}: {edition.title} has no {', '.join(unknown)}"] if unknown else []
-    return [f"{line}; {needed}" for line in dict.fromkeys(lines)]
+    advice = _advice_on_absence([*lacking, *unknown], edition)
+    return [f"{line}; {needed}{advice}" for line in dict.fromkeys(lines)]
+
+
+def _advice_on_absence(lacking: Sequence[str], edition: Edition) -> str:
+    """Name the way to take cases that lack nothing but what their release does not guarantee."""
+    if not set(lacking) <= set(edition.not_guaranteed):
+        return ""
+    return f"; {edition.title} has cases without it, which --allow-missing {','.join(lacking)} takes"
 
 
 def _missing(case: RawCase, role: str, edition: Edition) -> str:
@@ -258,6 +267,22 @@ def census_table(voxels: Mapping[str, Mapping[str, int]]) -> list[str]:
         n_cases = sum(counts[tissue] > 0 for counts in labelled)
         rows.append((tissue, f"{n_cases}", f"{n_voxels}", f"{n_voxels / total:.1%}"))
     return aligned(rows, numbers_from=1)
+
+
+def correction_lines(cases: Sequence[RawCase], edition: Edition) -> list[str]:
+    """Return a line about the files that corrected ones take the place of; none where there are none."""
+    corrected = [
+        (role, case.roles[role], others[0])
+        for case in cases
+        for role, others in case.superseded.items()
+        if is_correction(case.roles[role], edition) and not is_correction(others[0], edition)
+    ]
+    if not corrected:
+        return []
+    n_labels = sum(role == SEGMENTATION for role, _, _ in corrected)
+    _, used, other = corrected[0]
+    n_images = len(corrected) - n_labels
+    return [f"corrected files are taken for {n_labels} label maps and {n_images} images, such as {used} for {other}"]
 
 
 def absence_lines(absent: Mapping[str, Sequence[str]]) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.cohort import Cohort, CohortReport, find_cohort, inspect_cohort
+from dataset_conversion.cohort import Cohort, CohortReport, correction_lines, find_cohort, inspect_cohort
 from dataset_conversion.detect_edition import AUTO
 from dataset_conversion.editions import FILE_ENDING, Edition
 from dataset_conversion.find_cases import RawCase
@@ -104,6 +104,8 @@ def convert(
     cohort = find_cohort(inputs, edition, edition_file, allow_missing)
     dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
     LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
+    for line in correction_lines(cohort.cases, cohort.decision.edition):
+        LOG.info("%s", line)
     with staging_folder(dataset) as staging:
         if not overwrite:
             _check_replaceable(dataset, cohort.cases)

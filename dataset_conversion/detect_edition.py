@@ -1,16 +1,20 @@
 """Tell the edition from file names and case ids. Label values never decide: MSD and BraTS 2023 share theirs."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 from dataset_conversion.custom_edition import CUSTOM, read_custom_edition
 from dataset_conversion.editions import EDITIONS, Edition
-from dataset_conversion.find_cases import case_ids_below
+from dataset_conversion.find_cases import case_folders_below
+from dataset_conversion.precedence import folder_names
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
 AUTO = "auto"
+Alike: TypeAlias = Callable[[Sequence[Edition]], bool]
 
 
 @dataclass(frozen=True)
@@ -22,27 +26,58 @@ class Decision:
     """For the user, after the edition's title."""
 
 
-def detect_edition(key: str, inputs: Sequence[Path], edition_file: Path | None = None) -> Decision:
+def same_conversion(editions: Sequence[Edition]) -> bool:
+    """Tell whether a conversion by any of these editions is the same."""
+    return all(edition.conventions == editions[0].conventions for edition in editions)
+
+
+def same_images(editions: Sequence[Edition]) -> bool:
+    """Tell whether the images of any of these editions are found by the same names."""
+    return len({(edition.layout, edition.corrections) for edition in editions}) <= 1
+
+
+def same_labels(editions: Sequence[Edition]) -> bool:
+    """Tell whether no label value means one thing in one of these editions and another thing in another."""
+    pairs = {(raw, str(tissue)) for edition in editions for raw, tissue in edition.tissues.items()}
+    return len({raw for raw, _ in pairs}) == len({meaning for _, meaning in pairs}) == len(pairs)
+
+
+def detect_edition(
+    key: str, inputs: Sequence[Path], edition_file: Path | None = None, *, alike: Alike = same_conversion
+) -> Decision:
     """Decide what ``--edition KEY --edition-file FILE`` means for these folders.
 
     Args:
         key: of an edition; a year (``"2023"``) to tell the task from the case ids; ``"auto"``; or ``"custom"``.
         inputs: folders to search.
         edition_file: the description of a custom edition.
+        alike: tells whether it does not matter which of several editions is taken.
 
     Raises:
-        InputError: no such edition; no case; or none or several fit, and several would convert differently.
+        InputError: no such edition; no case; or none or several fit, and several are not alike.
     """
-    return _named(key, edition_file) or _told(_case_ids(inputs, _candidates(key)), _candidates(key))
+    named = _named(key, edition_file)
+    if named:
+        return named
+    candidates = _candidates(key)
+    folders = _case_folders(inputs, candidates)
+    return _told(folders, candidates, alike) or _told_by_folders(folders, candidates, alike)
 
 
 def edition_by_case_ids(key: str, case_ids: Iterable[str], edition_file: Path | None = None) -> Decision:
-    """Decide what ``--edition KEY --edition-file FILE`` means for cases of these ids; see `detect_edition`.
+    """Decide what ``--edition KEY --edition-file FILE`` means for label maps of these cases; see `detect_edition`.
 
     Raises:
-        InputError: no such edition; or none or several fit, and several would convert differently.
+        InputError: no such edition; or none or several fit, and their label values mean different things.
     """
-    return _named(key, edition_file) or _told(case_ids, _candidates(key))
+    named = _named(key, edition_file)
+    if named:
+        return named
+    candidates, ids = _candidates(key), sorted(case_ids)
+    decision = _told(ids, candidates, same_labels)
+    if decision is None:
+        raise _ambiguous(ids[0], _earliest(_fitting_all(ids, candidates)), same_labels)
+    return decision
 
 
 def _named(key: str, edition_file: Path | None) -> Decision | None:
@@ -64,48 +99,158 @@ def doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
         return None
     if edition.key == CUSTOM:
         return f"no case id fits {edition.case_id.pattern!r} (such as {case_ids[0]}), so patients are not told apart"
-    others = [
-        other.title
-        for other in EDITIONS.values()
-        if other.conventions != edition.conventions and other.case_id.fullmatch(case_ids[0])
-    ]
-    return f"{case_ids[0]} looks like {' or '.join(others)}, which means other things by its labels" if others else None
+    others = _fitting_all([case_ids[0]], EDITIONS.values())
+    others = [other for other in others if not same_conversion([other, edition])]
+    titles = " or ".join(group[0].title for group in _groups(others, same_conversion))
+    return f"{case_ids[0]} looks like {titles}, which means other things by its labels" if others else None
 
 
 def _candidates(key: str) -> list[Edition]:
-    found = [edition for name, edition in EDITIONS.items() if key == AUTO or name.startswith(f"{key}-")]
+    found = [
+        edition
+        for name, edition in EDITIONS.items()
+        if key == AUTO or name.startswith(f"{key}-") or key in edition.years
+    ]
     if not found:
         msg = f"no edition {key!r}; valid are {AUTO}, {', '.join(EDITIONS)}, {CUSTOM}"
         raise InputError(msg)
     return found
 
 
-def _case_ids(inputs: Sequence[Path], editions: Iterable[Edition]) -> set[str]:
-    by_layout = {edition.layout: edition for edition in editions}
-    ids: set[str] = set()
+def _case_folders(inputs: Sequence[Path], editions: Iterable[Edition]) -> dict[str, set[Path]]:
+    """Return the folders of each case id, as far as one is found by a layout of which a case id is known.
+
+    Where no case id is known, those of all layouts are returned, for the message.
+    """
+    by_layout: dict[object, list[Edition]] = {}
+    for edition in editions:
+        by_layout.setdefault(edition.layout, []).append(edition)
+    found = [(alike, _cases_in(inputs, alike[0])) for alike in by_layout.values()]
     for source in inputs:
-        found = {case_id for edition in by_layout.values() for case_id in case_ids_below(source, edition)}
-        if not found:
+        if not any(cases[source] for _, cases in found):
             msg = (
                 f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
                 f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"
             )
             raise InputError(msg)
-        ids |= found
-    return ids
+    pairs = [(alike, [*chain.from_iterable(cases.values())]) for alike, cases in found]
+    known = [cases for alike, cases in pairs if any(_fitting_all([case_id], alike) for case_id, _ in cases)]
+    folders: dict[str, set[Path]] = {}
+    for case_id, folder in chain.from_iterable(known or [cases for _, cases in pairs]):
+        folders.setdefault(case_id, set()).add(folder)
+    return folders
 
 
-def _told(case_ids: Iterable[str], candidates: Iterable[Edition]) -> Decision:
+def _cases_in(inputs: Iterable[Path], edition: Edition) -> dict[Path, list[tuple[str, Path]]]:
+    """Return the case ids of each input and their folders, by the file names of an edition."""
+    return {source: case_folders_below(source, edition) for source in inputs}
+
+
+def _fitting_all(case_ids: Iterable[str], editions: Iterable[Edition]) -> list[Edition]:
+    ids = list(case_ids)
+    return [edition for edition in editions if all(map(edition.case_id.fullmatch, ids))]
+
+
+def _earliest(editions: Sequence[Edition]) -> list[Edition]:
+    """Leave out an edition that only repeats the cases of another one of these."""
+    return [edition for edition in editions if not any(other.key in edition.contains for other in editions)]
+
+
+def _told(case_ids: Iterable[str], candidates: Sequence[Edition], alike: Alike) -> Decision | None:
+    """Return the edition of these case ids, or several that are alike as one; None where they fit several that differ.
+
+    Raises:
+        InputError: there are ids of no edition, or of several that differ.
+    """
     ids = sorted(case_ids)
+    fitting = _fitting_all(ids, candidates)
+    choices = _earliest(fitting)
+    if choices and not alike(choices):
+        return None
+    if choices:
+        chosen = _widest(choices)
+        reason = f"told from the case ids, all {len(ids)} are like {ids[0]}"
+        return Decision(chosen, reason + _remark(chosen, fitting, alike))
+    choices_of = {case_id: _earliest(_fitting_all([case_id], candidates)) for case_id in ids}
+    together = list(dict.fromkeys(edition.key for found in choices_of.values() for edition in found))
+    if not all(choices_of.values()) or not alike([EDITIONS[key] for key in together]):
+        raise _mixed(ids, candidates)
+    examples = {found[0].key: case_id for case_id, found in reversed(choices_of.items())}
+    parts = sorted((EDITIONS[key] for key in examples), key=candidates.index)
+    named = " and ".join(f"{examples[edition.key]} ({edition.title})" for edition in parts)
+    return Decision(_joint(parts), f"told from case ids such as {named}, which are read the same")
+
+
+def _widest(editions: Sequence[Edition]) -> Edition:
+    """Return the first of those editions that have the most label values."""
+    return max(editions, key=lambda edition: len(edition.tissues))
+
+
+def _joint(editions: Sequence[Edition]) -> Edition:
+    """Return several editions that are alike as one, by the key of one of them."""
+    odd = {case_id: name for edition in editions for case_id, name in edition.odd_segmentations.items()}
+    title = " and ".join(edition.title for edition in editions)
+    return replace(_widest(editions), title=title, odd_segmentations=odd)
+
+
+def _remark(chosen: Edition, fitting: Sequence[Edition], alike: Alike) -> str:
+    """Say what else the cases could be read as."""
+    others = [edition for edition in fitting if edition is not chosen]
+    same = [edition.title for edition in others if alike([chosen, edition])]
+    differing = [edition for edition in others if not alike([chosen, edition])]
+    remarks = [f", {' and '.join(same)} would be read the same"] if same else []
+    return "".join([*remarks, *(f"; to read them as {one.title}, name {one.key}" for one in differing)])
+
+
+def _told_by_folders(folders: Mapping[str, set[Path]], candidates: Sequence[Edition], alike: Alike) -> Decision:
+    """Return which of several editions it is that the case ids fit, by the name that the release has for its folders.
+
+    Raises:
+        InputError: the folders of a case have another name, or those of several editions that differ.
+    """
+    choices = _earliest(_fitting_all(folders, candidates))
+    named_by = [
+        {edition.key: name for folder in of_case for edition in choices for name in _release_names(folder, edition)}
+        for of_case in folders.values()
+    ]
+    named = [edition for edition in choices if any(edition.key in names for names in named_by)]
+    if not all(named_by) or not alike(named):
+        raise _ambiguous(min(folders), choices, alike)
+    chosen = _widest(named)
+    example = next(names[chosen.key] for names in named_by if chosen.key in names)
+    return Decision(chosen, f"told from the case ids and the folder {example}")
+
+
+def _release_names(folder: Path, edition: Edition) -> list[str]:
+    """Return the folders around a case that have the name of a release."""
+    return [name for name in folder_names(folder) if edition.release_folder and edition.release_folder.fullmatch(name)]
+
+
+def _groups(editions: Sequence[Edition], alike: Alike) -> list[list[Edition]]:
+    """Put editions that are alike together."""
+    groups: list[list[Edition]] = []
+    for edition in editions:
+        group = next((group for group in groups if alike([*group, edition])), None)
+        if group is None:
+            groups.append([edition])
+        else:
+            group.append(edition)
+    return groups
+
+
+def _ambiguous(case_id: str, choices: Sequence[Edition], alike: Alike) -> InputError:
+    groups = _groups(choices, alike)
+    keys = " or ".join(group[0].key for group in groups)
+    same = [f"{' and '.join(one.key for one in others)} as {first.key}" for first, *others in groups if others]
+    more = f" ({', '.join(same)})" if same else ""
+    return InputError(
+        f"cases such as {case_id} fit editions with different label values; say which it is with --edition {keys}{more}"
+    )
+
+
+def _mixed(ids: Sequence[str], candidates: Sequence[Edition]) -> InputError:
+    """Return what to raise where no edition has all case ids."""
     misfits = {edition.key: [case for case in ids if not edition.case_id.fullmatch(case)] for edition in candidates}
-    fitting = [EDITIONS[key] for key, misfit in misfits.items() if not misfit]
-    if fitting and all(edition.conventions == fitting[0].conventions for edition in fitting):
-        alike = "".join(f", {edition.title} would be read the same" for edition in fitting[1:])
-        return Decision(fitting[0], f"told from the case ids, all {len(ids)} are like {ids[0]}{alike}")
-    if fitting:
-        keys = " or ".join(edition.key for edition in fitting)
-        msg = f"cases such as {ids[0]} fit editions with different label values; say which it is with --edition {keys}"
-        raise InputError(msg)
     nearest = min(misfits, key=lambda key: len(misfits[key]))
     n_fitting = len(ids) - len(misfits[nearest])
     odd = misfits[nearest][0]
@@ -114,5 +259,4 @@ def _told(case_ids: Iterable[str], candidates: Iterable[Edition]) -> Decision:
         if n_fitting
         else f"{odd} is of none we know"
     )
-    msg = f"cannot tell the edition: {why}; name it with --edition, one of {', '.join(EDITIONS)}, {CUSTOM}"
-    raise InputError(msg)
+    return InputError(f"cannot tell the edition: {why}; name it with --edition, one of {', '.join(EDITIONS)}, {CUSTOM}")

@@ -63,6 +63,20 @@ class Edition:
     """What to train on, in the order of the network's outputs."""
     odd_segmentations: Mapping[str, str] = field(default_factory=dict)
     """Case id → file name without ending, where copies of the release break its own rule."""
+    alternatives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Role → further suffixes in the order of preference; each is taken where a case has no file of those before it."""
+    corrections: re.Pattern[str] | None = None
+    """What folders of corrected files are called; these files are taken instead of those that they correct."""
+    not_guaranteed: tuple[str, ...] = ()
+    """Channels that some cases of the release lack."""
+    contains: tuple[str, ...] = ()
+    """Keys of earlier editions whose cases this one holds as well; cases of one of them alone are read as that one."""
+    years: tuple[str, ...] = ()
+    """Years of the releases that are alike, where the key has none: what ``--edition YEAR`` may mean."""
+    release_folder: re.Pattern[str] | None = None
+    """What a folder of the release is called; this decides where the case ids fit editions that differ."""
+    submission_suffix: str = ""
+    """What stands between case id and file ending of a label map that is handed in."""
     folders: Mapping[str, str | None] = field(default_factory=dict)
     """Name of an image folder → that of its label maps, None for a test set; empty: the files of a case lie together,
     in folders of any name."""
@@ -74,12 +88,13 @@ class Edition:
     @property
     def conventions(self) -> tuple[object, ...]:
         """What two editions must share for a conversion by either to be the same."""
-        return (*self.layout, self.tissues, self.regions)
+        return (*self.layout, self.corrections, self.tissues, self.regions)
 
     @property
     def layout(self) -> tuple[object, ...]:
         """What two editions must share to find the same cases."""
-        return (tuple(self.image_suffixes.items()), self.segmentation_suffix, tuple(self.folders.items()))
+        named = (self.image_suffixes, self.alternatives, self.folders)
+        return (self.segmentation_suffix, *(tuple(mapping.items()) for mapping in named))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -95,6 +110,10 @@ class Edition:
     def suffixes(self) -> dict[str, str]:
         """Suffix of every role: the channels and `SEGMENTATION`."""
         return {**self.image_suffixes, SEGMENTATION: self.segmentation_suffix}
+
+    def suffixes_of(self, role: str) -> tuple[str, ...]:
+        """Return all suffixes of a role, the preferred ones first."""
+        return (self.suffixes[role], *self.alternatives.get(role, ()))
 
     def file_name(self, case_id: str, role: str) -> str:
         """Return the release's own name of a channel's image or the segmentation."""
@@ -116,6 +135,10 @@ def _by_channel(*suffixes: str) -> dict[str, str]:
     return dict(zip(CHANNEL_NAMES, suffixes, strict=True))
 
 
+_MEN_CORRECTIONS = re.compile(r"(?i)BraTS-MEN-TRAIN-FIX.*")
+_MET_CORRECTIONS = re.compile(r"(?i).*-(?:fixed-cases|corrected-labels).*")
+
+
 def _until_2021(year: int, case_id: str, odd_segmentations: Mapping[str, str] | None = None) -> Edition:
     return Edition(
         key=f"{year}",
@@ -135,6 +158,9 @@ def _since_2023(
     *,
     time_point: str = r"\d{3}",
     regions: tuple[Region, ...] = REGIONS,
+    corrections: re.Pattern[str] | None = None,
+    not_guaranteed: tuple[str, ...] = (),
+    contains: tuple[str, ...] = (),
 ) -> Edition:
     return Edition(
         key=f"{year}-{task.lower()}",
@@ -144,6 +170,29 @@ def _since_2023(
         tissues=tissues,
         case_id=re.compile(rf"(?P<patient>BraTS-{task}-\d{{5}})-{time_point}"),
         regions=regions,
+        corrections=corrections,
+        not_guaranteed=not_guaranteed,
+        contains=contains,
+        release_folder=re.compile(rf"(?i)(?=.*{task})(?:.*-)?BraTS(?:-{task}s?)?(?:20)?{year % 100}(?:\D.*)?"),
+    )
+
+
+def _ped_since_2024(year: int) -> Edition:
+    return _since_2023(year, "PED", PED_2024, regions=REGIONS_WITH_CC)
+
+
+def _met_until_2024(year: int) -> Edition:
+    return _since_2023(year, "MET", MODERN, corrections=_MET_CORRECTIONS)
+
+
+def _met_since_2025(year: int) -> Edition:
+    return _since_2023(
+        year,
+        "MET",
+        MODERN_RC,
+        regions=REGIONS_WITH_RC,
+        corrections=_MET_CORRECTIONS,
+        not_guaranteed=("T2",),
     )
 
 
@@ -163,13 +212,35 @@ EDITIONS: Mapping[str, Edition] = {
         _since_2023(2023, "GLI", MODERN, time_point=r"0\d{2}"),
         _since_2023(2023, "SSA", MODERN),
         _since_2023(2023, "PED", MODERN),
-        _since_2023(2023, "MEN", MODERN),
-        _since_2023(2023, "MET", MODERN),
+        _since_2023(2023, "MEN", MODERN, corrections=_MEN_CORRECTIONS),
+        _met_until_2024(2023),
         _since_2023(2024, "GLI", MODERN_RC, time_point=r"1\d{2}", regions=REGIONS_WITH_RC),
         _since_2023(2024, "SSA", MODERN),
-        _since_2023(2024, "PED", PED_2024, regions=REGIONS_WITH_CC),
-        _since_2023(2024, "MET", MODERN),
-        # Of 2024 and of 2025, which are alike.
+        _ped_since_2024(2024),
+        _met_until_2024(2024),
+        _since_2023(
+            2025,
+            "GLI",
+            MODERN_RC,
+            time_point=r"[01]\d{2}",
+            regions=REGIONS_WITH_RC,
+            contains=("2023-gli", "2024-gli"),
+        ),
+        _since_2023(2025, "SSA", MODERN),
+        _ped_since_2024(2025),
+        _since_2023(2025, "MEN", MODERN, corrections=_MEN_CORRECTIONS),
+        _met_since_2025(2025),
+        _ped_since_2024(2026),
+        _met_since_2025(2026),
+        Edition(
+            key="goat",
+            title="BraTS GoAT",
+            image_suffixes=_by_channel("-t1n", "-t1c", "-t2w", "-t2f"),
+            segmentation_suffix="-seg",
+            tissues=MODERN,
+            case_id=re.compile(r"(?P<patient>BraTS-GoAT-\d{5})"),
+            years=("2024", "2025", "2026"),
+        ),
         Edition(
             key="menrt",
             title="BraTS MEN-RT",
@@ -178,6 +249,35 @@ EDITIONS: Mapping[str, Edition] = {
             tissues=RADIOTHERAPY,
             case_id=re.compile(r"(?P<patient>BraTS-MEN-RT-\d{4})-\d"),
             regions=REGIONS_OF_RADIOTHERAPY,
+            years=("2024", "2025"),
+            submission_suffix="_gtv",
+        ),
+        Edition(
+            key="upenn-gbm",
+            title="UPENN-GBM",
+            image_suffixes=_by_channel("_T1", "_T1GD", "_T2", "_FLAIR"),
+            segmentation_suffix="_segm",  # by an expert
+            alternatives={SEGMENTATION: ("_automated_approx_segm",)},
+            tissues=CLASSIC,
+            case_id=re.compile(r"(?P<patient>UPENN-GBM-\d{5})_\d{2}"),  # _11 before the operation, _21 after it
+        ),
+        Edition(
+            key="ucsf-pdgm",
+            title="UCSF-PDGM",
+            image_suffixes=_by_channel("_T1", "_T1c", "_T2", "_FLAIR"),
+            segmentation_suffix="_tumor_segmentation",
+            alternatives={"T1ce": ("_T1gad",)},
+            tissues=CLASSIC,
+            case_id=re.compile(r"(?P<patient>UCSF-PDGM-\d{3,4})(?:_FU\d+d)?"),
+        ),
+        Edition(
+            key="brats-tcga",
+            title="BraTS-TCGA",
+            image_suffixes=_by_channel("_t1", "_t1Gd", "_t2", "_flair"),
+            segmentation_suffix="_GlistrBoost_ManuallyCorrected",
+            alternatives={SEGMENTATION: ("_GlistrBoost",)},
+            tissues=CLASSIC,
+            case_id=re.compile(r"(?P<patient>TCGA-\w{2}-\w{4})_\d{4}\.\d{2}\.\d{2}"),
         ),
         Edition(
             key="msd",

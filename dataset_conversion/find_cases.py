@@ -3,11 +3,13 @@
 import filecmp
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset_conversion.editions import RAW_ENDINGS, SEGMENTATION, Edition
+from dataset_conversion.precedence import has_suffix, is_correction, precedence, stem_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead, not_a_folder
 from nnunet_resunet_ds.base.nifti_check import holds_unpacked, is_gzip_file
@@ -47,6 +49,8 @@ class RawCase:
     """Copies of files that are used."""
     rivals: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     """Role → files that could be meant as well as the one that is used, and differ from it."""
+    superseded: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Role → files that differ from the one that is used, and that it takes the place of: see `precedence`."""
     optional: tuple[str, ...] = ()
     """Channels that may be absent: without a file, or with an image of zeros. Zeros then stand for them."""
 
@@ -60,6 +64,12 @@ class RawCase:
         """File of each channel, and of the segmentation where there is one."""
         return {**self.images, **({SEGMENTATION: self.segmentation} if self.segmentation else {})}
 
+    def all_of(self, role: str) -> list[Path]:
+        """Return every file of a role that is no copy, the used one first; none where there is none."""
+        if role not in self.roles:
+            return []
+        return [self.roles[role], *self.rivals.get(role, ()), *self.superseded.get(role, ())]
+
 
 def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
     """Yield what each folder of one input holds of a case, in walking order.
@@ -68,28 +78,59 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
     for (folder, case_id), files in _files_below(source, edition).items():
-        used = {role: paths[0] for role, paths in files.items()}
-        others = [(role, path) for role, paths in files.items() for path in paths[1:]]
-        ignored = [path for role, path in others if _is_copy(path, used[role], edition)]
-        rivals = {role: tuple(path for path in paths[1:] if path not in ignored) for role, paths in files.items()}
-        yield RawCase(
-            case_id,
-            folder,
-            source=folder if edition.folders else _set_of(case_id, folder, source),
-            images={channel: used[channel] for channel in edition.image_suffixes if channel in used},
-            segmentation=used.get(SEGMENTATION),
-            ignored=tuple(dict.fromkeys(ignored)),
-            rivals={role: paths for role, paths in rivals.items() if paths},
-        )
+        set_folder = folder if edition.folders else _set_of(case_id, folder, source)
+        yield _assembled(RawCase(case_id, folder, set_folder), files, edition)
 
 
-def case_ids_below(source: Path, edition: Edition) -> set[str]:
-    """Return the case ids of one input folder, without a look into any file.
+class _Choice(NamedTuple):
+    """What becomes of the files of one role."""
+
+    used: Path
+    copies: list[Path]
+    rivals: list[Path]
+    superseded: list[Path]
+
+
+def _assembled(case: RawCase, files: Mapping[str, Sequence[Path]], edition: Edition) -> RawCase:
+    """Return the case with those of its files that are to be used.
+
+    Args:
+        case: without files, but for copies that are known already.
+        files: of each role.
+        edition: of the case.
+    """
+    choices = {role: _choice(paths, role, edition) for role, paths in files.items() if paths}
+    copies = [path for choice in choices.values() for path in choice.copies]
+    used = {role: choice.used for role, choice in choices.items()}
+    return replace(
+        case,
+        images={channel: used[channel] for channel in edition.channels if channel in used},
+        segmentation=used.get(SEGMENTATION),
+        ignored=tuple(dict.fromkeys([*case.ignored, *copies])),
+        rivals={role: tuple(choice.rivals) for role, choice in choices.items() if choice.rivals},
+        superseded={role: tuple(choice.superseded) for role, choice in choices.items() if choice.superseded},
+    )
+
+
+def _choice(paths: Sequence[Path], role: str, edition: Edition) -> _Choice:
+    ranks = {path: precedence(path, role, edition) for path in paths}
+    used, *others = sorted(ranks, key=ranks.__getitem__)
+    choice = _Choice(used, [], [], [])
+    for path in others:
+        if _is_copy(path, used, edition):
+            choice.copies.append(path)
+        else:
+            (choice.rivals if ranks[path] == ranks[used] else choice.superseded).append(path)
+    return choice
+
+
+def case_folders_below(source: Path, edition: Edition) -> list[tuple[str, Path]]:
+    """Return the case ids of one input folder, each with a folder of the case, without a look into any file.
 
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
-    return {case_id for _, case_id in _files_below(source, edition)}
+    return [(case_id, folder) for folder, case_id in _files_below(source, edition)]
 
 
 def _files_below(source: Path, edition: Edition) -> dict[tuple[Path, str], dict[str, list[Path]]]:
@@ -106,7 +147,7 @@ def _files_below(source: Path, edition: Edition) -> dict[tuple[Path, str], dict[
 
 def _is_copy(path: Path, chosen: Path, edition: Edition) -> bool:
     """Tell whether a second file of a role holds what the chosen one holds, or has the odd name of that."""
-    return _stem(path.name) in edition.odd_segmentations.values() or same_content(path, chosen)
+    return stem_of(path.name) in edition.odd_segmentations.values() or same_content(path, chosen)
 
 
 def _set_of(case_id: str, folder: Path, source: Path) -> Path:
@@ -151,27 +192,19 @@ def _recognised(
 ) -> Iterator[tuple[str, str, Path]]:
     """Yield case id, role and path of each file that the edition's names fit, in upper or lower case."""
     for name in names:
-        stem = _stem(name)
+        stem = stem_of(name)
         if stem is None or name.startswith("."):
             continue
-        suffixes = {role: edition.suffixes[role] for role in roles}
-        fitting = {role: len(suffix) for role, suffix in suffixes.items() if _has_suffix(stem, suffix)}
-        for role, length in fitting.items():
-            if length == max(fitting.values()):  # _T1 also ends what _post_T1 ends
+        fitting = [
+            (role, len(suffix)) for role in roles for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)
+        ]
+        longest = max((length for _, length in fitting), default=0)  # _T1 also ends what _post_T1 ends
+        for role, length in fitting:
+            if length == longest:
                 yield stem[: len(stem) - length], role, folder / name
         for case_id, odd_stem in edition.odd_segmentations.items():
             if stem == odd_stem:
                 yield case_id, SEGMENTATION, folder / name
-
-
-def _stem(name: str) -> str | None:
-    """Return a file name without its ending; None for what is no image file."""
-    ending = next((ending for ending in RAW_ENDINGS if name.lower().endswith(ending)), None)
-    return None if ending is None else name[: -len(ending)]
-
-
-def _has_suffix(stem: str, suffix: str) -> bool:
-    return stem.lower().endswith(suffix.lower()) and len(stem) > len(suffix)
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
@@ -194,7 +227,13 @@ def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:
             raise InputError(msg)
         for case in found:
             cases.setdefault((case.folder.resolve(), case.case_id), case)  # inputs may overlap
-    return list(_one_an_id(sorted(cases.values(), key=lambda case: (case.case_id, case.folder)), edition))
+    joined = list(_one_an_id(sorted(cases.values(), key=lambda case: (case.case_id, case.folder)), edition))
+    return [case for case in joined if not _corrects_nothing(case, edition)] or joined
+
+
+def _corrects_nothing(case: RawCase, edition: Edition) -> bool:
+    """Tell whether a case is nothing but a corrected label map: what it corrects is not in the inputs."""
+    return not case.images and all(is_correction(path, edition) for path in case.files)
 
 
 def _one_an_id(cases: Iterable[RawCase], edition: Edition) -> Iterator[RawCase]:
@@ -210,30 +249,22 @@ def _one_an_id(cases: Iterable[RawCase], edition: Edition) -> Iterator[RawCase]:
         if edition.folders:
             yield from _without_copies(group)
         else:
-            yield _joined(list(group), list(edition.suffixes))
+            yield _joined(list(group), edition)
 
 
-def _joined(parts: Sequence[RawCase], roles: Sequence[str]) -> RawCase:
+def _joined(parts: Sequence[RawCase], edition: Edition) -> RawCase:
     """Make one case of what several folders hold of it; the folder that has the most of it stands for the case."""
+    roles = list(edition.suffixes)
 
     def rank(part: RawCase) -> tuple[int, int]:
         return -len(part.roles), min((roles.index(role) for role in part.roles), default=len(roles))
 
-    ordered = sorted(parts, key=rank)
-    files = {role: [part.roles[role] for part in ordered if role in part.roles] for role in roles}
-    used = {role: paths[0] for role, paths in files.items() if paths}
-    ignored = [path for part in ordered for path in part.ignored]
-    rivals = {role: [path for part in ordered for path in part.rivals.get(role, ())] for role in used}
-    for role, chosen in used.items():
-        for path in files[role][1:]:
-            (ignored if same_content(path, chosen) else rivals[role]).append(path)
-    return replace(
-        ordered[0],
-        images={role: path for role, path in used.items() if role != SEGMENTATION},
-        segmentation=used.get(SEGMENTATION),
-        ignored=tuple(dict.fromkeys(ignored)),
-        rivals={role: tuple(paths) for role, paths in rivals.items() if paths},
-    )
+    first, *others = ordered = sorted(parts, key=rank)
+    if not others:
+        return first
+    ignored = tuple(path for part in ordered for path in part.ignored)
+    files = {role: [path for part in ordered for path in part.all_of(role)] for role in roles}
+    return _assembled(RawCase(first.case_id, first.folder, first.source, ignored=ignored), files, edition)
 
 
 def _without_copies(parts: Iterable[RawCase]) -> Iterator[RawCase]:

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.cohort import cohort_problems
-from dataset_conversion.detect_edition import AUTO, detect_edition
+from dataset_conversion.detect_edition import AUTO, detect_edition, same_images
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
@@ -111,7 +111,7 @@ def find_prediction_cases(
         problems = {case_id: lines for case_id, lines in problems.items() if lines}
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
     wanted = brats_channels(channels)
-    decision = detect_edition(edition, inputs, edition_file)
+    decision = detect_edition(edition, inputs, edition_file, alike=same_images)
     optional = optional_channels(allow_missing, wanted)
     cases = _to_predict(find_cases(inputs, decision.edition), wanted, optional)
     problems = cohort_problems(cases, decision.edition, wanted, optional)

@@ -18,14 +18,15 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
-from nnunet_resunet_ds.base.regions import REGIONS_OF_RADIOTHERAPY, Target
+from nnunet_resunet_ds.base.regions import GTV, Target
 from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS, Runs, read_runs
 
 MAX_VALUES_SHOWN = 8
 """Of unknown labels; an image taken for a label map has hundreds."""
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
 """Of nnU-Net, one below dataset.json."""
-_RADIOTHERAPY = {region.long_name: [int(value) for value in region.tissues] for region in REGIONS_OF_RADIOTHERAPY}
+_RADIOTHERAPY = [{name: [int(value) for value in GTV.tissues]} for name in (GTV.long_name, GTV.name.lower())]
+"""Region → its values, by either name."""
 _SETTINGS = "postprocessing.json"
 """Of ``resunet-ds postprocess``, which an earlier version left without run.json."""
 
@@ -80,7 +81,7 @@ def nnunet_convention(dataset_json: Mapping[str, Any]) -> LabelConvention:
 
 def _convention_of_regions(regions: Mapping[str, Sequence[int]]) -> LabelConvention:
     """Return what nnU-Net's values mean in a dataset without WT, TC and ET."""
-    is_radiotherapy = {name: list(values) for name, values in regions.items()} == _RADIOTHERAPY
+    is_radiotherapy = {name: list(values) for name, values in regions.items()} in _RADIOTHERAPY
     tissues = {int(target): target for target in Target} if is_radiotherapy else {}
     return replace(NNUNET_CONVENTION, title=f"nnU-Net ({', '.join(regions)})", tissues=tissues, regions=regions)
 

@@ -1,4 +1,4 @@
-"""Write folds for nnU-Net: all cases of a patient in one fold, enhancing tumour spread evenly."""
+"""Write folds for nnU-Net: all cases of a patient in one fold, those with enhancing tumour spread evenly."""
 
 import warnings
 from collections import Counter
@@ -15,10 +15,11 @@ from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
 from dataset_conversion.staging import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.images import read_labels
-from nnunet_resunet_ds.base.nnunet_folders import SPLITS, dataset_folder, datasets_with_id
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions
 from nnunet_resunet_ds.base.regions import ET
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
@@ -35,7 +36,8 @@ class SplitCase:
 
     case_id: str
     patient: str
-    enhancing: bool
+    enhancing: bool | None
+    """Whether it has enhancing tumour; None in a dataset that does not label it, such as MEN-RT."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def make_folds(cases: Sequence[SplitCase], n_folds: int, *, seed: int = SEED) ->
             f"{len(patients)} patients are too few for {n_folds} folds; give fewer with --folds, or train with fold all"
         )
         raise InputError(msg)
-    enhancing = [case.enhancing for case in cases]
+    enhancing = [bool(case.enhancing) for case in cases]
     if max(Counter(enhancing).values()) < n_folds:  # too few of either kind to spread
         enhancing = [False] * len(cases)
     # Shuffled here, for the shuffling of older versions of scikit-learn, such as 1.3, undoes their stratification.
@@ -131,7 +133,8 @@ def _cases(raw: Path, executor: Executor | None) -> list[SplitCase]:
         raise InputError(msg)
     manifest = read_manifest(raw)
     edition = edition_of(manifest) if manifest else None
-    cases, problems = results_and_problems(for_each(files, partial(_case, edition=edition), "read labels", executor))
+    work = partial(_case, edition=edition, with_et=_labels_enhancing_tumour(raw))
+    cases, problems = results_and_problems(for_each(files, work, "read labels", executor))
     if problems:
         raise InputError("\n".join(problems))
     return cases
@@ -151,6 +154,20 @@ def patient_of(case_id: str, edition: Edition | None = None) -> str:
     return next(filter(None, patients), case_id)
 
 
-def _case(file: Path, edition: Edition | None) -> SplitCase:
+def _labels_enhancing_tumour(raw: Path) -> bool:
+    """Tell whether label 3 of a dataset is enhancing tumour; not where its regions are others than WT, TC and ET."""
+    file = raw / DATASET_JSON
+    if not file.is_file():
+        return True
+    content = read_json(file)
+    try:
+        check_regions(content)
+    except InputError:
+        return True  # plain labels, as of nnU-Net's script for BraTS 2024, which has the same values
+    return has_tumour_regions(content)
+
+
+def _case(file: Path, edition: Edition | None, *, with_et: bool) -> SplitCase:
     case_id = file.name.removesuffix(FILE_ENDING)
-    return SplitCase(case_id, patient_of(case_id, edition), bool(ET.mask(read_labels(file)[1]).any()))
+    labels = read_labels(file)[1]
+    return SplitCase(case_id, patient_of(case_id, edition), bool(ET.mask(labels).any()) if with_et else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
+from dataset_conversion.detect_edition import AUTO, doubts, edition_by_case_ids
 from dataset_conversion.editions import FILE_ENDING, Edition
 from dataset_conversion.labels import (
     NNUNET_CONVENTION,
@@ -39,14 +39,16 @@ def write_submission(
     overwrite: bool = False,
     executor: Executor | None = None,
 ) -> tuple[Edition, list[Path]]:
-    """Translate every ``CASE.nii.gz`` of a folder; names and geometry stay, values become the edition's, as uint8.
+    """Translate every ``CASE.nii.gz`` of a folder; geometry stays, values become the edition's, as uint8.
+
+    Names stay, but for MEN-RT, which wants ``CASE_gtv.nii.gz``.
 
     What the values are now is taken from what lies next to the label maps, see `declared_convention`. ``run.json`` in
     the output says what they are there; it is not to be handed in. A case that fails does not stop the others.
 
     Args:
         input_folder: label maps, for example what ``resunet-ds postprocess`` or ``predict`` wrote.
-        output_folder: for the same file names.
+        output_folder: for the translated files.
         edition: a key of `EDITIONS`, a year, ``"auto"`` to tell it from the file names, or ``"custom"``.
         edition_file: the description of a custom edition.
         labels: what the values are now, one of `CONVENTIONS`; None: as is declared, else nnU-Net's.
@@ -61,15 +63,20 @@ def write_submission(
             already, or cases failed; then the message has a line a case, and the others are written.
     """
     files = _label_maps(input_folder)
-    chosen = edition_by_case_ids(edition, [_case_id(file) for file in files], edition_file).edition
+    case_ids = [_case_id(file) for file in files]
+    chosen = edition_by_case_ids(edition, case_ids, edition_file).edition
     _check_output(output_folder, input_folder)
     given = _given_convention(files, labels)
+    _check_kind(given, chosen, input_folder)
+    doubt = doubts(chosen, case_ids)
+    if doubt:
+        LOG.warning("%s", doubt)
     output_folder.mkdir(parents=True, exist_ok=True)
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
     with only_writer(output_folder):
-        run_file.open({_case_id(file) for file in files}, overwrite=overwrite)
+        run_file.open(set(case_ids), overwrite=overwrite)
         try:
             outcomes = for_each(files, work, "translate", executor, settle=partial(_note, run_file))
         finally:
@@ -126,6 +133,23 @@ def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvent
     return declared.convention
 
 
+def _check_kind(given: LabelConvention, edition: Edition, folder: Path) -> None:
+    """Refuse to hand in tissues as targets of radiotherapy, or the other way round.
+
+    nnU-Net's own values are numbers of either kind.
+
+    Raises:
+        InputError: the label values mean things of another kind.
+    """
+    kinds = [type(scheme[0]) for scheme in (given.tissues, edition.tissues)]
+    if given.key != NNUNET_CONVENTION.key and kinds[0] is not kinds[1]:
+        msg = (
+            f"{folder}: has the label values of {given.title}, and {edition.title} labels other things; name the "
+            "edition of these cases with --edition, or say what the values are with --labels"
+        )
+        raise InputError(msg)
+
+
 def _translate(file: Path, output_folder: Path, given: LabelConvention, edition: Edition) -> Path:
     """Write one file and return it."""
     geometry, labels = read_labels(file)
@@ -138,8 +162,9 @@ def _translate(file: Path, output_folder: Path, given: LabelConvention, edition:
         )
         raise InputError(msg)
     translated = raw_labels(nnunet_labels(labels, given.tissues), edition.tissues)
-    write_labels(translated, geometry, output_folder / file.name)
-    return output_folder / file.name
+    written = output_folder / f"{_case_id(file)}{edition.submission_suffix}{FILE_ENDING}"
+    write_labels(translated, geometry, written)
+    return written
 
 
 def _label_maps(folder: Path) -> list[Path]:

@@ -86,6 +86,7 @@ def _repairs(case: RawCase, edition: Edition, report: CaseReport) -> list[str]:
     fixes = report.fixes
     repairs = [f"{path} was ignored, a copy is there" for path in case.ignored]
     for role, path in case.roles.items():
+        repairs += [f"{other} was passed over for {path}" for other in case.superseded.get(role, ())]
         if path.name != edition.file_name(case.case_id, role):
             repairs.append(f"{path.name} was taken for {edition.file_name(case.case_id, role)}")
     for path in case.files:

@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     from dataset_conversion import check
+    from dataset_conversion.cohort import correction_lines
 
     result = check(
         options.inputs,
@@ -93,6 +94,8 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     decision, cases = result.cohort.decision, result.cohort.cases
     labelled = sum(case.segmentation is not None for case in cases)
     print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
+    for line in correction_lines(cases, decision.edition):
+        print(line)
     _print_findings({case_id: vars(report) for case_id, report in result.reports.items()})
     if result.problems:
         lines = [line for case_id in sorted(result.problems) for line in result.problems[case_id]]

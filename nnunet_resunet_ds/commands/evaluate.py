@@ -9,6 +9,9 @@ Examples:
   resunet-ds evaluate -ref /data/BraTS2021_train -pred labels -o metrics.json
   resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --csv metrics.csv --protocol brats2024-gli
   resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --compare other_labels
+  resunet-ds evaluate -ref labelsTr -pred labels --protocol brats2026-met --by-sequences
+
+To rank several systems as a challenge does: resunet-ds rank --help
 """
 
 import argparse
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.cohort_metrics import Evaluation
     from nnunet_resunet_ds.evaluation.pairs import Pairs
     from nnunet_resunet_ds.evaluation.protocols import Protocol
+    from nnunet_resunet_ds.evaluation.sequences import Group
 
 SUMMARY = "compare label maps with the reference, by the metrics of BraTS"
 
@@ -53,10 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_label_arguments(parser)
     parser.add_argument(
         "--empty-regions",
-        choices=("brats", "nan"),
-        default="brats",
+        choices=("brats", "brats2026", "nan"),
         help="metrics of an empty region: brats gives Dice 1 and HD95 0 where reference and prediction are both empty, "
-        "and the penalty where one is; nan gives no number, as nnU-Net, and leaves it out of means (default: brats)",
+        "and the penalty where one is; brats2026 gives no number where both are, and the penalty where one is; nan "
+        "gives no number for either, as nnU-Net. Means leave out what has no number (default: what the challenge does: "
+        "brats until 2025, brats2026 then)",
+    )
+    parser.add_argument(
+        "--by-sequences",
+        action="store_true",
+        help="also give the means of the cases that had all sequences, of those without T2, and so on, by what predict "
+        "--allow-missing noted in run.json",
     )
     parser.add_argument(
         "--compare",
@@ -78,7 +89,7 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         help="rules of one challenge: brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
-        "brats2025-{gli,ssa,ped,men,met,menrt} (default: brats2023-gli)",
+        "brats2025-{gli,ssa,ped,men,met,menrt}, brats2026-{met,ped,goat} (default: brats2023-gli)",
     )
     labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
     parser.add_argument(
@@ -109,6 +120,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(msg)
     pairs = {path: _pairs(options, path) for path in (options.prediction, *options.compare)}
     _introduce(list(pairs.values()), protocol)
+    groups = _groups(pairs[options.prediction]) if options.by_sequences else []
     with chosen_executor(options, [options.reference, *pairs]) as executor:
         evaluations = {path: _evaluate(options, of_path, protocol, executor) for path, of_path in pairs.items()}
     evaluation = evaluations[options.prediction]
@@ -119,12 +131,34 @@ def run(options: argparse.Namespace) -> None:
         "reference_labels": pairs[options.prediction].reference.labels,
         "prediction_labels": pairs[options.prediction].prediction.labels,
     }
+    if options.by_sequences:
+        more["by_sequences"] = _groups_section(groups, evaluation)
     if options.compare:
         more |= _compare(evaluations, protocol)
-    _write(options, evaluation, more)
+    _write(options, evaluation, more, groups)
 
 
-def _write(options: argparse.Namespace, evaluation: "Evaluation", more: dict[str, object]) -> None:
+def _groups(pairs: "Pairs") -> "list[Group]":
+    """Return the cases by the sequences that they had, and say so where all had the same."""
+    from nnunet_resunet_ds.evaluation.sequences import group_by_sequences
+
+    groups = group_by_sequences({pair.case: pair.prediction for pair in pairs.pairs})
+    if not any(group.absent for group in groups):
+        print(f"{pairs.prediction.source}: no run.json notes a case that lacked a sequence")
+    return groups
+
+
+def _groups_section(groups: "list[Group]", evaluation: "Evaluation") -> list[dict[str, object]]:
+    """Print the means of each group, and return its statistics for the file."""
+    from nnunet_resunet_ds.evaluation.metrics_file import group_lines, groups_section
+
+    print("\n".join(["", *group_lines(groups, evaluation)]))
+    return groups_section(groups, evaluation)
+
+
+def _write(
+    options: argparse.Namespace, evaluation: "Evaluation", more: dict[str, object], groups: "list[Group]"
+) -> None:
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
 
     if options.output:
@@ -133,7 +167,7 @@ def _write(options: argparse.Namespace, evaluation: "Evaluation", more: dict[str
         print(f"wrote {options.output}")
     if options.csv:
         options.csv.parent.mkdir(parents=True, exist_ok=True)
-        write_table(evaluation, options.csv)
+        write_table(evaluation, options.csv, groups)
         print(f"wrote {options.csv}")
 
 
@@ -164,7 +198,8 @@ def _evaluate(
     from nnunet_resunet_ds.evaluation.cohort_metrics import evaluate_pairs
     from nnunet_resunet_ds.evaluation.dice import EMPTY_REGIONS
 
-    evaluation = evaluate_pairs(pairs, protocol, EMPTY_REGIONS[options.empty_regions], executor)
+    chosen = EMPTY_REGIONS[options.empty_regions] if options.empty_regions else None
+    evaluation = evaluate_pairs(pairs, protocol, chosen, executor)
     if evaluation.problems and not options.skip_invalid:
         n = f"{len(evaluation.problems)} of {len(pairs.pairs)} cases could not be evaluated"
         raise InputError("\n".join([*evaluation.problems, f"{n}; evaluate the others with --skip-invalid"]))
@@ -178,7 +213,8 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
     from dataclasses import asdict
 
     from nnunet_resunet_ds.evaluation.metrics_file import comparison_lines
-    from nnunet_resunet_ds.evaluation.statistics import common_cases, differences, mean_ranks
+    from nnunet_resunet_ds.evaluation.ranking import mean_ranks
+    from nnunet_resunet_ds.evaluation.statistics import common_cases, differences
 
     systems = {str(path.absolute()): evaluation.cases for path, evaluation in evaluations.items()}
     cases, metrics = common_cases(systems), protocol.ranked_by

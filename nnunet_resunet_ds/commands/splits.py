@@ -1,7 +1,8 @@
 """Write splits_final.json: folds for cross-validation, or one hold-out split.
 
-All time points of a patient are in one fold, and cases with enhancing tumour are spread evenly. Without this file,
-nnU-Net makes five folds and does not keep patients together. You can run the command before or after preprocessing.
+All time points of a patient are in one fold. Cases with enhancing tumour are spread evenly, where the dataset labels
+it. Without this file, nnU-Net makes five folds and does not keep patients together. You can run the command before or
+after preprocessing.
 
 Examples:
   resunet-ds splits -d 137 --folds 5
@@ -9,8 +10,13 @@ Examples:
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.commands.arguments import dataset_id
+
+if TYPE_CHECKING:
+    from dataset_conversion.splits import Fold
 
 SUMMARY = "make folds that keep the cases of a patient together (optional)"
 
@@ -43,10 +49,18 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         overwrite=options.overwrite,
     )
-    print("fold  train cases  validation cases  patients  with ET")
+    for line in _table(folds):
+        print(line)
+    print(f"wrote {', '.join(map(str, files))}")
+
+
+def _table(folds: "Sequence[Fold]") -> "Iterator[str]":
+    """Yield the lines of the fold table; cases with ET are counted where the dataset labels it."""
+    with_et = all(case.enhancing is not None for fold in folds for case in fold.val)
+    yield "fold  train cases  validation cases  patients" + ("  with ET" if with_et else "")
     for number, fold in enumerate(folds):
         patients = len({case.patient for case in fold.val})
-        enhancing = sum(case.enhancing for case in fold.val)
-        print(f"{number:4}  {len(fold.train):11}  {len(fold.val):16}  {patients:8}  {enhancing:7}")
-    print("(patients and cases with enhancing tumour are counted among the validation cases)")
-    print(f"wrote {', '.join(map(str, files))}")
+        enhancing = f"  {sum(bool(case.enhancing) for case in fold.val):7}" if with_et else ""
+        yield f"{number:4}  {len(fold.train):11}  {len(fold.val):16}  {patients:8}{enhancing}"
+    counted = "patients and cases with enhancing tumour" if with_et else "patients"
+    yield f"({counted} are counted among the validation cases)"

@@ -6,11 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask, Overlap, overlap
-from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance, box_around
+from nnunet_resunet_ds.evaluation.detection import detection
+from nnunet_resunet_ds.evaluation.dice import EmptyRegions, Mask, overlap
+from nnunet_resunet_ds.evaluation.hausdorff import box_around
 from nnunet_resunet_ds.evaluation.label_maps import LabelValues, label_values
-from nnunet_resunet_ds.evaluation.lesions import predicted_lesions, reference_lesions, score_lesions
-from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.lesion_sizes import size_scores
+from nnunet_resunet_ds.evaluation.lesions import Lesions, predicted_lesions, reference_lesions, score_lesions
+from nnunet_resunet_ds.evaluation.matching import best_pairs, overlapping_pairs
+from nnunet_resunet_ds.evaluation.measures import large_lesion_measures, region_measures
+from nnunet_resunet_ds.evaluation.protocols import Matching, Protocol, protocol_named
 
 Values = NDArray[np.generic]
 Metrics = dict[str, dict[str, float]]
@@ -23,7 +27,7 @@ def evaluate_case(
     spacing: Sequence[float],
     protocol: str | Protocol,
     *,
-    empty_regions: EmptyRegions = BRATS,
+    empty_regions: EmptyRegions | None = None,
 ) -> Metrics:
     """Compare a predicted label map with the reference, by the rules of one BraTS challenge.
 
@@ -32,13 +36,19 @@ def evaluate_case(
         prediction: the same.
         spacing: of the voxels in mm, in axis order.
         protocol: one of `PROTOCOLS`, by name or itself.
-        empty_regions: what a metric is where a region is empty.
+        empty_regions: what a metric is where a region is empty; None: what the challenge says.
 
     Returns:
-        Region → metric → value: ``dice``, ``hd95`` (mm), ``sensitivity``, ``specificity``, the lesion-wise
-        ``lesion_dice``, ``lesion_hd95``, ``n_tp``, ``n_fp`` and ``n_fn`` where the protocol has them, and
-        ``reference_volume`` and ``prediction_volume`` (mm³). Since 2024 predicted lesions of a few voxels are left out
-        of everything but ``prediction_volume``, as the official scripts do.
+        Region → metric → value, the metrics of `Protocol.metrics`:
+
+        - ``dice``, ``hd95`` (mm), ``nsd_TOLERANCE`` (mm), ``sensitivity`` and ``specificity`` of the region;
+        - ``lesion_dice``, ``lesion_hd95`` (mm), ``lesion_nsd…``: means over lesions;
+        - ``n_tp``, ``n_fp``, ``n_fn``: lesions found, false and missed; ``lesion_f1`` and ``lesion_f1_area``;
+        - ``small_n_tp``, ``small_n_fn``, ``small_f1``: the same of small lesions;
+        - ``reference_volume`` and ``prediction_volume`` (mm³).
+
+        In 2024 and 2025 predicted lesions of a few voxels are left out of everything but ``prediction_volume``, as the
+        official scripts do. A value that cannot be measured is not a number.
 
     Raises:
         InputError: the arrays are not label maps of one shape with labels that the protocol has, or the spacing is not
@@ -51,10 +61,14 @@ def evaluate_case(
 
 
 def evaluate_labels(
-    reference: LabelValues, prediction: LabelValues, spacing: Sequence[float], protocol: Protocol, empty: EmptyRegions
+    reference: LabelValues,
+    prediction: LabelValues,
+    spacing: Sequence[float],
+    protocol: Protocol,
+    empty: EmptyRegions | None = None,
 ) -> Metrics:
     """Compare two label maps that have been checked, see `evaluate_case`."""
-    case = _Case(reference, prediction, spacing, protocol, empty)
+    case = _Case(reference, prediction, spacing, protocol, empty or protocol.empty_regions)
     return {region: case.metrics(region) for region in protocol.regions}
 
 
@@ -70,57 +84,56 @@ class _Case:
         empty: EmptyRegions,
     ) -> None:
         self._protocol, self._empty = protocol, empty
-        self._shape = reference.shape
+        self._n_voxels = reference.size
         self._voxel_volume = float(np.prod(spacing))
-        self._measure = HausdorffDistance(spacing)
+        self._measures = region_measures(protocol, spacing, reference.shape, empty)
+        self._lesion_measures = large_lesion_measures(protocol, spacing, reference.shape, empty)
         self._reference, self._prediction = self._masks(reference, prediction)
-        if protocol.is_lesion_wise:
+        if protocol.matching is not Matching.NONE:
             self._reference_lesions = reference_lesions(self._reference, protocol)
             self._predicted_lesions = predicted_lesions(self._prediction, protocol, self._voxel_volume)
 
     def metrics(self, region: str) -> dict[str, float]:
         """Compute all metrics of a region."""
         reference, whole = self._reference[region], self._prediction[region]
-        prediction = self._predicted_lesions[region].labels > 0 if self._protocol.is_lesion_wise else whole
-        counts = overlap(reference, prediction, int(np.prod(self._shape)))
-        hd95 = self._hd95(reference, prediction, counts)
+        has_lesions = self._protocol.matching is not Matching.NONE
+        prediction = self._predicted_lesions[region].labels > 0 if has_lesions else whole
+        counts = overlap(reference, prediction, self._n_voxels)
+        surfaces = {name: measure.of_region(reference, prediction, counts) for name, measure in self._measures.items()}
         return {
             "dice": counts.dice(self._empty),
-            "hd95": hd95,
+            **surfaces,
             "sensitivity": counts.sensitivity(self._empty),
             "specificity": counts.specificity(),
-            **(self._lesion_metrics(region, hd95) if self._protocol.is_lesion_wise else {}),
+            **self._lesion_metrics(region, surfaces),
             "reference_volume": counts.reference * self._voxel_volume,
             "prediction_volume": int(np.count_nonzero(whole)) * self._voxel_volume,
         }
 
-    def _lesion_metrics(self, region: str, region_hd95: float) -> dict[str, float]:
-        score = score_lesions(
+    def _lesion_metrics(self, region: str, surfaces: dict[str, float]) -> dict[str, float]:
+        if self._protocol.matching is Matching.NONE:
+            return {}
+        if self._protocol.matching is Matching.ONE_TO_ONE:
+            return self._one_to_one(self._reference_lesions[region], self._predicted_lesions[region])
+        return score_lesions(
             self._reference_lesions[region],
             self._predicted_lesions[region],
             self._protocol.regions[region],
             self._voxel_volume,
-            hd95=self._measure,
-            region_hd95=region_hd95,
-            penalty=self._penalty,
+            measures=self._measures,
+            of_region=surfaces,
             false_lesions_count=self._protocol.false_lesions_count,
             empty=self._empty,
         )
-        names = {"dice": "lesion_dice", "hd95": "lesion_hd95"}
-        return {names.get(name, name): value for name, value in vars(score).items()}
 
-    @property
-    def _penalty(self) -> float:
-        penalty = self._protocol.penalty
-        return float(np.linalg.norm(self._shape)) if penalty is None else penalty
-
-    def _hd95(self, reference: Mask, prediction: Mask, counts: Overlap) -> float:
-        if counts.reference and counts.prediction:
-            return self._measure(reference, prediction)
-        if not counts.reference and not counts.prediction:
-            return self._empty.hd95
-        one_sided = self._empty.one_sided_hd95
-        return self._penalty if one_sided is None else one_sided
+    def _one_to_one(self, reference: Lesions, prediction: Lesions) -> dict[str, float]:
+        pairs = overlapping_pairs(reference, prediction)
+        found = detection(pairs, reference, prediction)
+        rule = self._protocol.size_rule
+        if rule is None:
+            return found
+        sized = size_scores(reference, prediction, best_pairs(pairs), rule, self._voxel_volume, self._lesion_measures)
+        return {**found, **sized}
 
     def _masks(self, reference: LabelValues, prediction: LabelValues) -> tuple[dict[str, Mask], dict[str, Mask]]:
         """Return the mask of each region of both, in the box around all labels with room for dilation."""

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics, evaluate_labels
-from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions
+from nnunet_resunet_ds.evaluation.dice import EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 
@@ -39,7 +39,7 @@ def evaluate(
     *,
     reference_labels: str | None = None,
     prediction_labels: str | None = None,
-    empty_regions: EmptyRegions = BRATS,
+    empty_regions: EmptyRegions | None = None,
     allow_missing: bool = False,
     executor: Executor | None = None,
 ) -> Evaluation:
@@ -51,7 +51,7 @@ def evaluate(
         protocol: one of `PROTOCOLS`.
         reference_labels: what the values are, one of `LABELS`; None: what a file next to them declares.
         prediction_labels: the same.
-        empty_regions: what a metric is where a region is empty.
+        empty_regions: what a metric is where a region is empty; None: what the challenge says.
         allow_missing: go on where some cases have one file only.
         executor: evaluates the cases; None is a thread for each core.
 
@@ -69,13 +69,14 @@ def evaluate(
 
 
 def evaluate_pairs(
-    pairs: Pairs, protocol: Protocol, empty_regions: EmptyRegions = BRATS, executor: Executor | None = None
+    pairs: Pairs, protocol: Protocol, empty_regions: EmptyRegions | None = None, executor: Executor | None = None
 ) -> Evaluation:
     """Evaluate pairs with a progress bar; a pair that cannot be read does not stop the others.
 
     Raises:
         InputError: no case could be evaluated.
     """
+    empty_regions = empty_regions or protocol.empty_regions
     work = partial(
         _evaluated,
         conventions=(pairs.reference.convention, pairs.prediction.convention),

@@ -1,13 +1,13 @@
 """Count the overlap of two masks: Dice, sensitivity, specificity, and their values where a region is empty."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.base.regions import REGIONS, Region
 
 Mask = NDArray[np.bool_]
 
@@ -18,7 +18,7 @@ class EmptyRegions:
 
     name: str
     dice: float
-    """Where both are empty; the lesion-wise Dice where there is no lesion that counts and no false one."""
+    """Where both are empty, also of NSD; the lesion-wise Dice where there is no lesion that counts and no false one."""
     hd95: float
     """As `dice`."""
     one_sided_hd95: float | None
@@ -32,6 +32,16 @@ class EmptyRegions:
 BRATS = EmptyRegions(name="brats", dice=1.0, hd95=0.0, one_sided_hd95=None, sensitivity=1.0, one_sided_sensitivity=0.0)
 """As all official scripts: if both are empty, the score is perfect; if one is empty, it is the worst possible."""
 
+BRATS_2026 = EmptyRegions(
+    name="brats2026",
+    dice=math.nan,
+    hd95=math.nan,
+    one_sided_hd95=None,
+    sensitivity=math.nan,
+    one_sided_sensitivity=0.0,
+)
+"""As BraTS-evaluation: where both are empty, nothing is scored; if one is empty, it is the worst possible."""
+
 NAN = EmptyRegions(
     name="nan",
     dice=math.nan,
@@ -42,7 +52,7 @@ NAN = EmptyRegions(
 )
 """As nnU-Net: where nothing can be measured the value is not a number, and averages leave it out."""
 
-EMPTY_REGIONS: Mapping[str, EmptyRegions] = {policy.name: policy for policy in (BRATS, NAN)}
+EMPTY_REGIONS: Mapping[str, EmptyRegions] = {policy.name: policy for policy in (BRATS, BRATS_2026, NAN)}
 
 
 @dataclass(frozen=True)
@@ -84,12 +94,20 @@ def dice(reference: Mask, prediction: Mask) -> float:
     return overlap(reference, prediction).dice()
 
 
-def region_dice(reference: NDArray[np.integer], prediction: NDArray[np.integer]) -> dict[str, float]:
-    """Return the Dice of WT, TC and ET between two label maps of one shape, in nnU-Net's values."""
-    return {region.name: dice(region.mask(reference), region.mask(prediction)) for region in REGIONS}
+def region_dice(
+    reference: NDArray[np.integer], prediction: NDArray[np.integer], regions: Sequence[Region] = REGIONS
+) -> dict[str, float]:
+    """Return the Dice of each region between two label maps of one shape, in nnU-Net's values.
+
+    Args:
+        reference: any shape.
+        prediction: the same shape.
+        regions: of the dataset, see `regions_of`; WT, TC and ET unless others are given.
+    """
+    return {region.name: dice(region.mask(reference), region.mask(prediction)) for region in regions}
 
 
 def mean_region_dice(cases: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Average `region_dice` over cases."""
+    """Average `region_dice` over cases, all of the same regions."""
     rows = list(cases)
-    return {region.name: float(np.mean([row[region.name] for row in rows])) for region in REGIONS}
+    return {region: float(np.mean([row[region] for row in rows])) for region in rows[0]}

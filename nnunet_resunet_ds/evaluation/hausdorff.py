@@ -56,20 +56,37 @@ class HausdorffDistance:
         box = box_around(reference | prediction)
         first, second = (surface_of(mask[box], self._areas) for mask in (reference, prediction))
         return max(
-            percentile(self._distances(one, other), one.areas) for one, other in ((first, second), (second, first))
+            percentile(distances_to(other.points, one.points, self._spacing), one.areas)
+            for one, other in ((first, second), (second, first))
         )
 
-    def _distances(self, surface: "Surface", other: "Surface") -> NDArray[np.float64]:
-        """Return how far each corner of a surface is from the nearest corner of another, in mm."""
-        distances = np.zeros(len(surface.corners))
-        apart = ~np.isin(surface.numbers, other.numbers, assume_unique=True)
-        corners = surface.corners[apart]
-        tree = cKDTree(other.corners * self._spacing, compact_nodes=False, balanced_tree=False)  # built for one query
-        _, nearest = tree.query(corners * self._spacing)
-        # From whole numbers of voxels, so that equal distances are equal to the last bit, and sort as such.
-        steps = (corners - other.corners[nearest]) * self._spacing
-        distances[apart] = np.sqrt(np.square(steps).sum(axis=1))
-        return distances
+
+@dataclass(frozen=True)
+class Points:
+    """Points on the grid of an image."""
+
+    numbers: NDArray[np.intp]
+    """(n,), of the points in memory of C order; ascending."""
+    places: NDArray[np.intp]
+    """(n, 3), in voxels."""
+
+    @classmethod
+    def numbered(cls, numbers: NDArray[np.intp], shape: tuple[int, ...]) -> "Points":
+        """Return the points of these numbers in an array of a shape."""
+        return cls(numbers, np.stack(np.unravel_index(numbers, shape), axis=1))
+
+
+def distances_to(others: Points, points: Points, spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each of the points (n,) is from the nearest of others, in mm; both are on one grid, not empty."""
+    distances = np.zeros(len(points.places))
+    apart = ~np.isin(points.numbers, others.numbers, assume_unique=True)
+    places = points.places[apart]
+    tree = cKDTree(others.places * spacing, compact_nodes=False, balanced_tree=False)  # built for one query
+    _, nearest = tree.query(places * spacing)
+    # From whole numbers of voxels, so that equal distances are equal to the last bit, and sort as such.
+    steps = (places - others.places[nearest]) * spacing
+    distances[apart] = np.sqrt(np.square(steps).sum(axis=1))
+    return distances
 
 
 def percentile(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
@@ -83,10 +100,8 @@ def percentile(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> fl
 class Surface:
     """The surface of a mask, corner by corner."""
 
-    numbers: NDArray[np.intp]
-    """(n,), of the corners in memory of C order; ascending."""
-    corners: NDArray[np.intp]
-    """(n, 3), in voxels."""
+    points: Points
+    """Its corners."""
     areas: NDArray[np.float64]
     """(n,), in mm²."""
 
@@ -106,7 +121,7 @@ def surface_of(mask: Mask, areas: NDArray[np.float64]) -> Surface:
         patterns |= padded[window] << np.uint8(bit)
     patterns = patterns.ravel()
     corners = np.flatnonzero((patterns - np.uint8(1)) < 0xFE)  # neither 0 nor 0xFF: 0 - 1 is 0xFF here
-    return Surface(corners, np.stack(np.unravel_index(corners, shape), axis=1), areas[patterns[corners]])
+    return Surface(Points.numbered(corners, shape), areas[patterns[corners]])
 
 
 def pattern_areas(spacing: Sequence[float]) -> NDArray[np.float64]:

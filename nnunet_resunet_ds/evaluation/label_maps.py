@@ -1,8 +1,7 @@
 """Find label maps, read what their values mean (told or declared, never guessed from them), and translate them."""
 
 import filecmp
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,6 @@ PROTOCOL_LABELS = "protocol"
 LABELS = (PROTOCOL_LABELS, *CONVENTIONS)
 """What label values can be said to be."""
 _KEEP_ONE = "keep the right one and move the other out of the folder"
-_GTV = "_gtv"
-_MENRT_CASE = re.compile(r"BraTS-MEN-RT-\d{4}-\d")
-"""A case of MEN-RT, which has a protocol for evaluation, and no edition to convert."""
 _RELEASES = [edition for edition in EDITIONS.values() if edition.segmentation_suffix]
 
 
@@ -94,7 +90,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         named = None if labels == PROTOCOL_LABELS else convention_named(labels)
         return LabelMaps(source, files, named, "as you said", is_declared=True)
     declared = _declared(files)
-    if declared is None and of_release and not _are_gtv(of_release):
+    if declared is None and of_release:
         declared = _by_case_ids(source, of_release)
     if declared is None:
         return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
@@ -165,7 +161,7 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
 def _release_file(path: Path) -> dict[str, Path]:
     """Return the file by its case id, if it has a release's file name."""
     stem = _plain_name(path)
-    ids = {stem.removesuffix(suffix) for suffix in (_GTV, *(edition.segmentation_suffix for edition in _RELEASES))}
+    ids = {stem.removesuffix(edition.segmentation_suffix) for edition in _RELEASES}
     return {case: path for case in ids - {stem} if _is_release_case(case)}
 
 
@@ -182,7 +178,6 @@ def _release_files(folder: Path) -> dict[str, Path]:
         for path in ([case.segmentation] if case.segmentation else []) + [*case.rivals.get(SEGMENTATION, ())]
         if _plain_name(path).lower().endswith(edition.segmentation_suffix)
     ]
-    found += [(_plain_name(path).removesuffix(_GTV), path) for path in sorted(folder.rglob(f"*{_GTV}.nii*"))]
     files: dict[str, Path] = {}
     for case, path in found:
         if _is_release_case(case) and not filecmp.cmp(files.setdefault(case, path), path, shallow=False):
@@ -192,11 +187,7 @@ def _release_files(folder: Path) -> dict[str, Path]:
 
 
 def _is_release_case(case: str) -> bool:
-    return bool(_MENRT_CASE.fullmatch(case)) or any(edition.case_id.fullmatch(case) for edition in _RELEASES)
-
-
-def _are_gtv(files: Iterable[str]) -> bool:
-    return all(_MENRT_CASE.fullmatch(case) for case in files)
+    return any(edition.case_id.fullmatch(case) for edition in _RELEASES)
 
 
 def _plain_files(folder: Path) -> dict[str, Path]:
@@ -223,7 +214,17 @@ def _declared(files: Mapping[str, Path]) -> Declared | None:
     return declared_convention(files.values()) if len(folders) == 1 else None
 
 
-def _by_case_ids(source: Path, files: Iterable[str]) -> Declared:
+def _by_case_ids(source: Path, files: Mapping[str, Path]) -> Declared:
+    """Return the values of the editions that have cases of these ids, where each value means one thing in all of them.
+
+    Raises:
+        InputError: no edition has such cases, or a value means different things in those that have.
+    """
+    fitting = [edition for edition in _RELEASES if all(edition.case_id.fullmatch(case) for case in files)]
+    widest = max(fitting, key=lambda edition: len(edition.tissues), default=None)
+    if widest and all(edition.tissues.items() <= widest.tissues.items() for edition in fitting):
+        reason = f"told from the case ids, all {len(files)} are like {next(iter(files))}"
+        return Declared(CONVENTIONS[widest.key], reason)
     try:
         decision = edition_by_case_ids(AUTO, files)
     except InputError as error:

@@ -5,7 +5,7 @@ Parts of a region that lie close together are one lesion, and what is predicted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,29 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_resunet_ds.evaluation.dice import BRATS, EmptyRegions, Mask
+from nnunet_resunet_ds.evaluation.measures import Measures
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, PredictionFilter, Protocol, RegionRule
 
 Labels = NDArray[np.signedinteger]
 Array = TypeVar("Array", NDArray[np.bool_], NDArray[np.signedinteger])
-Hd95 = Callable[[Mask, Mask], float]
 
 CONNECTIVITY = 26
 """Of voxels of one lesion: neighbours by a face, an edge or a corner."""
-
-
-@dataclass(frozen=True)
-class LesionScore:
-    """The lesion-wise metrics of one region of one case."""
-
-    dice: float
-    hd95: float
-    """In mm."""
-    n_tp: int
-    """Reference lesions that count and are matched."""
-    n_fp: int
-    """Predicted lesions that match no reference lesion of whatever size."""
-    n_fn: int
-    """Reference lesions that count and are not matched."""
 
 
 def score_lesions(
@@ -46,12 +31,11 @@ def score_lesions(
     rule: RegionRule,
     voxel_volume: float,
     *,
-    hd95: Hd95,
-    region_hd95: float,
-    penalty: float,
+    measures: Measures,
+    of_region: Mapping[str, float],
     false_lesions_count: bool,
     empty: EmptyRegions,
-) -> LesionScore:
+) -> dict[str, float]:
     """Score every lesion of one region, and return the means and counts.
 
     Args:
@@ -59,27 +43,45 @@ def score_lesions(
         prediction: its lesions.
         rule: says which reference lesions count.
         voxel_volume: in mm³.
-        hd95: returns the HD95 in mm of two masks that are not empty.
-        region_hd95: HD95 in mm of the whole region; it is also that of a lesion that is the only one.
-        penalty: HD95 of a missed or false lesion.
+        measures: of the surfaces of a lesion and of what matches it.
+        of_region: the same of the whole region; they are also those of a lesion that is the only one.
         false_lesions_count: whether false lesions are in the means.
-        empty: what the means are where there is no lesion.
+        empty: what the mean Dice is where there is no lesion.
+
+    Returns:
+        ``lesion_dice`` and ``lesion_NAME`` for each measure: the mean over the lesions that count and the false ones;
+        ``n_tp``: reference lesions that count and are matched; ``n_fp``: predicted lesions that match no reference
+        lesion of whatever size; ``n_fn``: reference lesions that count and are not matched.
     """
     matching = match(reference, prediction)
     counts = _counts(reference, rule, voxel_volume)
-    missed = counts & ~matching.is_matched
-    found = np.flatnonzero(counts & matching.is_matched)
-    matched = _MatchedLesions(reference, prediction, matching)
-    distances = [region_hd95 if matched.is_all(number) else hd95(*matched.masks(number)) for number in map(int, found)]
+    n_missed = int((counts & ~matching.is_matched).sum())
+    found = list(map(int, np.flatnonzero(counts & matching.is_matched)))
     n_false = matching.n_false if false_lesions_count else 0
     n = int(counts.sum()) + n_false
-    return LesionScore(
-        dice=float(matching.dice[counts].sum()) / n if n else empty.dice,
-        hd95=(sum(distances) + penalty * (int(missed.sum()) + n_false)) / n if n else empty.hd95,
-        n_tp=len(found),
-        n_fp=matching.n_false,
-        n_fn=int(missed.sum()),
-    )
+    sums = _sums(_MatchedLesions(reference, prediction, matching), found, measures, of_region)
+    return {
+        "lesion_dice": float(matching.dice[counts].sum()) / n if n else empty.dice,
+        **{
+            f"lesion_{name}": (sums[name] + measure.unmatched * (n_missed + n_false)) / n if n else measure.none
+            for name, measure in measures.items()
+        },
+        "n_tp": len(found),
+        "n_fp": matching.n_false,
+        "n_fn": n_missed,
+    }
+
+
+def _sums(
+    matched: _MatchedLesions, found: Sequence[int], measures: Measures, of_region: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the sum of each measure over the lesions that are found."""
+    sums = dict.fromkeys(measures, 0.0)
+    for number in found:
+        masks = None if matched.is_all(number) else matched.masks(number)
+        for name, measure in measures.items():
+            sums[name] += of_region[name] if masks is None else measure.of(*masks)
+    return sums
 
 
 def _counts(reference: Lesions, rule: RegionRule, voxel_volume: float) -> Mask:
@@ -262,12 +264,17 @@ class _MatchedLesions:
     def masks(self, number: int) -> tuple[Mask, Mask]:
         """Return a lesion and all that matches it."""
         matched = self._matching.meets[number]
-        boxes = [self._boxes[number - 1], *(self._predicted_boxes[other - 1] for other in np.flatnonzero(matched))]
-        box = tuple(
-            slice(min(side.start for side in sides), max(side.stop for side in sides))
-            for sides in zip(*boxes, strict=True)
+        box = joint_box(
+            self._boxes[number - 1], *(self._predicted_boxes[other - 1] for other in np.flatnonzero(matched))
         )
         return self._reference.labels[box] == number, matched[self._prediction.labels[box]]
+
+
+def joint_box(*boxes: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Return the smallest box that holds all of these."""
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
+    )
 
 
 def dilate(mask: Mask, iterations: int) -> Mask:

@@ -2,8 +2,9 @@
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from nnunet_resunet_ds.base.files import read_json, replacing, write_json
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import Digests, Evaluation
-from nnunet_resunet_ds.evaluation.protocols import TITLES, Protocol, protocol_named
-from nnunet_resunet_ds.evaluation.statistics import Difference, Statistics, summarise
+from nnunet_resunet_ds.evaluation.protocols import COUNTS, TITLES, Matching, Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.sequences import Group, summarise_groups
+from nnunet_resunet_ds.evaluation.statistics import Difference, Statistics, Summary, summarise
 
+_EMPTY_REGIONS = "empty_regions"
+ADDED = ("nsd_0.5", "nsd_1.0", "lesion_nsd_0.5", "lesion_nsd_1.0")
+"""Metrics that an earlier version did not compute; what it wrote is read with not a number for them."""
 _FILES = "files"
 """Entry of metrics.json: case → SHA-256 of its reference and prediction."""
 STATISTICS = tuple(field.name for field in fields(Statistics))
-_LESIONS = ("n_tp", "n_fp", "n_fn")
 _MILLIMETRES = ("hd95", "lesion_hd95")
 _WIDTHS = (22, 8, 10, 22, 8, 8, 0)
 _HEADER = ("", "", "mean", "95 % interval of it", "std", "median", "quartiles")
@@ -33,21 +37,32 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
         path: of the file.
         more: further entries, such as a comparison.
     """
-    summary = {
-        region: {metric: asdict(statistics) for metric, statistics in metrics.items()}
-        for region, metrics in summarise(evaluation.cases).items()
-    }
     content = {
         "protocol": evaluation.protocol.name,
-        "empty_regions": evaluation.empty_regions.name,
+        _EMPTY_REGIONS: evaluation.empty_regions.name,
         "version": __version__,
-        "summary": summary,
+        "summary": _as_dicts(summarise(evaluation.cases)),
         "cases": evaluation.cases,
         _FILES: evaluation.digests,
         "not_evaluated": evaluation.problems,
         **more,
     }
     write_json(_with_nulls(content), path)
+
+
+def groups_section(groups: Sequence[Group], evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the entry of ``metrics.json`` about groups of cases by their sequences."""
+    return [
+        {"title": group.title, "absent": group.absent, "cases": group.cases, "summary": _as_dicts(summary)}
+        for group, summary in summarise_groups(groups, evaluation.cases)
+    ]
+
+
+def _as_dicts(summary: Summary) -> dict[str, dict[str, dict[str, Any]]]:
+    return {
+        region: {metric: asdict(statistics) for metric, statistics in metrics.items()}
+        for region, metrics in summary.items()
+    }
 
 
 def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
@@ -62,10 +77,7 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
             check_path_part(f"{path}: a case id", case_id)
         protocol = protocol_named(content["protocol"])
         return protocol, {
-            case: {
-                region: {name: _number(regions[region][name]) for name in protocol.metrics}
-                for region in protocol.regions
-            }
+            case: {region: _read_region(regions[region], protocol) for region in protocol.regions}
             for case, regions in content["cases"].items()
         }
     except InputError:
@@ -73,6 +85,15 @@ def read_metrics(path: Path) -> tuple[Protocol, dict[str, Metrics]]:
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         msg = f"{path}: is not what resunet-ds evaluate writes ({type(error).__name__}: {error}); give its -o file"
         raise InputError(msg) from error
+
+
+def _read_region(values: Mapping[str, float | None], protocol: Protocol) -> dict[str, float]:
+    return {name: _number(values.get(name) if name in ADDED else values[name]) for name in protocol.metrics}
+
+
+def read_empty_regions(path: Path) -> str:
+    """Return the name of the rule for empty regions by which a ``metrics.json`` was made; "" where it says none."""
+    return str(read_json(path).get(_EMPTY_REGIONS, ""))
 
 
 def read_digests(path: Path) -> dict[str, Digests]:
@@ -83,18 +104,32 @@ def read_digests(path: Path) -> dict[str, Digests]:
     return {str(case): dict(digests) for case, digests in files.items() if isinstance(digests, Mapping)}
 
 
-def write_table(evaluation: Evaluation, path: Path) -> None:
-    """Write ``metrics.csv``: a row a case and region, then a row a statistic and region."""
+def write_table(evaluation: Evaluation, path: Path, groups: Sequence[Group] = ()) -> None:
+    """Write ``metrics.csv``: a row a case and region, then a row a statistic and region.
+
+    Args:
+        evaluation: the metrics of all cases.
+        path: of the file.
+        groups: of cases, each with rows for n and mean, such as ``mean, without T2``.
+    """
     summary = summarise(evaluation.cases)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["case", "region", *evaluation.protocol.metrics])
         for case, regions in evaluation.cases.items():
             for region, metrics in regions.items():
-                table.writerow([case, region, *metrics.values()])
+                table.writerow([case, region, *(metrics[metric] for metric in evaluation.protocol.metrics)])
         for name in STATISTICS:
-            for region, of_metrics in summary.items():
-                table.writerow([name, region, *(getattr(statistics, name) for statistics in of_metrics.values())])
+            table.writerows(_statistic_rows(name, name, summary, evaluation.protocol))
+        for group, of_group in summarise_groups(groups, evaluation.cases):
+            for name in ("n", "mean"):
+                table.writerows(_statistic_rows(f"{name}, {group.title}", name, of_group, evaluation.protocol))
+
+
+def _statistic_rows(title: str, name: str, summary: Summary, protocol: Protocol) -> Iterator[list[Any]]:
+    """Yield a row a region of one of `STATISTICS`."""
+    for region, of_metrics in summary.items():
+        yield [title, region, *(getattr(of_metrics[metric], name) for metric in protocol.metrics)]
 
 
 def summary_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -111,12 +146,23 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
         if metric in evaluation.protocol.metrics:
             for number, (region, of_metrics) in enumerate(summary.items()):
                 yield _row("" if number else title, region, *_cells(metric, of_metrics[metric])[: None if n > 1 else 1])
-    if evaluation.protocol.is_lesion_wise:
+    if evaluation.protocol.matching is not Matching.NONE:
         for number, (region, of_metrics) in enumerate(summary.items()):
-            found, false, missed = (of_metrics[name].mean * of_metrics[name].n for name in _LESIONS)
+            found, false, missed = (of_metrics[name].mean * of_metrics[name].n for name in COUNTS)
             yield _row(
                 "" if number else "Lesions", region, f"{found:.0f} found, {false:.0f} false, {missed:.0f} missed"
             )
+
+
+def group_lines(groups: Sequence[Group], evaluation: Evaluation) -> Iterator[str]:
+    """Yield a table of the means of Dice and of the metrics that the protocol ranks by, a row a region and group."""
+    protocol, summaries = evaluation.protocol, summarise_groups(groups, evaluation.cases)
+    yield "by the sequences that cases had"
+    yield _row("", "", "mean", "cases")
+    for metric in dict.fromkeys(("dice", *protocol.ranked_by)):
+        for number, (region, (group, summary)) in enumerate(product(protocol.regions, summaries)):
+            of = summary[region][metric]
+            yield _row("" if number else TITLES[metric], region, f"{of.mean:{_format(metric)}}", str(of.n), group.title)
 
 
 def comparison_lines(name: str, differences: Mapping[str, Mapping[str, Difference]]) -> Iterator[str]:

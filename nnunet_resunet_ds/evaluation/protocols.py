@@ -1,32 +1,65 @@
 """Describe how each BraTS challenge scores: regions, lesion-wise constants, penalties. A protocol is data, never code.
 
-The constants are those of the official scripts (BraTS-2023-Metrics, BraTS-2024-Metrics); plain bugs in them are
-left out, see `docs/evaluation.md`.
+The constants are those of the official scripts (BraTS-2023-Metrics, BraTS-2024-Metrics) and of the package
+BraTS-evaluation (2026); plain bugs in them are left out, see `docs/evaluation.md`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from dataset_conversion.editions import CLASSIC, MODERN, MODERN_RC, PED_2024, LabelScheme
+from dataset_conversion.editions import CLASSIC, MODERN, MODERN_RC, PED_2024, RADIOTHERAPY, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.evaluation.dice import BRATS, BRATS_2026, EmptyRegions
 
-METRICS = ("dice", "hd95", "sensitivity", "specificity")
-LESION_METRICS = ("lesion_dice", "lesion_hd95", "n_tp", "n_fp", "n_fn")
+COUNTS = ("n_tp", "n_fp", "n_fn")
+"""Lesions that are found, false ones, and missed ones."""
+SIZE_METRICS = ("lesion_dice", "lesion_hd95", "lesion_nsd", "small_n_tp", "small_n_fn", "small_f1")
+"""Of a protocol with a `SizeRule`: the first three are those of large lesions."""
 VOLUMES = ("reference_volume", "prediction_volume")
 """In mm³, of all labelled voxels."""
 
 TITLES = {
     "dice": "Dice",
     "hd95": "HD95 (mm)",
+    "nsd_0.5": "NSD at 0.5 mm",
+    "nsd_1.0": "NSD at 1 mm",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "lesion_dice": "Lesion-wise Dice",
     "lesion_hd95": "Lesion-wise HD95 (mm)",
+    "lesion_nsd": "Lesion-wise NSD",
+    "lesion_nsd_0.5": "Lesion-wise NSD, 0.5 mm",
+    "lesion_nsd_1.0": "Lesion-wise NSD, 1 mm",
+    "lesion_f1": "Lesion-wise F1",
+    "lesion_f1_area": "Area under F1",
+    "small_f1": "F1, small lesions",
 }
 """Metric → its name in tables and figures."""
 
+SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
+
 DEFAULT = "brats2023-gli"
+
+
+class Matching(Enum):
+    """How predicted lesions find the reference lesions with which they are compared."""
+
+    NONE = "none"
+    """Lesions are not told apart (2021)."""
+    NEAR = "near"
+    """A reference lesion is compared with all predicted lesions that come into its reach (2023 to 2025)."""
+    ONE_TO_ONE = "one to one"
+    """Each lesion is in one pair at most, and the sum of the pairs' Dice is the largest possible (2026)."""
+
+
+class Surface(Enum):
+    """What the surface of a region is, for HD95."""
+
+    FACETS = "facets"
+    """Weighted by their area, the larger of both directions: DeepMind's surface-distance (2023 to 2025)."""
+    VOXELS = "voxels"
+    """All alike, both directions pooled: MedPy and panoptica (2026)."""
 
 
 class PredictionFilter(Enum):
@@ -52,6 +85,16 @@ class RegionRule:
     """Lesions of this region that touch the same lesion of one of these regions become one."""
 
 
+@dataclass(frozen=True)
+class SizeRule:
+    """How lesions are scored by their size (MET 2026): large ones by their outline, small ones by being found."""
+
+    large_from: float
+    """Reference lesions of at least so many mm³ are large."""
+    found_from: float
+    """A small lesion is found where the Dice with its counterpart is at least this."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """The rules by which one challenge scores a label map."""
@@ -59,17 +102,27 @@ class Protocol:
     name: str
     title: str
     labels: LabelScheme
-    """Label value → tissue; in tasks other than glioma the corresponding tissue."""
+    """Label value → tissue or target; in tasks other than glioma the corresponding tissue."""
     regions: Mapping[str, RegionRule]
     penalty: float | None
     """HD95 in mm where there is one surface only, and for each missed or false lesion; None: the diagonal of the image
     in voxels."""
-    is_lesion_wise: bool = True
+    matching: Matching = Matching.NEAR
+    surface: Surface = Surface.FACETS
+    nsd_tolerances: tuple[float, ...] = ()
+    """In mm, each of a normalised surface Dice."""
+    needs_overlap: bool = False
+    """Whether two regions without a common voxel get the penalty, and NSD 0, however close they are."""
+    size_rule: SizeRule | None = None
     prediction_filter: PredictionFilter = PredictionFilter.NONE
     false_lesions_count: bool = True
     """Whether false lesions are in the lesion-wise means."""
     unscored: Mapping[str, RegionRule] = field(default_factory=dict)
     """Regions that join others (`RegionRule.joined_by`) and have no scores of their own."""
+    empty_regions: EmptyRegions = BRATS
+    """What the challenge gives where a region is empty."""
+    ranked_by: tuple[str, ...] = ("lesion_dice", "lesion_hd95")
+    """The metrics by which systems are ranked, the most telling first."""
 
     @property
     def rules(self) -> dict[str, RegionRule]:
@@ -77,21 +130,40 @@ class Protocol:
         return {**self.unscored, **self.regions}
 
     @property
-    def ranked_by(self) -> tuple[str, str]:
-        """The metrics that the challenge ranks by: Dice and HD95, lesion-wise since 2023."""
-        return ("lesion_dice", "lesion_hd95") if self.is_lesion_wise else ("dice", "hd95")
+    def surface_metrics(self) -> tuple[str, ...]:
+        """The names of the metrics that compare surfaces."""
+        return ("hd95", *(f"nsd_{tolerance}" for tolerance in self.nsd_tolerances))
+
+    @property
+    def lesion_metrics(self) -> tuple[str, ...]:
+        """The names of the metrics that compare lesion by lesion."""
+        if self.matching is Matching.NONE:
+            return ()
+        if self.matching is Matching.NEAR:
+            return ("lesion_dice", *(f"lesion_{name}" for name in self.surface_metrics), *COUNTS)
+        detection = (*COUNTS, "lesion_f1", "lesion_f1_area")
+        return (*detection, *SIZE_METRICS) if self.size_rule else detection
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of the metrics that are computed for each region."""
-        return (*METRICS, *LESION_METRICS, *VOLUMES) if self.is_lesion_wise else (*METRICS, *VOLUMES)
+        return ("dice", *self.surface_metrics, "sensitivity", "specificity", *self.lesion_metrics, *VOLUMES)
 
 
 _FLAT_PENALTY = 374.0
 """The diagonal of 240 × 240 × 155 voxels, rounded up."""
 _GLI_2024_PENALTY = 337.0
 """The diagonal of 182 × 218 × 182 voxels."""
+_PENALTY_2026 = 373.0
+"""The diagonal of 240 × 240 × 155 voxels, rounded down."""
+_NSD_2025 = (0.5, 1.0)
+_NSD_2026 = (0.5,)
+"""The package asks for half a voxel, and has images of 1 mm in mind."""
 _GLIOMA: Mapping[str, tuple[int, ...]] = {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
+
+
+_WHOLE_AND_FOUND = ("dice", "nsd_0.5", "lesion_f1")
+"""The regions as wholes, and whether their lesions are found; by what else the challenge ranks is not published."""
 
 
 def _glioma(dilations: int, min_size: float) -> dict[str, RegionRule]:
@@ -151,6 +223,7 @@ def _since_2024(
         labels=labels,
         regions=regions,
         penalty=penalty,
+        nsd_tolerances=_NSD_2025 if year == 2025 else (),
         prediction_filter=prediction_filter,
         false_lesions_count=false_lesions_count,
         unscored=unscored or {},
@@ -166,11 +239,34 @@ def _of_both_years(year: int) -> tuple[Protocol, ...]:
             year,
             "MEN-RT",
             {"GTV": RegionRule((1,), 1, 50)},
-            labels={},
+            labels=RADIOTHERAPY,
             penalty=None,
             prediction_filter=PredictionFilter.MM3,
             false_lesions_count=False,
         ),
+    )
+
+
+def _of_2026(
+    task: str,
+    labels: LabelScheme,
+    regions: Mapping[str, tuple[int, ...]],
+    ranked_by: tuple[str, ...],
+    size_rule: SizeRule | None = None,
+) -> Protocol:
+    return Protocol(
+        name=f"brats2026-{task.lower()}",
+        title=f"BraTS 2026 {task}",
+        labels=labels,
+        regions={name: RegionRule(values) for name, values in regions.items()},
+        penalty=_PENALTY_2026,
+        matching=Matching.ONE_TO_ONE,
+        surface=Surface.VOXELS,
+        nsd_tolerances=_NSD_2026,
+        needs_overlap=True,
+        size_rule=size_rule,
+        empty_regions=BRATS_2026,
+        ranked_by=ranked_by,
     )
 
 
@@ -183,7 +279,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
             labels=CLASSIC,
             regions={"WT": RegionRule((1, 2, 4)), "TC": RegionRule((1, 4)), "ET": RegionRule((4,))},
             penalty=None,
-            is_lesion_wise=False,
+            matching=Matching.NONE,
+            ranked_by=("dice", "hd95"),
         ),
         _of_2023("GLI", 3, 50),
         _of_2023("SSA", 3, 50),
@@ -201,7 +298,21 @@ PROTOCOLS: Mapping[str, Protocol] = {
             penalty=None,
             unscored=_MET_NETC,
         ),
-        replace(_of_2023("MEN", 1, 50), name="brats2025-men", title="BraTS 2025 MEN"),
+        replace(_of_2023("MEN", 1, 50), name="brats2025-men", title="BraTS 2025 MEN", nsd_tolerances=_NSD_2025),
+        _of_2026(
+            "MET",
+            MODERN_RC,
+            {**_GLIOMA, "RC": (4,)},
+            ("lesion_dice", "lesion_nsd", "small_f1"),
+            SizeRule(large_from=27.0, found_from=0.2),
+        ),
+        _of_2026(
+            "PED",
+            PED_2024,
+            {name: rule.labels for name, rule in _PED_2024.items()},
+            _WHOLE_AND_FOUND,
+        ),
+        _of_2026("GoAT", MODERN, _GLIOMA, _WHOLE_AND_FOUND),
     )
 }
 

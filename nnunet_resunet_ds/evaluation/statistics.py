@@ -1,4 +1,4 @@
-"""Summarise metrics over cases (mean, spread, interval), and compare systems (paired differences, ranks)."""
+"""Summarise metrics over cases (mean, spread, interval), and compare two systems (paired differences)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,6 @@ N_RESAMPLES = 2000
 CONFIDENCE = 0.95
 _BATCH = 100
 """Resamples at a time, to save memory."""
-_SMALLER_IS_BETTER = ("hd95", "lesion_hd95")
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,11 @@ class Statistics:
     ci_high: float
 
 
-def summarise(cases: Cases) -> dict[str, dict[str, Statistics]]:
+Summary = Mapping[str, Mapping[str, Statistics]]
+"""Region → metric → statistics over cases."""
+
+
+def summarise(cases: Cases) -> Summary:
     """Return region → metric → statistics over cases."""
     first = next(iter(cases.values()))
     return {
@@ -118,23 +121,6 @@ def differences(
         }
         for region in regions
     }
-
-
-def mean_ranks(systems: Mapping[str, Cases], cases: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
-    """Rank the systems in every case, region and metric, and return each one's mean rank: 1 is the best there can be.
-
-    Ties share the mean of their ranks, and what is not a number ranks last.
-    """
-    regions = next(iter(systems.values()))[cases[0]]
-    ranks = []
-    for region in regions:
-        for metric in metrics:
-            worse = np.array(
-                [column({case: system[case] for case in cases}, region, metric) for system in systems.values()]
-            )
-            worse = np.nan_to_num(worse if metric in _SMALLER_IS_BETTER else -worse, nan=np.inf)
-            ranks.append(stats.rankdata(worse, axis=0).mean(axis=1))
-    return dict(zip(systems, np.mean(ranks, axis=0).tolist(), strict=True))
 
 
 def _difference(values: NDArray[np.float64]) -> Difference:

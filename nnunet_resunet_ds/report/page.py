@@ -80,7 +80,7 @@ def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
         else:
             volumes = [case.volumes[region] / 1000 for case in cases]
             yield Card(f"{region} volume", f"{_median(volumes):.1f} ml", "median")
-    if scored and protocol.is_lesion_wise:
+    if scored and "lesion_dice" in protocol.metrics:
         means = [_mean(_column(cases, region, "lesion_dice")) for region in protocol.regions]
         yield Card("Lesion-wise Dice", _shown(_mean(means), ".3f"), "mean over regions")
     yield Card("To look at", str(flagged), "cases with a flag")

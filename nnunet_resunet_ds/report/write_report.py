@@ -123,7 +123,7 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
 
 def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:
     """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last."""
-    metric, _ = protocol.ranked_by
+    metric = protocol.ranked_by[0]
 
     def mean(name: str) -> float:
         values = [region[metric] for region in scores.get(name, {}).values() if not math.isnan(region[metric])]

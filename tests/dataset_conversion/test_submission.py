@@ -46,7 +46,7 @@ def test_convert_then_submission_gives_the_files_back(key, nnunet_folders):
     write(segmentation, original, spacing=SPACING)
     dataset = convert([raw], 137, edition=key)
     _, (written,) = write_submission(dataset / "labelsTr", nnunet_folders / "out", key)
-    assert written.name == f"{case}.nii.gz"
+    assert written.name == (f"{case}_gtv.nii.gz" if key == "menrt" else f"{case}.nii.gz")
     source = sitk.ReadImage(str(segmentation))
     image = sitk.ReadImage(str(written))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), original)

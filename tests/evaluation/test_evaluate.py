@@ -9,19 +9,13 @@ import pytest
 from brats_files import CASES, write
 from scipy import stats
 
-from dataset_conversion.labels import NNUNET_CONVENTION
+from dataset_conversion.labels import CONVENTIONS, NNUNET_CONVENTION
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
-from nnunet_resunet_ds.evaluation.statistics import (
-    bootstrap_interval,
-    common_cases,
-    differences,
-    mean_ranks,
-    statistics,
-)
+from nnunet_resunet_ds.evaluation.statistics import bootstrap_interval, differences, statistics
 
 NAMES = ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
 SPACING = (0.5, 1.0, 2.0)
@@ -194,11 +188,12 @@ def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, ca
     assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped", *told) == 0
 
 
-@pytest.mark.parametrize("name", [name for name, protocol in PROTOCOLS.items() if protocol.labels])
+@pytest.mark.parametrize("name", PROTOCOLS)
 def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
     protocol = PROTOCOLS[name]
     values = np.array(sorted(map(int, protocol.labels.values())))
-    translated = to_protocol(values, NNUNET_CONVENTION, protocol, tmp_path)
+    convention = CONVENTIONS["menrt"] if name.endswith("menrt") else NNUNET_CONVENTION  # 0 and 1 both ways
+    translated = to_protocol(values, convention, protocol, tmp_path)
     assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
 
 
@@ -326,13 +321,6 @@ def test_differences_are_paired_and_tested_by_wilcoxon():
     assert found.p_value == pytest.approx(stats.wilcoxon([0.1, -0.05, 0.2, 0.05]).pvalue)
     same = differences(first, first, list(first), ["dice"])["WT"]["dice"]
     assert (same.mean, same.p_value) == (0, 1)
-
-
-def test_ranks_are_means_over_cases_regions_and_metrics_with_ties_shared():
-    systems = {"a": metrics(0.9, 0.5, 0.7), "b": metrics(0.8, 0.5, 0.8), "c": metrics(0.1, math.nan, 0.1)}
-    assert mean_ranks(systems, common_cases(systems), ["dice", "hd95"]) == pytest.approx(
-        {"a": (1 + 1.5 + 2) / 3, "b": (2 + 1.5 + 1) / 3, "c": 3}
-    )
 
 
 def test_what_is_not_a_number_is_left_out_of_statistics():

@@ -22,7 +22,7 @@ def test_the_surface_of_a_box_is_what_it_is_but_for_its_edges(spacing):
     exact = 2 * (size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
     surface = surface_of(box, pattern_areas(spacing))
     assert surface.areas.sum() == pytest.approx(exact, rel=0.05)
-    assert len(surface.corners) == 41 * 31 * 21 - 39 * 29 * 19  # on the outside, and none within
+    assert len(surface.points.places) == 41 * 31 * 21 - 39 * 29 * 19  # on the outside, and none within
 
 
 masks = hnp.arrays(np.bool_, (7, 6, 8), elements=st.sampled_from([False] * 3 + [True])).filter(np.any)

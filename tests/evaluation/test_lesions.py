@@ -19,7 +19,7 @@ def test_one_reference_scores_many_predictions_as_it_would_each(reference, predi
     # the volume ends where dilation would go on: both stop there
     padded = [np.pad(mask, 3) for mask in (reference, prediction)]
     lesions = by_the_book.merged(padded[0], dilations)[0], ndimage.label(padded[1], by_the_book.CORNERS)[0]
-    expected = by_the_book.lesion_metrics(*lesions, rule, (1, 1, 1), 0, True, lambda *_: 0)["lesion_dice"]
+    expected = by_the_book.lesion_metrics(*lesions, rule, (1, 1, 1), True, {})["lesion_dice"]
     scorer = ReferenceLesions(reference, 1.0, rule)
     assert scorer.dice(prediction) == pytest.approx(expected)
     assert scorer.dice(reference) == pytest.approx(1)

@@ -1,0 +1,135 @@
+"""Rank the systems of several metrics.json, and write the ranking to JSON, CSV and the terminal."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import replacing, write_json
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics
+from nnunet_resunet_ds.evaluation.cohort_metrics import REFERENCE
+from nnunet_resunet_ds.evaluation.metrics_file import ADDED, read_digests, read_empty_regions, read_metrics
+from nnunet_resunet_ds.evaluation.protocols import COUNTS, VOLUMES, Protocol
+from nnunet_resunet_ds.evaluation.ranking import Ranking, rank_systems
+
+_NOT_RANKED = (*COUNTS, *VOLUMES, "small_n_tp", "small_n_fn")
+"""Numbers of which neither more nor fewer is better by itself."""
+
+
+def rank_files(paths: Sequence[Path], ranked_by: Sequence[str] | None = None) -> Ranking:
+    """Rank systems by what ``evaluate`` wrote about them, over the cases that any of them has.
+
+    Args:
+        paths: a ``metrics.json`` for each system, which is called by its path.
+        ranked_by: names of metrics; None: those of the protocol.
+
+    Raises:
+        InputError: fewer than two files; they are of other protocols, references or rules; or a metric is not there.
+    """
+    if len({path.resolve() for path in paths}) < max(2, len(paths)):
+        msg = f"{', '.join(map(str, paths))}: give two files or more, each of another system and named once"
+        raise InputError(msg)
+    read = {path: read_metrics(path) for path in paths}
+    protocol = _common_protocol({path: found for path, (found, _) in read.items()})
+    _check_empty_regions(paths)
+    _check_references(paths)
+    systems = {str(path): cases for path, (_, cases) in read.items()}
+    metrics = _chosen_metrics(protocol, ranked_by)
+    _check_is_there(systems, metrics)
+    cases = sorted({case for of in systems.values() for case in of})
+    return rank_systems(systems, cases, list(protocol.regions), metrics)
+
+
+def _common_protocol(protocols: Mapping[Path, Protocol]) -> Protocol:
+    (path, first), *others = protocols.items()
+    for other, protocol in others:
+        if protocol.name != first.name:
+            msg = f"{other}: is of {protocol.name}, and {path} of {first.name}; evaluate all systems by one protocol"
+            raise InputError(msg)
+    return first
+
+
+def _check_empty_regions(paths: Sequence[Path]) -> None:
+    first, *others = ((path, read_empty_regions(path)) for path in paths)
+    for path, name in others:
+        if name != first[1]:
+            msg = (
+                f"{path}: has --empty-regions {name}, and {first[0]} has {first[1]}; evaluate all systems with the same"
+            )
+            raise InputError(msg)
+
+
+def _check_references(paths: Sequence[Path]) -> None:
+    """Refuse metrics whose references of a case differ; an earlier version noted none, and is believed."""
+    known: dict[str, tuple[Path, str]] = {}
+    for path in paths:
+        for case, digests in read_digests(path).items():
+            if REFERENCE not in digests:
+                continue
+            first, digest = known.setdefault(case, (path, digests[REFERENCE]))
+            if digests[REFERENCE] != digest:
+                msg = (
+                    f"{path}: the reference of {case} is another than in {first}; evaluate all with the same references"
+                )
+                raise InputError(msg)
+
+
+def _chosen_metrics(protocol: Protocol, ranked_by: Sequence[str] | None) -> Sequence[str]:
+    possible = [name for name in protocol.metrics if name not in _NOT_RANKED]
+    for name in ranked_by or ():
+        if name not in possible:
+            msg = f"metric {name!r} cannot be ranked by in {protocol.title}; choose from {', '.join(possible)}"
+            raise InputError(msg)
+    return list(dict.fromkeys(ranked_by or protocol.ranked_by))
+
+
+def _check_is_there(systems: Mapping[str, Mapping[str, Metrics]], metrics: Sequence[str]) -> None:
+    """Refuse what an earlier version wrote without a metric that is ranked by: it has a Dice, and not that metric."""
+    for metric in (name for name in metrics if name in ADDED):
+        dice = "lesion_dice" if metric.startswith("lesion_") else "dice"
+        for path, cases in systems.items():
+            if any(
+                math.isnan(of[metric]) and not math.isnan(of[dice]) for row in cases.values() for of in row.values()
+            ):
+                msg = f"{path}: has no {metric}, for an earlier version wrote it; evaluate again"
+                raise InputError(msg)
+
+
+def ranking_lines(ranking: Ranking) -> Iterator[str]:
+    """Yield a table of systems, the best first, and one of the pairs."""
+    yield f"ranked in {len(ranking.cases)} cases by {', '.join(ranking.metrics)}"
+    yield "place  mean rank  system"
+    for system, mean in ranking.mean_ranks.items():
+        yield f"{ranking.places[system]:5}  {mean:9.3f}  {system}"
+    yield "p by permutation, one-sided, not corrected for the number of pairs"
+    for (better, worse), p_value in ranking.p_values.items():
+        yield f"{p_value:7.4f}  {better} before {worse}"
+
+
+def write_ranking(ranking: Ranking, path: Path) -> None:
+    """Write the ranking as JSON: places, mean ranks, ranks in every case, and p-values, a list of pairs."""
+    systems = {
+        system: {
+            "place": ranking.places[system],
+            "mean_rank": mean,
+            "case_ranks": dict(zip(ranking.cases, ranking.case_ranks[system].tolist(), strict=True)),
+        }
+        for system, mean in ranking.mean_ranks.items()
+    }
+    pairs: list[dict[str, Any]] = [
+        {"better": better, "worse": worse, "p_value": p_value} for (better, worse), p_value in ranking.p_values.items()
+    ]
+    content = {"version": __version__, "metrics": ranking.metrics, "systems": systems, "pairs": pairs}
+    write_json(content, path)
+
+
+def write_ranking_table(ranking: Ranking, path: Path) -> None:
+    """Write the ranking as CSV: a row a system, with its place, its mean rank, and its rank in every case."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["system", "place", "mean_rank", *ranking.cases])
+        for system, mean in ranking.mean_ranks.items():
+            table.writerow([system, ranking.places[system], mean, *ranking.case_ranks[system].tolist()])
