@@ -123,6 +123,11 @@ class Model:
         return has_salient_channel(self.configuration.configuration["architecture"])
 
     @property
+    def is_of_stripped_heads(self) -> bool:
+        """Whether zeros lay around the brain in training, as nnU-Net found when it planned the normalisation."""
+        return any(self.configuration.use_mask_for_norm)
+
+    @property
     def knows_absent_channels(self) -> bool:
         """Whether training left channels out at random, so that the network can do without some."""
         recipe = self.plans.plans.get(SECTION)

@@ -26,6 +26,8 @@ MAX_INTENSITY_RATIO = 3
 """How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
 _BRATS_ORIENTATION = "LPS"
 """Of BraTS files: the axes of their voxels point left, to the back and up."""
+_NOT_STRIPPED = "not skull-stripped?"
+"""Kind of warning that whole heads give, which are as they should be for a model of whole heads."""
 
 Box = tuple[slice, ...]
 """Of (Z, Y, X)."""
@@ -219,7 +221,10 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
     """
     channels = zip(models[0].channels, loaded.images, strict=True)
     values = {name: image for name, image in channels if not is_empty(image)}  # zeros stand for what is absent
-    warnings = [*loaded.notes, *intensity_warnings(values, brain_mask(values))]
+    odd = intensity_warnings(values, brain_mask(values))
+    if not any(model.is_of_stripped_heads for model in models):
+        odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
+    warnings = [*loaded.notes, *odd]
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     if any(model.reader not in TURNING_READERS for model in models):
