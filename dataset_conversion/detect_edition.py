@@ -31,6 +31,11 @@ def same_conversion(editions: Sequence[Edition]) -> bool:
     return all(edition.conventions == editions[0].conventions for edition in editions)
 
 
+def same_meaning(editions: Sequence[Edition]) -> bool:
+    """Tell whether the labels of these editions become the same labels and regions."""
+    return all((one.tissues, one.regions) == (editions[0].tissues, editions[0].regions) for one in editions)
+
+
 def same_images(editions: Sequence[Edition]) -> bool:
     """Tell whether the images of any of these editions are found by the same names."""
     return len({(edition.layout, edition.corrections) for edition in editions}) <= 1
@@ -38,7 +43,7 @@ def same_images(editions: Sequence[Edition]) -> bool:
 
 def same_labels(editions: Sequence[Edition]) -> bool:
     """Tell whether no label value means one thing in one of these editions and another thing in another."""
-    pairs = {(raw, str(tissue)) for edition in editions for raw, tissue in edition.tissues.items()}
+    pairs = {(raw, repr(tissue)) for edition in editions for raw, tissue in edition.tissues.items()}
     return len({raw for raw, _ in pairs}) == len({meaning for _, meaning in pairs}) == len(pairs)
 
 
@@ -100,8 +105,8 @@ def doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
     if edition.key == CUSTOM:
         return f"no case id fits {edition.case_id.pattern!r} (such as {case_ids[0]}), so patients are not told apart"
     others = _fitting_all([case_ids[0]], EDITIONS.values())
-    others = [other for other in others if not same_conversion([other, edition])]
-    titles = " or ".join(group[0].title for group in _groups(others, same_conversion))
+    others = [other for other in others if not same_meaning([other, edition])]
+    titles = " or ".join(group[0].title for group in _groups(others, same_meaning))
     return f"{case_ids[0]} looks like {titles}, which means other things by its labels" if others else None
 
 
@@ -125,25 +130,33 @@ def _case_folders(inputs: Sequence[Path], editions: Iterable[Edition]) -> dict[s
     by_layout: dict[object, list[Edition]] = {}
     for edition in editions:
         by_layout.setdefault(edition.layout, []).append(edition)
-    found = [(alike, _cases_in(inputs, alike[0])) for alike in by_layout.values()]
-    for source in inputs:
-        if not any(cases[source] for _, cases in found):
-            msg = (
-                f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
-                f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"
-            )
-            raise InputError(msg)
-    pairs = [(alike, [*chain.from_iterable(cases.values())]) for alike, cases in found]
-    known = [cases for alike, cases in pairs if any(_fitting_all([case_id], alike) for case_id, _ in cases)]
+    by_input = [_cases_in(source, [alike[0] for alike in by_layout.values()]) for source in inputs]
+    found = [[*chain.from_iterable(of_layout)] for of_layout in zip(*by_input, strict=True)]
+    known = [
+        cases
+        for alike, cases in zip(by_layout.values(), found, strict=True)
+        if any(_fitting_all([case_id], alike) for case_id, _ in cases)
+    ]
     folders: dict[str, set[Path]] = {}
-    for case_id, folder in chain.from_iterable(known or [cases for _, cases in pairs]):
+    for case_id, folder in chain.from_iterable(known or found):
         folders.setdefault(case_id, set()).add(folder)
     return folders
 
 
-def _cases_in(inputs: Iterable[Path], edition: Edition) -> dict[Path, list[tuple[str, Path]]]:
-    """Return the case ids of each input and their folders, by the file names of an edition."""
-    return {source: case_folders_below(source, edition) for source in inputs}
+def _cases_in(source: Path, layouts: Sequence[Edition]) -> list[list[tuple[str, Path]]]:
+    """Return the case ids of an input with their folders, by the file names of each of these editions.
+
+    Raises:
+        InputError: there is none by any of them.
+    """
+    found = case_folders_below(source, layouts)
+    if not any(found):
+        msg = (
+            f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
+            f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"
+        )
+        raise InputError(msg)
+    return found
 
 
 def _fitting_all(case_ids: Iterable[str], editions: Iterable[Edition]) -> list[Edition]:

@@ -77,7 +77,7 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
-    for (folder, case_id), files in _files_below(source, edition).items():
+    for (folder, case_id), files in _files_in(_walk(source), edition).items():
         set_folder = folder if edition.folders else _set_of(case_id, folder, source)
         yield _assembled(RawCase(case_id, folder, set_folder), files, edition)
 
@@ -124,21 +124,22 @@ def _choice(paths: Sequence[Path], role: str, edition: Edition) -> _Choice:
     return choice
 
 
-def case_folders_below(source: Path, edition: Edition) -> list[tuple[str, Path]]:
-    """Return the case ids of one input folder, each with a folder of the case, without a look into any file.
+def case_folders_below(source: Path, editions: Sequence[Edition]) -> list[list[tuple[str, Path]]]:
+    """Return, for each edition, the case ids of one input folder, each with a folder of the case; no file is opened.
 
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
-    return [(case_id, folder) for folder, case_id in _files_below(source, edition)]
+    folders = list(_walk(source))
+    return [[(case_id, folder) for folder, case_id in _files_in(folders, edition)] for edition in editions]
 
 
-def _files_below(source: Path, edition: Edition) -> dict[tuple[Path, str], dict[str, list[Path]]]:
+def _files_in(
+    folders: Iterable[tuple[Path, list[str]]], edition: Edition
+) -> dict[tuple[Path, str], dict[str, list[Path]]]:
     """Return the files of each role by their folder and case id, in walking order."""
-    if not source.is_dir():
-        raise InputError(not_a_folder(source))
     found: dict[tuple[Path, str], dict[str, list[Path]]] = {}
-    for folder, names in _walk(source):
+    for folder, names in folders:
         image_folder, roles = _roles_in(folder, edition)
         for case_id, role, path in _recognised(folder, names, roles, edition):
             found.setdefault((image_folder, case_id), {}).setdefault(role, []).append(path)
@@ -160,7 +161,12 @@ def _walk(source: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder once with the names of its files, sorted, the compressed ones first.
 
     nnU-Net's own folders are passed over where they lie below the source.
+
+    Raises:
+        InputError: the source is not a folder, or a folder in it cannot be read.
     """
+    if not source.is_dir():
+        raise InputError(not_a_folder(source))
     seen = {Path(os.environ[name]).resolve() for name in NNUNET_FOLDERS if os.environ.get(name)} - {source.resolve()}
     for parent, folders, files in os.walk(source, followlinks=True, onerror=_unreadable):
         real = Path(parent).resolve()

@@ -17,6 +17,7 @@ from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
 from dataset_conversion.sequences import brats_channels, optional_channels
+from dataset_conversion.staging import absent_channels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
 
@@ -91,6 +92,8 @@ def find_prediction_cases(
 ) -> CaseSet:
     """Find cases in raw BraTS folders of any edition, or in folders of nnU-Net images such as ``imagesTs``.
 
+    In a dataset that ``convert`` made, a case may also lack what ``conversion.json`` lists as absent.
+
     Args:
         inputs: folders to search.
         channels: the model's, in order.
@@ -104,7 +107,7 @@ def find_prediction_cases(
     if edition == NNUNET_KEY or (edition == AUTO and edition_file is None and _are_nnunet_images(inputs)):
         layout = nnunet_layout(channels)
         optional = optional_channels(allow_missing, channels)
-        cases = _to_predict(find_cases(inputs, layout), channels, optional)
+        cases = _with_recorded_absence(_to_predict(find_cases(inputs, layout), channels, optional), channels)
         problems = cohort_problems(cases, layout, allow_missing=optional)
         for case in cases:
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
@@ -200,6 +203,16 @@ def _to_predict(cases: Sequence[RawCase], channels: Sequence[str], optional: tup
         msg = f"{cases[0].folder}: no images here by the names that were expected; look at --edition and -i{instead}"
         raise InputError(msg)
     return with_images
+
+
+def _with_recorded_absence(cases: Sequence[RawCase], channels: Sequence[str]) -> list[RawCase]:
+    """Return cases of converted datasets that may also lack what they lacked then: images of zeros stand for it."""
+    recorded = {dataset: absent_channels(dataset) for dataset in {case.folder.parent for case in cases}}
+    absent = [recorded[case.folder.parent].get(case.case_id, ()) for case in cases]
+    return [
+        replace(case, optional=tuple(name for name in channels if name in {*case.optional, *names}))
+        for case, names in zip(cases, absent, strict=True)
+    ]
 
 
 def _reduced(case: RawCase, channels: Sequence[str]) -> RawCase:

@@ -209,6 +209,13 @@ def read_manifest(dataset: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and isinstance(content[_CASES], dict) else None
 
 
+def absent_channels(dataset: Path) -> dict[str, tuple[str, ...]]:
+    """Return the cases of a dataset that lack channels, with their names; none where it was not us who made it."""
+    cases = (read_manifest(dataset) or {_CASES: {}})[_CASES]
+    lacking = {case_id: entry.get(ABSENT) for case_id, entry in cases.items() if isinstance(entry, dict)}
+    return {case_id: tuple(map(str, names)) for case_id, names in lacking.items() if isinstance(names, list)}
+
+
 def edition_of(manifest: Mapping[str, Any]) -> Edition | None:
     """Return what a dataset was converted from; None where this version does not know the edition."""
     custom = manifest.get("custom_edition")

@@ -2,12 +2,14 @@
 
 The command finds the cases below each INPUT by their file names (CASE_t1ce.nii.gz until 2021, CASE-t1c.nii.gz since
 2023, 4-D files in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. If no case of an INPUT, or of
-a folder directly below it, has a segmentation, these cases become imagesTs. If you stop the command, run it again: it
-goes on where it was. If you have more cases later, run it again: it adds them.
+a folder directly below it, has a segmentation, these cases become imagesTs. Files in a folder of corrections, such as
+...-corrected-labels, replace those that they correct. If you stop the command, run it again: it goes on where it was.
+If you have more cases later, run it again: it adds them.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train
   resunet-ds convert /data/BraTS2021_train /data/BraTS2021_val -d 137
+  resunet-ds convert /data/BraTS2025_MET -d 140 --edition 2025 --allow-missing T2
 """
 
 import argparse
@@ -60,8 +62,8 @@ def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edition",
         default="auto",
-        help="BraTS edition of the images: a year, or a name such as 2024-gli, msd or custom (default: auto, from "
-        "the case ids)",
+        help="BraTS edition of the images: a year, or a name such as 2025-met, menrt, upenn-gbm, msd or custom "
+        "(default: auto, from the case ids and folders)",
     )
     parser.add_argument(
         "--edition-file", type=Path, metavar="FILE", help="TOML or JSON file that describes a custom edition"

@@ -1,7 +1,8 @@
 """Translate label maps to the label values of a BraTS edition, to hand them in.
 
-The file run.json or dataset.json in INPUT says what the values mean now. File names and geometry do not change. Hand in
-the .nii.gz files only. Keep run.json: it prevents a second translation.
+The file run.json or dataset.json in INPUT says what the values mean now. Geometry does not change. File names do not
+change, except for MEN-RT, which needs CASE_gtv.nii.gz. Hand in the .nii.gz files only. Keep run.json: it prevents a
+second translation.
 
 Examples:
   resunet-ds submission -i labels -o to_hand_in

@@ -1,5 +1,6 @@
 """Cases that lack a sequence: refused as ever, or taken with an image of zeros where the user allows it."""
 
+import json
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from dataset_conversion import check, convert
 from dataset_conversion.image_cases import find_prediction_cases, load_case, single_case
 from dataset_conversion.sequences import optional_channels
+from dataset_conversion.staging import dataset_identity
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.cli import main
@@ -97,6 +99,21 @@ def test_the_image_that_comes_later_takes_its_place_and_the_dataset_is_another(w
     np.testing.assert_array_equal(values_of(dataset / "imagesTr" / f"{LACKING}_0002.nii.gz"), values_of(late))
     assert "absent" not in entry_of(dataset, LACKING)
     assert read_json(dataset / "dataset.json")["identity"] != identity
+
+
+def test_the_same_files_as_other_sequences_are_another_dataset():
+    """T1 and FLAIR of one case, T2 and FLAIR of the other: the digests alone would not tell them apart."""
+    made = {"edition": "2021", "custom_edition": None}
+    identities = {
+        dataset_identity({"case": entry_lacking(channels, absent)}, made)
+        for channels, absent in ((("FLAIR", "T1"), ["T2"]), (("FLAIR", "T2"), ["T1"]))
+    }
+    assert len(identities) == 2
+
+
+def entry_lacking(channels, absent):
+    images = {channel: {"sha256": f"{number}"} for number, channel in enumerate(channels)}
+    return {"images": images, "segmentation": {"sha256": "s"}, "absent": absent}
 
 
 def test_a_whole_cohort_is_converted_to_the_same_bytes_with_and_without_the_flag(cohort, raw):
@@ -196,13 +213,25 @@ def test_images_by_nnunet_s_names_may_lack_one_too(images_ts):
     assert found.problems == {} and load_case(found.cases[1], found.edition, found.channels).absent == ("T1gd",)
 
 
-def test_what_convert_wrote_is_read_with_the_sequence_absent(without_t2, raw):
+def test_what_convert_wrote_is_read_with_the_sequence_absent(without_t2, raw, tmp_path):
+    """Tuning and the report read these images, too; elsewhere, nothing says that the zeros are meant."""
     images = convert([without_t2], 137, allow_missing=("T2",)) / "imagesTr"
-    found = find_prediction_cases([images], CHANNELS, allow_missing=("T2",))
-    assert load_case(found.cases[1], found.edition, found.channels).absent == ("T2",)
     found = find_prediction_cases([images], CHANNELS)
+    assert [load_case(case, found.edition, found.channels).absent for case in found.cases] == [(), ("T2",)]
+    elsewhere = shutil.copytree(images, tmp_path / "elsewhere")
+    found = find_prediction_cases([elsewhere], CHANNELS, allow_missing=("T2",))
+    assert load_case(found.cases[1], found.edition, found.channels).absent == ("T2",)
+    found = find_prediction_cases([elsewhere], CHANNELS)
     with pytest.raises(InputError, match="T2 is zero everywhere"):
         load_case(found.cases[1], found.edition, found.channels)
+
+
+@pytest.mark.parametrize("entry", [[], {"absent": "T2"}, {"absent": [3]}, {"absent": {}}])
+def test_a_damaged_record_allows_nothing(images_ts, entry):
+    (images_ts.parent / "conversion.json").write_text(json.dumps({"cases": {LACKING: entry}}))
+    (images_ts / f"{LACKING}_0002.nii.gz").unlink()
+    found = find_prediction_cases([images_ts], CHANNELS)
+    assert list(found.problems) == [LACKING] and found.cases[1].optional == ()
 
 
 def test_one_case_by_its_files(without_t2):

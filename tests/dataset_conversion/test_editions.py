@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from dataset_conversion.detect_edition import detect_edition, edition_by_case_ids, same_images, same_labels
+from dataset_conversion.detect_edition import detect_edition, doubts, edition_by_case_ids, same_images, same_labels
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json
@@ -245,9 +245,24 @@ def test_label_values_are_told_where_regions_are_not(tmp_path):
         edition_by_case_ids("auto", ["BraTS-GLI-00000-000", "BraTS2021_00000"])
 
 
+def test_a_named_edition_is_doubted_where_labels_mean_other_things():
+    for key, case, doubted in [
+        ("2023-gli", "BraTS-GLI-00000-100", "looks like BraTS 2024 GLI, which"),
+        ("2024-gli", "BraTS-GLI-00000-000", "looks like BraTS 2023 GLI, which"),
+        ("2023-gli", "BraTS-PED-00001-000", "looks like BraTS 2024 PED, which"),
+        ("2021", "BraTS-MEN-RT-0001-1", "looks like BraTS MEN-RT, which"),
+        ("2023-gli", "BraTS-MEN-00004-000", None),  # the same labels and regions
+        ("2025-gli", "BraTS-GLI-00000-000", None),
+        ("2023-gli", "case-1", None),
+    ]:
+        said = doubts(EDITIONS[key], [case])
+        assert said is None if doubted is None else doubted in said
+
+
 SCHEMES = {key: edition.tissues for key, edition in EDITIONS.items()}
 
 
+@example(["msd", "menrt"])  # 1 of both is 1 of nnU-Net, and means another thing
 @given(st.lists(st.sampled_from(sorted(EDITIONS)), min_size=1, max_size=4))
 def test_label_values_are_the_same_where_no_map_reads_differently(keys):
     """Against brute force: of each two editions, each value and each tissue that both have."""
