@@ -1,7 +1,7 @@
 """Find label maps, read what their values mean (told or declared, never guessed from them), and translate them."""
 
 import filecmp
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
-from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION
+from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION, Edition
 from dataset_conversion.find_cases import cases_below
 from dataset_conversion.labels import (
     CONVENTIONS,
@@ -20,6 +20,7 @@ from dataset_conversion.labels import (
     declared_convention,
     listed,
 )
+from dataset_conversion.precedence import precedence
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.evaluation.protocols import Protocol
@@ -161,29 +162,48 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
 def _release_file(path: Path) -> dict[str, Path]:
     """Return the file by its case id, if it has a release's file name."""
     stem = _plain_name(path)
-    ids = {stem.removesuffix(edition.segmentation_suffix) for edition in _RELEASES}
+    ids = {stem.removesuffix(suffix) for edition in _RELEASES for suffix in edition.suffixes_of(SEGMENTATION)}
     return {case: path for case in ids - {stem} if _is_release_case(case)}
 
 
 def _release_files(folder: Path) -> dict[str, Path]:
-    """Return the segmentations below a folder that have a release's file name, by case id.
+    """Return the segmentations below a folder that have a release's file name, by case id; corrected ones win.
 
     Raises:
         InputError: two different files are of the same case.
     """
-    found = [
-        (case.case_id, path)
-        for edition in {edition.layout: edition for edition in _RELEASES}.values()
-        for case in cases_below(folder, edition)
-        for path in ([case.segmentation] if case.segmentation else []) + [*case.rivals.get(SEGMENTATION, ())]
-        if _plain_name(path).lower().endswith(edition.segmentation_suffix)
-    ]
     files: dict[str, Path] = {}
-    for case, path in found:
-        if _is_release_case(case) and not filecmp.cmp(files.setdefault(case, path), path, shallow=False):
-            msg = f"{path}: differs from {files[case]}, which is of the same case; {_KEEP_ONE}"
-            raise InputError(msg)
+    for editions in _found_alike():
+        for case, paths in _segmentations_below(folder, editions).items():
+            files[case], *others = _of_the_first_rank(paths, editions[0])
+            for path in others:
+                if not filecmp.cmp(files[case], path, shallow=False):
+                    msg = f"{path}: differs from {files[case]}, which is of the same case; {_KEEP_ONE}"
+                    raise InputError(msg)
     return dict(sorted(files.items()))
+
+
+def _found_alike() -> Iterable[list[Edition]]:
+    """Return the editions whose files are found by the same names, and corrected by the same folders, together."""
+    groups: dict[object, list[Edition]] = {}
+    for edition in _RELEASES:
+        groups.setdefault((edition.layout, edition.corrections), []).append(edition)
+    return groups.values()
+
+
+def _segmentations_below(folder: Path, editions: Sequence[Edition]) -> dict[str, list[Path]]:
+    """Return all segmentations of each case whose id is of one of these editions, which are found alike."""
+    found: dict[str, list[Path]] = {}
+    for case in cases_below(folder, editions[0]):
+        if case.segmentation and any(edition.case_id.fullmatch(case.case_id) for edition in editions):
+            found.setdefault(case.case_id, []).extend(case.all_of(SEGMENTATION))
+    return found
+
+
+def _of_the_first_rank(paths: Iterable[Path], edition: Edition) -> list[Path]:
+    """Return those of a case's segmentations that take the place of the others, such as corrected ones."""
+    ranks = {path: precedence(path, SEGMENTATION, edition) for path in paths}
+    return [path for path, rank in ranks.items() if rank == min(ranks.values())]
 
 
 def _is_release_case(case: str) -> bool:
@@ -214,17 +234,7 @@ def _declared(files: Mapping[str, Path]) -> Declared | None:
     return declared_convention(files.values()) if len(folders) == 1 else None
 
 
-def _by_case_ids(source: Path, files: Mapping[str, Path]) -> Declared:
-    """Return the values of the editions that have cases of these ids, where each value means one thing in all of them.
-
-    Raises:
-        InputError: no edition has such cases, or a value means different things in those that have.
-    """
-    fitting = [edition for edition in _RELEASES if all(edition.case_id.fullmatch(case) for case in files)]
-    widest = max(fitting, key=lambda edition: len(edition.tissues), default=None)
-    if widest and all(edition.tissues.items() <= widest.tissues.items() for edition in fitting):
-        reason = f"told from the case ids, all {len(files)} are like {next(iter(files))}"
-        return Declared(CONVENTIONS[widest.key], reason)
+def _by_case_ids(source: Path, files: Iterable[str]) -> Declared:
     try:
         decision = edition_by_case_ids(AUTO, files)
     except InputError as error:

@@ -180,6 +180,35 @@ def test_raw_cases_of_an_edition_are_read_by_its_values(cohort, tmp_path):
     assert by_file.labels == "2021" and list(by_file.files) == [CASES[0]]
 
 
+def test_corrected_labels_win_over_those_that_they_correct(tmp_path):
+    """As convert takes them: the release of MET 2025 has both."""
+    for name in NAMES[:2]:
+        case = name.replace("GLI", "MET")
+        write(tmp_path / "Training" / case / f"{case}-seg.nii.gz", blobs(0))
+    corrected = tmp_path / "BraTS2025-MET-corrected-labels" / f"{NAMES[0].replace('GLI', 'MET')}-seg.nii.gz"
+    write(corrected, blobs(1))
+    files = find_label_maps(tmp_path).files
+    assert files[NAMES[0].replace("GLI", "MET")] == corrected and len(files) == 2
+
+
+@pytest.mark.parametrize(
+    ("case", "suffixes"),
+    [
+        ("UPENN-GBM-00001_11", ["_automated_approx_segm", "_segm"]),
+        ("TCGA-02-0006_1996.08.23", ["_GlistrBoost", "_GlistrBoost_ManuallyCorrected"]),
+        ("UCSF-PDGM-0004", ["_tumor_segmentation"]),
+    ],
+)
+def test_releases_beside_brats_are_found_by_their_names(case, suffixes, tmp_path):
+    """Of two label maps, the one that an expert made or corrected is the reference."""
+    for suffix in suffixes:
+        write(tmp_path / case / f"{case}{suffix}.nii.gz", np.where(blobs(len(suffix)) == 3, 4, blobs(len(suffix))))
+        maps = find_label_maps(tmp_path)
+        assert maps.files == {case: tmp_path / case / f"{case}{suffix}.nii.gz"}
+        assert maps.convention.tissues == CONVENTIONS["2021"].tissues
+        assert find_label_maps(maps.files[case]).files == maps.files
+
+
 def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, capsys):
     write(tmp_path / "ped" / "BraTS-PED-00001-000-seg.nii.gz", blobs(0), spacing=SPACING)
     assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped") == 2
