@@ -7,6 +7,7 @@ import test_file_formats
 import test_joined_folders
 import test_outputs
 import test_predict_bad_input
+import test_ranking
 import test_tuning
 from bad_input import key, rows_of_docs
 
@@ -22,6 +23,7 @@ def test_the_table_has_every_kind_and_no_other():
         ("predict", test_fewer_channels.ONE_FOR_TWO),
         ("predict", test_outputs.ANOTHER_FORMAT),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
+        *(("rank", kind) for kind in test_ranking.BAD),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

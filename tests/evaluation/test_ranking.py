@@ -159,23 +159,41 @@ def without_nsd(path):
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(
-    ("change", "arguments", "message"),
-    [
-        (lambda paths: paths.__delitem__(slice(1, None)), [], "give two files or more"),
-        (lambda paths: paths.append(paths[0]), [], "named once"),
-        (lambda paths: write(paths[1], 0.5, protocol="brats2026-ped"), [], "is of brats2026-ped, and"),
-        (lambda paths: write(paths[1], 0.5, empty_regions="nan"), [], "has --empty-regions nan, and"),
-        (lambda paths: write(paths[1], 0.5, reference="x"), [], f"the reference of {NAMES[0]} is another than in"),
-        (lambda paths: paths[1].write_text("{}"), [], "is not what resunet-ds evaluate writes"),
-        (lambda paths: paths[1].unlink(), [], "bad.json"),
-        (lambda _: None, ["--by", "dice", "n_fp"], "metric 'n_fp' cannot be ranked by in BraTS 2026 GoAT"),
-        (lambda paths: list(map(without_nsd, paths)), ["--by", "nsd_0.5"], "has no nsd_0.5, for an earlier version"),
-        (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
-    ],
-)
-def test_what_cannot_be_ranked_is_refused(change, arguments, message, systems, capsys):
+BAD = {
+    "one file": (lambda paths: paths.__delitem__(slice(1, None)), [], "give two files or more"),
+    "a file twice": (lambda paths: paths.append(paths[0]), [], "named once"),
+    "another protocol": (lambda paths: write(paths[1], 0.5, protocol="brats2026-ped"), [], "is of brats2026-ped, and"),
+    "another rule for empty regions": (
+        lambda paths: write(paths[1], 0.5, empty_regions="nan"),
+        [],
+        "has --empty-regions nan, and",
+    ),
+    "other references": (
+        lambda paths: write(paths[1], 0.5, reference="x"),
+        [],
+        f"the reference of {NAMES[0]} is another than in",
+    ),
+    "no metrics": (lambda paths: paths[1].write_text("{}"), [], "is not what resunet-ds evaluate writes"),
+    "missing": (lambda paths: paths[1].unlink(), [], "bad.json"),
+    "a metric without better and worse": (
+        lambda _: None,
+        ["--by", "dice", "n_fp"],
+        "metric 'n_fp' cannot be ranked by in BraTS 2026 GoAT",
+    ),
+    "metrics of an earlier version": (
+        lambda paths: list(map(without_nsd, paths)),
+        ["--by", "nsd_0.5"],
+        "has no nsd_0.5, for an earlier version",
+    ),
+    "output of another kind": (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_refused_in_one_line(kind, systems, capsys, bad_input):
+    change, arguments, message = BAD[kind]
     change(systems)
     assert rank(*systems, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
+    bad_input("rank", kind, error)
