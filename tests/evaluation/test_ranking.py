@@ -41,6 +41,27 @@ def test_a_distance_without_a_number_is_the_worst_where_one_alone_is_empty():
     assert mean_ranks(systems, ["case0"], ["hd95"]) == {"missed": 2, "found": 1}
 
 
+def test_no_lesion_that_counts_and_no_false_one_is_the_best_whatever_the_dice():
+    """The reference has one too small to count: to miss it costs nothing, to invent another does."""
+    systems = {"missed": metrics(0.0), "false": metrics(0.0)}
+    for system, value in (("missed", math.nan), ("false", 0.0)):
+        systems[system]["case0"]["WT"]["lesion_dice"] = value
+    assert mean_ranks(systems, ["case0"], ["lesion_dice"]) == {"missed": 1, "false": 2}
+
+
+def test_a_missing_case_is_worse_than_any_distance():
+    systems = {"far": metrics(-500.0), "none": {}}
+    found = rank_systems(systems, ["case0"], ["WT"], ["hd95"])
+    assert dict(found.mean_ranks) == {"far": 1, "none": 2}
+
+
+def test_equal_systems_share_the_better_place():
+    systems = {"a": metrics(0.5), "b": metrics(0.9), "c": metrics(0.9), "d": metrics(0.1)}
+    found = rank_systems(systems, ["case0"], ["WT"], ["dice"])
+    assert dict(found.places) == {"b": 1, "c": 1, "a": 3, "d": 4}
+    assert found.p_values["b", "c"] == 1 and ("c", "b") not in found.p_values
+
+
 def test_a_missing_case_is_ranked_last():
     systems = {"all": metrics(0.1, 0.1), "one": metrics(0.9), "other": metrics(0.5)}
     found = rank_systems(systems, ["case0", "case1"], ["WT"], ["dice"])
