@@ -29,6 +29,8 @@ _DESCRIBED = ("features_per_stage", "n_heads", "init_filters", "hidden_size")
 """Arguments of networks that the log shows."""
 
 NETWORK_CLASS_NAME = "nnunet_resunet_ds.network.ResUNetDS"
+MASKED_SCHEME = "ZScoreNormalization"
+"""nnU-Net's one normalisation that can leave out what is 0 in all images, and then leaves it at 0."""
 
 _OF_THE_NETWORK = ("patch_size", "spacing", "architecture", "normalization_schemes", "use_mask_for_norm")
 _OF_THE_IMAGES = ("transpose_forward", "image_reader_writer")
@@ -179,7 +181,8 @@ def with_res_unet_ds(
         batch_size: patches a step.
         features_per_stage: see `res_unet_ds_architecture`, as for the next three.
         n_heads: deep-supervision heads, the output included.
-        salient_channel: whether the network reads the brain mask.
+        salient_channel: whether the network reads the brain mask. Where no zero background marks the brain, it does
+            not, whatever is said here, and a line tells so.
         residual: whether its blocks are residual.
         recipe: fields of `Recipe` to train differently from the paper.
 
@@ -194,7 +197,11 @@ def with_res_unet_ds(
     if patch_size is None:
         patch_size = _paper_or_stock_patch_size(stock, notes)
     architecture = res_unet_ds_architecture(
-        patch_size, features_per_stage, n_heads=n_heads, salient_channel=salient_channel, residual=residual
+        patch_size,
+        features_per_stage,
+        n_heads=n_heads,
+        salient_channel=salient_channel and _brain_is_marked(stock, notes),
+        residual=residual,
     )
     changes = {"patch_size": list(patch_size), "batch_size": batch_size, "batch_dice": True}
     adapted = _with_changes(plans, configuration, {**changes, "architecture": architecture})
@@ -206,6 +213,8 @@ def with_res_unet_ds(
 def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:
     """Return plans that have our own section, or our network, as they are, and stock plans adapted.
 
+    Plans of ours that ask for the salient channel lose it where no zero background marks the brain.
+
     Raises:
         InputError: the configuration is 2-D, or plans with our section have another network in it.
     """
@@ -213,7 +222,7 @@ def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPl
     _check_three_dimensional(configuration, settings)
     found = settings["architecture"]["network_class_name"]
     if found == NETWORK_CLASS_NAME:
-        return AdaptedPlans(deepcopy(dict(plans)), ["The plans are ours and used as written.", _description(settings)])
+        return _obeyed(plans, configuration, settings)
     if SECTION in plans:
         msg = (
             f'the plans have a "{SECTION}" section, but {configuration} has the network {found}; '
@@ -221,6 +230,17 @@ def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPl
         )
         raise InputError(msg)
     return with_res_unet_ds(plans, configuration)
+
+
+def _obeyed(plans: Mapping[str, Any], configuration: str, settings: Mapping[str, Any]) -> AdaptedPlans:
+    """Return plans of ours as they are, but for a salient channel that nothing marks."""
+    notes: list[str] = []
+    architecture = settings["architecture"]
+    if not has_salient_channel(architecture) or _brain_is_marked(settings, notes):
+        return AdaptedPlans(deepcopy(dict(plans)), ["The plans are ours and used as written.", _description(settings)])
+    arch_kwargs = architecture["arch_kwargs"] | {"salient_channel": False}
+    changed = with_network(plans, configuration, architecture | {"arch_kwargs": arch_kwargs})
+    return AdaptedPlans(changed.plans, ["The plans are ours, and changed in one entry.", *notes, *changed.notes])
 
 
 def with_architecture_changes(adapted: AdaptedPlans, configuration: str, changes: Mapping[str, Any]) -> AdaptedPlans:
@@ -264,6 +284,29 @@ def has_salient_channel(architecture: Mapping[str, Any]) -> bool:
     """Tell whether the network of an ``architecture`` entry reads the brain mask from the zero background."""
     is_ours = architecture["network_class_name"] == NETWORK_CLASS_NAME
     return is_ours and bool(architecture["arch_kwargs"].get("salient_channel", True))
+
+
+def why_brain_is_not_marked(settings: Mapping[str, Any]) -> str | None:
+    """Say in a line why the network gets no salient channel; None where a zero background marks the brain.
+
+    Args:
+        settings: the resolved configuration. nnU-Net plans a mask where the images of most cases are 0 in more than a
+            quarter of their voxels, as skull-stripped ones are.
+    """
+    schemes, masked = settings.get("normalization_schemes", ()), settings.get("use_mask_for_norm", ())
+    for channel, (scheme, is_masked) in enumerate(zip(schemes, masked, strict=True)):
+        if scheme != MASKED_SCHEME or not is_masked:
+            return (
+                f"The network gets no salient channel: channel {channel} is normalised by {scheme} with "
+                f"use_mask_for_norm {str(bool(is_masked)).lower()}, so no zero background marks the brain."
+            )
+    return None
+
+
+def _brain_is_marked(settings: Mapping[str, Any], notes: list[str]) -> bool:
+    reason = why_brain_is_not_marked(settings)
+    notes += [reason] if reason else []
+    return reason is None
 
 
 def _check_three_dimensional(configuration: str, settings: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.errors import first_line
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
@@ -31,6 +31,7 @@ from nnunet_resunet_ds.training.augmentation.choice import choose_augmentation
 from nnunet_resunet_ds.training.augmentation.crop_loader import CENTRES
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
 from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loaders
+from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
 from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
 from nnunet_resunet_ds.training.head_metrics import (
     HEAD_DICE,
@@ -41,8 +42,9 @@ from nnunet_resunet_ds.training.head_metrics import (
     head_statistics,
     write_table,
 )
+from nnunet_resunet_ds.training.modality_dropout import ModalityDropout, check_dropout_fits
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, check_background, checked_data
+from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
 from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
@@ -68,6 +70,8 @@ class ResUNetDSTrainer(ResumableTrainer):
     """Arguments of `res_unet_ds_architecture` that a variant sets, even where the plans say otherwise."""
     augmentation: DeviceAugmentation | None = None
     """What training batches go through here; None where they come augmented."""
+    modality_dropout: ModalityDropout | None = None
+    """What leaves sequences out of training batches; None where all stay."""
 
     # nnU-Net reads these parameter names off the signature: keep them.
     @one_line_errors()
@@ -79,15 +83,20 @@ class ResUNetDSTrainer(ResumableTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own default)
     ) -> None:
-        check_tumour_regions(dataset_json)
+        check_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
         notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
+        schemes = resolved_configuration(plans, configuration)["normalization_schemes"]
+        check_dropout_fits(self.recipe.modality_dropout, schemes)
         plans[SECTION] = self.recipe.to_mapping()
         self.dtype = autocast_dtype(self.recipe.precision, device)
         super().__init__(plans, configuration, fold, dataset_json, device)
         _follow_recipe(self, self.recipe)
+        self.modality_dropout = _modality_dropout(self.recipe, len(schemes), self.local_rank)
+        if self.recipe.modality_dropout and self.modality_dropout is None:
+            notes.append("There is one sequence alone, so modality dropout leaves none out.")
         self.enable_deep_supervision = self.configuration_manager.network_arch_init_kwargs.get("n_heads", 1) > 1
         self.logger.local_logger.my_fantastic_logging |= {HEAD_LOSSES: [], HEAD_DICE: []}
         for note in (*notes, f"Recipe: {self.recipe}"):
@@ -190,8 +199,9 @@ class ResUNetDSTrainer(ResumableTrainer):
     def on_train_epoch_start(self) -> None:
         """Begin an epoch as nnU-Net does, with the random numbers of this epoch."""
         super().on_train_epoch_start()
-        if self.augmentation is not None:
-            self.augmentation.start_epoch(self.current_epoch)
+        for source in (self.augmentation, self.modality_dropout):
+            if source is not None:
+                source.start_epoch(self.current_epoch)
 
     def prepared(self, batch: Batch) -> Batch:
         """Return a batch as steps take it: augmented here, if it has crops."""
@@ -219,9 +229,12 @@ class ResUNetDSTrainer(ResumableTrainer):
     def train_step(self, batch: Batch) -> Outputs:
         """Train on one batch as nnU-Net does, in the number format chosen."""
         target = _on_device(batch["target"], self.device)
+        images = batch["data"].to(self.device, non_blocking=True)
+        if self.modality_dropout is not None:
+            images = self.modality_dropout(images)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.dtype, self.device):
-            loss = self.loss(self._forward(batch["data"]), target)
+            loss = self.loss(self._forward(images), target)
         scaled = loss if self.grad_scaler is None else self.grad_scaler.scale(loss)
         scaled.backward()
         if self.grad_scaler is not None:
@@ -290,6 +303,13 @@ def _follow_recipe(trainer: ResUNetDSTrainer, recipe: Recipe) -> None:
         trainer.grad_scaler = None  # only fp16 underflows
 
 
+def _modality_dropout(recipe: Recipe, n_channels: int, rank: int) -> ModalityDropout | None:
+    """Return what leaves sequences out by the recipe; None where all stay, as where there is one alone."""
+    if not recipe.modality_dropout or n_channels < 2:
+        return None
+    return ModalityDropout(recipe.modality_dropout, n_channels, entropy_of_rank(recipe.seed, rank))
+
+
 def _seed_generators(seed: int) -> None:
     """Seed every generator that training draws from in this process."""
     random.seed(seed)
@@ -307,8 +327,8 @@ def _checked_data(
     preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
     check_dataset(plans["plans_name"], dataset_json, preprocessed)
     check_fold(fold, preprocessed, dataset_json["numTraining"])
-    check_background(settings, plans, read_json(preprocessed / FINGERPRINT))
-    return checked_data(preprocessed, settings, configuration)
+    resampled = resampling_notes(settings, plans["transpose_forward"], read_json(preprocessed / FINGERPRINT))
+    return [*resampled, *checked_data(preprocessed, settings, configuration)]
 
 
 def head_weights(n_heads: int) -> list[float]:

@@ -133,7 +133,7 @@ def test_what_checkpoints_hold(model):
     path = model / "fold_0" / "checkpoint_final.pth"
     whole = read_checkpoint(path)
 
-    @settings(fuzz, max_examples=25)  # each writes some twenty checkpoints
+    @settings(fuzz, max_examples=15)  # each writes some twenty checkpoints
     @given(VALUES, VALUES)
     @example([float("inf")], None)
     def check(one, other):

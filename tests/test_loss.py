@@ -143,32 +143,41 @@ def test_head_weights_halve_and_sum_to_one():
     assert head_weights(1) == [1]
 
 
-def _rank(rank, folder, settings_, samples, with_ignore):
-    """Compute the loss of this rank's samples and the gradient that DDP would average."""
-    store = f"file://{folder}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+def _ranked_example(with_ignore):
     logits, target = example(batch=3, size=6)
     if with_ignore:
-        target = torch.cat((target, torch.rand(3, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1)) < 0.3), 1)
-    mine = logits.detach()[samples[rank]].requires_grad_()
-    loss = RegionDiceFocalLoss(**settings_)(mine, target[samples[rank]])
-    loss.backward()
-    torch.save((loss.detach(), mine.grad / 2), Path(folder) / f"{rank}.pt")
+        ignored = torch.rand(3, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1)) < 0.3
+        target = torch.cat((target, ignored), 1)
+    return logits, target
+
+
+def _rank(rank, folder, all_settings, samples):
+    """Compute the loss of this rank's samples and the gradient that DDP would average, for each of the settings."""
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    found = []
+    for settings_ in all_settings:
+        logits, target = _ranked_example(settings_["use_ignore_label"])
+        mine = logits.detach()[samples[rank]].requires_grad_()
+        loss = RegionDiceFocalLoss(**settings_)(mine, target[samples[rank]])
+        loss.backward()
+        found.append((loss.detach(), mine.grad / 2))
+    torch.save(found, Path(folder) / f"{rank}.pt")
     os._exit(0)  # without taking the group apart, which sometimes waits for ever in PyTorch 2.6
 
 
-@pytest.mark.parametrize(("batch_dice", "with_ignore"), [(True, False), (True, True), (False, False)])
-def test_two_ranks_equal_the_joint_batch(tmp_path, batch_dice, with_ignore):
+def test_two_ranks_equal_the_joint_batch(tmp_path):
     """Two gloo ranks with one and two of three samples."""
-    arguments = {"batch_dice": batch_dice, "use_ignore_label": with_ignore, "region_weights": [1, 2, 3]}
-    samples = [[0], [1, 2]]
-    multiprocessing.spawn(_rank, (str(tmp_path), arguments, samples, with_ignore), nprocs=2)
+    all_settings = [
+        {"batch_dice": batch_dice, "use_ignore_label": with_ignore, "region_weights": [1, 2, 3]}
+        for batch_dice, with_ignore in [(True, False), (True, True), (False, False)]
+    ]
+    multiprocessing.spawn(_rank, (str(tmp_path), all_settings, [[0], [1, 2]]), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    logits, target = example(batch=3, size=6)
-    if with_ignore:
-        target = torch.cat((target, torch.rand(3, 1, 6, 6, 6, generator=torch.Generator().manual_seed(1)) < 0.3), 1)
-    joint = RegionDiceFocalLoss(**arguments)(logits, target)
-    joint.backward()
-    for loss, _ in ranks:
-        torch.testing.assert_close(loss, joint.detach())
-    torch.testing.assert_close(torch.cat([gradient for _, gradient in ranks]), logits.grad)
+    for settings_, *of_ranks in zip(all_settings, *ranks, strict=True):
+        logits, target = _ranked_example(settings_["use_ignore_label"])
+        joint = RegionDiceFocalLoss(**settings_)(logits, target)
+        joint.backward()
+        for loss, _ in of_ranks:
+            torch.testing.assert_close(loss, joint.detach())
+        torch.testing.assert_close(torch.cat([gradient for _, gradient in of_ranks]), logits.grad)

@@ -130,6 +130,19 @@ def test_every_ablation_is_an_argument():
     assert (arch_kwargs["residual"], arch_kwargs["salient_channel"], arch_kwargs["n_heads"]) == (False, False, 1)
 
 
+def test_a_network_is_planned_without_a_channel_that_nothing_marks():
+    stock = deepcopy(STOCK)
+    stock["configurations"]["3d_fullres"] |= {
+        "normalization_schemes": ["ZScoreNormalization"] * 4, "use_mask_for_norm": [False] * 4
+    }  # fmt: skip
+    asked, not_asked = (with_res_unet_ds(stock, "3d_fullres", salient_channel=wish) for wish in (True, False))
+    assert asked.plans == not_asked.plans
+    arch_kwargs = asked.plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    assert arch_kwargs["salient_channel"] is False
+    assert sum("gets no salient channel" in note for note in asked.notes) == 1
+    assert not [note for note in not_asked.notes if "salient" in note]
+
+
 def test_an_axis_is_halved_six_times_at_most():
     assert len(fitted_strides((512, 512, 512), 9)) == 7
 

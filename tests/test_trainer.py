@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from nnunetv2.preprocessing.normalization import default_normalization_schemes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.plans import with_res_unet_ds
+from nnunet_resunet_ds.plans import MASKED_SCHEME, with_res_unet_ds
 from nnunet_resunet_ds.training.recipe import Recipe
 
 
@@ -33,9 +34,9 @@ def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):
 
 
 def test_the_choices_are_in_the_log(dataset):
-    text = Path(trainer(dataset, small(dataset[0], recipe={"epochs": 3})).log_file).read_text()
+    text = log_of(trainer(dataset, small(dataset[0], recipe={"epochs": 3})))
     assert "The plans are ours and used as written." in text and "epochs=3" in text
-    assert "7 of the 7 stages asked for fit" in Path(trainer(dataset).log_file).read_text()
+    assert "7 of the 7 stages asked for fit" in log_of(trainer(dataset))
 
 
 def test_the_recipe_of_the_plans_is_obeyed(dataset):
@@ -113,22 +114,48 @@ def test_labels_without_regions_are_refused(dataset):
         trainer(dataset, dataset_json={k: v for k, v in dataset[1].items() if k != "regions_class_order"})
 
 
+def with_regions(dataset, regions, order):
+    labels = {"background": 0} | {f"region {number}": region for number, region in enumerate(regions)}
+    return {**dataset[1], "labels": labels, "regions_class_order": order}
+
+
 @pytest.mark.parametrize(
     ("regions", "order", "message"),
     [
-        ([[1, 2, 3], [2, 3]], [1, 2], "not WT, TC and ET"),
-        ([[1, 2, 3], [3], [2]], [1, 3, 2], "not WT, TC and ET"),
-        ([[1, 2, 3, 4], [1, 2, 3], [1]], [4, 2, 1], "not WT, TC and ET"),
         ([[3], [2, 3], [1, 2, 3]], [1, 2, 3], "no regions_class_order is right"),
         ([[1, 2, 3], [2, 3], [3]], [2, 1, 3], r"make it \[1, 2, 3\]"),
+        ([[1, 1]], [2], r"make it \[1\]"),
     ],
-    ids=["two", "not nested", "other labels", "ET first", "another order"],
+    ids=["ET first", "another order", "of no label"],
 )
-def test_other_regions_are_refused(dataset, regions, order, message):
-    labels = {"background": 0} | {f"region {number}": region for number, region in enumerate(regions)}
-    other = {**dataset[1], "labels": labels, "regions_class_order": order}
+def test_regions_that_are_painted_with_other_labels_are_refused(dataset, regions, order, message):
     with pytest.raises(InputError, match=message):
-        trainer(dataset, dataset_json=other)
+        trainer(dataset, dataset_json=with_regions(dataset, regions, order))
+
+
+@pytest.mark.parametrize(
+    ("regions", "order"),
+    [
+        ([[1, 1]], [1]),
+        ([[1, 2, 3], [2, 3]], [1, 2]),
+        ([[1, 2, 3], [3], [2]], [1, 3, 2]),
+        ([[1, 2], [3, 3]], [1, 3]),
+        ([[1, 2, 3], [2, 3], [3], 4], [1, 2, 3, 4]),
+        ([[1, 2, 3, 4], [2, 3, 4], [3], 4], [1, 2, 3, 4]),
+    ],
+    ids=["GTV", "two", "not nested", "apart", "RC", "CC"],
+)
+def test_any_regions_make_heads_targets_and_a_loss(dataset, regions, order):
+    weights = list(range(1, len(regions) + 1))
+    plans = small(dataset[0], recipe={"region_weights": weights})
+    made = trainer(dataset, plans, dataset_json=with_regions(dataset, regions, order))
+    n = made.label_manager.num_segmentation_heads
+    assert n == len(regions)
+    network = made.build_network_architecture(made.plans_manager, made.configuration_manager, 4, n, True)
+    heads = network(torch.randn(2, 4, 16, 16, 16))
+    targets = [torch.rand(head.shape) > 0.5 for head in heads]
+    assert {head.shape[1] for head in heads} == {n} and made._build_loss()(heads, targets).item() > 0
+    assert made.region_loss.region_weights.tolist() == pytest.approx([weight / sum(weights) for weight in weights])
 
 
 def test_the_dataset_of_nnunet_s_own_script_is_accepted(dataset):
@@ -137,30 +164,61 @@ def test_the_dataset_of_nnunet_s_own_script_is_accepted(dataset):
     trainer(dataset, dataset_json={**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3]})
 
 
-def test_a_resection_cavity_may_follow(dataset):
-    labels = dataset[1]["labels"] | {"resection cavity": 4}
-    trainer(dataset, dataset_json={**dataset[1], "labels": labels, "regions_class_order": [1, 2, 3, 4]})
+def log_of(made):
+    return Path(made.log_file).read_text()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"use_mask_for_norm": [True, True, False, True]}, {"normalization_schemes": ["CTNormalization"] * 4},
-     {"normalization_schemes": ["ZScoreNormalization"] * 3 + ["NoNormalization"]}],
-)  # fmt: skip
-def test_a_normalisation_that_moves_the_background_is_refused(dataset, settings):
-    with pytest.raises(InputError, match=r"skull-stripped.*--no-salient-channel"):
-        trainer(dataset, spoil(dataset, **settings))
-    without = with_res_unet_ds(spoil(dataset, **settings), "3d_fullres", salient_channel=False).plans
-    assert trainer(dataset, without).configuration_manager.network_arch_init_kwargs["salient_channel"] is False
+UNMARKED = [
+    {"use_mask_for_norm": [False] * 4},
+    {"use_mask_for_norm": [True, True, False, True]},
+    {"normalization_schemes": ["CTNormalization"] * 4},
+    {"normalization_schemes": ["ZScoreNormalization"] * 3 + ["NoNormalization"]},
+]
 
 
-def test_cases_that_would_be_resampled_are_refused(dataset):
-    """D4, at the 1.02 mm on one axis at which cubic resampling was seen to ring into the background."""
+@pytest.mark.parametrize("settings", UNMARKED)
+def test_where_nothing_marks_the_brain_the_network_goes_without_the_channel(dataset, settings):
+    """As nnU-Net plans for whole heads."""
+    made = trainer(dataset, spoil(dataset, **settings))
+    assert made.configuration_manager.network_arch_init_kwargs["salient_channel"] is False
+    saved = made.plans_manager.plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    assert saved["salient_channel"] is False  # what plans.json of the model will say
+    (line,) = [line for line in log_of(made).splitlines() if "salient channel" in line]
+    assert "The network gets no salient channel: channel" in line and "use_mask_for_norm" in line
+
+
+@pytest.mark.parametrize("settings", UNMARKED)
+def test_plans_of_ours_lose_the_channel_there_and_nothing_else(dataset, settings):
+    plans = small(dataset[0], recipe={"epochs": 3})
+    assert trainer(dataset, plans).configuration_manager.network_arch_init_kwargs["salient_channel"] is True
+    plans["configurations"]["3d_fullres"].update(settings)
+    found = trainer(dataset, plans).plans_manager.plans
+    expected = deepcopy(plans)
+    expected["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["salient_channel"] = False
+    assert found["configurations"] == expected["configurations"] and found["resunet_ds"]["epochs"] == 3
+    assert "gets no salient channel" in log_of(trainer(dataset, plans))
+    assert "The plans are ours and used as written." in log_of(trainer(dataset, expected))
+
+
+def test_a_masked_scheme_is_nnunet_s():
+    schemes = [kind for kind in vars(default_normalization_schemes).values() if isinstance(kind, type)]
+    masked = [
+        kind.__name__
+        for kind in schemes
+        if getattr(kind, "leaves_pixels_outside_mask_at_zero_if_use_mask_for_norm_is_true", None)
+    ]
+    assert masked == [MASKED_SCHEME]
+
+
+def test_resampled_cases_train_and_the_log_counts_them(dataset):
+    """Decision D4."""
+    assert "resampled" not in log_of(trainer(dataset))
     fingerprint = {"spacings": [[1.0, 1.0, 1.0], [1.02, 1.0, 1.0]], "shapes_after_crop": [[135, 163, 137]] * 2}
     (dataset[2] / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
-    with pytest.raises(InputError, match=r"1 of 2 cases would be resampled .*1\.02.*--no-salient-channel"):
-        trainer(dataset)
-    trainer(dataset, with_res_unet_ds(dataset[0], "3d_fullres", salient_channel=False).plans)
+    made = trainer(dataset)
+    (line,) = [line for line in log_of(made).splitlines() if "resampled" in line]
+    assert "1 of 2 cases are resampled, for example from 1.02 × 1 × 1 to 1 × 1 × 1 mm" in line
+    assert made.configuration_manager.network_arch_init_kwargs["salient_channel"] is True
 
 
 def test_the_transposed_axis_is_the_one_compared(dataset):
@@ -169,9 +227,9 @@ def test_the_transposed_axis_is_the_one_compared(dataset):
     (dataset[2] / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     plans = spoil(dataset, spacing=[2.0, 1.0, 1.0])
     plans.update(transpose_forward=[2, 0, 1], transpose_backward=[1, 2, 0])
-    trainer(dataset, plans)
-    with pytest.raises(InputError, match="resampled"):
-        trainer(dataset, spoil(dataset, spacing=[2.0, 1.0, 1.0]))
+    assert "resampled" not in log_of(trainer(dataset, plans))
+    plans["configurations"]["3d_fullres"]["spacing"] = [1.0, 1.0, 1.0]
+    assert "1 of 1 cases are resampled, for example from 2 × 1 × 1 to 1 × 1 × 1 mm" in log_of(trainer(dataset, plans))
 
 
 def test_region_weights_must_match_the_regions(dataset):

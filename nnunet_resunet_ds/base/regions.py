@@ -12,11 +12,15 @@ class _Label(IntEnum):
     """A label value. It equals the plain number, and no label of another kind: ED is 1, and so is GTV."""
 
     def __eq__(self, other: object) -> bool:
-        """Compare with a number, or with a label of the same kind."""
-        is_of_another_kind = isinstance(other, _Label) and type(other) is not type(self)
-        return False if is_of_another_kind else int.__eq__(self, other)
+        return not self._is_of_another_kind(other) and int.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return self._is_of_another_kind(other) or int.__ne__(self, other)
 
     __hash__ = int.__hash__
+
+    def _is_of_another_kind(self, other: object) -> bool:
+        return isinstance(other, _Label) and type(other) is not type(self)
 
 
 class Tissue(_Label):

@@ -9,6 +9,7 @@ Examples:
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137 --continue
   resunet-ds predict --t1 t1.nii.gz --t1ce t1ce.nii.gz --t2 t2.nii.gz --flair flair.nii.gz -o tumour.nii.gz -d 137
   resunet-ds predict -i imagesTs -o ensemble -m MODEL_A -m MODEL_B --labels 2023-gli
+  resunet-ds predict -i /data/MET2026_val -o labels -d 140 -tr ResUNetDSTrainerModalityDropout --allow-missing T2
 """
 
 import argparse
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.commands.arguments import (
+    add_allow_missing_argument,
     add_model_arguments,
     add_overwrite_argument,
     add_postprocessing_arguments,
@@ -58,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder; for a single case also a file, .nii.gz or .nii",
     )
     parser.add_argument("--continue", dest="resume", action="store_true", help="leave out what is already there")
+    add_allow_missing_argument(
+        parser,
+        "an image of zeros stands for them, and run.json says what each case lacked. Train with "
+        "-tr ResUNetDSTrainerModalityDropout for such cases; other models predict them less well",
+    )
     add_overwrite_argument(parser)
     parser.add_argument(
         "--labels", default="nnunet", metavar="EDITION", help="label values: nnunet (default), or those of an edition"
@@ -177,9 +185,12 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
         if _is_file(options.output):
             msg = f"{options.output}: cases of folders need a folder for -o"
             raise InputError(msg)
-        return find_prediction_cases(options.inputs, model.channels, options.edition, options.edition_file)
+        return find_prediction_cases(
+            options.inputs, model.channels, options.edition, options.edition_file, options.allow_missing
+        )
     name = options.output.name.removesuffix(_ending(options.output) or "")
-    return single_case(name if _is_file(options.output) else _common_start(files.values()), files, model.channels)
+    case_id = name if _is_file(options.output) else _common_start(files.values())
+    return single_case(case_id, files, model.channels, options.allow_missing)
 
 
 def _common_start(files: Iterable[Path]) -> str:
@@ -211,21 +222,28 @@ def _introduce(
     predictor: "Predictor | None",
 ) -> None:
     """Print how the cases are predicted."""
+    from nnunet_resunet_ds.inference.model import DROPOUT_TRAINER
+
     for model in models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
     n_flips = 2 ** len(models[0].mirror_axes) if settings.use_mirroring else 1
     where = f"the workers of {options.scheduler}"
     if predictor:
         where = f"{predictor.device} in {predictor.hardware['precision']}"
+    if options.allow_missing and not all(model.knows_absent_channels for model in models):
+        LOG.warning(
+            "the model was not trained with absent sequences, as %s does: expect less of cases that lack one",
+            DROPOUT_TRAINER,
+        )
     print(f"on {where}: {n_flips} flips, {settings.tiles} tiles, {settings.average} averaged")
 
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:
-    from dataset_conversion.cohort import warning_lines
+    from dataset_conversion.cohort import absence_lines, warning_lines
     from postprocessing.case import summary_lines
 
-    for line in (*summary_lines(output.changes), *warning_lines(predicted.warnings)):
-        print(line)
+    said = (*summary_lines(output.changes), *absence_lines(predicted.absent), *warning_lines(predicted.warnings))
+    print(*said, sep="\n", end="\n" if said else "")
     earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
     what = f"{len(predicted.written)} label map{'' if len(predicted.written) == 1 else 's'} to {output.folder}"
     if len(predicted.written) == 1 and not earlier and not predicted.failures:  # a single case

@@ -9,17 +9,17 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
-from nnunet_resunet_ds.base.region_checks import check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration
+from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration, why_brain_is_not_marked
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.preprocessed_data import (
     FINGERPRINT,
-    check_background,
     checked_data,
     preprocessed_cases,
+    resampling_notes,
 )
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import check_config_fits, config_of_model
@@ -107,7 +107,7 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described]
 
 def _raw_text(folder: Path) -> Described:
     dataset_json = read_json(folder / DATASET_JSON)
-    check_tumour_regions(dataset_json)
+    check_regions(dataset_json)
     n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:
@@ -122,14 +122,14 @@ def _preprocessed_text(folder: Path) -> Described:
     n_training = read_json(folder / DATASET_JSON)["numTraining"]
     adapted = obeyed_or_adapted(plans, CONFIGURATION).plans
     settings = resolved_configuration(adapted, CONFIGURATION)
-    check_background(settings, adapted, fingerprint)
     check_fold(0, folder, n_training)
     cases = _preprocessed_cases(folder)
     if len(cases) < n_training:
         msg = f"{folder}: {len(cases)} of {n_training} cases are preprocessed for {CONFIGURATION}"
         raise InputError(msg)
-    text = f"{folder.name}: has plans, {len(cases)} cases preprocessed"
-    return text, checked_data(folder, settings, CONFIGURATION)
+    facts = [why_brain_is_not_marked(settings), *resampling_notes(settings, adapted["transpose_forward"], fingerprint)]
+    text = ". ".join([f"{folder.name}: has plans, {len(cases)} cases preprocessed", *filter(None, facts)])
+    return text.removesuffix("."), checked_data(folder, settings, CONFIGURATION)
 
 
 def _preprocessed_cases(folder: Path) -> set[str]:

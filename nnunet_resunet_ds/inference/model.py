@@ -31,12 +31,14 @@ from nnunet_resunet_ds.training.checkpoints import (
     read_checkpoint,
     weights_identity,
 )
+from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.trainer_class import trainer_class
 
 _FOLD = "fold_"
 _NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
 _PARTS = ("torch.nn.", "dynamic_network_architectures.")
 """Packages from which plans may name a network, and its parts."""
+DROPOUT_TRAINER = "ResUNetDSTrainerModalityDropout"
 _STOCK = "predict with nnUNetv2_predict instead"
 
 
@@ -119,6 +121,18 @@ class Model:
     def has_salient_channel(self) -> bool:
         """Whether the network reads the brain mask off the zero background (decision D4)."""
         return has_salient_channel(self.configuration.configuration["architecture"])
+
+    @property
+    def is_of_stripped_heads(self) -> bool:
+        """Whether zeros lay around the brain in training, as nnU-Net found when it planned the normalisation."""
+        return any(self.configuration.use_mask_for_norm)
+
+    @property
+    def knows_absent_channels(self) -> bool:
+        """Whether training left channels out at random, so that the network can do without some."""
+        recipe = self.plans.plans.get(SECTION)
+        is_in_recipe = isinstance(recipe, dict) and bool(recipe.get("modality_dropout"))
+        return is_in_recipe or self.trainer_name == DROPOUT_TRAINER
 
     def build_network(self) -> nn.Module:
         """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.

@@ -191,7 +191,9 @@ def _are_of(case: RawCase, entry: Mapping[str, Any], label_map: Path) -> bool:
     noted = entry.get(IMAGES)
     if noted is None:
         return all(file.stat().st_mtime_ns <= label_map.stat().st_mtime_ns for file in case.images.values())
-    return isinstance(noted, dict) and all(is_same(noted.get(name), file) for name, file in case.images.items())
+    if not isinstance(noted, dict) or noted.keys() != case.images.keys():  # a sequence was absent, or is now
+        return False
+    return all(is_same(noted[name], file) for name, file in case.images.items())
 
 
 def check_labels(convention: LabelConvention, models: Sequence[Model]) -> None:

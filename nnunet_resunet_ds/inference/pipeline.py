@@ -17,8 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.image_cases import CaseSet, load_case
+from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
+from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.inference.predictor import Predictor
@@ -102,12 +104,16 @@ class Predicted:
     faults: dict[str, Exception] = field(default_factory=dict)
     """Of these failures, those whose input is not known to be at fault."""
     warnings: dict[str, list[str]] = field(default_factory=dict)
+    absent: dict[str, list[str]] = field(default_factory=dict)
+    """Case id → channels that it lacks, of the cases that lack any."""
 
     def add(self, outcome: CaseOutcome) -> None:
         """Take in and note what came of a case."""
         if outcome.failure is None:
             self.written.append(outcome.case_id)
             self.warnings[outcome.case_id] = list(outcome.entry[WARNINGS])
+            if ABSENT in outcome.entry:
+                self.absent[outcome.case_id] = list(outcome.entry[ABSENT])
         else:
             self.failures[outcome.case_id] = outcome.failure
             if outcome.fault is not None:
@@ -140,6 +146,8 @@ class _ReadCase:
     warnings: list[str]
     images: dict[str, Mapping[str, Any]]
     """Channel → identity of its file."""
+    absent: tuple[str, ...]
+    """Channels that the case lacks."""
 
 
 def predict_cases(
@@ -223,13 +231,22 @@ class _Pipeline:
 
     def _read(self, case: RawCase) -> _ReadCase:
         loaded = load_case(case, self._case_set.edition, self._case_set.channels)
+        if loaded.absent:
+            LOG.info("%s: has %s and no %s", case.case_id, ", ".join(loaded.identities), ", ".join(loaded.absent))
         try:
-            cases = self._predictor.preprocess(loaded.images, loaded.spacing, loaded.grid)
+            absent = self._absent_channels(loaded)
+            cases = self._predictor.preprocess(loaded.images, loaded.spacing, loaded.grid, absent)
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
         warnings = input_warnings(loaded, cases, self._predictor.models)
-        return _ReadCase(loaded.grid, cases, warnings, loaded.identities)
+        images = {**loaded.identities, **_identities_of_zeros(case, loaded.absent)}
+        return _ReadCase(loaded.grid, cases, warnings, images, loaded.absent)
+
+    def _absent_channels(self, loaded: LoadedCase) -> list[str]:
+        """Return the channels that a case lacks, by the names of the model."""
+        names = zip(self._predictor.channels, self._case_set.channels, strict=True)
+        return [of_model for of_model, of_case in names if of_case in loaded.absent]
 
     def _run_networks(self, case_id: str, read: _ReadCase) -> tuple[list[Tensor], float]:
         """Return the averaged outputs of each model, and the seconds that they took."""
@@ -261,12 +278,18 @@ class _Pipeline:
         )
         entry = {
             IMAGES: read.images,
+            **({ABSENT: list(read.absent)} if read.absent else {}),
             "network_seconds": round(seconds, 2),
             WARNINGS: read.warnings,
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
         }
         self._report(CaseOutcome(case_id, entry))
+
+
+def _identities_of_zeros(case: RawCase, absent: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return what tells the files of absent channels from others: images of zeros, where there are any."""
+    return {channel: identity_of(case.images[channel]) for channel in absent if channel in case.images}
 
 
 def _failed(case_id: str, error: Exception) -> CaseOutcome:

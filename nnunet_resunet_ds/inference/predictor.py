@@ -1,6 +1,6 @@
 """Predict whole cases in this process: preprocess, run the networks, restore, post-process."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,15 @@ from nnunet_resunet_ds.inference.prediction_settings import (
     config_of_models,
     strides_of,
 )
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, check_images, preprocess, restore
+from nnunet_resunet_ds.inference.preprocessing import (
+    Preprocessed,
+    Probabilities,
+    check_absent,
+    check_images,
+    preprocess,
+    restore,
+    with_absent,
+)
 from nnunet_resunet_ds.inference.sliding_window import (
     OVERLAPPING,
     WHOLE,
@@ -131,7 +139,10 @@ class Predictor:
         return {"device": device_name(self.device), "precision": str(dtype).removeprefix("torch.")}
 
     def predict_case(
-        self, images: Images | Sequence[Path | str], spacing: Sequence[float] | None = None
+        self,
+        images: Images | Sequence[Path | str],
+        spacing: Sequence[float] | None = None,
+        absent: Collection[str] = (),
     ) -> tuple[NDArray[np.uint8], Probabilities]:
         """Predict one case.
 
@@ -139,6 +150,8 @@ class Predictor:
             images: (C, Z, Y, X), channels in the order of `channels`, background 0, on the axes that the model's reader
                 gives; or one NIfTI file a channel.
             spacing: mm in axis order (Z, Y, X); None reads it from the files.
+            absent: names of `channels` that the case lacks. Their arrays must be zero; files are of the other channels
+                alone. A model that was not trained with absent sequences predicts less well then.
 
         Returns:
             Labels (Z, Y, X) in nnU-Net's values, post-processed, and probabilities (R, Z, Y, X), on the voxels of the
@@ -149,19 +162,26 @@ class Predictor:
         """
         grid = None
         if not isinstance(images, np.ndarray) and all(isinstance(image, str | Path) for image in images):
-            loaded = load_files([Path(image) for image in images], self.channels)
-            images, spacing, grid = loaded.images, loaded.spacing if spacing is None else spacing, loaded.grid
+            check_absent(absent, self.channels)
+            there = [name for name in self.channels if name not in absent]
+            loaded = load_files([Path(image) for image in images], there)
+            spacing, grid = loaded.spacing if spacing is None else spacing, loaded.grid
+            images = with_absent(loaded.images, self.channels, absent)
         if spacing is None:
             msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
             raise InputError(msg)
-        cases = self.preprocess(np.asarray(images), spacing, grid)
+        cases = self.preprocess(np.asarray(images), spacing, grid, absent)
         probabilities = self.restore(self.run_networks(cases), cases)
         return postprocess(probabilities, self.postprocessing), probabilities
 
     # ---- the stages, for a pipeline that overlaps them ----
 
     def preprocess(
-        self, images: Images, spacing: Sequence[float], grid: sitk.Image | None = None
+        self,
+        images: Images,
+        spacing: Sequence[float],
+        grid: sitk.Image | None = None,
+        absent: Collection[str] = (),
     ) -> list[Preprocessed]:
         """Preprocess a case for each model.
 
@@ -169,11 +189,12 @@ class Predictor:
             images: (C, Z, Y, X).
             spacing: mm in axis order (Z, Y, X).
             grid: where the images lie; None: their axes are already those that the models' readers give.
+            absent: names of `channels` that the case lacks; their images are zero.
 
         Raises:
             InputError: these are not the images of one case.
         """
-        check_images(images, spacing, self.channels)
+        check_images(images, spacing, self.channels, absent)
         cases = [preprocess(model, images, spacing, grid) for model in self.models]
         return [replace(case, data=ready_to_send(case.data, self.device)) for case in cases]
 

@@ -1,6 +1,6 @@
 """Bring one case into the network's space and back, with nnU-Net's own functions; name what is odd about its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataset_conversion.image_cases import Images, LoadedCase
-from dataset_conversion.intensity import brain_mask, intensity_warnings
+from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empty
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, Turn, orientation, turn_of_reader
@@ -26,6 +26,8 @@ MAX_INTENSITY_RATIO = 3
 """How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
 _BRATS_ORIENTATION = "LPS"
 """Of BraTS files: the axes of their voxels point left, to the back and up."""
+_NOT_STRIPPED = "not skull-stripped?"
+"""Kind of warning that whole heads give, which are as they should be for a model of whole heads."""
 
 Box = tuple[slice, ...]
 """Of (Z, Y, X)."""
@@ -129,18 +131,22 @@ def restore(model: Model, outputs: Tensor, case: Preprocessed, *, are_logits: bo
     return case.turn.to_file(whole.transpose([0, *(axis + 1 for axis in model.plans.transpose_backward)]))
 
 
-def check_images(images: Images, spacing: Sequence[float], channels: Sequence[str]) -> None:
+def check_images(
+    images: Images, spacing: Sequence[float], channels: Sequence[str], absent: Collection[str] = ()
+) -> None:
     """Refuse arrays that are not the images of one case.
 
     Args:
         images: what should be (C, Z, Y, X).
         spacing: what should be mm in axis order (Z, Y, X).
         channels: the model's.
+        absent: those of them that the case lacks: their images are zero, and no others.
 
     Raises:
-        InputError: wrong number of axes or channels, values that are not real and finite, nothing but zeros, or no
-            spacing.
+        InputError: wrong number of axes or channels, values that are not real and finite, nothing but zeros, no
+            spacing, or absent channels that the model does not have, that are all it has, or that are not zero.
     """
+    check_absent(absent, channels)
     if images.ndim != 4 or len(images) != len(channels):
         msg = (
             f"the images must be ({len(channels)}, Z, Y, X), one channel each of {', '.join(channels)}; got shape "
@@ -159,9 +165,38 @@ def check_images(images: Images, spacing: Sequence[float], channels: Sequence[st
         if not np.isfinite([values.min(), values.max()]).all():  # NaN goes through both
             msg = f"{name} has NaN or infinite values; set them to the background, 0"
             raise InputError(msg)
-        if not values.any():
-            msg = f"{name} is zero everywhere; all of {', '.join(channels)} are needed"
+        if name not in absent and not values.any():
+            msg = f"{name} is zero everywhere; all of {', '.join(channels)} are needed, or name it as absent"
             raise InputError(msg)
+        if name in absent and values.any():
+            msg = f"{name} is named as absent, and its image is not zero: give zeros, or leave the name out"
+            raise InputError(msg)
+
+
+def check_absent(absent: Collection[str], channels: Sequence[str]) -> None:
+    """Refuse absent channels that a model does not have, or that are all it has.
+
+    Raises:
+        InputError: naming them.
+    """
+    unknown = [name for name in absent if name not in channels]
+    if unknown or (absent and set(absent) == set(channels)):
+        read = ", ".join(channels)
+        msg = f"absent are {', '.join(absent)}, and the model reads {read}: name some of these, and not all"
+        raise InputError(msg)
+
+
+def with_absent(images: Images, channels: Sequence[str], absent: Collection[str]) -> Images:
+    """Return the images of all channels (C, Z, Y, X), with zeros for those that a case lacks.
+
+    Args:
+        images: of the other channels, in order.
+        channels: the model's.
+        absent: those of them that the case lacks.
+    """
+    there = iter(images)
+    zeros = np.zeros_like(images[0])
+    return np.stack([zeros if name in absent else next(there) for name in channels])
 
 
 def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float]) -> None:
@@ -184,8 +219,12 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
         cases: as preprocessed for each model.
         models: that are to predict it.
     """
-    values = dict(zip(models[0].channels, loaded.images, strict=True))
-    warnings = [*loaded.notes, *intensity_warnings(values, brain_mask(values))]
+    channels = zip(models[0].channels, loaded.images, strict=True)
+    values = {name: image for name, image in channels if not is_empty(image)}  # zeros stand for what is absent
+    odd = intensity_warnings(values, brain_mask(values))
+    if not any(model.is_of_stripped_heads for model in models):
+        odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
+    warnings = [*loaded.notes, *odd]
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     if any(model.reader not in TURNING_READERS for model in models):
@@ -217,7 +256,10 @@ def intensities_unlike_training(
         low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
         if low is None or high is None:
             continue
-        median = float(np.median(values[values != 0]))
+        brain = values[values != 0]
+        if not brain.size:
+            continue  # the case lacks it
+        median = float(np.median(brain))
         if low > 0:
             least, most = low / MAX_INTENSITY_RATIO, high * MAX_INTENSITY_RATIO
         else:  # of images that were normalised before

@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, folder_name, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import (
     MAX_HEADS,
@@ -49,7 +49,7 @@ def plan(
         batch_size: patches a step, at least 1.
         features_per_stage: channels of each encoder stage.
         n_heads: deep-supervision heads, the output included.
-        salient_channel: whether the network reads the brain mask.
+        salient_channel: whether the network reads the brain mask, where a zero background marks the brain.
         residual: whether its blocks are residual.
         recipe: fields of `Recipe` to train differently from the paper.
 
@@ -83,7 +83,7 @@ def _check_settings(name: str, stock_name: str, batch_size: int) -> None:
 
 
 def _check_dataset(dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> None:
-    check_tumour_regions(dataset_json)
+    check_regions(dataset_json)
     check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
 
 

@@ -1,6 +1,6 @@
 """Check preprocessed data: against the fingerprint that its plans were made from, and against the raw dataset.
 
-Check as well that its background is exactly 0: the network's salient channel is read from that.
+Say as well which of it nnU-Net has resampled.
 """
 
 import filecmp
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
 from nnunet_resunet_ds.base.errors import InputError
@@ -17,7 +16,6 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
-from nnunet_resunet_ds.plans import has_salient_channel
 from postprocessing.probabilities import PROPERTIES, read_properties
 
 FINGERPRINT = "dataset_fingerprint.json"
@@ -25,10 +23,6 @@ REFERENCES = "gt_segmentations"
 """nnU-Net's copies of the training label maps."""
 MAX_CASES_READ = 32
 """Of a dataset, spread over it: in other data nearly every file differs, and a training should not wait."""
-_WITHOUT_CHANNEL = (
-    "or train without the salient channel (-tr ResUNetDSTrainerNoSalientChannel, or resunet-ds plan -d ID "
-    "--no-salient-channel)"
-)
 
 
 def preprocessed_cases(data: Path) -> list[str]:
@@ -141,53 +135,38 @@ def _spread(items: Sequence[Any]) -> list[Any]:
     return [items[number] for number in numbers]
 
 
-def check_background(settings: Mapping[str, Any], plans: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    """Refuse data with a background that would not be 0 in training.
+def resampling_notes(
+    settings: Mapping[str, Any], transpose: Sequence[int], fingerprint: Mapping[str, Any]
+) -> list[str]:
+    """Return a line on how many cases nnU-Net resamples; no line where it resamples none.
 
     Args:
         settings: the resolved configuration.
-        plans: the plans file it belongs to.
-        fingerprint: nnU-Net's dataset_fingerprint.json.
-
-    Raises:
-        InputError: a normalisation is not masked, or a case would be resampled, which rings into the background.
+        transpose: ``transpose_forward`` of its plans.
+        fingerprint: nnU-Net's dataset_fingerprint.json, whose axes are not transposed yet.
     """
-    if not has_salient_channel(settings["architecture"]):
-        return
-    _check_normalization(settings)
-    _check_resampling(settings, plans["transpose_forward"], fingerprint)
-
-
-def _check_normalization(settings: Mapping[str, Any]) -> None:
-    schemes, masked = settings["normalization_schemes"], settings["use_mask_for_norm"]
-    for channel, (scheme, is_masked) in enumerate(zip(schemes, masked, strict=True)):
-        if scheme != ZScoreNormalization.__name__ or not is_masked:
-            msg = (
-                f"channel {channel} is normalised by {scheme} with use_mask_for_norm {str(is_masked).lower()}, so the "
-                "background does not stay at zero in training, and the salient channel is read from that zero: use "
-                "skull-stripped images (then nnU-Net plans ZScoreNormalization with use_mask_for_norm true) "
-                + _WITHOUT_CHANNEL
-            )
-            raise InputError(msg)
-
-
-def _check_resampling(settings: Mapping[str, Any], transpose: list[int], fingerprint: Mapping[str, Any]) -> None:
-    target = settings["spacing"]
+    target, spacings = settings["spacing"], fingerprint["spacings"]
     resampled = [
         spacing
-        for shape, spacing in zip(fingerprint["shapes_after_crop"], fingerprint["spacings"], strict=True)
+        for shape, spacing in zip(fingerprint["shapes_after_crop"], spacings, strict=True)
         if _new_shape(shape, spacing, target, transpose) != [shape[axis] for axis in transpose]
     ]
-    if resampled:
-        msg = (
-            f"{len(resampled)} of {len(fingerprint['spacings'])} cases would be resampled (for example from spacing "
-            f"{resampled[0]} to {list(target)} mm), which blurs the zero background that the salient channel reads: "
-            "use 3d_fullres, bring the images to its spacing before conversion, " + _WITHOUT_CHANNEL
-        )
-        raise InputError(msg)
+    if not resampled:
+        return []
+    example, planned = _in_mm([resampled[0][axis] for axis in transpose]), _in_mm(target)
+    return [
+        f"{len(resampled)} of {len(spacings)} cases are resampled, for example from {example} to {planned} mm (axes in "
+        "the order of the plans)."
+    ]
 
 
-def _new_shape(shape: list[int], spacing: list[float], target: list[float], transpose: list[int]) -> list[int]:
+def _in_mm(spacing: Sequence[float]) -> str:
+    return " × ".join(f"{axis:.4g}" for axis in spacing)
+
+
+def _new_shape(
+    shape: Sequence[int], spacing: Sequence[float], target: Sequence[float], transpose: Sequence[int]
+) -> list[int]:
     """Return the shape that nnU-Net's preprocessing would resample to, in its transposed axis order."""
     new_shape = compute_new_shape([shape[axis] for axis in transpose], [spacing[axis] for axis in transpose], target)
     return [int(axis) for axis in new_shape]

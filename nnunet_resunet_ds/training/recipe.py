@@ -31,6 +31,7 @@ _NUMBERS = {
     "weight_decay": ("--weight-decay", float, "weight decay of Adam"),
     "dice_weight": ("--dice-weight", float, "share of Dice in the loss, 0 to 1"),
     "gamma": ("--gamma", float, "focusing exponent of the focal loss"),
+    "modality_dropout": ("--modality-dropout", float, "share of training samples that lose sequences, 0 to 1"),
     "plateau_factor": ("--plateau-factor", float, "factor on the learning rate when it drops"),
     "plateau_patience": ("--plateau-patience", int, "epochs without improvement before the learning rate drops"),
     "stopping_patience": ("--patience", int, "epochs without improvement after which training stops"),
@@ -41,8 +42,8 @@ _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "type": int,
             "metavar": "N",
-            "help": "seed of the initial weights and of augmentation on the device (default: another one each time, as "
-            "in nnU-Net)",
+            "help": "seed of the initial weights, of augmentation on the device and of modality dropout (default: "
+            "another one each time, as in nnU-Net)",
         },
     ),
     "region_weights": (
@@ -93,13 +94,15 @@ class Recipe:
     """Focusing exponent of the focal loss; 0 is binary cross-entropy."""
     region_weights: tuple[float, ...] | None = None
     """One weight a region, in the order of dataset.json; None is equal weights."""
+    modality_dropout: float = 0.0
+    """Probability that a training sample loses sequences: see `nnunet_resunet_ds.training.modality_dropout`."""
     precision: str = AUTO
     """Of convolutions: see `nnunet_resunet_ds.compute.format_choice`."""
     augmentation: str = BY_DEVICE
     """Where training batches are augmented: see `nnunet_resunet_ds.training.augmentation.choice`."""
     seed: int | None = None
-    """Of the initial weights, of augmentation on the device, and of the order of data where it is loaded in the same
-    process (``nnUNet_n_proc_DA=0``); None is another one each time, as in nnU-Net."""
+    """Of the initial weights, of augmentation on the device, of modality dropout, and of the order of data where it is
+    loaded in the same process (``nnUNet_n_proc_DA=0``); None is another one each time, as in nnU-Net."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "iterations_per_epoch", "val_iterations_per_epoch"):
@@ -114,6 +117,7 @@ class Recipe:
         check_choice(f"{SECTION}: augmentation", self.augmentation, AUGMENTATIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)
         check_number(f"{SECTION}: gamma", self.gamma)
+        check_number(f"{SECTION}: modality_dropout", self.modality_dropout, at_most=1)
         if self.seed is not None:
             check_whole_number(f"{SECTION}: seed", self.seed, at_least=0, at_most=MAX_SEED)
         if self.region_weights is not None:

@@ -25,6 +25,8 @@ from nnunet_resunet_ds.training.schedule import PolySchedule
 SGD_MOMENTUM = 0.99
 SGD_DEFAULTS: Mapping[str, Any] = {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000}
 """nnU-Net's own recipe."""
+MODALITY_DROPOUT = 0.5
+"""Our choice: half of the samples are whole, as most cases are in prediction."""
 
 BENCHMARK_EPOCHS = 5
 BENCHMARK_RESULTS = "benchmark_result.json"
@@ -38,7 +40,7 @@ class ResUNetDSTrainerNoDeepSupervision(ResUNetDSTrainer):
 
 
 class ResUNetDSTrainerNoSalientChannel(ResUNetDSTrainer):
-    """The network does not get the brain mask; data whose background is not zero can be trained with it."""
+    """The network does not get the brain mask."""
 
     architecture_changes = {"salient_channel": False}  # noqa: RUF012
 
@@ -68,6 +70,15 @@ class ResUNetDSTrainerBCE(ResUNetDSTrainer):
     def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
         """Return the recipe of the plans with γ = 0."""
         return replace(super().recipe_from(plans), gamma=0.0)
+
+
+class ResUNetDSTrainerModalityDropout(ResUNetDSTrainer):
+    """Sequences are left out of half of the training samples, so that cases may lack some in prediction."""
+
+    @classmethod
+    def recipe_from(cls, plans: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of the plans, with `MODALITY_DROPOUT` where they do not set it."""
+        return Recipe.from_plans(plans, modality_dropout=MODALITY_DROPOUT)
 
 
 class ResUNetDSTrainerSGD(ResUNetDSTrainer):

@@ -119,7 +119,7 @@ def test_label_maps_have_the_geometry_of_the_raw_images(demo):
 def test_the_model_folder_tells_the_truth(demo):
     """plans.json rebuilds the network that was trained, which has three heads and no weights beside."""
     plans = json.loads((demo[0] / MODEL / "plans.json").read_text())
-    assert plans["resunet_ds"]["epochs"] == 18
+    assert plans["resunet_ds"]["epochs"] == 12
     arch_kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     checkpoint = torch.load(demo[0] / MODEL / "fold_0" / "checkpoint_final.pth", weights_only=False)
     heads = [

@@ -15,6 +15,7 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster.jobs import CommandError, shell_line
 from nnunet_resunet_ds.experiments.ablation import run_ladder
+from nnunet_resunet_ds.experiments.ablation.outcomes import finished_rows
 from nnunet_resunet_ds.experiments.ablation.run_ladder import check, commands, run_all
 from nnunet_resunet_ds.experiments.ablation.rungs import (
     FACTORS,
@@ -118,6 +119,57 @@ def test_a_rung_that_would_train_what_its_neighbour_trains_is_refused(dataset):
     ]
     check_rungs(rungs_named(["baseline", "+deep-supervision", "+post-processing", "post-processing"]), of)
     check_rungs(list(LADDER), settings(dataset))
+
+
+def test_where_nothing_marks_the_brain_the_rung_of_the_channel_has_nothing_to_add(dataset):
+    dataset[0]["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
+    of = settings(dataset)
+    with pytest.raises(InputError) as refused:
+        check_rungs(list(RUNGS.values()), of)
+    lines = str(refused.value).splitlines()
+    assert [line.partition(" the plans of")[0] for line in lines[:-1]] == [
+        "+salient-channel: has", "salient-channel: has"
+    ]  # fmt: skip
+    assert "+channels, for no zero background marks the brain: leave the rung out. The network gets no" in lines[0]
+    check_rungs(rungs_named(["baseline", "+channels", "+focal-loss", "+post-processing"]), of)
+    run = run_of(of, "+focal-loss")
+    assert main(plan_command(run)[1:]) == 0
+    assert read_json(run.plans_file) == written_plans(run.training, run.settings, run.seed)
+
+
+def test_a_depth_that_does_not_fit_is_said_to_be_the_patch_s_fault_there_as_well(dataset):
+    dataset[0]["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
+    with pytest.raises(InputError, match=r"\+depth: .*for the patch \[64, 64, 64\] fits 6 stages alone"):
+        check_rungs([RUNGS["+depth"]], settings(dataset, patch_size=[64, 64, 64]))
+
+
+@pytest.fixture
+def gtv(dataset):
+    """The dataset with the one region of radiotherapy."""
+    content = {**dataset[1], "labels": {"background": 0, "gross tumor volume": [1, 1]}, "regions_class_order": [1]}
+    (dataset[2] / "dataset.json").write_text(json.dumps(content))
+    return dataset
+
+
+def test_of_other_regions_the_paper_s_post_processing_is_left_out(gtv):
+    of = settings(gtv, protocol="brats2024-menrt")
+    checked(of, "baseline", "+residual", "UNet")
+    with pytest.raises(InputError) as refused:
+        checked(of, "+post-processing", "post-processing")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 3
+    assert all("are for WT, TC and ET, and this dataset has other regions" in line for line in lines[:2])
+    run = run_of(of, "UNet")
+    words = [word for command in commands_left(run, "cpu") for word in command]
+    assert "none" in words and "paper" not in words
+    finish(run, {"a": 0.5})
+    assert [len(row.outcomes) for row in finished_rows(of) if row.rung.name == "UNet"] == [1]
+
+
+def test_of_other_regions_the_protocol_must_have_the_regions(gtv):
+    """Value 1 is NCR by the usual protocol, and a number of it would be wrong."""
+    with pytest.raises(InputError, match=r"regions are gross tumor volume, and .* scores WT, TC, ET; choose"):
+        checked(settings(gtv), "baseline")
 
 
 def test_a_system_that_cannot_be_trained_is_named_with_what_would_do(dataset, monkeypatch):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,26 +173,18 @@ def test_unetr_names_the_patches_that_its_tokens_tile(dataset):
 
 def test_they_are_found_without_monai_and_say_what_is_missing():
     code = (
-        "import sys; sys.modules['monai'] = None\n"
+        "import sys\n"
         "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
-        "from nnunet_resunet_ds.experiments.comparison import monai_networks\n"
         f"print(*[find(name).__name__ for name in {NAMES!r}])\n"
+        "print('imported:', 'monai' in sys.modules)\n"
+        "sys.modules['monai'] = None\n"
+        "from nnunet_resunet_ds.experiments.comparison import monai_networks\n"
         "try:\n    monai_networks.AttentionUNet(4, 3, [4, 8])\n"
         "except ValueError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert " ".join(NAMES) in done.stdout and "pip install 'nnunet-resunet-ds[comparison]'" in done.stdout
-    assert "BraTSUNetTrainer" in done.stdout
-
-
-def test_finding_trainers_does_not_import_monai():
-    code = (
-        "import sys\n"
-        "from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find\n"
-        "find('BraTSUNETRTrainer')\nprint('monai' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "False"
+    assert "BraTSUNetTrainer" in done.stdout and "imported: False" in done.stdout
 
 
 def test_an_old_monai_is_refused_before_there_is_a_folder(dataset, nnunet_folders, monkeypatch):
@@ -202,12 +195,14 @@ def test_an_old_monai_is_refused_before_there_is_a_folder(dataset, nnunet_folder
     trainer(dataset, kind=BraTSUNetTrainer)  # which is not MONAI's
 
 
-def test_data_that_the_salient_channel_would_not_bear_is_theirs_to_train(dataset):
+def test_data_without_a_marked_brain_changes_nothing_in_the_others(dataset):
     plans = small(dataset[0])
+    marked = trainer(dataset, plans, kind=BraTSUNetTrainer)
     plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
-    with pytest.raises(InputError):
-        trainer(dataset, plans)
-    trainer(dataset, plans, kind=BraTSUNetTrainer)
+    unmarked = trainer(dataset, plans, kind=BraTSUNetTrainer)
+    networks = [made.configuration_manager.network_arch_init_kwargs for made in (marked, unmarked)]
+    assert networks[0] == networks[1]
+    assert "salient" not in Path(unmarked.log_file).read_text()
 
 
 @pytest.mark.parametrize("name", ["BraTSAttentionUNetTrainer", "ResUNetDSTrainer"])

@@ -5,7 +5,7 @@ import json
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
-from nnunet_resunet_ds.experiments.ablation.training_runs import PRESETS, Run
+from nnunet_resunet_ds.experiments.ablation.training_runs import Run
 
 SMALL = {"patch_size": [16, 16, 128], "width": 0.125, "recipe": {"epochs": 3}}
 
@@ -24,7 +24,7 @@ def run_of(of, rung, seed=1, fold=0):
 
 def finish(run, dice, epochs=3):
     """Leave what a finished run leaves; dice: case → Dice in all regions, or one a preset and case."""
-    for preset in PRESETS.values():
+    for preset in run.presets:
         write_metrics(run.metrics(preset), dice.get(preset, dice))
     run.predictions.mkdir(parents=True, exist_ok=True)
     cases = {case: {"network_seconds": 2.0} for case in dice.get("none", dice)}

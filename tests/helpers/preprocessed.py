@@ -28,13 +28,16 @@ def write_split(folder, *validated, cases):
     (folder / "splits_final.json").write_text(json.dumps(folds))
 
 
-def write_training_data(folder, n=5, shape=(24, 26, 22)):
-    """Write made-up cases as nnU-Net's preprocessing does, with what its loaders read of them."""
+def write_training_data(folder, n=5, shape=(24, 26, 22), change=lambda image, labels: (image, labels)):
+    """Write made-up cases as nnU-Net's preprocessing does, with what its loaders read of them.
+
+    ``change`` makes other data of images (4, Z, Y, X) and labels (1, Z, Y, X), which are -1 in the background.
+    """
     cases = [f"case_{number}" for number in range(n)]
     write_preprocessed(folder, cases, shape)
     for number, case in enumerate(cases):
-        image, labels = (values.numpy() for values in made_up_sample(shape, seed=number))
+        image, labels = change(*(values.numpy() for values in made_up_sample(shape, seed=number)))
         file = folder / "nnUNetPlans_3d_fullres" / case
         properties = pickle.loads(file.with_suffix(".pkl").read_bytes())
-        places = {label: np.argwhere(labels == label) for label in (1, 2, 3)}
+        places = {label: np.argwhere(labels == label) for label in np.unique(labels[labels > 0]).tolist()}
         nnUNetDatasetBlosc2.save_case(image, labels, {**properties, "class_locations": places}, str(file))

@@ -4,11 +4,22 @@ import json
 from copy import deepcopy
 
 import torch
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
+from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 
 CPU = torch.device("cpu")
+
+
+def in_this_process(monkeypatch):
+    """Let trainings load in this process, and draw and print nothing."""
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    for name in ("print_plans", "_save_debug_information", "plot_network_architecture"):
+        monkeypatch.setattr(ResUNetDSTrainer, name, lambda _: None)
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
+    monkeypatch.setattr(trainer_module, "add_heads_panel", lambda *_: None)
 
 
 def small(plans, **settings):

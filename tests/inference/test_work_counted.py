@@ -131,7 +131,7 @@ def test_a_tile_is_sent_to_the_device_once_for_all_flips():
 def test_the_average_of_a_case_is_kept_once(model):
     """Sum and weights of the volume, not a map for each tile or flip."""
     predictor = Predictor.from_model_folder(model, folds=[0], precision="fp32")
-    shapes = [(16, 16, 16), (64, 64, 64)]
+    shapes = [(16, 16, 16), (16, 48, 48)]  # 1 tile and 25, each in eight flips
     peaks = []
     for shape in shapes:
         cases = predictor.preprocess(images_of(shape), (1, 1, 1))

@@ -69,10 +69,11 @@ def test_residual_is_one_argument(residual):
     assert slopes == {0.01}  # D2
 
 
-def test_salient_voxels_are_where_any_modality_is_non_zero():
+def test_salient_voxels_are_where_any_modality_is_away_from_zero():
     images = torch.zeros(1, 4, 2, 2, 2)
-    images[0, 0, 0, 0, 0] = -1.5  # below the mean is brain, too
-    images[0, 3, 1, 1, 1] = 0.25
+    images[0, 0, 0, 0, 0] = -0.0101  # below the mean is brain, too
+    images[0, 3, 1, 1, 1] = 0.0101
+    images[0, :, 0, 1, 1] = torch.tensor([0.0099, -0.0099, 0.005, 0.0])  # as resampling leaves the background
     expected = torch.zeros(1, 1, 2, 2, 2)
     expected[0, 0, 0, 0, 0] = expected[0, 0, 1, 1, 1] = 1
     torch.testing.assert_close(salient_voxels(images), expected)

@@ -18,6 +18,7 @@ from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import checkpoints, one_line_errors
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]
+LONG = pytest.mark.long
 OTHERS = ["/somewhere/bin/resunet-ds", "/somewhere/run_training.py", "-c", ""]
 
 
@@ -48,9 +49,9 @@ def train(fold, *words, program=("nnUNetv2_train",)):
     ("fold", "words", "said"),
     [
         ("5", ["-p", "Small"], ["fold 5 is not there: nnU-Net makes folds 0 to 4"]),
-        ("0", ["-p", "Foreign"], ["the plans Foreign are for Dataset138_Other, and "]),
+        pytest.param("0", ["-p", "Foreign"], ["the plans Foreign are for Dataset138_Other, and "], marks=LONG),
         ("0", ["-p", "Small", "--c"], ["checkpoint_latest.pth: damaged", "checkpoint_best.pth: damaged"]),
-        ("0", ["-p", "Small", "--val"], ["checkpoint_final.pth: damaged"]),
+        pytest.param("0", ["-p", "Small", "--val"], ["checkpoint_final.pth: damaged"], marks=LONG),
     ],
     ids=["fold", "plans", "continue", "validate"],
 )
@@ -65,6 +66,7 @@ def test_the_stock_command_says_what_is_wrong_and_no_more(planned, fold, words, 
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@LONG
 def test_nnunets_own_file_does_so_too(planned):
     done = train("5", "-p", "Small", program=(sys.executable, run_training.__file__))
     assert (done.returncode, done.stderr.count("nnUNetv2_train: error: fold 5 is not there")) == (2, 1), done.stderr

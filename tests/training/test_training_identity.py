@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,25 @@ def test_a_training_does_not_go_on_with_another_patch(begun, dataset):
         trainer(dataset, plans).load_checkpoint(str(file))
 
 
+def without_mask(plans):
+    """As they are planned again where the images are whole heads now."""
+    plans = deepcopy(plans)
+    plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False] * 4
+    return plans
+
+
+def test_a_training_does_not_go_on_where_the_brain_is_no_longer_marked(begun, dataset):
+    file, _, plans = begun
+    made = trainer(dataset, without_mask(plans))
+    assert made.configuration_manager.network_arch_init_kwargs["salient_channel"] is False
+    with pytest.raises(InputError, match=r"of another network \(encoder.* is \(4, 5, 3, 3, 3\) instead of \(4, 4, 3"):
+        made.load_checkpoint(str(file))
+    (file.parents[1] / "plans.json").write_text(json.dumps(plans))
+    other = file.parents[1] / "fold_1"
+    with pytest.raises(InputError, match="fold_0: was trained with another architecture, use_mask_for_norm than"):
+        check_other_folds(other, made.plans_manager.plans, "3d_fullres")
+
+
 # ---- plans ----
 
 
@@ -252,6 +272,10 @@ def test_plans_that_a_model_uses_are_not_replaced(dataset, nnunet_folders):
         plan(137, name="Mine", **{**settings, "patch_size": PATCH_OF_OTHERS})
     assert file.read_bytes() == before
     plan(137, name="Mine", **settings, recipe={"epochs": 7})  # a longer training is of the same model
+    (folder / "nnUNetPlans.json").write_text(json.dumps(without_mask(stock)))
+    with pytest.raises(InputError, match="plans Mine of another architecture, use_mask_for_norm; give"):
+        plan(137, name="Mine", **settings)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(stock))
     plan(137, name="Other", **{**settings, "patch_size": PATCH_OF_OTHERS})
     shutil.rmtree(model)
     plan(137, name="Mine", **{**settings, "patch_size": PATCH_OF_OTHERS})

@@ -24,6 +24,7 @@ FACTORS = {
     "ResUNetDSTrainerDepth6": {"features_per_stage": [32, 64, 128, 256, 320, 320]},
     "ResUNetDSTrainerDepth6Wide": {"features_per_stage": [64, 128, 256, 512, 512, 512]},
     "ResUNetDSTrainerBCE": {"gamma": 0.0},
+    "ResUNetDSTrainerModalityDropout": {"modality_dropout": 0.5},
     "ResUNetDSTrainerSGD": {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000},
     "ResUNetDSTrainerBenchmark_5epochs": {"epochs": 5},
     "ResUNetDSTrainerBenchmark_5epochs_noDataLoading": {"epochs": 5},
@@ -137,6 +138,7 @@ def one_rank(rank, dataset, folder):
     (folder / f"done_{rank}").touch()
 
 
+@pytest.mark.long
 def test_every_variant_trains_on_two_ranks(dataset, tmp_path):
     torch.multiprocessing.spawn(one_rank, (dataset, tmp_path), nprocs=2)
     assert sorted(path.name for path in tmp_path.glob("done_*")) == ["done_0", "done_1"]

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from brats_files import write
 from region_datasets import APART, CYSTIC, KINDS, RADIOTHERAPY, labels_of, write_trained
 from scipy.ndimage import gaussian_filter
 
@@ -169,3 +170,19 @@ def test_references_of_other_regions_are_refused(dataset, nnunet_folders, capsys
     (preprocessed / "dataset.json").write_text(json.dumps(APART.dataset_json))
     assert main(["tune", "-d", "137", "--no-tta"]) == 2
     assert "does not say that these are gross tumor volume in nnU-Net's values" in capsys.readouterr().err
+
+
+# ---- absent sequences ----
+
+
+def test_a_case_whose_conversion_wrote_zeros_is_predicted_with_them(trained, capsys):
+    model, ids = trained
+    raw = model.parents[2] / "nnUNet_raw" / model.parent.name
+    write(raw / "imagesTr" / f"{ids[0]}_0002.nii.gz", np.zeros((6, 7, 8), np.int16))
+    assert main(["tune", "-d", "137", "--no-tta"]) == 2
+    assert "T2 is zero everywhere" in capsys.readouterr().err
+    manifest = json.loads((raw / "conversion.json").read_text())
+    manifest["cases"][ids[0]]["absent"] = ["T2"]
+    (raw / "conversion.json").write_text(json.dumps(manifest))
+    assert main(["tune", "-d", "137", "--no-tta"]) == 0
+    assert (model / "tuning" / "fold_0" / f"{ids[0]}.npz").is_file()

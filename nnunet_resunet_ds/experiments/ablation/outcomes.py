@@ -14,7 +14,7 @@ from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.statistics import Difference, common_cases, differences
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
-from nnunet_resunet_ds.experiments.ablation.training_runs import PRESETS, RUNS, Run, is_finished
+from nnunet_resunet_ds.experiments.ablation.training_runs import RUNS, Run, is_finished
 
 METRIC = "dice"
 """What rungs are compared by."""
@@ -68,7 +68,7 @@ def _finished_runs(settings: Settings, rung: Rung) -> Iterator[Run]:
 
 
 def _outcome(run: Run, rung: Rung) -> Outcome:
-    _, cases = read_metrics(run.metrics(PRESETS[rung.is_postprocessed]))
+    _, cases = read_metrics(run.metrics(run.preset_of(rung)))
     predicted = read_json(run.predictions / RUN)["cases"]
     return Outcome(run, cases, float(np.mean([predicted[case]["network_seconds"] for case in cases])))
 

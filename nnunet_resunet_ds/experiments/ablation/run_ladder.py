@@ -12,7 +12,8 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_tumour_regions
+from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
+from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.cluster.runners import run_each
@@ -114,7 +115,7 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
         InputError: data, rungs, folds, plans and half-finished trainings do not go together.
     """
     dataset_json = read_json(settings.preprocessed / DATASET_JSON)
-    check_tumour_regions(dataset_json)
+    check_regions(dataset_json)
     check_settings(settings)
     _check_raw(settings, dataset_json)
     check_rungs(rungs, settings)
@@ -125,13 +126,35 @@ def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> Non
 
 
 def _check_raw(settings: Settings, dataset_json: Mapping[str, Any]) -> None:
-    """Refuse a dataset without the files that are predicted and evaluated, or a protocol of other labels."""
+    """Refuse a dataset without the files that are predicted and evaluated, or a protocol that does not fit it."""
     for name in ("imagesTr", "labelsTr"):
         if not (settings.raw / name).is_dir():
             msg = f"{settings.raw / name}: is not there, and validation cases are predicted from it: bring it back"
             raise InputError(msg)
-    labels = np.arange(1, len(dataset_json["regions_class_order"]) + 1)
-    to_protocol(labels, NNUNET_CONVENTION, protocol_named(settings.protocol), settings.raw / "labelsTr")
+    _check_protocol(settings, regions_of(dataset_json))
+
+
+def _check_protocol(settings: Settings, regions: Sequence[Region]) -> None:
+    """Refuse a protocol of other labels than those of the label maps.
+
+    The values of WT, TC and ET are translated to the protocol's. Those of other regions are the dataset's own. So each
+    region of the protocol must be one of the dataset, value for value.
+
+    Raises:
+        InputError: with the label maps.
+    """
+    protocol, maps = protocol_named(settings.protocol), settings.raw / "labelsTr"
+    tissues = [set(map(int, region.tissues)) for region in regions]
+    if settings.has_tumour_regions:
+        to_protocol(np.array(sorted(set().union(*tissues))), NNUNET_CONVENTION, protocol, maps)
+        return
+    others = [name for name, rule in protocol.regions.items() if set(rule.labels) not in tissues]
+    if others:
+        msg = (
+            f"{maps}: the dataset's regions are {', '.join(region.long_name for region in regions)}, and "
+            f"{protocol.title} scores {', '.join(others)}; choose the protocol of this data with --protocol"
+        )
+        raise InputError(msg)
 
 
 def check_version(run: Run) -> None:

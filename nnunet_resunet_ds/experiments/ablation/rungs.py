@@ -1,7 +1,7 @@
 """What the ablation compares (paper Tables 3 and 5): the rungs of the ladder, each factor alone, other systems."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from nnunet_resunet_ds.plans import (
     PAPER_FEATURES,
     WIDE_FEATURES,
     resolved_configuration,
+    why_brain_is_not_marked,
     with_res_unet_ds,
 )
 from nnunet_resunet_ds.training.plan_writing import stock_plans
@@ -49,6 +50,9 @@ _SHORT = {
     RESIDUAL: "res",
 }
 """Parts of the plans' names."""
+_NO_PAPER_RULES = (
+    "the paper's thresholds and steps are for WT, TC and ET, and this dataset has other regions: leave the rung out"
+)
 
 
 @dataclass(frozen=True)
@@ -192,13 +196,23 @@ def _problem(rung: Rung, settings: Settings) -> str | None:
         configuration = trained_configuration(training, settings, seed=0)
     except InputError as error:
         return str(error)
-    if rung.neighbour is None or rung.factors - RUNGS[rung.neighbour].factors == {POST_PROCESSING}:
+    if rung.neighbour is None:
         return None
-    mine, other = (written_plans(of, settings, seed=0) for of in (training, Training.of(RUNGS[rung.neighbour])))
+    neighbour = RUNGS[rung.neighbour]
+    if rung.factors - neighbour.factors == {POST_PROCESSING}:
+        return None if settings.has_tumour_regions else _NO_PAPER_RULES
+    mine, other = (written_plans(of, settings, seed=0) for of in (training, Training.of(neighbour)))
     if {**mine, "plans_name": ""} != {**other, "plans_name": ""}:
         return None
+    return f"has the plans of {neighbour.name}, for {_why_alike(rung.factors - neighbour.factors, configuration)}"
+
+
+def _why_alike(added: frozenset[str], configuration: Mapping[str, Any]) -> str:
+    """Say why the plans do not show the factor that a rung adds, and what to do."""
+    if added == {SALIENT_CHANNEL}:
+        return f"no zero background marks the brain: leave the rung out. {why_brain_is_not_marked(configuration)}"
     return (
-        f"has the plans of {rung.neighbour}, for the patch {configuration['patch_size']} fits "
+        f"the patch {configuration['patch_size']} fits "
         f"{len(configuration['architecture']['arch_kwargs']['strides'])} stages alone: give a patch with an "
         "axis of 128, or leave the rung out"
     )

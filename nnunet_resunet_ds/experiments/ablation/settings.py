@@ -9,6 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.region_checks import has_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_number
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
@@ -64,6 +65,11 @@ class Settings:
     def preprocessed(self) -> Path:
         """The dataset's folder below ``$nnUNet_preprocessed``."""
         return dataset_folder("nnUNet_preprocessed", self.dataset_id)
+
+    @property
+    def has_tumour_regions(self) -> bool:
+        """Whether the dataset's first regions are WT, TC and ET, which the paper's post-processing is for."""
+        return has_tumour_regions(read_json(self.preprocessed / DATASET_JSON))
 
     @property
     def results(self) -> Path:

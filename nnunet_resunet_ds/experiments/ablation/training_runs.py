@@ -14,7 +14,7 @@ from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.head_metrics import read_table
 from nnunet_resunet_ds.training.recipe import recipe_words
 
-PRESETS = {False: "none", True: "paper"}
+NONE, PAPER = "none", "paper"
 """Post-processing of a rung without and with it."""
 RUNS = "runs"
 """Folder of all runs, in that of the ablation."""
@@ -80,6 +80,15 @@ class Run:
         return self.folder / f"metrics_{preset}.json"
 
     @property
+    def presets(self) -> tuple[str, ...]:
+        """Post-processings of its predictions: the paper's is for WT, TC and ET alone."""
+        return (NONE, PAPER) if self.settings.has_tumour_regions else (NONE,)
+
+    def preset_of(self, rung: Rung) -> str:
+        """Return the post-processing of a rung that shares this training."""
+        return PAPER if rung.is_postprocessed and PAPER in self.presets else NONE
+
+    @property
     def epochs(self) -> int:
         """Largest number of epochs of the training."""
         return self.settings.epochs
@@ -113,7 +122,7 @@ def is_trained(run: Run) -> bool:
 
 def is_finished(run: Run) -> bool:
     """Tell whether the predictions are evaluated."""
-    return all(run.metrics(preset).is_file() for preset in PRESETS.values())
+    return all(run.metrics(preset).is_file() for preset in run.presets)
 
 
 def link_images(run: Run) -> None:
@@ -188,8 +197,8 @@ def predict_command(run: Run, device: str) -> list[str]:
 
 
 def score_commands(run: Run) -> Iterator[list[str]]:
-    """Yield the commands that post-process and evaluate, with and without the paper's post-processing."""
-    for preset in PRESETS.values():
+    """Yield the commands that post-process and evaluate, without the paper's post-processing and with it."""
+    for preset in run.presets:
         labels = str(run.labels(preset))
         yield ["resunet-ds", "postprocess", "-i", str(run.predictions), "-o", labels, "--preset", preset]
         yield [

@@ -1,6 +1,5 @@
 """Decide where training batches are augmented."""
 
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from nnunet_resunet_ds.training.augmentation import AUTO, WORKERS
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
 from nnunet_resunet_ds.training.augmentation.loaders import training_transforms
 from nnunet_resunet_ds.training.augmentation.nnunet_settings import NotOnDeviceError
+from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
 from nnunet_resunet_ds.training.augmentation.translation import Pipeline, pipeline_like
 
 if TYPE_CHECKING:  # its import takes seconds
@@ -17,9 +17,6 @@ if TYPE_CHECKING:  # its import takes seconds
 
 ABLE = ("cuda", "cpu")
 """Types of device whose PyTorch has all that is needed; MPS lacks sampling in 3-D."""
-N_BITS = 128
-"""Of chance, where the recipe has no seed."""
-
 N_TRIALS = 8
 """Samples, of which most transforms get one."""
 
@@ -54,7 +51,7 @@ def choose_augmentation(trainer: "nnUNetTrainer", wish: str, seed: int | None) -
         return Choice(None, f"Augmentation in the processes that load data, for it has no counterpart on it: {error}.")
     if wish == AUTO and (fault := _fault(pipeline, device, trainer.num_input_channels)):
         return Choice(None, f"Augmentation in the processes that load data, for {device} fails at it: {fault}.")
-    entropy = [secrets.randbits(N_BITS)] if seed is None else [seed, trainer.local_rank]
+    entropy = entropy_of_rank(seed, trainer.local_rank)
     return Choice(DeviceAugmentation(pipeline, device, entropy), f"Augmentation on {device}.")
 
 

@@ -1,5 +1,6 @@
 """Draw random numbers for transforms: parameters on the CPU, noise on the device, neither waiting for the other."""
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,13 @@ from nnunet_resunet_ds.training.augmentation.distributions import Distribution
 
 _T = TypeVar("_T")
 _N_SEEDS = 2**63
+N_BITS = 128
+"""Of chance, where the recipe has no seed."""
+
+
+def entropy_of_rank(seed: int | None, rank: int) -> list[int]:
+    """Return what the random numbers of a rank begin with: the seed and the rank, or chance where there is no seed."""
+    return [secrets.randbits(N_BITS)] if seed is None else [seed, rank]
 
 
 class RandomNumbers:

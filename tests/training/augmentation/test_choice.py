@@ -12,14 +12,12 @@ from augmented import nnunet_transforms
 from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
 from batchgeneratorsv2.transforms.intensity.inversion import InvertImageTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
-from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoDA import nnUNetTrainerNoDA
 from preprocessed import write_training_data
-from trainers import small, trainer
+from trainers import in_this_process, small, trainer
 
-from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
@@ -36,12 +34,7 @@ PATCH = (16, 16, 16)
 @pytest.fixture
 def data(dataset, monkeypatch):
     """The dataset with cases to train on, loaded in this process."""
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    monkeypatch.setattr(ResUNetDSTrainer, "print_plans", lambda _: None)
-    monkeypatch.setattr(ResUNetDSTrainer, "_save_debug_information", lambda _: None)
-    monkeypatch.setattr(ResUNetDSTrainer, "plot_network_architecture", lambda _: None)
-    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
-    monkeypatch.setattr(trainer_module, "add_heads_panel", lambda *_: None)
+    in_this_process(monkeypatch)
     write_training_data(dataset[2])
     return dataset
 
