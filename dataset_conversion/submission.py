@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def write_submission(
     case_ids = [_case_id(file) for file in files]
     chosen = edition_by_case_ids(edition, case_ids, edition_file).edition
     _check_output(output_folder, input_folder)
-    given = _given_convention(files, labels)
+    given = _given_convention(files, labels, chosen)
     _check_kind(given, chosen, input_folder)
     doubt = doubts(chosen, case_ids)
     if doubt:
@@ -106,12 +107,14 @@ def _note(run_file: RunFile, file: Path, outcome: Path | InputError) -> None:
         run_file.note(_case_id(file), outcome.name, {})
 
 
-def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvention:
+def _given_convention(files: Sequence[Path], labels: str | None, edition: Edition) -> LabelConvention:
     """Return what the values of the label maps are now.
 
     Raises:
         InputError: they are to be handed in as they are.
     """
+    if labels == NNUNET_CONVENTION.key:
+        return _nnunet_values(edition)
     if labels is not None:
         return convention_named(labels)
     declared = declared_convention(files)
@@ -122,7 +125,7 @@ def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvent
             "say what they are with --labels",
             folder,
         )
-        return NNUNET_CONVENTION
+        return _nnunet_values(edition)
     if declared.made_by is not None and declared.made_by.get(MADE_BY) == _SUBMISSION:
         msg = (
             f"{folder}: is a submission with the values of {declared.convention.title} already, as {RUN} says; hand it "
@@ -133,16 +136,19 @@ def _given_convention(files: Sequence[Path], labels: str | None) -> LabelConvent
     return declared.convention
 
 
-def _check_kind(given: LabelConvention, edition: Edition, folder: Path) -> None:
-    """Refuse to hand in tissues as targets of radiotherapy, or the other way round.
+def _nnunet_values(edition: Edition) -> LabelConvention:
+    """Return nnU-Net's values of a dataset of the edition, for label maps of which nothing else says what they are."""
+    return replace(NNUNET_CONVENTION, tissues={int(tissue): tissue for tissue in edition.tissues.values()})
 
-    nnU-Net's own values are numbers of either kind.
+
+def _check_kind(given: LabelConvention, edition: Edition, folder: Path) -> None:
+    """Refuse to hand in tissues as targets of radiotherapy, the other way round, or regions that BraTS does not have.
 
     Raises:
         InputError: the label values mean things of another kind.
     """
-    kinds = [type(scheme[0]) for scheme in (given.tissues, edition.tissues)]
-    if given.key != NNUNET_CONVENTION.key and kinds[0] is not kinds[1]:
+    kinds = [{type(tissue) for tissue in scheme.values()} for scheme in (given.tissues, edition.tissues)]
+    if kinds[0] != kinds[1]:
         msg = (
             f"{folder}: has the label values of {given.title}, and {edition.title} labels other things; name the "
             "edition of these cases with --edition, or say what the values are with --labels"

@@ -7,6 +7,9 @@ import test_file_formats
 import test_joined_folders
 import test_outputs
 import test_predict_bad_input
+import test_predicting_absent_sequences
+import test_predicting_other_regions
+import test_ranking
 import test_tuning
 from bad_input import key, rows_of_docs
 
@@ -21,7 +24,10 @@ def test_the_table_has_every_kind_and_no_other():
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
         ("predict", test_fewer_channels.ONE_FOR_TWO),
         ("predict", test_outputs.ANOTHER_FORMAT),
+        ("predict", test_predicting_absent_sequences.NO_SUCH_SEQUENCE),
+        *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
+        *(("rank", kind) for kind in test_ranking.BAD),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overwrite_argument(parser)
     add_postprocessing_arguments(
-        parser, "what was tuned with the model, where plans.json in INPUT has it; or the paper's"
+        parser,
+        "what was tuned with the model, where plans.json in INPUT has it; else the paper's, or nnU-Net's where "
+        "dataset.json in INPUT has other regions than WT, TC and ET",
     )
     add_executor_arguments(parser)
 

@@ -68,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overwrite_argument(parser)
     parser.add_argument(
-        "--labels", default="nnunet", metavar="EDITION", help="label values: nnunet (default), or those of an edition"
+        "--labels",
+        default="nnunet",
+        metavar="EDITION",
+        help="label values: nnunet, those of the model's dataset (default), or those of an edition",
     )
     parser.add_argument("--save-probabilities", action="store_true", help="in nnU-Net's format, too")
     add_model_arguments(parser, several=True)
@@ -84,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="overlapping",
         help="whole: the volume at once, faster and with other results: see docs/prediction.md (default: overlapping)",
     )
-    add_postprocessing_arguments(parser, "what was tuned with the model; or the paper's")
+    add_postprocessing_arguments(
+        parser, "what was tuned with the model; else the paper's, or nnU-Net's for regions other than WT, TC and ET"
+    )
     add_edition_arguments(parser)
     add_executor_arguments(parser, takes_threads=False)
 

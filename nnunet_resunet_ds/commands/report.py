@@ -1,6 +1,7 @@
 """Write one HTML file about a cohort: figures, a table of all cases, and a viewer with contours for each.
 
-The file needs no other file and no network. Without -ref it shows volumes and flags instead of scores.
+The file needs no other file and no network. Without -ref it shows volumes and flags instead of scores. Without
+--protocol, a dataset of other regions than WT, TC and ET is scored by the protocol that has them, or by Dice and HD95.
 
 Examples:
   resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_val -o report.html

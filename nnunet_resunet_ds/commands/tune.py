@@ -4,7 +4,8 @@ Predicts the validation cases of every trained fold with that fold's weights (ke
 so that the next search starts at once), then changes one number at a time for as long as that helps. For each fold, the
 gain is shown with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than
 its spread, the paper's settings stay. The result goes into the model's postprocessing.json and plans.json, where
-"resunet-ds predict" and "postprocess" find it.
+"resunet-ds predict" and "postprocess" find it. Regions are those of the dataset: of others than WT, TC and ET, the
+thresholds are searched, and nnU-Net's 0.5 stays where that is not worth it.
 
 Examples:
   resunet-ds tune -d 137
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric",
         choices=("dice", "lesion-dice"),
         default="dice",
-        help="mean over WT, TC and ET, where an empty region scores 1 for an empty prediction and 0 else "
+        help="mean over the regions of the dataset, where an empty region scores 1 for an empty prediction and 0 else "
         "(default: %(default)s)",
     )
     parser.add_argument(

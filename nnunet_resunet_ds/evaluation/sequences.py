@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.run_file import Runs, read_runs
 from nnunet_resunet_ds.evaluation.statistics import Cases, Summary, summarise
 
-ABSENT = "absent"
-"""Of a case in run.json: the sequences that it lacked; none where it had all."""
 COMPLETE, UNKNOWN = "all sequences", "not noted"
 
 

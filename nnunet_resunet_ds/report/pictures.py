@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.hausdorff import box_around
 
 Volume = NDArray[np.generic]
@@ -18,7 +19,8 @@ Spacing = tuple[float, float, float]
 DEFAULT_QUALITY = 15
 """Quality of WebP, 1 to 100; at 15 a BraTS case of four modalities takes about half a megabyte."""
 LABEL_STEP = 60
-"""Difference between the grey values of two labels: a browser that adds noise to pictures still shows the right one."""
+"""Largest difference between the grey values of two labels: a browser that adds noise still shows the right one."""
+_WHITE = 255
 _DARKEST, _BRIGHTEST = 0.5, 99.7
 """Percentiles of the brain's intensities that are shown black and white."""
 _METHOD = 4
@@ -38,6 +40,8 @@ class Pictures:
     """Modality → data URL."""
     labels: dict[str, str]
     """``prediction``, and where given ``reference`` and ``before`` (post-processing) → data URL."""
+    label_step: int = LABEL_STEP
+    """Between the grey values of two labels."""
 
 
 def make_pictures(
@@ -53,7 +57,15 @@ def make_pictures(
         labels: name → label values of the same shape.
         spacing: in mm, in axis order.
         quality: of the images, 1 to 100; labels are compressed without loss.
+
+    Raises:
+        InputError: a label is too large for a grey value.
     """
+    largest = max(int(volume.max(initial=0)) for volume in labels.values())
+    if largest > _WHITE:
+        msg = f"a label map has the label {largest}, and pictures show labels up to {_WHITE}: give it smaller labels"
+        raise InputError(msg)
+    step = min(LABEL_STEP, _WHITE // max(largest, 1))
     box = _box([*images.values(), *labels.values()])
     shape = tuple(side.stop - side.start for side in box)
     columns = max(1, round(math.sqrt(shape[0] * shape[1] / shape[2])))
@@ -65,9 +77,10 @@ def make_pictures(
             name: _data_url(side_by_side(grey_values(volume[box]), columns), quality) for name, volume in images.items()
         },
         labels={
-            name: _data_url(side_by_side((volume[box] * LABEL_STEP).astype(np.uint8), columns), None)
+            name: _data_url(side_by_side((volume[box] * step).astype(np.uint8), columns), None)
             for name, volume in labels.items()
         },
+        label_step=step,
     )
 
 

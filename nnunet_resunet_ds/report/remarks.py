@@ -11,9 +11,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.write import ABSENT
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.base.regions import GTV, REGIONS, WT, Region
 from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from postprocessing.case import CHANGES, TABLE
+from postprocessing.model_config import dataset_json_of
 from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
 
 Item = TypeVar("Item")
@@ -25,6 +30,8 @@ MIN_ET_VOXELS = 73
 MIN_PART_VOLUME = 100.0
 """Separate parts of the first region are counted from so many mm³ on."""
 MAX_PARTS = 3
+_TUMOURS = (WT.name, GTV.name)
+"""First regions that are all of the tumour."""
 
 
 def flags(
@@ -41,7 +48,7 @@ def flags(
     name, rule = next(iter(protocol.regions.items()))
     whole = np.isin(labels, rule.labels)
     if not whole.any():
-        return ["no tumour predicted"]
+        return [f"no {'tumour' if name in _TUMOURS else name} predicted"]
     return [
         *_enhancing_tumour(labels, protocol),
         *_parts(whole, name, voxel_volume),
@@ -81,6 +88,11 @@ class PredictionNotes:
         """Return the notes about one case alone."""
         return PredictionNotes(only(case, self.entries), only(case, self.changes))
 
+    @property
+    def absent(self) -> dict[str, list[str]]:
+        """Case → sequences without which it was predicted, of the cases that lacked any."""
+        return {case: list(map(str, entry[ABSENT])) for case, entry in self.entries.items() if entry.get(ABSENT)}
+
     def warnings(self, case: str) -> list[str]:
         """Return what ``predict`` said about a case's images."""
         return [str(line) for line in self.entries.get(case, {}).get("warnings", [])]
@@ -100,7 +112,17 @@ class PredictionNotes:
         if isinstance(known, Mapping):
             return {str(name): float(value) for name, value in known.items()}
         file = next((path for folder in folders if (path := folder / f"{case}{PROBABILITIES}").is_file()), None)
-        return {} if file is None else mean_probabilities(labels, probabilities_on_grid(file, grid))
+        regions = () if file is None else _regions(file.parent)
+        return mean_probabilities(labels, probabilities_on_grid(file, grid), regions) if file and regions else {}
+
+
+def _regions(folder: Path) -> tuple[Region, ...]:
+    """Return the regions of the probabilities in a folder; none where they are of plain labels."""
+    try:
+        dataset_json = dataset_json_of(folder)
+    except InputError:
+        return ()
+    return REGIONS if dataset_json is None else regions_of(dataset_json)
 
 
 def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:

@@ -14,6 +14,7 @@ from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases, load_case
 from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.sequences import optional_channels, sequence_named
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
@@ -128,7 +129,13 @@ def read_case(case: CaseToRead) -> ReportCase:
     )
 
 
-def find_images(images: Sequence[Path], prediction: Path, edition: str, edition_file: Path | None) -> CaseSet:
+def find_images(
+    images: Sequence[Path],
+    prediction: Path,
+    edition: str,
+    edition_file: Path | None,
+    absent: Mapping[str, Sequence[str]],
+) -> CaseSet:
     """Find the images of cases; leave out sequences that no case has.
 
     Args:
@@ -136,15 +143,26 @@ def find_images(images: Sequence[Path], prediction: Path, edition: str, edition_
         prediction: folder of label maps.
         edition: of the images, see `detect_edition`.
         edition_file: the description of a custom edition.
+        absent: case id → sequences without which it was predicted; it may lack these, and no others.
 
     Raises:
         InputError: no case, or no edition.
     """
     names = _channel_names([*(folder.resolve().parent for folder in images), prediction])
-    found = find_prediction_cases(images, names, edition, edition_file)
+    allowed = {name for of_case in absent.values() for name in of_case if name in names or sequence_named(name)}
+    found = find_prediction_cases(images, names, edition, edition_file, allowed)
     there = {name for case in found.cases for name in case.images}
     left = tuple(name for name, channel in zip(names, found.channels, strict=True) if channel in there)
-    return found if left == names else find_prediction_cases(images, left, edition, edition_file)
+    if left != names:
+        found = find_prediction_cases(images, left, edition, edition_file, allowed)
+    cases = [_may_lack(case, absent.get(case.case_id, ()), found.channels) for case in found.cases]
+    return replace(found, cases=cases)
+
+
+def _may_lack(case: RawCase, absent: Sequence[str], channels: Sequence[str]) -> RawCase:
+    """Return a case of which the absent channels may be missing."""
+    known = [name for name in absent if name in channels or sequence_named(name)]
+    return replace(case, optional=optional_channels(known, channels))
 
 
 def _channel_names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -169,7 +187,7 @@ def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> d
 
 def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues) -> list[str]:
     protocol = files.protocol
-    in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else np.zeros_like(prediction)
+    in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else prediction
     probabilities = files.notes.mean_probabilities(name, in_nnunet, grid, *files.folders(name))
     return flags(prediction, protocol, _voxel_volume(grid), probabilities)
 
@@ -189,7 +207,8 @@ def _pictures(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelVa
             check_same_grid(other_grid, files.label_maps[other].files[name], loaded.grid, "the images")
     if BEFORE in labels and np.array_equal(labels[BEFORE], prediction):
         del labels[BEFORE]
-    images = dict(zip(files.images.channels, loaded.images, strict=True))
+    channels = zip(files.images.channels, loaded.images, strict=True)
+    images = {channel: image for channel, image in channels if channel not in loaded.absent}
     displayed, spacing = _as_displayed({**images, **labels}, loaded.grid)
     return make_pictures(
         {modality: displayed[modality] for modality in images},

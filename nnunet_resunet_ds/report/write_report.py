@@ -18,7 +18,8 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, e
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
-from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
+from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
 from nnunet_resunet_ds.report.remarks import read_prediction_notes
@@ -49,7 +50,7 @@ class ReportSettings:
     before: Path | None = None
     """Label maps before post-processing, to show what it changed."""
     protocol: str | None = None
-    """Evaluate by this protocol and show its regions; None: that of ``metrics``, or `DEFAULT`."""
+    """Evaluate by this protocol and show its regions; None: that of ``metrics``, or see `default_protocol`."""
     prediction_labels: str | None = None
     """What the label values mean, see `find_label_maps`."""
     reference_labels: str | None = None
@@ -106,7 +107,9 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         InputError: nothing to show, or cases that cannot be shown.
     """
     label_maps = settings.label_maps()
-    scores = _scores(settings, label_maps, executor)
+    protocol = _protocol(settings, label_maps[PREDICTION])
+    label_maps = {which: in_own_values(maps, protocol) for which, maps in label_maps.items()}
+    scores = _scores(settings, label_maps, protocol, executor)
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(scores.protocol))
     for line in scores.warnings:
@@ -142,24 +145,30 @@ class _Scores:
     warnings: Sequence[str] = ()
 
 
-def _scores(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], executor: Executor | None) -> _Scores:
+def _protocol(settings: ReportSettings, predictions: LabelMaps) -> Protocol:
+    """Return what is scored and shown."""
+    if settings.metrics:
+        found, _ = read_metrics(settings.metrics)
+        asked = settings.protocol or found.name
+        if asked != found.name:
+            msg = f"{settings.metrics}: is of {found.name}, not {asked}; evaluate again, or leave out --protocol"
+            raise InputError(msg)
+        return found
+    return protocol_named(settings.protocol) if settings.protocol else default_protocol(predictions.convention)
+
+
+def _scores(
+    settings: ReportSettings, label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor: Executor | None
+) -> _Scores:
     """Read the metrics, or evaluate the predictions that have a reference."""
     if settings.metrics:
-        return _read_scores(settings.metrics, settings.protocol)
-    protocol = protocol_named(settings.protocol or DEFAULT)
+        _, cases = read_metrics(settings.metrics)
+        return _Scores(protocol, cases)
     if REFERENCE not in label_maps:
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, executor=executor)
     return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
-
-
-def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
-    found, cases = read_metrics(metrics)
-    if protocol not in (None, found.name):
-        msg = f"{metrics}: is of {found.name}, and you asked for {protocol}; evaluate again, or leave out --protocol"
-        raise InputError(msg)
-    return _Scores(found, cases)
 
 
 def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> None:
@@ -185,8 +194,9 @@ def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> No
 
 def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], protocol: Protocol) -> CaseFiles:
     folder = settings.prediction if settings.prediction.is_dir() else settings.prediction.parent
-    images = find_images(settings.images, folder, settings.edition, settings.edition_file)
-    return CaseFiles(protocol, images, label_maps, read_prediction_notes(folder), settings.quality)
+    notes = read_prediction_notes(folder)
+    images = find_images(settings.images, folder, settings.edition, settings.edition_file, notes.absent)
+    return CaseFiles(protocol, images, label_maps, notes, settings.quality)
 
 
 def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: Executor | None) -> Written:

@@ -41,6 +41,27 @@ def test_a_distance_without_a_number_is_the_worst_where_one_alone_is_empty():
     assert mean_ranks(systems, ["case0"], ["hd95"]) == {"missed": 2, "found": 1}
 
 
+def test_no_lesion_that_counts_and_no_false_one_is_the_best_whatever_the_dice():
+    """The reference has one too small to count: to miss it costs nothing, to invent another does."""
+    systems = {"missed": metrics(0.0), "false": metrics(0.0)}
+    for system, value in (("missed", math.nan), ("false", 0.0)):
+        systems[system]["case0"]["WT"]["lesion_dice"] = value
+    assert mean_ranks(systems, ["case0"], ["lesion_dice"]) == {"missed": 1, "false": 2}
+
+
+def test_a_missing_case_is_worse_than_any_distance():
+    systems = {"far": metrics(-500.0), "none": {}}
+    found = rank_systems(systems, ["case0"], ["WT"], ["hd95"])
+    assert dict(found.mean_ranks) == {"far": 1, "none": 2}
+
+
+def test_equal_systems_share_the_better_place():
+    systems = {"a": metrics(0.5), "b": metrics(0.9), "c": metrics(0.9), "d": metrics(0.1)}
+    found = rank_systems(systems, ["case0"], ["WT"], ["dice"])
+    assert dict(found.places) == {"b": 1, "c": 1, "a": 3, "d": 4}
+    assert found.p_values["b", "c"] == 1 and ("c", "b") not in found.p_values
+
+
 def test_a_missing_case_is_ranked_last():
     systems = {"all": metrics(0.1, 0.1), "one": metrics(0.9), "other": metrics(0.5)}
     found = rank_systems(systems, ["case0", "case1"], ["WT"], ["dice"])
@@ -159,23 +180,41 @@ def without_nsd(path):
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize(
-    ("change", "arguments", "message"),
-    [
-        (lambda paths: paths.__delitem__(slice(1, None)), [], "give two files or more"),
-        (lambda paths: paths.append(paths[0]), [], "named once"),
-        (lambda paths: write(paths[1], 0.5, protocol="brats2026-ped"), [], "is of brats2026-ped, and"),
-        (lambda paths: write(paths[1], 0.5, empty_regions="nan"), [], "has --empty-regions nan, and"),
-        (lambda paths: write(paths[1], 0.5, reference="x"), [], f"the reference of {NAMES[0]} is another than in"),
-        (lambda paths: paths[1].write_text("{}"), [], "is not what resunet-ds evaluate writes"),
-        (lambda paths: paths[1].unlink(), [], "bad.json"),
-        (lambda _: None, ["--by", "dice", "n_fp"], "metric 'n_fp' cannot be ranked by in BraTS 2026 GoAT"),
-        (lambda paths: list(map(without_nsd, paths)), ["--by", "nsd_0.5"], "has no nsd_0.5, for an earlier version"),
-        (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
-    ],
-)
-def test_what_cannot_be_ranked_is_refused(change, arguments, message, systems, capsys):
+BAD = {
+    "one file": (lambda paths: paths.__delitem__(slice(1, None)), [], "give two files or more"),
+    "a file twice": (lambda paths: paths.append(paths[0]), [], "named once"),
+    "another protocol": (lambda paths: write(paths[1], 0.5, protocol="brats2026-ped"), [], "is of brats2026-ped, and"),
+    "another rule for empty regions": (
+        lambda paths: write(paths[1], 0.5, empty_regions="nan"),
+        [],
+        "has --empty-regions nan, and",
+    ),
+    "other references": (
+        lambda paths: write(paths[1], 0.5, reference="x"),
+        [],
+        f"the reference of {NAMES[0]} is another than in",
+    ),
+    "no metrics": (lambda paths: paths[1].write_text("{}"), [], "is not what resunet-ds evaluate writes"),
+    "missing": (lambda paths: paths[1].unlink(), [], "bad.json"),
+    "a metric without better and worse": (
+        lambda _: None,
+        ["--by", "dice", "n_fp"],
+        "metric 'n_fp' cannot be ranked by in BraTS 2026 GoAT",
+    ),
+    "metrics of an earlier version": (
+        lambda paths: list(map(without_nsd, paths)),
+        ["--by", "nsd_0.5"],
+        "has no nsd_0.5, for an earlier version",
+    ),
+    "output of another kind": (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_refused_in_one_line(kind, systems, capsys, bad_input):
+    change, arguments, message = BAD[kind]
     change(systems)
     assert rank(*systems, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
+    bad_input("rank", kind, error)

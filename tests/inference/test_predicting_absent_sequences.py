@@ -121,14 +121,19 @@ def test_where_all_are_there_nothing_changes(cohort, model, tmp_path):
     assert predict(cohort, tmp_path / "plain", model, *again) == 0  # the flag is no other setting
 
 
-def test_a_case_must_have_a_sequence_and_others_are_not_excused(cohort, model, tmp_path, capsys):
+NO_SUCH_SEQUENCE = "absent: no such sequence"
+
+
+def test_a_case_must_have_a_sequence_and_others_are_not_excused(cohort, model, tmp_path, capsys, bad_input):
     for modality in MODALITIES:
         file_of(cohort, FIRST, modality).unlink()
     file_of(cohort, SECOND, "flair").unlink()
     assert predict(cohort, tmp_path / "out", model, "--allow-missing", "T2") == 2
     assert f"{SECOND}_flair.nii.gz: missing" in capsys.readouterr().err
     assert predict(cohort, tmp_path / "out", model, "--allow-missing", "PET") == 2
-    assert "--allow-missing PET: no such sequence" in capsys.readouterr().err
+    answer = capsys.readouterr().err
+    assert "--allow-missing PET: no such sequence" in answer
+    bad_input("predict", NO_SUCH_SEQUENCE, answer)
 
 
 @pytest.mark.parametrize("how", ["a file that is not there", "an image of zeros"])

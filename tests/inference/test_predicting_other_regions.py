@@ -102,11 +102,22 @@ def test_what_predict_saved_is_post_processed_to_the_same(images, region_model, 
     assert said[0] == said[1] and said[0]
 
 
-def test_settings_of_wt_are_refused_in_one_line(images, region_model, tmp_path, capsys):
-    for flags in (("--wt", "0.4"), ("--preset", "paper"), ("--steps", "et_total")):
-        assert predict(images, tmp_path / "out", region_model, *flags) == 2
-        error = capsys.readouterr().err
-        assert "for WT, TC and ET alone" in error and len(error.splitlines()) == 1
+BAD = {
+    "setting of WT where there is none": ("--wt", "0.4"),
+    "preset of the paper where WT is not": ("--preset", "paper"),
+    "step of ET where there is none": ("--steps", "et_total"),
+    "threshold of another region": ("--threshold", "RC=0.4"),
+    "labels of other tissues": ("--labels", "2021"),
+}
+
+
+@pytest.mark.parametrize("flags", BAD, ids=BAD)
+@pytest.mark.parametrize("kind", [RADIOTHERAPY], ids=["one region"], indirect=True)
+def test_what_is_of_other_regions_is_refused_in_one_line(images, region_model, tmp_path, capsys, flags, bad_input):
+    assert predict(images, tmp_path / "out", region_model, *BAD[flags]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and "Traceback" not in error
+    bad_input("predict", f"regions: {flags}", error)
     assert not (tmp_path / "out").exists()
 
 
@@ -150,13 +161,33 @@ def test_label_maps_say_whose_regions_they_are_and_are_taken_for_no_others(
         assert "have no counterpart" in capsys.readouterr().err
     submission = ["submission", "-i", str(tmp_path / "out"), "-o", str(tmp_path / "handed in"), "--edition", "2021"]
     assert main(submission) == 2
-    assert "are not among nnU-Net (" in capsys.readouterr().err
+    assert "has the label values of nnU-Net (" in capsys.readouterr().err
 
 
-def test_label_values_of_an_edition_of_other_tissues_are_refused(images, region_model, tmp_path, capsys):
-    for edition in ("2021", "2023-gli", "2024-gli"):
-        assert predict(images, tmp_path / "out", region_model, "--labels", edition) == 2
-        assert "has no label for nnU-Net's" in capsys.readouterr().err
+@pytest.mark.parametrize("edition", ["2023-gli", "2024-gli", "msd"])
+def test_label_values_of_an_edition_of_other_tissues_are_refused(images, region_model, tmp_path, capsys, edition):
+    assert predict(images, tmp_path / "out", region_model, "--labels", edition) == 2
+    assert "has no label for nnU-Net's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [RADIOTHERAPY], ids=["one region"], indirect=True)
+def test_label_values_of_radiotherapy_are_those_of_its_edition(images, region_model, tmp_path):
+    for labels in ("nnunet", "menrt"):
+        assert predict(images, tmp_path / labels, region_model, "--labels", labels) == 0
+    for case in CASES:
+        np.testing.assert_array_equal(*(values_of(tmp_path / each / f"{case}.nii.gz") for each in ("nnunet", "menrt")))
+    assert declared_convention((tmp_path / "menrt").glob("*.nii.gz")).convention.key == "menrt"
+
+
+def test_tissues_are_not_handed_in_as_targets(tmp_path, capsys):
+    write(tmp_path / "out" / "BraTS-MEN-RT-0001-1.nii.gz", np.ones(SHAPE, np.uint8))
+    run = {"labels": "nnunet", "cases": {"BraTS-MEN-RT-0001-1": {}}}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(run))
+    words = ["submission", "-i", str(tmp_path / "out"), "--edition", "menrt"]
+    assert main([*words, "-o", str(tmp_path / "a")]) == 2
+    assert "labels other things" in capsys.readouterr().err
+    (tmp_path / "out" / "run.json").write_text(json.dumps({**run, "regions": {"gross tumor volume": [1]}}))
+    assert main([*words, "-o", str(tmp_path / "b")]) == 0
 
 
 def test_labels_of_two_kinds_are_never_equal():

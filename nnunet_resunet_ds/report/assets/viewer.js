@@ -86,10 +86,10 @@ class Viewer {
   }
 
   async read(pictures, number) {
-    const { shape, columns } = pictures;
+    const { shape, columns, label_step: step } = pictures;
     const read = async (urls, reader) =>
       Object.fromEntries(
-        await Promise.all(Object.entries(urls).map(async ([name, url]) => [name, await reader(url, shape, columns)]))
+        await Promise.all(Object.entries(urls).map(async ([name, url]) => [name, await reader(url, shape, columns, step)]))
       );
     const [images, labels] = await Promise.all([read(pictures.images, readVolume), read(pictures.labels, readLabels)]);
     if (number !== this.number) return; // another case was opened meanwhile

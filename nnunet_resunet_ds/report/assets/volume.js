@@ -1,7 +1,5 @@
 "use strict";
 
-const LABEL_STEP = 60; // between the grey values of two labels
-
 /** Planes in the order of the axes that they fix; rows and columns are the other axes, up is up. */
 const PLANES = [
   { name: "axial", fixed: 0, row: 1, column: 2, turned: false, sides: ["R", "L", "A", "P"] },
@@ -32,10 +30,10 @@ async function readVolume(url, shape, columns) {
   return volume;
 }
 
-/** Read a picture of labels: each grey value stands for the nearest label. */
-async function readLabels(url, shape, columns) {
+/** Read a picture of labels: each grey value stands for the nearest label; `step` lies between two of them. */
+async function readLabels(url, shape, columns, step) {
   const volume = await readVolume(url, shape, columns);
-  return volume.map((grey) => Math.round(grey / LABEL_STEP));
+  return volume.map((grey) => Math.round(grey / step));
 }
 
 /** Cut a volume: bytes of one plane, row after row as they are shown. */
