@@ -290,8 +290,8 @@ def why_brain_is_not_marked(settings: Mapping[str, Any]) -> str | None:
     """Say in a line why the network gets no salient channel; None where a zero background marks the brain.
 
     Args:
-        settings: the resolved configuration. nnU-Net plans a mask where the images of most cases are 0 in more than a
-            quarter of their voxels, as skull-stripped ones are.
+        settings: the resolved configuration. nnU-Net plans a mask where cropping to what is not zero takes away more
+            than a quarter of the images, as of skull-stripped ones.
     """
     schemes, masked = settings.get("normalization_schemes", ()), settings.get("use_mask_for_norm", ())
     for channel, (scheme, is_masked) in enumerate(zip(schemes, masked, strict=True)):

@@ -47,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"channels a stage (default: {' '.join(map(str, PAPER_FEATURES))})",
     )
     network.add_argument("--heads", type=int, default=MAX_HEADS, metavar="N", help="outputs (default: %(default)s)")
-    network.add_argument("--no-salient-channel", action="store_true", help="do not give the network the brain mask")
+    network.add_argument(
+        "--no-salient-channel",
+        action="store_true",
+        help="do not give the network the brain mask (it gets none anyway where images are not skull-stripped)",
+    )
     network.add_argument("--no-residual", action="store_true", help="plain blocks instead of residual ones")
     add_recipe_arguments(parser)
 

@@ -55,5 +55,5 @@ def run(environment, *words, code=0):
     done = subprocess.run(
         command(*words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    assert done.returncode == code, done.stdout[-3000:]
+    assert done.returncode == code, f"exit code {done.returncode}: {done.stdout[-3000:]}"
     return done.stdout
