@@ -19,7 +19,7 @@ class FurtherRegion:
 
     name: str
     label: int
-    """Painted where the probability reaches the threshold, over what is there."""
+    """Painted over what is there, where the probability reaches the threshold, or as nnU-Net has it, exceeds it."""
     threshold: float = 0.5
 
     @property

@@ -119,7 +119,8 @@ def run(options: argparse.Namespace) -> None:
         check_models(settings, models)
     else:
         predictor = Predictor.from_settings(settings, models)
-    _introduce(options, settings, models, predictor)
+    may_lack = any(case.optional for case in case_set.cases)
+    _introduce(options, settings, models, predictor, may_lack=may_lack)
     print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
     environment = settings.environment(predictor.hardware if predictor else {})
     output = _output(options, labels, settings.recorded(models), environment)
@@ -225,8 +226,10 @@ def _introduce(
     settings: "PredictionSettings",
     models: "list[Model]",
     predictor: "Predictor | None",
+    *,
+    may_lack: bool,
 ) -> None:
-    """Print how the cases are predicted."""
+    """Print how the cases are predicted, some of which may lack a sequence."""
     from nnunet_resunet_ds.inference.model import DROPOUT_TRAINER
 
     for model in models:
@@ -235,7 +238,7 @@ def _introduce(
     where = f"the workers of {options.scheduler}"
     if predictor:
         where = f"{predictor.device} in {predictor.hardware['precision']}"
-    if options.allow_missing and not all(model.knows_absent_channels for model in models):
+    if may_lack and not all(model.knows_absent_channels for model in models):
         LOG.warning(
             "the model was not trained with absent sequences, as %s does: expect less of cases that lack one",
             DROPOUT_TRAINER,

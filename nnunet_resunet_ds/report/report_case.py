@@ -1,6 +1,6 @@
 """Read one case for the report: its images, label maps, volumes and remarks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,14 +155,22 @@ def find_images(
     left = tuple(name for name, channel in zip(names, found.channels, strict=True) if channel in there)
     if left != names:
         found = find_prediction_cases(images, left, edition, edition_file, allowed)
-    cases = [_may_lack(case, absent.get(case.case_id, ()), found.channels) for case in found.cases]
+    cases = [_may_lack(case, allowed & set(absent.get(case.case_id, ())), allowed, found) for case in found.cases]
     return replace(found, cases=cases)
 
 
-def _may_lack(case: RawCase, absent: Sequence[str], channels: Sequence[str]) -> RawCase:
-    """Return a case of which the absent channels may be missing."""
-    known = [name for name in absent if name in channels or sequence_named(name)]
-    return replace(case, optional=optional_channels(known, channels))
+def _may_lack(case: RawCase, absent: Collection[str], allowed: Collection[str], found: CaseSet) -> RawCase:
+    """Return a case that may lack what it lacked when it was converted or predicted, and not what others lacked.
+
+    Args:
+        case: of ``found``, which let it lack all that is allowed.
+        absent: what it lacked when it was predicted.
+        allowed: what any case lacked then.
+        found: with the names of the channels.
+    """
+    of_others = optional_channels(allowed, found.channels)
+    own = optional_channels(absent, found.channels)
+    return replace(case, optional=(*own, *(name for name in case.optional if name not in of_others)))
 
 
 def _channel_names(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -13,8 +13,6 @@ from typing import Any
 from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from dataset_conversion.labels import declared_convention, nnunet_convention
-from dataset_conversion.staging import read_manifest
-from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state, read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -200,9 +198,7 @@ def _predict(
 ) -> None:
     models = settings.load_models()
     everything = find_prediction_cases([images], models[0].channels, NNUNET_KEY)
-    absent = _absent_channels(images.parent)
-    of_fold = [case for case in everything.cases if case.case_id in set(case_ids)]
-    cases = [replace(case, optional=absent.get(case.case_id, ())) for case in of_fold]
+    cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
     if missing:
         msg = f"{images}: no images of validation cases {', '.join(missing)}"
@@ -215,12 +211,6 @@ def _predict(
         predicted = predict_cases(Predictor.from_settings(settings, models), wanted, store, resume=True)
     if predicted.failures:
         raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))
-
-
-def _absent_channels(raw: Path) -> dict[str, tuple[str, ...]]:
-    """Return case id → channels for which its conversion wrote zeros; training saw these cases without them, too."""
-    manifest = read_manifest(raw) or {"cases": {}}
-    return {case_id: tuple(entry.get(ABSENT, ())) for case_id, entry in manifest["cases"].items()}
 
 
 def _states(images: Path | None, store: CaseStore, case_id: str) -> list[list[int]]:

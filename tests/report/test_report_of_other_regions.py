@@ -144,6 +144,21 @@ def test_what_was_lost_since_the_prediction_is_named(without_t2, tmp_path, capsy
     assert f"{CASES[1]}_flair.nii.gz: missing" in capsys.readouterr().err
 
 
+def test_what_its_conversion_left_without_a_sequence_needs_no_note_of_a_prediction(tmp_path):
+    """As where nnUNetv2_predict made the label maps."""
+    dataset = tmp_path / "Dataset001_X"
+    for channel, value in enumerate((7, 0)):
+        write(dataset / "imagesTs" / f"a_{channel:04d}.nii.gz", np.full(SHAPE, value, np.int16))
+    write(tmp_path / "out" / "a.nii.gz", np.ones(SHAPE, np.uint8))
+    for folder in (dataset, tmp_path / "out"):
+        (folder / "dataset.json").write_text(json.dumps(APART.dataset_json))
+    arguments = ("-i", dataset / "imagesTs", "-pred", tmp_path / "out", "-o", tmp_path / "report.html")
+    assert run(*arguments) == 2
+    (dataset / "conversion.json").write_text(json.dumps({"cases": {"a": {"absent": ["FLAIR"]}}}))
+    assert run(*arguments) == 0
+    assert set(data_of(tmp_path / "report.html", "pictures-0")["images"]) == {"T1ce"}
+
+
 def test_zeros_of_a_dataset_are_no_picture(dataset, tmp_path):
     """Images as ``convert --allow-missing`` writes them."""
     kind = APART
