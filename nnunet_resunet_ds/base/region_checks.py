@@ -1,4 +1,4 @@
-"""Read the regions of dataset.json, and check that nnU-Net would train on them, and that WT, TC and ET come first."""
+"""Read the regions of dataset.json, check that nnU-Net would train on them, and tell whether WT, TC and ET come first."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import IDENTITY
-from nnunet_resunet_ds.base.regions import REGIONS, REGIONS_CLASS_ORDER, Region, begin_with_tumour_regions
+from nnunet_resunet_ds.base.regions import REGIONS, Region, begin_with_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
 NO_REGIONS = ("background", "ignore")
@@ -35,21 +35,6 @@ def check_regions(dataset_json: Mapping[str, Any]) -> None:
         )
         raise InputError(msg)
     check_class_order(dataset_json)
-
-
-def check_tumour_regions(dataset_json: Mapping[str, Any]) -> None:
-    """Check what `check_regions` does, and that the first three regions are WT, TC and ET.
-
-    Raises:
-        InputError: they are others, or in another order.
-    """
-    check_regions(dataset_json)
-    if not has_tumour_regions(dataset_json):
-        msg = (
-            "the first regions of dataset.json are not WT, TC and ET, each inside the one before and painted "
-            f"{', '.join(map(str, REGIONS_CLASS_ORDER))}: {_REMEDY}"
-        )
-        raise InputError(msg)
 
 
 def has_tumour_regions(dataset_json: Mapping[str, Any]) -> bool:
