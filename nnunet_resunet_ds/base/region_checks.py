@@ -1,4 +1,4 @@
-"""Read the regions of dataset.json, check that nnU-Net would train on them, and tell whether WT, TC and ET come first."""
+"""Read the regions of dataset.json; check that nnU-Net would train on them; tell whether WT, TC and ET come first."""
 
 import re
 from collections.abc import Mapping, Sequence
