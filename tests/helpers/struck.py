@@ -1,5 +1,6 @@
 """Work in a process group of its own that gets SIGTERM while it waits, as batch systems send it."""
 
+import atexit
 import os
 import signal
 import sys
@@ -52,6 +53,7 @@ def struck(work, folder: Path, program="nnUNetv2_train") -> Ended:
 
 def _child(work, ready, printed, program):
     os.setsid()
+    atexit._clear()  # of the tests' own process; blosc2 would wait for threads that a fork leaves behind
     for number in (1, 2):
         os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
