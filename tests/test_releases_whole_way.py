@@ -92,6 +92,7 @@ def way(request, tmp_path_factory):
     environment = {**os.environ, **variables, "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
     planning = {**environment, "nnUNet_n_proc_DA": "1"}  # nnU-Net's planner does not take 0
     train, images, truth, labels = (str(folder / name) for name in ("train", "new", "truth", "labels"))
+    compared = ("-pred", labels, "-ref", truth, "--ref-labels", key, "--protocol", kind.protocol)
     dropout = kind.absent is not None
     trainer = "ResUNetDSTrainerModalityDropout" if dropout else "ResUNetDSTrainer"
     allowed = ("--allow-missing", kind.absent) if dropout else ()
@@ -101,11 +102,9 @@ def way(request, tmp_path_factory):
         (environment, "resunet-ds", "plan", "-d", "137", "--name", "Tiny", *PLAN),
         (environment, "nnUNetv2_train", "137", "3d_fullres", "0", "-tr", trainer, *MODEL[6:]),
         (environment, "resunet-ds", "predict", "-i", images, "-o", labels, *MODEL, "-tr", trainer, *allowed),
-        (environment, "resunet-ds", "evaluate", "-ref", truth, "-pred", labels, "--protocol", kind.protocol,
-         "-o", str(folder / "metrics.json")),
+        (environment, "resunet-ds", "evaluate", *compared, "-o", str(folder / "metrics.json")),
         (environment, "resunet-ds", "submission", "-i", labels, "-o", str(folder / "submission"), "--edition", key),
-        (environment, "resunet-ds", "report", "-i", images, "-pred", labels, "-ref", truth,
-         "--protocol", kind.protocol, "-o", str(folder / "page.html")),
+        (environment, "resunet-ds", "report", "-i", images, *compared, "-o", str(folder / "page.html")),
     ]  # fmt: skip
     for command in commands:
         run(*command)
@@ -122,7 +121,7 @@ def test_the_network_has_the_channels_and_regions_of_the_release(way):
 
 def test_what_is_handed_in_has_names_values_and_grids_of_the_release(way):
     key, folder, new = way
-    handed_in = {path.name for path in (folder / "submission").iterdir()}
+    handed_in = {path.name for path in (folder / "submission").glob("*.nii.gz")}
     assert handed_in == {f"{case}{KINDS[key].ending}" for case in new}
     for case, grid in new.items():
         label_map = sitk.ReadImage(str(folder / "submission" / f"{case}{KINDS[key].ending}"))
