@@ -76,13 +76,14 @@ def check_class_order(dataset_json: Mapping[str, Any]) -> None:
     """
     if not isinstance(dataset_json, Mapping) or not isinstance(dataset_json.get("labels"), Mapping):
         return
-    regions, order = list(_labels(dataset_json).values()), dataset_json.get("regions_class_order")
+    labels, order = _labels(dataset_json), dataset_json.get("regions_class_order")
+    regions = list(labels.values())
     if not order or not _are_regions(dataset_json):
         return
     if not isinstance(order, list | tuple) or len(order) != len(regions):
         msg = f"regions_class_order of dataset.json must be one label a region, {len(regions)} in all; got {order!r}"
         raise InputError(msg)
-    problem = _contradiction(list(_labels(dataset_json)), _labels_that_stay(regions), order)
+    problem = _contradiction(list(labels), _labels_that_stay(regions), order)
     if problem:
         raise InputError(problem)
 

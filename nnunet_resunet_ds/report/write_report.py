@@ -107,9 +107,10 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         InputError: nothing to show, or cases that cannot be shown.
     """
     label_maps = settings.label_maps()
-    protocol = _protocol(settings, label_maps[PREDICTION])
+    known = _read_scores(settings.metrics, settings.protocol) if settings.metrics else None
+    protocol = known.protocol if known else _protocol(settings, label_maps[PREDICTION])
     label_maps = {which: in_own_values(maps, protocol) for which, maps in label_maps.items()}
-    scores = _scores(settings, label_maps, protocol, executor)
+    scores = known or _evaluated(label_maps, protocol, executor)
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(scores.protocol))
     for line in scores.warnings:
@@ -146,24 +147,20 @@ class _Scores:
 
 
 def _protocol(settings: ReportSettings, predictions: LabelMaps) -> Protocol:
-    """Return what is scored and shown."""
-    if settings.metrics:
-        found, _ = read_metrics(settings.metrics)
-        asked = settings.protocol or found.name
-        if asked != found.name:
-            msg = f"{settings.metrics}: is of {found.name}, not {asked}; evaluate again, or leave out --protocol"
-            raise InputError(msg)
-        return found
+    """Return what is shown, and scored where there is a reference."""
     return protocol_named(settings.protocol) if settings.protocol else default_protocol(predictions.convention)
 
 
-def _scores(
-    settings: ReportSettings, label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor: Executor | None
-) -> _Scores:
-    """Read the metrics, or evaluate the predictions that have a reference."""
-    if settings.metrics:
-        _, cases = read_metrics(settings.metrics)
-        return _Scores(protocol, cases)
+def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
+    found, cases = read_metrics(metrics)
+    if protocol not in (None, found.name):
+        msg = f"{metrics}: is of {found.name}, not {protocol}; evaluate again, or leave out --protocol"
+        raise InputError(msg)
+    return _Scores(found, cases)
+
+
+def _evaluated(label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor: Executor | None) -> _Scores:
+    """Evaluate the predictions that have a reference."""
     if REFERENCE not in label_maps:
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
