@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
-from postprocessing.steps import NESTINGS, Labels, Probabilities, Step
+from postprocessing.step import NESTINGS, Labels, Probabilities, Step
 from postprocessing.thresholds import apply_thresholds
 
 TABLE = "postprocessing_changes.csv"
@@ -38,50 +39,73 @@ Changes = Mapping[str, Sequence[Change]]
 """Of each case, by its name."""
 
 
-def postprocess(probabilities: Probabilities, config: PostprocessingConfig) -> Labels:
+def postprocess(
+    probabilities: Probabilities, config: PostprocessingConfig, voxel_volume: float | None = None
+) -> Labels:
     """Turn region probabilities into a label map.
 
     Args:
         probabilities: (R, Z, Y, X): WT, TC, ET, then further disjoint regions as configured.
         config: thresholds and steps, for example ``PostprocessingConfig.paper()``.
+        voxel_volume: in mm³; needed where a step has a size in mm³.
 
     Returns:
         Labels (Z, Y, X) in nnU-Net's values: 0 background, 1 ED, 2 NCR, 3 ET, and those of the further regions.
 
     Raises:
-        InputError: the array is not (R, Z, Y, X), or not probabilities.
+        InputError: the array is not (R, Z, Y, X), or not probabilities; or a step needs the volume of a voxel.
     """
     labels = apply_thresholds(probabilities, config)
-    for _ in _steps(labels, probabilities, config):
+    for _ in _steps(labels, probabilities, config, voxel_volume):
         pass
     return labels
 
 
-def postprocess_explained(probabilities: Probabilities, config: PostprocessingConfig) -> tuple[Labels, list[Change]]:
+def postprocess_explained(
+    probabilities: Probabilities, config: PostprocessingConfig, voxel_volume: float | None = None
+) -> tuple[Labels, list[Change]]:
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
     changes = [
         _change(step, before != after, values, config.connectivity)
-        for step, before, after, values in _steps(labels, probabilities, config)
+        for step, before, after, values in _steps(labels, probabilities, config, voxel_volume)
     ]
     return labels, changes
 
 
 def _steps(
-    labels: Labels, probabilities: Probabilities, config: PostprocessingConfig
+    labels: Labels, probabilities: Probabilities, config: PostprocessingConfig, voxel_volume: float | None
 ) -> Iterator[tuple[Step, Labels, Labels, Probabilities]]:
     """Take the steps that are on, in place; yield each with labels before and after, and the probabilities there."""
     steps = [step for step in config.steps if step.is_on]
-    foreground = labels > 0
-    if not foreground.any():
+    _check_voxel_volume(steps, voxel_volume)
+    box = _box(labels, probabilities, steps)
+    if box is None:
         yield from ((step, labels, labels, probabilities) for step in steps)
         return
-    box = find_objects(foreground.view(np.uint8))[0]  # no step reaches beyond it
     values = probabilities[(slice(None), *box)]
     for step in steps:
         before = labels[box].copy()
-        labels[box] = step.apply(before, values, config.connectivity)
+        labels[box] = step.apply(before, values, config.connectivity, voxel_volume)
         yield step, before, labels[box], values
+
+
+def _check_voxel_volume(steps: Sequence[Step], voxel_volume: float | None) -> None:
+    """Refuse sizes in mm³ where the volume of a voxel is not known."""
+    in_mm3 = [step.name for step in steps if step.needs_voxel_volume]
+    if in_mm3 and voxel_volume is None:
+        msg = f"{', '.join(in_mm3)}: a size in mm³ needs voxel_volume, the mm³ of a voxel"
+        raise InputError(msg)
+
+
+def _box(labels: Labels, probabilities: Probabilities, steps: Sequence[Step]) -> tuple[slice, ...] | None:
+    """Return the box of all that is tumour or may become it by these steps; None where nothing is."""
+    foreground = labels > 0
+    for step in steps:
+        growth = step.growth(probabilities)
+        if growth is not None:
+            foreground |= growth
+    return find_objects(foreground.view(np.uint8))[0] if foreground.any() else None
 
 
 def _change(step: Step, changed: NDArray[np.bool_], probabilities: Probabilities, connectivity: int) -> Change:

@@ -15,7 +15,8 @@ from postprocessing.further_region import (
     check_further_regions,
     read_further_regions,
 )
-from postprocessing.steps import USUAL_STEPS, Number, Step, step_from_mapping
+from postprocessing.step import Number, Step
+from postprocessing.steps import USUAL_STEPS, step_from_mapping
 
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
@@ -41,11 +42,6 @@ class Setting:
     """That has the field, with its usual numbers."""
     further: FurtherRegion | None = None
     """That has the field; where no step has it either, the configuration has it."""
-
-    @property
-    def help(self) -> str:
-        """Text for the flag."""
-        return self.number.help.format(region=self.step and self.step.region)
 
 
 _STEP_SETTINGS = {
@@ -198,7 +194,7 @@ class PostprocessingConfig:
     def has_effect(self, name: str) -> bool:
         """Tell whether another value of this number of `settings` can matter: not if its step is off and stays off."""
         setting = self.settings[name]
-        if setting.step is None or setting.field == setting.step.switch():
+        if setting.step is None or setting.field in setting.step.switches:
             return True
         return self._step_or_off(setting.step).is_on
 

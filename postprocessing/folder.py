@@ -1,6 +1,7 @@
 """Post-process a folder that ``nnUNetv2_predict --save_probabilities`` or our ``predict`` wrote."""
 
 import glob
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -216,7 +217,7 @@ def _postprocess_file(
     if runs is None or not runs.is_as_written(_case(path)):
         check_painted(probabilities, path, stock, as_nnunet)
     try:
-        labels, changes = postprocess_explained(probabilities, config)
+        labels, changes = postprocess_explained(probabilities, config, math.prod(geometry.GetSpacing()))
     except InputError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error

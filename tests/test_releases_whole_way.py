@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from brats_files import values_of
 from releases import MNI152, NATIVE, SRI24, SRI24_RAS, Grid, write
-from stock_runs import run
+from stock_runs import run, run_here
 
 from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, SEGMENTATION
 from nnunet_resunet_ds.base.regions import Target, Tissue
@@ -89,25 +89,22 @@ def way(request, tmp_path_factory):
         write_case(folder / "train", folder / "train" / case, key, number)
     new = dict(write_case(folder / "new", folder / "truth", key, number) for number in (900, 901))
     variables = {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
-    environment = {**os.environ, **variables, "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
-    planning = {**environment, "nnUNet_n_proc_DA": "1"}  # nnU-Net's planner does not take 0
+    variables |= {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0"}
+    planning = {**variables, "nnUNet_n_proc_DA": "1"}  # nnU-Net's planner does not take 0
     train, images, truth, labels = (str(folder / name) for name in ("train", "new", "truth", "labels"))
     compared = ("-pred", labels, "-ref", truth, "--ref-labels", key, "--protocol", kind.protocol)
     dropout = kind.absent is not None
     trainer = "ResUNetDSTrainerModalityDropout" if dropout else "ResUNetDSTrainer"
     allowed = ("--allow-missing", kind.absent) if dropout else ()
-    commands = [
-        (environment, "resunet-ds", "convert", train, "-d", "137", "--edition", key, *allowed),
-        (planning, "nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1"),
-        (environment, "resunet-ds", "plan", "-d", "137", "--name", "Tiny", *PLAN),
-        (environment, "nnUNetv2_train", "137", "3d_fullres", "0", "-tr", trainer, *MODEL[6:]),
-        (environment, "resunet-ds", "predict", "-i", images, "-o", labels, *MODEL, "-tr", trainer, *allowed),
-        (environment, "resunet-ds", "evaluate", *compared, "-o", str(folder / "metrics.json")),
-        (environment, "resunet-ds", "submission", "-i", labels, "-o", str(folder / "submission"), "--edition", key),
-        (environment, "resunet-ds", "report", "-i", images, *compared, "-o", str(folder / "page.html")),
-    ]  # fmt: skip
-    for command in commands:
-        run(*command)
+    plan_and_preprocess = ("nnUNetv2_plan_and_preprocess", "-d", "137", "-c", "3d_fullres", "-npfp", "1", "-np", "1")
+    run_here(variables, "convert", train, "-d", "137", "--edition", key, *allowed)
+    run({**os.environ, **planning}, *plan_and_preprocess)
+    run_here(variables, "plan", "-d", "137", "--name", "Tiny", *PLAN)
+    run({**os.environ, **variables}, "nnUNetv2_train", "137", "3d_fullres", "0", "-tr", trainer, *MODEL[6:])
+    run_here(variables, "predict", "-i", images, "-o", labels, *MODEL, "-tr", trainer, *allowed)
+    run_here(variables, "evaluate", *compared, "-o", str(folder / "metrics.json"))
+    run_here(variables, "submission", "-i", labels, "-o", str(folder / "submission"), "--edition", key)
+    run_here(variables, "report", "-i", images, *compared, "-o", str(folder / "page.html"))
     return key, folder, new
 
 

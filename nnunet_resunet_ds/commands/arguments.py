@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_f
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
 from postprocessing.config import PRESETS, SETTINGS, PostprocessingConfig
-from postprocessing.steps import USUAL_STEPS
+from postprocessing.steps import STEP_KINDS
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.model import ModelFiles
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 
+_WIDTH = 100
+"""Of text that argparse leaves as it is."""
 _DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
 
@@ -153,9 +156,7 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
         parser: of the subcommand.
         default: what holds where neither ``--config`` nor ``--preset`` is given, for the help.
     """
-    group = parser.add_argument_group(
-        "post-processing", f"Without --config and --preset: {default}. A flag overrides either."
-    )
+    group = parser.add_argument_group("post-processing", _described_numbers(default))
     base = group.add_mutually_exclusive_group()
     base.add_argument("--config", type=Path, metavar="JSON", help="a postprocessing.json")
     base.add_argument(
@@ -164,8 +165,8 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
         help="nnunet does what nnUNetv2_predict does; paper is for WT, TC and ET",
     )
     for name, setting in SETTINGS.items():
-        flag = f"--{name.replace('_', '-')}"
-        group.add_argument(flag, type=setting.number.type, metavar="N", help=setting.help)
+        shown = argparse.SUPPRESS if setting.step else setting.number.help  # the group's text tells those of steps
+        group.add_argument(_flag(name), type=setting.number.type, metavar="N", help=shown)
     group.add_argument(
         "--threshold",
         dest="thresholds",
@@ -175,9 +176,29 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
         metavar="REGION=N",
         help="threshold of a region other than WT, TC and ET, such as RC=0.4 or GTV=0.4; again for another",
     )
-    names = " ".join(step.name for step in USUAL_STEPS)
     group.add_argument(
-        "--steps", nargs="*", metavar="STEP", help=f"which steps follow the thresholds, in which order: {names}"
+        "--steps",
+        nargs="*",
+        metavar="STEP",
+        help="which steps follow the thresholds, in which order: wt_, tc_ or et_, and " + ", ".join(STEP_KINDS),
+    )
+
+
+def _flag(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
+
+
+def _described_numbers(default: str) -> str:
+    """Return the text above the arguments, with a line for each number of a step, for no region in particular."""
+    numbers = [number for kind in STEP_KINDS.values() for number in kind.numbers.values()]
+    rows = [(f"{_flag(number.name)} N", number.help.format(region="the region")) for number in numbers]
+    width = max(len(flag) for flag, _ in rows)
+    return "\n".join(
+        [
+            textwrap.fill(f"Without --config and --preset: {default}. A flag overrides either.", _WIDTH),
+            "Numbers of steps, in their usual order; write the region first, as in --et-component-voxels 16:",
+            *(f"  {flag:{width}}  {text}" for flag, text in rows),
+        ]
     )
 
 

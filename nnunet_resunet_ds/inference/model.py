@@ -129,10 +129,9 @@ class Model:
 
     @property
     def knows_absent_channels(self) -> bool:
-        """Whether training left channels out at random, so that the network can do without some."""
+        """Whether training left channels out at random, by the recipe that it saved in its plans."""
         recipe = self.plans.plans.get(SECTION)
-        is_in_recipe = isinstance(recipe, dict) and bool(recipe.get("modality_dropout"))
-        return is_in_recipe or self.trainer_name == DROPOUT_TRAINER
+        return isinstance(recipe, dict) and bool(recipe.get("modality_dropout"))
 
     def build_network(self) -> nn.Module:
         """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.

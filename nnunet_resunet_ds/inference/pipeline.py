@@ -1,5 +1,6 @@
 """Predict many cases in one process: while the network works on one, the next is read and the last is written."""
 
+import math
 import sys
 import time
 import traceback
@@ -268,7 +269,8 @@ class _Pipeline:
         """Restore, post-process and write a case."""
         probabilities = self._predictor.restore(outputs, read.cases)
         try:
-            labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing)
+            volume = math.prod(read.cases[0].properties["spacing"])
+            labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing, volume)
         except InputError as error:
             msg = f"{case_id}: {error}"
             raise InputError(msg) from error

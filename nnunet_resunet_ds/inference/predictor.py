@@ -1,5 +1,6 @@
 """Predict whole cases in this process: preprocess, run the networks, restore, post-process."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +173,7 @@ class Predictor:
             raise InputError(msg)
         cases = self.preprocess(np.asarray(images), spacing, grid, absent)
         probabilities = self.restore(self.run_networks(cases), cases)
-        return postprocess(probabilities, self.postprocessing), probabilities
+        return postprocess(probabilities, self.postprocessing, math.prod(spacing)), probabilities
 
     # ---- the stages, for a pipeline that overlaps them ----
 

@@ -97,7 +97,7 @@ def scorer(
         scores = [ReferenceLesions(reference, case.voxel_volume).dice for reference in references]
 
     def score(config: PostprocessingConfig) -> float:
-        labels = postprocess(case.probabilities, config)
+        labels = postprocess(case.probabilities, config, case.voxel_volume)
         return float(np.mean([of(region.mask(labels)) for of, region in zip(scores, regions, strict=True)]))
 
     return score
@@ -115,7 +115,7 @@ def check_above_floor(files: Sequence[Path], config: PostprocessingConfig, regio
         InputError: its mean Dice, over cases that have it, is below `FLOOR`.
     """
     scores = [
-        dice(region.mask(case.reference), region.mask(postprocess(case.probabilities, config)))
+        dice(region.mask(case.reference), region.mask(postprocess(case.probabilities, config, case.voxel_volume)))
         for case in map(read_stored_case, files)
         if region.mask(case.reference).any()
     ]

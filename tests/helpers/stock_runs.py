@@ -1,14 +1,18 @@
-"""The stock commands, and a dataset of nnU-Net's own BraTS 2021 script for them."""
+"""The stock commands and ours, and a dataset of nnU-Net's own BraTS 2021 script for them."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from brats_files import write
 from nnunetv2.dataset_conversion.Dataset137_BraTS21 import copy_BraTS_segmentation_and_convert_labels_to_nnUNet
 from nnunetv2.dataset_conversion.generate_dataset_json import generate_dataset_json
 
+from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.demo.phantom import make_phantom
 
 
@@ -57,3 +61,12 @@ def run(environment, *words, code=0):
     )
     assert done.returncode == code, f"exit code {done.returncode}: {done.stdout[-3000:]}"
     return done.stdout
+
+
+def run_here(variables, *words):
+    """Run a command of ours in this process, where all that it imports is imported already."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        assert main(list(words)) == 0, printed.getvalue()[-3000:]
+    return printed.getvalue()

@@ -13,9 +13,10 @@ from scipy import ndimage
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
+from postprocessing.components import ComponentFilter
 from postprocessing.folder import postprocess_folder
-from postprocessing.steps import ComponentFilter, TotalRule
 from postprocessing.thresholds import apply_thresholds
+from postprocessing.total_rule import TotalRule
 
 PAPER = PostprocessingConfig.paper()
 BACKGROUND, ED, NCR, ET, RC = range(5)

@@ -19,9 +19,12 @@ from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.cli import main
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.case import postprocess_explained
+from postprocessing.components import ComponentFilter
 from postprocessing.model_config import config_of_model, config_of_predictions, keep_with_model
-from postprocessing.steps import USUAL_STEPS, Closing, ComponentFilter, Opening, TotalRule
+from postprocessing.morphology import Closing, Opening
+from postprocessing.steps import USUAL_STEPS
 from postprocessing.thresholds import apply_thresholds
+from postprocessing.total_rule import TotalRule
 
 REGIONS = {"WT": WT, "TC": TC, "ET": ET}
 LEFT = {"WT": 0, "TC": 1, "ET": 2}
@@ -108,7 +111,7 @@ def test_the_total_rule_takes_all_or_nothing(before, values, name, n_voxels, lim
 def test_steps_never_break_the_nesting_or_touch_further_regions(before, values, steps):
     after = before
     for step in steps:
-        after = step.with_value(step.switch(), 2).apply(after, values, 6)
+        after = step.with_value(step.switches[0], 1).apply(after, values, 6)
     np.testing.assert_array_equal(after == 4, before == 4)
     assert set(np.unique(after)) <= {0, 1, 2, 3, 4}
 

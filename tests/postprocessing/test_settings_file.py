@@ -17,9 +17,12 @@ from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.base.run_file import RunFile
 from nnunet_resunet_ds.commands.arguments import add_postprocessing_arguments, chosen_config
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
+from postprocessing.components import ComponentFilter
 from postprocessing.config import EARLIER_FORMS, PRESETS, SETTINGS
 from postprocessing.model_config import config_of_model
-from postprocessing.steps import USUAL_STEPS, Closing, ComponentFilter, Opening, TotalRule
+from postprocessing.morphology import Closing, Opening
+from postprocessing.steps import USUAL_STEPS
+from postprocessing.total_rule import TotalRule
 
 PAPER = PostprocessingConfig.paper()
 FLAT = Path(__file__).parent / "flat_settings"
@@ -63,9 +66,15 @@ def through_json(config):
 
 # ---- today's form ----
 
-steps = st.permutations(USUAL_STEPS).flatmap(
-    lambda usual: st.tuples(*(st.integers(0, 20).map(lambda n, s=step: s.with_value(s.switch(), n)) for step in usual))
-)
+
+def switched(step):
+    """The step with any number in the field that switches it on, small enough for an opening."""
+    switch = step.switches[0]
+    most = min(20, step.numbers[switch].at_most)
+    return st.integers(0, most).map(lambda n: step.with_value(switch, n))
+
+
+steps = st.permutations(USUAL_STEPS).flatmap(lambda usual: st.tuples(*map(switched, usual)))
 configs = st.builds(
     PostprocessingConfig,
     wt=st.floats(0, 1),
@@ -89,7 +98,7 @@ def test_the_file_is_a_list_of_steps_in_order():
     config = PostprocessingConfig(steps=(Opening("WT", 1), ComponentFilter("ET", 16, 0.9)))
     assert config.to_mapping()["steps"] == [
         {"step": "opening", "region": "WT", "radius": 1},
-        {"step": "components", "region": "ET", "voxels": 16, "probability": 0.9},
+        {"step": "components", "region": "ET", "voxels": 16, "probability": 0.9, "mm3": 0.0},
     ]
 
 
@@ -123,8 +132,8 @@ def test_bad_configuration_files_are_named(tmp_path, content):
      ({"nested": 1}, "nested"), ({"wt_opening": -1}, "wt_opening"), ({"wt_opening": 21}, "wt_opening"),
      ({"tc_component_voxels": 1.5}, "tc_component_voxels"),
      ({"tc_component_probability": 2}, "tc_component_probability"), ({"averaging": "labels"}, "averaging"),
-     ({"steps": [3]}, "each of steps must be an object like"), ({"steps": [{}]}, "opening, closing, components, total"),
-     ({"steps": [{"step": ["opening"]}]}, "opening, closing, components, total"),
+     ({"steps": [3]}, "each of steps must be an object like"), ({"steps": [{}]}, "hysteresis, opening, .*, total"),
+     ({"steps": [{"step": ["opening"]}]}, "hysteresis, opening, .*, total"),
      ({"steps": [{"step": "opening", "radius": 1}]}, "needs region"),
      ({"steps": [{"step": "opening", "region": "RC", "radius": 1}]}, "WT, TC, ET"),
      ({"steps": [{"step": "opening", "region": "WT", "radius": 21}]}, "wt_opening must be a whole number from 0 to 20"),

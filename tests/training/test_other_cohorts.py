@@ -1,7 +1,5 @@
 """Cohorts that BraTS did not have before, by the very commands: mixed spacings, and whole heads in noise."""
 
-import contextlib
-import io
 import json
 import os
 from pathlib import Path
@@ -10,9 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from brats_files import write
-from stock_runs import run
+from stock_runs import run, run_here
 
-from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.demo.phantom import make_phantom
 
 pytestmark = pytest.mark.long
@@ -87,15 +84,6 @@ def way(request, tmp_path_factory):
         "-npp", "1", "-nps", "1",
     )  # fmt: skip
     return request.param, folder, trained, planned
-
-
-def run_here(variables, *words):
-    """Run a command of ours in this process, where all that it imports is imported already."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        assert main(list(words)) == 0
-    return printed.getvalue()
 
 
 def plans_of(folder):

@@ -1,5 +1,6 @@
 """Make the tasks of the network: a training step and the prediction of a case, by nnU-Net, ours and MONAI."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -201,7 +202,7 @@ def predict_in_stages(data: BenchmarkData, predictor: Predictor) -> Mapping[str,
     with stage("back to the images"):
         probabilities = predictor.restore(outputs, cases)
     with stage("post-process"):
-        labels = postprocess(probabilities, predictor.postprocessing)
+        labels = postprocess(probabilities, predictor.postprocessing, math.prod(loaded.spacing))
     with stage("write"):
         write_labels(labels, read_image(data.image_files[0]), data.folder / "ours.nii.gz")
     return seconds
