@@ -151,9 +151,7 @@ class _ReadCase:
     """Channels that the case lacks."""
 
 
-def predict_cases(
-    predictor: Predictor, case_set: CaseSet, folder: ResultFolder, *, resume: bool = False
-) -> Predicted:
+def predict_cases(predictor: Predictor, case_set: CaseSet, folder: ResultFolder, *, resume: bool = False) -> Predicted:
     """Predict every case and write each as soon as it is done; a case that fails does not stop the others.
 
     Args:
@@ -200,6 +198,7 @@ class _Pipeline:
         self._writer = writer
         self._report = report
         self._hide = hide_progress
+        self._has_said_passes = False
 
     def run(self, cases: Sequence[RawCase]) -> None:
         unwritten: deque[tuple[str, Future[None]]] = deque()
@@ -253,6 +252,9 @@ class _Pipeline:
         """Return the averaged outputs of each model, and the seconds that they took."""
         start = time.monotonic()
         total = self._predictor.n_forward_passes(read.cases)
+        if not self._has_said_passes and not self._hide:
+            LOG.info("%s: %d forward passes of the network; other cases differ with their size", case_id, total)
+        self._has_said_passes = True
         interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
         look: dict[str, Any] = {"leave": False, "position": 1, "mininterval": interval, "disable": self._hide}
         with tqdm(total=total, desc=f"  {case_id}", unit="pass", **look) as bar:

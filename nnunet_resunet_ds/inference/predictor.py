@@ -35,6 +35,7 @@ from nnunet_resunet_ds.inference.preprocessing import (
 )
 from nnunet_resunet_ds.inference.sliding_window import (
     OVERLAPPING,
+    TILE_STEP,
     WHOLE,
     ForwardPass,
     SlidingWindow,
@@ -59,6 +60,7 @@ class Predictor:
         use_mirroring: whether to average over flips.
         average: ``probabilities`` or ``logits``.
         tiles: ``overlapping`` or ``whole``.
+        tile_step: between overlapping tiles, in patch sizes.
         postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
 
     Raises:
@@ -74,6 +76,7 @@ class Predictor:
         use_mirroring: bool = True,
         average: str = PROBABILITIES,
         tiles: str = OVERLAPPING,
+        tile_step: float = TILE_STEP,
         postprocessing: PostprocessingConfig | None = None,
     ) -> None:
         if not models:
@@ -87,6 +90,7 @@ class Predictor:
             use_mirroring=use_mirroring,
             average=average,
             tiles=tiles,
+            tile_step=tile_step,
             postprocessing=postprocessing or config_of_models(models),
         )
         self.device = chosen_device(device)
@@ -248,7 +252,9 @@ def _sliding_window(model: Model, settings: PredictionSettings, device: torch.de
         may_compile=not whole,  # each case would be another shape to compile for
     )
     strides = strides_of(model) if whole else None
-    return SlidingWindow(forward, model.n_regions, model.patch_size, axes, settings.average, strides)
+    return SlidingWindow(
+        forward, model.n_regions, model.patch_size, axes, settings.average, strides, settings.tile_step
+    )
 
 
 def chosen_device(device: torch.device | str | None) -> torch.device:

@@ -21,8 +21,10 @@ from postprocessing.config import PROBABILITIES
 
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
 """Half-overlapping patches, or one evaluation of the whole padded volume."""
-STEP = 0.5
-"""Of a patch, between tiles: half overlap, as in nnU-Net."""
+TILE_STEP = 0.5
+"""Between tiles, in patch sizes: half overlap, as in nnU-Net."""
+LEAST_TILE_STEP = 0.05
+"""A smaller one takes thousands of times as long, and is a slip."""
 PEAK = 10
 """Largest weight; nnU-Net's."""
 SIGMA = 1 / 8
@@ -42,6 +44,7 @@ class SlidingWindow:
         flips: axes of (C, Z, Y, X) of each flip.
         average: one of `AVERAGES`.
         strides: of the network's stages, to look at the whole padded volume at once; None for tiles.
+        tile_step: between tiles, in patch sizes, at most.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class SlidingWindow:
         flips: Sequence[tuple[int, ...]],
         average: str = PROBABILITIES,
         strides: Sequence[Sequence[int]] | None = None,
+        tile_step: float = TILE_STEP,
     ) -> None:
         self._forward = forward
         self._n_regions = n_regions
@@ -59,6 +63,7 @@ class SlidingWindow:
         self._flips = flips
         self._averages = average
         self._strides = strides
+        self._tile_step = tile_step
         self._averages_on = forward.device
 
     def n_forward_passes(self, shape: Sequence[int]) -> int:
@@ -114,7 +119,7 @@ class SlidingWindow:
         return result.mean()
 
     def _tiles(self, shape: Sequence[int]) -> list[Tile]:
-        return tiles(shape, shape if self._strides else self._patch_size)
+        return tiles(shape, shape if self._strides else self._patch_size, self._tile_step)
 
     def _empty_result(self, shape: Sequence[int]) -> "WeightedMean":
         with suppress(torch.OutOfMemoryError):
@@ -172,9 +177,15 @@ def padded_shape(shape: Sequence[int], patch_size: Sequence[int], strides: Seque
     return [max(-(-axis // total) * total, patch) for axis, total, patch in zip(shape, totals, patch_size, strict=True)]
 
 
-def tiles(shape: Sequence[int], patch_size: Sequence[int]) -> list[Tile]:
-    """Return the tiles of a padded volume: nnU-Net's, in its order."""
-    steps = compute_steps_for_sliding_window(tuple(shape), tuple(patch_size), STEP)
+def tiles(shape: Sequence[int], patch_size: Sequence[int], step: float = TILE_STEP) -> list[Tile]:
+    """Return the tiles of a padded volume: nnU-Net's, in its order.
+
+    Args:
+        shape: of the volume (Z, Y, X), no axis shorter than the patch.
+        patch_size: of a tile.
+        step: between tiles, in patch sizes, at most: they are spread evenly.
+    """
+    steps = compute_steps_for_sliding_window(tuple(shape), tuple(patch_size), step)
     return [
         tuple(slice(start, start + size) for start, size in zip(starts, patch_size, strict=True))
         for starts in product(*steps)

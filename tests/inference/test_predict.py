@@ -54,13 +54,17 @@ def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort,
     assert len(np.unique(values_of(single))) > 1
 
 
-def test_run_json_says_how_and_with_what(cohort, model, tmp_path):
-    predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1")
+def test_run_json_says_how_and_with_what(cohort, model, tmp_path, capsys):
+    predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1", "--tile-step", "0.25")
+    said = capsys.readouterr()
+    assert f"{CASES[0]}: 1 forward passes of the network" in said.out + said.err
+    assert "overlapping (step 0.25) tiles" in said.out
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     weights = load_model(model, [1]).identities
     assert run["models"] == [{"name": model.name, "checkpoint": "checkpoint_final.pth", "weights": weights}]
     assert list(weights) == ["1"] and run["model_folders"] == [str(model)]
-    assert run["average"] == "logits" and run["use_mirroring"] is False and run["postprocessing"]["wt"] == 0.3
+    assert run["average"] == "logits" and run["tile_step"] == 0.25
+    assert run["use_mirroring"] is False and run["postprocessing"]["wt"] == 0.3
     assert run["versions"]["torch"] == torch.__version__ and run["device"]
     assert sorted(run["cases"]) == list(CASES)
     assert any("not skull-stripped?" in warning for warning in run["cases"][CASES[0]]["warnings"])

@@ -226,6 +226,8 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(cohort, model,
         (["--labels", "1999"], "no edition '1999'"), (["--edition", "1999"], "no edition"),
         (["--steps", "shrink"], "each of steps"), (["--config", "nowhere.json"], "no such file"),
         (["--precision", "fp16", "-device", "cpu"], "needs a GPU"), (["--t1", "x.nii.gz"], "either folders with -i"),
+        (["--tile-step", "0"], "tile_step must be"), (["--tile-step", "1.5"], "tile_step must be"),
+        (["--tile-step", "0.25", "--tiles", "whole"], "leave out either --tile-step or --tiles whole"),
     ],
 )  # fmt: skip
 def test_arguments_that_cannot_be_are_named(cohort, model, tmp_path, capsys, flags, named):

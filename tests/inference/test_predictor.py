@@ -39,30 +39,30 @@ def brain(shape=(22, 26, 20), margin=3, seed=0):
     return images
 
 
-def stock_prediction(folder, images, folds, *, mirroring):
+def stock_prediction(folder, images, folds, *, mirroring, step):
     predictor = nnUNetPredictor(
-        use_mirroring=mirroring, perform_everything_on_device=False, device=CPU, allow_tqdm=False
+        step, use_mirroring=mirroring, perform_everything_on_device=False, device=CPU, allow_tqdm=False
     )
     predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
     return predictor.predict_single_npy_array(images, {"spacing": [1, 1, 1]}, save_or_return_probabilities=True)
 
 
-@pytest.mark.parametrize("mirroring", [False, True])
+@pytest.mark.parametrize(("mirroring", "step"), [(False, 0.5), (True, 0.5), (False, 0.25)])
 @pytest.mark.parametrize(("plans_of", "trainer"), [(small_plans, "ResUNetDSTrainer"), (stock_plans, "nnUNetTrainer")])
-def test_averaging_logits_gives_what_nnunet_predicts(dataset, tmp_path, plans_of, trainer, mirroring):
+def test_averaging_logits_gives_what_nnunet_predicts(dataset, tmp_path, plans_of, trainer, mirroring, step):
     plans, dataset_json, _ = dataset
     folder = write_model(tmp_path / "model", plans_of(plans), dataset_json, folds=(0, 1), trainer=trainer)
     images = brain()
-    stock_labels, stock = stock_prediction(folder, images, (0, 1), mirroring=mirroring)
+    stock_labels, stock = stock_prediction(folder, images, (0, 1), mirroring=mirroring, step=step)
     config = PostprocessingConfig.preset("nnunet")
     predictor = Predictor.from_model_folder(
-        folder, average="logits", precision="fp32", use_mirroring=mirroring, postprocessing=config
+        folder, average="logits", precision="fp32", use_mirroring=mirroring, tile_step=step, postprocessing=config
     )
     labels, probabilities = predictor.predict_case(images, spacing=(1, 1, 1))
     # In far corners nnU-Net's weights are fp16 subnormals, and its sums are off by up to a tenth there.
     weights = np.zeros(images.shape[1:], np.float32)
     inside = (slice(3, None), slice(None, -3), slice(None))
-    for tile in tiles(weights[inside].shape, PATCH):
+    for tile in tiles(weights[inside].shape, PATCH, step):
         weights[inside][tile] += gaussian(PATCH, CPU).numpy()
     counts = weights > 1e-4
     assert counts.sum() > 0.85 * weights[inside].size
@@ -151,13 +151,16 @@ def test_whole_volumes_are_padded_as_little_as_the_strides_allow(shape, halvings
         assert axis % 2**n == 0 and size <= axis < size + 2**n
 
 
-@given(st.lists(st.integers(16, 70), min_size=3, max_size=3))
-def test_tiles_cover_every_voxel_and_stay_inside(shape):
-    covered = np.zeros(shape, dtype=int)
-    for tile in tiles(shape, PATCH):
+@given(st.lists(st.integers(16, 70), min_size=3, max_size=3), st.sampled_from([0.2, 0.25, 0.5, 1.0]))
+def test_tiles_cover_every_voxel_and_stay_inside(shape, step):
+    covered, found = np.zeros(shape, dtype=int), tiles(shape, PATCH, step)
+    for tile in found:
         assert covered[tile].shape == PATCH
         covered[tile] += 1
     assert covered.min() >= 1
+    for axis in range(3):
+        starts = sorted({tile[axis].start for tile in found})
+        assert max(np.diff(starts), default=0) <= np.ceil(step * 16)
 
 
 def test_flips_are_every_subset_of_the_mirror_axes():

@@ -26,7 +26,7 @@ from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, F
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.experiments.network_cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.sliding_window import STEP, ForwardPass, flips
+from nnunet_resunet_ds.inference.sliding_window import TILE_STEP, ForwardPass, flips
 from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
@@ -267,7 +267,7 @@ def _monai_prediction(data: BenchmarkData, predictor: Predictor) -> Callable[[],
             shifted = [axis + 1 for axis in axes]  # of (B, C, Z, Y, X)
             with torch.autocast(device.type, torch.float16, enabled=on_gpu):
                 logits = sliding_window_inference(
-                    images.flip(shifted), data.size.patch_size, 1, network, STEP, "gaussian"
+                    images.flip(shifted), data.size.patch_size, 1, network, TILE_STEP, "gaussian"
                 )
             total += torch.as_tensor(logits).float().sigmoid().flip(shifted)[0]
         probabilities = predictor.restore([total / len(all_flips)], [case])
