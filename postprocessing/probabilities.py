@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
@@ -24,6 +25,8 @@ PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""
 PROBABILITIES, PROPERTIES = ".npz", ".pkl"
 """nnU-Net's endings of probabilities, and of what its reader noted of the images."""
+_FAST_COMPRESSION = 1
+"""A third of the time of the usual 6, for a tenth more bytes."""
 _READER = "image_reader_writer"
 """Of plans.json."""
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -86,6 +89,16 @@ def read_probabilities(path: Path) -> NDArray[np.floating]:
         msg = f"{path}: probabilities must be floating-point; got {probabilities.dtype}"
         raise InputError(msg)
     return probabilities
+
+
+def write_probabilities(probabilities: NDArray[np.floating], path: Path) -> None:
+    """Write region probabilities (R, Z, Y, X) as nnU-Net does, on the axes that the reader of their images gives."""
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_FAST_COMPRESSION) as archive,
+        archive.open(f"{PROBABILITIES_KEY}.npy", "w", force_zip64=True) as stream,
+    ):
+        np.lib.format.write_array(stream, np.ascontiguousarray(probabilities), allow_pickle=False)
 
 
 def read_properties(path: Path) -> Mapping[str, Any] | None:

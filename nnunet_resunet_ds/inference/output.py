@@ -2,14 +2,11 @@
 
 import glob
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
@@ -24,14 +21,11 @@ from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reade
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import IMAGES, CaseOutcome, PredictedCase
-from nnunet_resunet_ds.inference.preprocessing import Probabilities
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
-from postprocessing.probabilities import PROBABILITIES, PROBABILITIES_KEY, PROPERTIES
+from postprocessing.probabilities import PROBABILITIES, PROPERTIES, write_probabilities
 
 _WITH_PROBABILITIES = "with_probabilities"
-_FAST_COMPRESSION = 1
-"""Of probabilities: a third of the time of the usual 6, for a tenth more bytes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class CaseWriter:
         )
         if self.save_probabilities:
             turn = turn_of_reader(case.reader, case.grid)
-            _write_probabilities(turn.to_reader(case.probabilities), probabilities)
+            write_probabilities(turn.to_reader(case.probabilities), probabilities)
             with replacing(properties) as temporary:
                 temporary.write_bytes(
                     pickle.dumps({**case.properties, **reader_properties(case.reader, case.grid)})
@@ -215,12 +209,3 @@ def check_labels(convention: LabelConvention, models: Sequence[Model]) -> None:
             f"segments {names}); choose another edition with --labels, or nnunet"
         )
         raise InputError(msg)
-
-
-def _write_probabilities(probabilities: Probabilities, path: Path) -> None:
-    with (
-        replacing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_FAST_COMPRESSION) as archive,
-        archive.open(f"{PROBABILITIES_KEY}.npy", "w", force_zip64=True) as stream,
-    ):
-        np.lib.format.write_array(stream, np.ascontiguousarray(probabilities), allow_pickle=False)

@@ -1,0 +1,232 @@
+"""Write the ensemble of several folders: one label map a case, by the mean of probabilities or by a vote on labels."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from dataset_conversion.editions import FILE_ENDING
+from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
+from nnunet_resunet_ds.base.images import geometry_difference, write_labels
+from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.regions import Region
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile
+from nnunet_resunet_ds.base.setting_checks import check_choice
+from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
+from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
+from postprocessing import postprocess
+from postprocessing.config import PROBABILITIES as PROBABILITIES_AVERAGED
+from postprocessing.model_config import dataset_json_of, default_config
+from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid, write_probabilities
+
+MEAN = "mean"
+"""Of probabilities."""
+ENSEMBLE_METHODS = (MEAN, *METHODS)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How the label maps of members become one."""
+
+    members: Sequence[Member]
+    regions: tuple[Region, ...]
+    method: str
+    dataset_json: Mapping[str, Any] | None
+    """Of the probabilities."""
+
+    def join(self, case: str) -> tuple[sitk.Image, Labels, NDArray[np.floating] | None]:
+        """Return grid, joint labels in nnU-Net's values, and joint probabilities (R, Z, Y, X) where these are joined.
+
+        Raises:
+            InputError: a file is damaged, or the members' are of different grids or regions.
+        """
+        grids, label_maps = zip(*(member.read(case) for member in self.members), strict=True)
+        for member, grid in zip(self.members[1:], grids[1:], strict=True):
+            difference = geometry_difference(grid, grids[0])
+            if difference is not None:
+                msg = f"{member.files[case]}: {difference}, as {self.members[0].files[case]} has; it is of another grid"
+                raise InputError(msg)
+        weights = [member.weight for member in self.members]
+        if self.method != MEAN:
+            return grids[0], fused_labels(label_maps, self.regions, METHODS[self.method], weights), None
+        mean = self._mean_probabilities(case, grids[0], weights)
+        return grids[0], postprocess(mean, default_config(self.dataset_json).with_preset("none")), mean
+
+    def _mean_probabilities(self, case: str, grid: sitk.Image, weights: Sequence[float]) -> NDArray[np.floating]:
+        total: NDArray[np.floating] | None = None
+        for member, weight in zip(self.members, weights, strict=True):
+            file = probabilities_file(member, case)
+            own = probabilities_on_grid(file, grid).astype(np.float32)
+            if total is not None and own.shape != total.shape:
+                msg = f"{file}: has {len(own)} regions, and others have {len(total)}"
+                raise InputError(msg)
+            total = own * np.float32(weight) if total is None else total + own * np.float32(weight)
+        assert total is not None
+        mean: NDArray[np.floating] = np.clip(total / np.float32(sum(weights)), 0, 1)  # rounding may leave this range
+        return mean
+
+
+def probabilities_file(member: Member, case: str) -> Path:
+    """Return where nnU-Net and our ``predict`` save the probabilities of a label map."""
+    return member.files[case].parent / f"{case}{PROBABILITIES}"
+
+
+def write_ensemble(
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    method: str | None = None,
+    weights: Sequence[float] | None = None,
+    input_labels: Sequence[str] = (),
+    labels: str = NNUNET_CONVENTION.key,
+    save_probabilities: bool = False,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+) -> tuple[Ensemble, list[Path]]:
+    """Join what several folders say of the same cases; a case that fails does not stop the others.
+
+    Args:
+        sources: folders of label maps, of any origin and label values; for the mean with probabilities next to them.
+        output: for the label maps and ``run.json``.
+        method: one of `ENSEMBLE_METHODS`; None is the mean where all have probabilities, else the majority.
+        weights: of each source, relative to the others; None is the same for all. STAPLE takes none.
+        input_labels: what the label values of the sources mean, see `find_members`.
+        labels: what values to write: ``nnunet``, or those of an edition.
+        save_probabilities: write the joint ones, too.
+        overwrite: label maps of other settings may stay in the output.
+        executor: who works; None is a thread for each core.
+
+    Returns:
+        How they were joined, and the files written.
+
+    Raises:
+        InputError: the sources do not fit each other or the method, or cases failed; then the message has a line a
+            case, and the others are written.
+    """
+    members = find_members(sources, input_labels, weights)
+    ensemble = _ensemble(members, method, has_weights=weights is not None)
+    if save_probabilities and ensemble.method != MEAN:
+        msg = f"--save-probabilities: {ensemble.method} joins label maps; there are probabilities with --method mean"
+        raise InputError(msg)
+    check_output_folder(output)
+    if output.resolve() in {source.resolve() for source in sources}:
+        msg = f"{output}: the output would overwrite a member; give another folder with -o"
+        raise InputError(msg)
+    convention = _output_convention(labels, ensemble)
+    output.mkdir(parents=True, exist_ok=True)
+    cases, problems = _common_cases(members)
+    run_file = RunFile(output, _settings(ensemble, convention), {})
+    work = partial(
+        _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
+    )
+    with only_writer(output):
+        remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES}", RUN)
+        run_file.open(set(cases), overwrite=overwrite)
+        if save_probabilities and ensemble.dataset_json is not None:
+            write_json(ensemble.dataset_json, output / DATASET_JSON)
+        try:
+            outcomes = for_each(cases, work, "ensemble", executor, settle=partial(_note, run_file))
+        finally:
+            run_file.close()
+    written, failures = results_and_problems(outcomes)
+    problems += failures
+    if problems:
+        raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
+    return ensemble, written
+
+
+def _ensemble(members: Sequence[Member], method: str | None, *, has_weights: bool) -> Ensemble:
+    cases = _common_cases(members)[0]
+    if not cases:
+        first, second = members[:2]
+        msg = (
+            f"no case is in all folders: {first.source} has {next(iter(first.files))}, {second.source} has "
+            f"{next(iter(second.files))}; the names of the files must be the same"
+        )
+        raise InputError(msg)
+    missing = [file for member in members for case in cases if not (file := probabilities_file(member, case)).is_file()]
+    chosen = method or ("majority" if missing else MEAN)
+    check_choice("--method", chosen, ENSEMBLE_METHODS)
+    if has_weights and chosen == "staple":
+        msg = "--weights: STAPLE estimates how good each member is, and takes no weights; use another --method"
+        raise InputError(msg)
+    regions = regions_of_members(members)
+    if chosen != MEAN:
+        return Ensemble(members, regions, chosen, None)
+    if missing:
+        msg = f"{missing[0]}: is not there; predict with --save_probabilities, or join label maps by --method majority"
+        raise InputError(msg)
+    dataset_jsons = [dataset_json_of(next(iter(member.files.values())).parent) for member in members]
+    return Ensemble(members, regions, chosen, next(filter(None, dataset_jsons), None))
+
+
+def _common_cases(members: Sequence[Member]) -> tuple[list[str], list[str]]:
+    """Return the cases that all members have, and a line for each other case."""
+    everything = sorted({case for member in members for case in member.files})
+    lacking = {case: [member for member in members if case not in member.files] for case in everything}
+    problems = [
+        f"{case}: is not in {', '.join(str(member.source) for member in those)}; put it there, or out of the others"
+        for case, those in lacking.items()
+        if those
+    ]
+    return [case for case, those in lacking.items() if not those], problems
+
+
+def _output_convention(labels: str, ensemble: Ensemble) -> LabelConvention:
+    own = ensemble.members[0].convention
+    if own.regions is not None or labels == NNUNET_CONVENTION.key:
+        return own if own.regions is not None else NNUNET_CONVENTION
+    convention = convention_named(labels)
+    tissues = {tissue for region in ensemble.regions for tissue in region.tissues}
+    values = set(map(int, convention.tissues.values()))
+    if not set(map(int, tissues)) <= values:
+        msg = f"--labels {labels}: {convention.title} has no value for some of the regions here; choose another edition"
+        raise InputError(msg)
+    return convention
+
+
+def _settings(ensemble: Ensemble, convention: LabelConvention) -> dict[str, Any]:
+    members = [
+        {"folder": str(member.source.resolve()), "labels": member.convention.key, "weight": member.weight}
+        for member in ensemble.members
+    ]
+    return {
+        MADE_BY: "resunet-ds ensemble",
+        "method": ensemble.method,
+        "average": PROBABILITIES_AVERAGED,
+        "members": members,
+        **convention.to_settings(),
+    }
+
+
+def _write_case(
+    case: str, ensemble: Ensemble, output: Path, convention: LabelConvention, *, save_probabilities: bool
+) -> Path:
+    """Write one case, the label map last."""
+    grid, labels, probabilities = ensemble.join(case)
+    stored = output / f"{case}{PROBABILITIES}"
+    if save_probabilities and probabilities is not None:
+        write_probabilities(probabilities, stored)
+    else:
+        stored.unlink(missing_ok=True)
+    written = output / f"{case}{FILE_ENDING}"
+    write_labels(convention.values_of(labels), grid, written)
+    return written
+
+
+def _note(run_file: RunFile, case: str, outcome: Path | InputError) -> None:
+    """Keep in run.json what came of a case."""
+    if isinstance(outcome, InputError):
+        run_file.note_failure(case, str(outcome))
+    else:
+        run_file.note(case, outcome.name, {})

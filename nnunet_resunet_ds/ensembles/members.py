@@ -1,0 +1,164 @@
+"""Find what each member of an ensemble has: its label maps, what their values mean, and which regions they are of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.labels import LabelConvention, listed, nnunet_labels
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.images import read_labels
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.base.regions import REGIONS_OF_RADIOTHERAPY, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Target
+from nnunet_resunet_ds.base.setting_checks import check_number
+from nnunet_resunet_ds.ensembles.fusion import Labels
+from nnunet_resunet_ds.evaluation.label_maps import PROTOCOL_LABELS, find_label_maps
+from postprocessing.model_config import dataset_json_of
+
+
+@dataclass(frozen=True)
+class Member:
+    """A folder of label maps that takes part in an ensemble."""
+
+    source: Path
+    files: Mapping[str, Path]
+    """Case → label map."""
+    convention: LabelConvention
+    """What its values mean."""
+    reason: str
+    """Why that is known, for the user."""
+    weight: float
+
+    @property
+    def described(self) -> str:
+        """Say how its values are read."""
+        return f"{self.source}: {len(self.files)} label maps with the values of {self.convention.title}, {self.reason}"
+
+    def read(self, case: str) -> tuple[sitk.Image, Labels]:
+        """Read the label map of a case in nnU-Net's values, with its grid.
+
+        Raises:
+            InputError: it is damaged, or has values that its convention does not have.
+        """
+        file = self.files[case]
+        grid, values = read_labels(file)
+        known = self.known_values
+        unknown = sorted(set(np.unique(values).tolist()) - known)
+        if unknown:
+            msg = (
+                f"{file}: label values {listed(unknown)} are not among {self.convention.title}'s "
+                f"{listed(sorted(known))}; say what they are with --input-labels"
+            )
+            raise InputError(msg)
+        if self.convention.regions is not None:
+            return grid, values.astype(np.uint8)
+        return grid, nnunet_labels(values, self.convention.tissues)
+
+    @property
+    def known_values(self) -> set[int]:
+        """The values that its label maps may have."""
+        if self.convention.regions is None:
+            return set(self.convention.tissues)
+        return {0, *(value for values in self.convention.regions.values() for value in values)}
+
+    @property
+    def regions(self) -> tuple[Region, ...] | None:
+        """The regions that its values are of; None where nothing says more than that they are tissues."""
+        convention = self.convention
+        if convention.regions is not None:
+            return tuple(Region(name, name, tuple(values)) for name, values in convention.regions.items())
+        if convention.key in EDITIONS:
+            return EDITIONS[convention.key].regions
+        if set(map(type, convention.tissues.values())) == {Target}:
+            return REGIONS_OF_RADIOTHERAPY
+        folder = next(iter(self.files.values())).parent
+        dataset_json = dataset_json_of(folder) if (folder / DATASET_JSON).is_file() else None
+        return None if dataset_json is None else regions_of(dataset_json)
+
+
+def find_members(
+    sources: Sequence[Path], input_labels: Sequence[str] = (), weights: Sequence[float] | None = None
+) -> list[Member]:
+    """Find the label maps of each source.
+
+    Args:
+        sources: folders, two or more.
+        input_labels: what their values mean, one for all of them or one each; empty: as is declared next to them.
+        weights: one each; None is 1 each.
+
+    Raises:
+        InputError: there are fewer than two, a number of names or weights that does not fit, a weight that is none, or
+            nothing says what the values of a source are.
+    """
+    if len(set(map(Path.resolve, sources))) < max(2, len(sources)):
+        msg = "an ensemble needs two folders or more, each given once"
+        raise InputError(msg)
+    named = list(input_labels) * len(sources) if len(input_labels) == 1 else list(input_labels)
+    _check_one_each(named, sources, "--input-labels")
+    labels: Sequence[str | None] = named or [None] * len(sources)
+    chosen = [1.0] * len(sources) if weights is None else list(weights)
+    _check_one_each(chosen, sources, "--weights")
+    for weight in chosen:
+        check_number("each of --weights", weight)
+    if not any(chosen):
+        msg = "--weights are all 0; give at least one folder a weight above 0"
+        raise InputError(msg)
+    return [_member(source, told, weight) for source, told, weight in zip(sources, labels, chosen, strict=True)]
+
+
+def _check_one_each(values: Sequence[object], sources: Sequence[Path], flag: str) -> None:
+    if values and len(values) != len(sources):
+        msg = f"{flag} has {len(values)} values for {len(sources)} folders; give one for each folder, in their order"
+        raise InputError(msg)
+
+
+def _member(source: Path, labels: str | None, weight: float) -> Member:
+    if labels == PROTOCOL_LABELS:
+        msg = "--input-labels protocol is for evaluate; name nnunet or an edition"
+        raise InputError(msg)
+    try:
+        found = find_label_maps(source, labels)
+    except InputError as error:
+        raise InputError(str(error).replace("--ref-labels or --pred-labels", "--input-labels")) from error
+    if found.convention is None:
+        msg = f"{source}: nothing says what the values of its label maps are; say it with --input-labels"
+        raise InputError(msg)
+    return Member(source, found.files, found.convention, found.reason, weight)
+
+
+def regions_of_members(members: Sequence[Member]) -> tuple[Region, ...]:
+    """Return the regions that all members are fused in, in the order of painting.
+
+    Where members say no more than that their values are tissues, these are WT, TC, ET and RC outside them.
+
+    Raises:
+        InputError: members are of different regions, or label different things.
+    """
+    kinds = {type(tissue) for member in members for tissue in member.convention.tissues.values()}
+    told = {_values(regions): regions for member in members if (regions := member.regions) is not None}
+    of_tumour = [regions for regions in told.values() if _is_part_of(regions, REGIONS_WITH_RC, REGIONS_WITH_CC)]
+    longest = max(of_tumour or [REGIONS_WITH_RC], key=len)
+    fits = all(_is_part_of(regions, longest) for regions in told.values()) if of_tumour else len(told) <= 1
+    has_regions_of_its_own = any(member.convention.regions is not None for member in members)
+    if not fits or len(kinds) > 1 or (has_regions_of_its_own and len({member.regions for member in members}) > 1):
+        listed_regions = "; ".join(f"{member.source}: {', '.join(_names(member))}" for member in members)
+        msg = f"these label different things, and cannot be joined: {listed_regions}"
+        raise InputError(msg)
+    return longest if of_tumour or not told else next(iter(told.values()))
+
+
+def _names(member: Member) -> list[str]:
+    return [region.name for region in member.regions or REGIONS_WITH_RC]
+
+
+def _values(regions: Sequence[Region]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(sorted(region.tissues)) for region in regions)
+
+
+def _is_part_of(regions: Sequence[Region], *longer: Sequence[Region]) -> bool:
+    """Tell whether regions are those of one of the others, or the first of them."""
+    return any(_values(regions) == _values(other)[: len(regions)] for other in longer)

@@ -1,0 +1,157 @@
+"""``resunet-ds ensemble`` as its users type it: label maps of any origin, and probabilities."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from brats_files import painted, values_of
+
+from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.cli import main
+from postprocessing import PostprocessingConfig, postprocess
+
+SHAPE = (5, 6, 7)
+CASES = ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000")
+DATASET_JSON = {
+    "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
+    "regions_class_order": [1, 2, 3],
+}
+
+
+def labels_of(seed):
+    return np.random.default_rng(seed).integers(0, 4, SHAPE).astype(np.uint8)
+
+
+def write(folder, case, values, *, spacing=(1.0, 1.0, 1.0)):
+    folder.mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(folder / f"{case}.nii.gz"))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three folders of two cases: of nnU-Net's values, of nnU-Net's, of BraTS 2021's (ED 2, NCR 1, ET 4)."""
+    to_2021 = np.array([0, 2, 1, 4], np.uint8)
+    for number, name in enumerate("abc"):
+        for case_number, case in enumerate(CASES):
+            labels = labels_of(10 * number + case_number)
+            write(tmp_path / name, case, to_2021[labels] if name == "c" else labels)
+        if name != "c":
+            write_json(DATASET_JSON, tmp_path / name / "dataset.json")
+        else:
+            write_json({"labels": "2021", "cases": {}}, tmp_path / name / "run.json")
+    return tmp_path
+
+
+def ensemble(folder, *flags, names="abc"):
+    return main(["ensemble", *(str(folder / name) for name in names), "-o", str(folder / "out"), *flags])
+
+
+def test_folders_of_different_values_are_joined_in_any_values(folders, capsys):
+    in_all = ("--input-labels", "nnunet", "nnunet", "2021")
+    assert ensemble(folders, *in_all, "--labels", "2023-gli") == 0
+    said = capsys.readouterr().out
+    assert "joined by majority" in said and "with the values of BraTS 2021, as you said" in said
+    for case_number, case in enumerate(CASES):
+        found = [labels_of(10 * number + case_number) for number in range(3)]
+        expected = np.zeros(SHAPE, np.uint8)
+        for least, raw in ((1, 2), (2, 1), (3, 3)):  # ED 2, NCR 1, ET 3 in BraTS 2023; order of tissues 1 < 2 < 3
+            expected[sum((labels >= least).astype(int) for labels in found) >= 2] = raw
+        np.testing.assert_array_equal(values_of(folders / "out" / f"{case}.nii.gz"), expected)
+    run = json.loads((folders / "out" / "run.json").read_text())
+    assert run["labels"] == "2023-gli" and run["method"] == "majority"
+    assert [member["labels"] for member in run["members"]] == ["nnunet", "nnunet", "2021"]
+
+
+def test_the_next_command_knows_the_values(folders, tmp_path):
+    """evaluate reads run.json, so that two formats of the same labels score 1."""
+    told = ("--input-labels", "nnunet", "nnunet", "2021")
+    assert ensemble(folders, *told, "--labels", "2023-gli") == 0
+    (folders / "out").rename(folders / "in_2023")
+    assert ensemble(folders, *told) == 0
+    metrics = tmp_path / "metrics.json"
+    assert main(["evaluate", "-ref", str(folders / "in_2023"), "-pred", str(folders / "out"), "-o", str(metrics)]) == 0
+    cases = json.loads(metrics.read_text())["cases"]
+    assert {scores["dice"] for regions in cases.values() for scores in regions.values()} == {1.0}
+
+
+def write_probabilities(folder, seed):
+    folder.mkdir(exist_ok=True)
+    for number, case in enumerate(CASES):
+        values = np.random.default_rng((seed, number)).random((3, *SHAPE), np.float32)
+        write(folder, case, painted(values))
+        np.savez(folder / f"{case}.npz", probabilities=values)
+    write_json(DATASET_JSON, folder / "dataset.json")
+
+
+def test_the_mean_of_probabilities_is_weighted_and_goes_on_to_postprocess(tmp_path, capsys):
+    for seed, name in enumerate("ab"):
+        write_probabilities(tmp_path / name, seed)
+    assert ensemble(tmp_path, "--weights", "3", "1", "--save-probabilities", names="ab") == 0
+    assert "joined by mean" in capsys.readouterr().out
+    config = PostprocessingConfig.preset("none")
+    for number, case in enumerate(CASES):
+        first, second = (np.random.default_rng((seed, number)).random((3, *SHAPE), np.float32) for seed in range(2))
+        mean = 0.75 * first + 0.25 * second
+        stored = np.load(tmp_path / "out" / f"{case}.npz")["probabilities"]
+        np.testing.assert_allclose(stored, mean, atol=1e-6)
+        np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{case}.nii.gz"), postprocess(stored, config))
+    arguments = ["postprocess", "-i", str(tmp_path / "out"), "-o", str(tmp_path / "labels"), "--preset", "none"]
+    assert main(arguments) == 0
+    for case in CASES:
+        joint, again = (values_of(tmp_path / name / f"{case}.nii.gz") for name in ("out", "labels"))
+        np.testing.assert_array_equal(joint, again)
+
+
+def test_a_case_on_another_grid_or_missing_fails_and_the_others_are_written(folders, capsys, bad_input):
+    write(folders / "b", CASES[0], labels_of(0), spacing=(1.0, 1.0, 2.0))
+    (folders / "a" / "BraTS-GLI-00003-000.nii.gz").write_bytes((folders / "a" / f"{CASES[1]}.nii.gz").read_bytes())
+    assert ensemble(folders, "--input-labels", "nnunet", "nnunet", "2021") == 2
+    error = capsys.readouterr().err
+    assert "b/BraTS-GLI-00001-000.nii.gz: spacing (1, 1, 2) instead of (1, 1, 1)" in error
+    assert "BraTS-GLI-00003-000: is not in" in error and "2 cases failed, 1 are written" in error
+    lines = error.splitlines()
+    bad_input("ensemble", "a case on another grid", next(line for line in lines if "another grid" in line))
+    bad_input("ensemble", "a case that one folder lacks", next(line for line in lines if "is not in" in line))
+    assert [path.name for path in (folders / "out").glob("*.nii.gz")] == [f"{CASES[1]}.nii.gz"]
+
+
+BAD = {
+    "one folder": (("a",), (), "two folders or more"),
+    "a folder twice": (("a", "a"), (), "two folders or more"),
+    "weights for other folders": (("a", "b"), ("--weights", "1", "2", "3"), "one for each folder"),
+    "weights of 0": (("a", "b"), ("--weights", "0", "0"), "all 0"),
+    "a negative weight": (("a", "b"), ("--weights", "-1", "2"), "each of --weights must be"),
+    "weights for STAPLE": (("a", "b"), ("--weights", "1", "2", "--method", "staple"), "takes no weights"),
+    "no probabilities": (("a", "b"), ("--method", "mean"), "is not there; predict with --save_probabilities"),
+    "probabilities of votes": (("a", "b"), ("--save-probabilities",), "with --method mean"),
+    "values that an edition does not have": (
+        ("a", "c"), ("--input-labels", "2023-gli", "2023-gli"), "label values 4 are not among",
+    ),
+    "values that nothing declares": (("a", "plain"), (), "nothing says what the values"),
+    "things of other kinds": (("a", "b"), ("--input-labels", "nnunet", "menrt"), "label different things"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_cannot_be_joined_is_named(folders, capsys, kind, bad_input):
+    names, flags, named = BAD[kind]
+    write(folders / "plain", "case_1", labels_of(0))
+    assert ensemble(folders, *flags, names=names) == 2
+    error = capsys.readouterr().err
+    assert named in error and "Traceback" not in error
+    bad_input("ensemble", kind, next(line for line in error.splitlines() if named in line))
+
+
+def test_the_output_is_no_member_and_other_label_maps_do_not_mix(folders, capsys):
+    told = ("--input-labels", "nnunet", "nnunet", "2021")
+    assert main(["ensemble", str(folders / "a"), str(folders / "b"), "-o", str(folders / "a")]) == 2
+    assert "would overwrite a member" in capsys.readouterr().err
+    assert ensemble(folders, *told) == 0
+    (folders / "b" / f"{CASES[0]}.nii.gz").unlink()
+    (folders / "a" / f"{CASES[0]}.nii.gz").unlink()
+    (folders / "c" / f"{CASES[0]}.nii.gz").unlink()
+    assert ensemble(folders, *told, "--method", "simple") == 2
+    assert "other settings (method)" in capsys.readouterr().err
