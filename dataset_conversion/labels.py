@@ -76,10 +76,10 @@ def nnunet_convention(dataset_json: Mapping[str, Any]) -> LabelConvention:
     """
     if has_tumour_regions(dataset_json):
         return NNUNET_CONVENTION
-    return _convention_of_regions({region.name: list(region.tissues) for region in regions_of(dataset_json)})
+    return convention_of_regions({region.name: list(region.tissues) for region in regions_of(dataset_json)})
 
 
-def _convention_of_regions(regions: Mapping[str, Sequence[int]]) -> LabelConvention:
+def convention_of_regions(regions: Mapping[str, Sequence[int]]) -> LabelConvention:
     """Return what nnU-Net's values mean in a dataset without WT, TC and ET."""
     is_radiotherapy = {name: list(values) for name, values in regions.items()} in _RADIOTHERAPY
     tissues = {int(target): target for target in Target} if is_radiotherapy else {}
@@ -181,7 +181,7 @@ def _convention_of(run: Mapping[str, Any]) -> LabelConvention | None:
     key = run.get(LABELS)
     regions = run.get(LABEL_REGIONS)
     if key == NNUNET_KEY and isinstance(regions, dict):
-        return _convention_of_regions(regions)
+        return convention_of_regions(regions)
     if key == CUSTOM:
         return LabelConvention.of(custom_edition(run.get(CUSTOM_EDITION)))
     return None if key is None else convention_named(str(key))

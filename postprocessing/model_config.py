@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
-from nnunet_resunet_ds.base.regions import ET, REGIONS
+from nnunet_resunet_ds.base.regions import ET, REGIONS, Region
 from postprocessing.config import PostprocessingConfig
 from postprocessing.further_region import further_regions
 
@@ -71,6 +71,15 @@ def dataset_json_of(folder: Path) -> Mapping[str, Any] | None:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
     return content
+
+
+def regions_of_predictions(folder: Path) -> tuple[Region, ...]:
+    """Return the regions of the probabilities in a folder, by its dataset.json; none where they are of plain labels."""
+    try:
+        dataset_json = dataset_json_of(folder)
+    except InputError:
+        return ()
+    return REGIONS if dataset_json is None else regions_of(dataset_json)
 
 
 def default_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:

@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the metrics of every case and the summary to this file",
     )
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the same as a table")
+    parser.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="CSV",
+        help="write a table of false and missed lesions: place, volume, and the peak probability where CASE.npz lies "
+        "next to the prediction",
+    )
     add_label_arguments(parser)
     parser.add_argument(
         "--empty-regions",
@@ -111,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.evaluation.metrics_file import summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 
-    for path, ending in ((options.output, ".json"), (options.csv, ".csv")):
+    for path, ending in ((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")):
         if path:
             check_output_file(path, ending)
     protocol = protocol_named(options.protocol or DEFAULT)
@@ -160,6 +167,7 @@ def _write(
     options: argparse.Namespace, evaluation: "Evaluation", more: dict[str, object], groups: "list[Group]"
 ) -> None:
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
+    from nnunet_resunet_ds.evaluation.unmatched_lesions import write_lesions
 
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -169,6 +177,10 @@ def _write(
         options.csv.parent.mkdir(parents=True, exist_ok=True)
         write_table(evaluation, options.csv, groups)
         print(f"wrote {options.csv}")
+    if options.lesions:
+        options.lesions.parent.mkdir(parents=True, exist_ok=True)
+        write_lesions(evaluation.lesions, options.lesions)
+        print(f"wrote {options.lesions}")
 
 
 def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":

@@ -12,14 +12,21 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import FILE_ENDING
-from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named
+from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.regions import Region
+from nnunet_resunet_ds.base.regions import (
+    REGIONS_OF_RADIOTHERAPY,
+    Region,
+    Target,
+    Tissue,
+    begin_with_tumour_regions,
+    regions_class_order,
+)
 from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
@@ -58,9 +65,22 @@ class Ensemble:
                 raise InputError(msg)
         weights = [member.weight for member in self.members]
         if self.method != MEAN:
+            self._check_regions_hold(label_maps, case)
             return grids[0], fused_labels(label_maps, self.regions, METHODS[self.method], weights), None
         mean = self._mean_probabilities(case, grids[0], weights)
         return grids[0], postprocess(mean, default_config(self.dataset_json).with_preset("none")), mean
+
+    def _check_regions_hold(self, label_maps: Sequence[Labels], case: str) -> None:
+        """Refuse a label that is of none of the joint regions: it would become background without a word."""
+        known = {0, *(int(value) for region in self.regions for value in region.tissues)}
+        for member, labels in zip(self.members, label_maps, strict=True):
+            others = sorted(set(np.unique(labels).tolist()) - known)
+            if others:
+                names = ", ".join(region.name for region in self.regions)
+                msg = (
+                    f"{member.files[case]}: nnU-Net's label {others[0]} is of none of {names}, which the members share"
+                )
+                raise InputError(msg)
 
     def _mean_probabilities(self, case: str, grid: sitk.Image, weights: Sequence[float]) -> NDArray[np.floating]:
         total: NDArray[np.floating] | None = None
@@ -122,7 +142,7 @@ def write_ensemble(
     if output.resolve() in {source.resolve() for source in sources}:
         msg = f"{output}: the output would overwrite a member; give another folder with -o"
         raise InputError(msg)
-    convention = _output_convention(labels, ensemble)
+    convention = _output_convention(labels, ensemble.regions)
     output.mkdir(parents=True, exist_ok=True)
     cases, problems = _common_cases(members)
     run_file = RunFile(output, _settings(ensemble, convention), {})
@@ -182,15 +202,22 @@ def _common_cases(members: Sequence[Member]) -> tuple[list[str], list[str]]:
     return [case for case, those in lacking.items() if not those], problems
 
 
-def _output_convention(labels: str, ensemble: Ensemble) -> LabelConvention:
-    own = ensemble.members[0].convention
-    if own.regions is not None or labels == NNUNET_CONVENTION.key:
-        return own if own.regions is not None else NNUNET_CONVENTION
+def _output_convention(labels: str, regions: Sequence[Region]) -> LabelConvention:
+    """Return what the values that are written mean.
+
+    Raises:
+        InputError: there is no such edition, or it labels other things than these regions.
+    """
+    are_tissues = begin_with_tumour_regions(regions, regions_class_order(regions))
+    if labels == NNUNET_CONVENTION.key:
+        named = {region.long_name: list(map(int, region.tissues)) for region in regions}
+        return NNUNET_CONVENTION if are_tissues else convention_of_regions(named)
     convention = convention_named(labels)
-    tissues = {tissue for region in ensemble.regions for tissue in region.tissues}
-    values = set(map(int, convention.tissues.values()))
-    if not set(map(int, tissues)) <= values:
-        msg = f"--labels {labels}: {convention.title} has no value for some of the regions here; choose another edition"
+    kind: type[int] | None = Tissue if are_tissues else Target if regions == REGIONS_OF_RADIOTHERAPY else None
+    values = {int(tissue) for tissue in convention.tissues.values() if type(tissue) is kind}
+    if not set(regions_class_order(regions)) <= values:
+        names = ", ".join(region.name for region in regions)
+        msg = f"--labels {labels}: {convention.title} does not label all of {names}; choose another edition, or nnunet"
         raise InputError(msg)
     return convention
 

@@ -13,7 +13,14 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import regions_of
-from nnunet_resunet_ds.base.regions import REGIONS_OF_RADIOTHERAPY, REGIONS_WITH_CC, REGIONS_WITH_RC, Region, Target
+from nnunet_resunet_ds.base.regions import (
+    REGIONS_OF_RADIOTHERAPY,
+    REGIONS_WITH_RC,
+    Region,
+    Target,
+    begin_with_tumour_regions,
+    regions_class_order,
+)
 from nnunet_resunet_ds.base.setting_checks import check_number
 from nnunet_resunet_ds.ensembles.fusion import Labels
 from nnunet_resunet_ds.evaluation.label_maps import PROTOCOL_LABELS, find_label_maps
@@ -69,12 +76,12 @@ class Member:
     def regions(self) -> tuple[Region, ...] | None:
         """The regions that its values are of; None where nothing says more than that they are tissues."""
         convention = self.convention
+        if set(map(type, convention.tissues.values())) == {Target}:
+            return REGIONS_OF_RADIOTHERAPY
         if convention.regions is not None:
             return tuple(Region(name, name, tuple(values)) for name, values in convention.regions.items())
         if convention.key in EDITIONS:
             return EDITIONS[convention.key].regions
-        if set(map(type, convention.tissues.values())) == {Target}:
-            return REGIONS_OF_RADIOTHERAPY
         folder = next(iter(self.files.values())).parent
         dataset_json = dataset_json_of(folder) if (folder / DATASET_JSON).is_file() else None
         return None if dataset_json is None else regions_of(dataset_json)
@@ -131,34 +138,27 @@ def _member(source: Path, labels: str | None, weight: float) -> Member:
 
 
 def regions_of_members(members: Sequence[Member]) -> tuple[Region, ...]:
-    """Return the regions that all members are fused in, in the order of painting.
+    """Return the regions that all members are joined in, in the order of painting: those of the member with most.
 
-    Where members say no more than that their values are tissues, these are WT, TC, ET and RC outside them.
+    Where nothing says more of any member than that its values are tissues, these are WT, TC, ET, and RC outside them.
 
     Raises:
-        InputError: members are of different regions, or label different things.
+        InputError: members are of regions that do not fit together.
     """
-    kinds = {type(tissue) for member in members for tissue in member.convention.tissues.values()}
-    told = {_values(regions): regions for member in members if (regions := member.regions) is not None}
-    of_tumour = [regions for regions in told.values() if _is_part_of(regions, REGIONS_WITH_RC, REGIONS_WITH_CC)]
-    longest = max(of_tumour or [REGIONS_WITH_RC], key=len)
-    fits = all(_is_part_of(regions, longest) for regions in told.values()) if of_tumour else len(told) <= 1
-    has_regions_of_its_own = any(member.convention.regions is not None for member in members)
-    if not fits or len(kinds) > 1 or (has_regions_of_its_own and len({member.regions for member in members}) > 1):
-        listed_regions = "; ".join(f"{member.source}: {', '.join(_names(member))}" for member in members)
+    told = [member.regions for member in members if member.regions is not None]
+    joint = max(told or [REGIONS_WITH_RC], key=len)
+    are_tissues = begin_with_tumour_regions(joint, regions_class_order(joint))
+    if not all(_begin_alike(regions, joint) for regions in told) or (len(told) < len(members) and not are_tissues):
+        listed_regions = "; ".join(
+            f"{member.source}: {', '.join(region.name for region in member.regions or REGIONS_WITH_RC)}"
+            for member in members
+        )
         msg = f"these label different things, and cannot be joined: {listed_regions}"
         raise InputError(msg)
-    return longest if of_tumour or not told else next(iter(told.values()))
+    return joint
 
 
-def _names(member: Member) -> list[str]:
-    return [region.name for region in member.regions or REGIONS_WITH_RC]
-
-
-def _values(regions: Sequence[Region]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(sorted(region.tissues)) for region in regions)
-
-
-def _is_part_of(regions: Sequence[Region], *longer: Sequence[Region]) -> bool:
-    """Tell whether regions are those of one of the others, or the first of them."""
-    return any(_values(regions) == _values(other)[: len(regions)] for other in longer)
+def _begin_alike(regions: Sequence[Region], longer: Sequence[Region]) -> bool:
+    """Tell whether these are the first of others, whatever their long names."""
+    one, other = ([(region.name, sorted(region.tissues)) for region in those] for those in (regions, longer))
+    return one == other[: len(one)]

@@ -11,10 +11,17 @@ from nnunet_resunet_ds.evaluation.dice import EmptyRegions, Mask, overlap
 from nnunet_resunet_ds.evaluation.hausdorff import box_around
 from nnunet_resunet_ds.evaluation.label_maps import LabelValues, label_values
 from nnunet_resunet_ds.evaluation.lesion_sizes import size_scores
-from nnunet_resunet_ds.evaluation.lesions import Lesions, predicted_lesions, reference_lesions, score_lesions
-from nnunet_resunet_ds.evaluation.matching import best_pairs, overlapping_pairs
+from nnunet_resunet_ds.evaluation.lesions import (
+    Lesions,
+    predicted_lesions,
+    reference_lesions,
+    score_lesions,
+    unmatched_numbers,
+)
+from nnunet_resunet_ds.evaluation.matching import best_pairs, overlapping_pairs, unpaired_numbers
 from nnunet_resunet_ds.evaluation.measures import large_lesion_measures, region_measures
 from nnunet_resunet_ds.evaluation.protocols import Matching, Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.unmatched_lesions import FALSE, MISSED, LesionVoxels
 
 Values = NDArray[np.generic]
 Metrics = dict[str, dict[str, float]]
@@ -68,8 +75,24 @@ def evaluate_labels(
     empty: EmptyRegions | None = None,
 ) -> Metrics:
     """Compare two label maps that have been checked, see `evaluate_case`."""
+    return compare_labels(reference, prediction, spacing, protocol, empty)[0]
+
+
+def compare_labels(
+    reference: LabelValues,
+    prediction: LabelValues,
+    spacing: Sequence[float],
+    protocol: Protocol,
+    empty: EmptyRegions | None = None,
+) -> tuple[Metrics, list[LesionVoxels]]:
+    """Compare two label maps that have been checked; return the metrics, and the false and missed lesions.
+
+    The lesions are those that ``n_fp`` and ``n_fn`` count, the largest first; a protocol without lesions has none.
+    """
     case = _Case(reference, prediction, spacing, protocol, empty or protocol.empty_regions)
-    return {region: case.metrics(region) for region in protocol.regions}
+    metrics = {region: case.metrics(region) for region in protocol.regions}
+    lesions = [lesion for region in protocol.regions for lesion in case.unmatched(region)]
+    return metrics, sorted(lesions, key=lambda lesion: -len(lesion.voxels))
 
 
 class _Case:
@@ -110,6 +133,21 @@ class _Case:
             "prediction_volume": int(np.count_nonzero(whole)) * self._voxel_volume,
         }
 
+    def unmatched(self, region: str) -> list[LesionVoxels]:
+        """Return the false and the missed lesions of a region."""
+        if self._protocol.matching is Matching.NONE:
+            return []
+        reference, prediction = self._reference_lesions[region], self._predicted_lesions[region]
+        if self._protocol.matching is Matching.ONE_TO_ONE:
+            false, missed = unpaired_numbers(reference, prediction)
+        else:
+            false, missed = unmatched_numbers(reference, prediction, self._protocol.regions[region], self._voxel_volume)
+        return [
+            LesionVoxels(region, kind, lesions.voxels(int(number)) + self._origin)
+            for kind, lesions, numbers in ((FALSE, prediction, false), (MISSED, reference, missed))
+            for number in numbers
+        ]
+
     def _lesion_metrics(self, region: str, surfaces: dict[str, float]) -> dict[str, float]:
         if self._protocol.matching is Matching.NONE:
             return {}
@@ -140,6 +178,7 @@ class _Case:
         rules = self._protocol.rules
         box = box_around((reference != 0) | (prediction != 0))
         margin = max(rule.dilations for rule in rules.values())
+        self._origin = np.array([side.start - margin for side in box])
         both = []
         for values in (reference, prediction):
             labels = np.pad(np.ascontiguousarray(values[box]), margin)

@@ -5,13 +5,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.evaluation.case_metrics import Metrics, evaluate_labels
+from nnunet_resunet_ds.evaluation.case_metrics import Metrics, compare_labels
 from nnunet_resunet_ds.evaluation.dice import EmptyRegions
-from nnunet_resunet_ds.evaluation.pairs import Conventions, Pair, Pairs, find_pairs, load_pair
+from nnunet_resunet_ds.evaluation.pairs import Conventions, LoadedPair, Pair, Pairs, find_pairs, load_pair
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion, placed_lesion
+from postprocessing.model_config import regions_of_predictions
+from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
 
 REFERENCE, PREDICTION = "reference", "prediction"
 Digests = dict[str, str]
@@ -30,6 +37,8 @@ class Evaluation:
     """A line for each case that could not be evaluated."""
     digests: dict[str, Digests] = field(default_factory=dict)
     """Case → SHA-256 of its files."""
+    lesions: dict[str, list[UnmatchedLesion]] = field(default_factory=dict)
+    """Case → its false and missed lesions, the largest first."""
 
 
 def evaluate(
@@ -90,23 +99,44 @@ def evaluate_pairs(
     _, problems = results_and_problems(outcomes)
     if not found:
         raise InputError("\n".join(problems))
-    cases = {case: metrics for case, (metrics, _) in found.items()}
-    digests = {case: of_files for case, (_, of_files) in found.items()}
-    return Evaluation(protocol, empty_regions, cases, problems, digests)
+    cases = {case: of_case.metrics for case, of_case in found.items()}
+    digests = {case: of_case.digests for case, of_case in found.items()}
+    lesions = {case: of_case.lesions for case, of_case in found.items()}
+    return Evaluation(protocol, empty_regions, cases, problems, digests, lesions)
 
 
-def _evaluated(
-    pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions
-) -> tuple[Metrics, Digests]:
-    metrics = evaluate_pair(pair, conventions, protocol, empty_regions)
-    return metrics, {REFERENCE: digest(pair.reference), PREDICTION: digest(pair.prediction)}
+@dataclass(frozen=True)
+class _EvaluatedPair:
+    """What comes of one pair."""
+
+    metrics: Metrics
+    digests: Digests
+    lesions: list[UnmatchedLesion]
 
 
-def evaluate_pair(pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions) -> Metrics:
+def _evaluated(pair: Pair, conventions: Conventions, protocol: Protocol, empty_regions: EmptyRegions) -> _EvaluatedPair:
     """Read and evaluate one pair.
 
     Raises:
         InputError: see `load_pair`.
     """
     loaded = load_pair(pair, conventions, protocol)
-    return evaluate_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)
+    metrics, lesions = compare_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)
+    probabilities = _probabilities(pair, loaded) if lesions else {}
+    placed = [placed_lesion(lesion, loaded.grid, probabilities.get(lesion.region.lower())) for lesion in lesions]
+    digests = {REFERENCE: digest(pair.reference), PREDICTION: digest(pair.prediction)}
+    return _EvaluatedPair(metrics, digests, placed)
+
+
+def _probabilities(pair: Pair, loaded: LoadedPair) -> dict[str, NDArray[np.floating]]:
+    """Return region → probability (X, Y, Z) that lie next to a prediction; empty where there are none to be read."""
+    file = pair.prediction.parent / f"{pair.case}{PROBABILITIES}"
+    if not file.is_file():
+        return {}
+    try:
+        values = probabilities_on_grid(file, loaded.grid)
+    except InputError as error:
+        LOG.warning("%s; the peak probabilities of its lesions are left out", error)
+        return {}
+    regions = regions_of_predictions(file.parent)
+    return {region.name.lower(): of_region.transpose() for region, of_region in zip(regions, values, strict=False)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import cc3d
@@ -165,6 +166,17 @@ class Lesions:
     sizes: NDArray[np.integer]
     """Voxels of each lesion by its number; that of 0 is 0."""
 
+    def voxels(self, number: int) -> NDArray[np.integer]:
+        """Return the index (n, 3) of each voxel of a lesion."""
+        box = self._boxes[number - 1]
+        voxels: NDArray[np.integer] = np.argwhere(self.labels[box] == number) + [side.start for side in box]
+        return voxels
+
+    @cached_property
+    def _boxes(self) -> list[tuple[slice, ...]]:
+        """Boxes around the lesions, from number 1."""
+        return ndimage.find_objects(self.labels)  # type: ignore[no-any-return]
+
     def keeping(self, keep: NDArray[np.bool_]) -> Lesions:
         """Return the lesions for which ``keep`` is true, by number."""
         return self.renumbered(np.where(keep, np.arange(len(keep)), 0))
@@ -218,8 +230,13 @@ class Matching:
     reference_sizes: NDArray[np.integer]
     matched_sizes: NDArray[np.integer]
     """Voxels of all predicted lesions that match each reference lesion, each as a whole."""
-    n_false: int
-    """Predicted lesions that match none."""
+    is_false: NDArray[np.bool_]
+    """Whether each predicted lesion matches none, by its number."""
+
+    @property
+    def n_false(self) -> int:
+        """Predicted lesions that match none."""
+        return int(self.is_false.sum())
 
     @property
     def is_matched(self) -> NDArray[np.bool_]:
@@ -242,7 +259,16 @@ def match(reference: Lesions, prediction: Lesions) -> Matching:
     common = np.bincount(reference.labels[predicted], minlength=len(reference.sizes))
     common[0] = 0
     is_false = (prediction.sizes > 0) & ~meets.any(axis=0)
-    return Matching(meets, common, reference.sizes, meets @ prediction.sizes, int(is_false.sum()))
+    return Matching(meets, common, reference.sizes, meets @ prediction.sizes, is_false)
+
+
+def unmatched_numbers(
+    reference: Lesions, prediction: Lesions, rule: RegionRule, voxel_volume: float
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return the numbers of the lesions that `score_lesions` counts as false, and as missed."""
+    matching = match(reference, prediction)
+    missed = _counts(reference, rule, voxel_volume) & ~matching.is_matched
+    return np.flatnonzero(matching.is_false), np.flatnonzero(missed)
 
 
 class _MatchedLesions:

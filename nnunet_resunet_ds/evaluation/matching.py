@@ -41,6 +41,13 @@ def overlapping_pairs(reference: Lesions, prediction: Lesions) -> LesionPairs:
     return LesionPairs(first, second, 2 * common / (reference.sizes[first] + prediction.sizes[second]))
 
 
+def unpaired_numbers(reference: Lesions, prediction: Lesions) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return the numbers of the lesions that are in no pair of the best matching: false ones, and missed ones."""
+    pairs = best_pairs(overlapping_pairs(reference, prediction))
+    false = np.setdiff1d(np.flatnonzero(prediction.sizes), pairs.prediction)
+    return false, np.setdiff1d(np.flatnonzero(reference.sizes), pairs.reference)
+
+
 def best_pairs(pairs: LesionPairs, min_dice: float = 0.0) -> LesionPairs:
     """Choose the pairs of the best matching.
 

@@ -17,10 +17,12 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import Digests, Evaluation
 from nnunet_resunet_ds.evaluation.protocols import COUNTS, TITLES, Matching, Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.sequences import Group, summarise_groups
 from nnunet_resunet_ds.evaluation.statistics import Difference, Statistics, Summary, summarise
+from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion, lesions_section, read_lesions_section
 
 _EMPTY_REGIONS = "empty_regions"
 ADDED = ("nsd_0.5", "nsd_1.0", "lesion_nsd_0.5", "lesion_nsd_1.0")
 """Metrics that an earlier version did not compute; what it wrote is read with not a number for them."""
+_LESIONS = "unmatched_lesions"
 _FILES = "files"
 """Entry of metrics.json: case → SHA-256 of its reference and prediction."""
 STATISTICS = tuple(field.name for field in fields(Statistics))
@@ -44,6 +46,7 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
         "summary": _as_dicts(summarise(evaluation.cases)),
         "cases": evaluation.cases,
         _FILES: evaluation.digests,
+        _LESIONS: lesions_section(evaluation.lesions),
         "not_evaluated": evaluation.problems,
         **more,
     }
@@ -94,6 +97,19 @@ def _read_region(values: Mapping[str, float | None], protocol: Protocol) -> dict
 def read_empty_regions(path: Path) -> str:
     """Return the name of the rule for empty regions by which a ``metrics.json`` was made; "" where it says none."""
     return str(read_json(path).get(_EMPTY_REGIONS, ""))
+
+
+def read_lesions(path: Path) -> dict[str, list[UnmatchedLesion]]:
+    """Return case → its false and missed lesions; an earlier version noted none.
+
+    Raises:
+        InputError: ``evaluate`` did not write them.
+    """
+    try:
+        return read_lesions_section(read_json(path).get(_LESIONS))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f'{path}: "{_LESIONS}" is not what resunet-ds evaluate writes ({error}); evaluate again'
+        raise InputError(msg) from error
 
 
 def read_digests(path: Path) -> dict[str, Digests]:

@@ -57,8 +57,14 @@ class LoadedPair:
     reference: NDArray[np.integer]
     """(X, Y, Z), the order of NIfTI and of the official scripts; in the protocol's values."""
     prediction: NDArray[np.integer]
-    spacing: tuple[float, ...]
-    """In mm, in the same order."""
+    grid: sitk.Image
+    """Of the prediction."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """In mm, in the same order."""
+        spacing: tuple[float, ...] = self.grid.GetSpacing()
+        return spacing
 
 
 def find_pairs(
@@ -126,7 +132,7 @@ def load_pair(pair: Pair, conventions: Conventions, protocol: Protocol) -> Loade
     first, reference = read_protocol_labels(pair.reference, conventions[0], protocol)
     second, prediction = read_protocol_labels(pair.prediction, conventions[1], protocol)
     check_same_grid(second, pair.prediction, first, str(pair.reference))
-    return LoadedPair(reference.transpose(), prediction.transpose(), second.GetSpacing())
+    return LoadedPair(reference.transpose(), prediction.transpose(), second)
 
 
 def read_protocol_labels(

@@ -141,6 +141,7 @@ def _case_data(case: ReportCase) -> dict[str, Any]:
         "warnings": case.warnings,
         "changes": case.changes,
         "problem": case.problem,
+        "lesions": [asdict(lesion) for lesion in case.lesions],
     }
 
 

@@ -36,6 +36,8 @@ class Pictures:
     """In mm, in the same order."""
     columns: int
     """Slices in a row of each picture."""
+    origin: tuple[int, int, int]
+    """Index of the first voxel in the volumes that were given."""
     images: dict[str, str]
     """Modality → data URL."""
     labels: dict[str, str]
@@ -73,6 +75,7 @@ def make_pictures(
         shape=(shape[0], shape[1], shape[2]),
         spacing=spacing,
         columns=columns,
+        origin=(box[0].start, box[1].start, box[2].start),
         images={
             name: _data_url(side_by_side(grey_values(volume[box]), columns), quality) for name, volume in images.items()
         },

@@ -12,13 +12,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.write import ABSENT
-from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.region_checks import regions_of
-from nnunet_resunet_ds.base.regions import GTV, REGIONS, WT, Region
+from nnunet_resunet_ds.base.regions import GTV, WT
 from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from postprocessing.case import CHANGES, TABLE
-from postprocessing.model_config import dataset_json_of
+from postprocessing.model_config import regions_of_predictions
 from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
 
 Item = TypeVar("Item")
@@ -112,17 +110,8 @@ class PredictionNotes:
         if isinstance(known, Mapping):
             return {str(name): float(value) for name, value in known.items()}
         file = next((path for folder in folders if (path := folder / f"{case}{PROBABILITIES}").is_file()), None)
-        regions = () if file is None else _regions(file.parent)
+        regions = () if file is None else regions_of_predictions(file.parent)
         return mean_probabilities(labels, probabilities_on_grid(file, grid), regions) if file and regions else {}
-
-
-def _regions(folder: Path) -> tuple[Region, ...]:
-    """Return the regions of the probabilities in a folder; none where they are of plain labels."""
-    try:
-        dataset_json = dataset_json_of(folder)
-    except InputError:
-        return ()
-    return REGIONS if dataset_json is None else regions_of(dataset_json)
 
 
 def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:

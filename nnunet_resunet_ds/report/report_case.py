@@ -23,6 +23,7 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
 from nnunet_resunet_ds.report.remarks import PredictionNotes, flags, only
 
@@ -30,6 +31,15 @@ BEFORE = "before"
 """The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
 _DISPLAYED = "LPS"
 """Orientation of what is shown: right of the patient on the left, as radiologists look at it."""
+
+
+@dataclass(frozen=True)
+class ShownLesion:
+    """A false or missed lesion, and where the viewer finds it."""
+
+    text: str
+    place: tuple[int, int, int] | None
+    """Index of a voxel of it in the pictures, (Z, Y, X); None without pictures."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class ReportCase:
     problem: str = ""
     """Why there are no pictures, where there should be."""
     pictures: Pictures | None = None
+    lesions: list[ShownLesion] = field(default_factory=list)
+    """False and missed lesions, the largest first."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ class CaseToRead:
     files: CaseFiles
     metrics: Metrics
     with_pictures: bool
+    lesions: Sequence[UnmatchedLesion] = ()
 
 
 def read_case(case: CaseToRead) -> ReportCase:
@@ -126,6 +139,7 @@ def read_case(case: CaseToRead) -> ReportCase:
         changes=list(files.notes.changes.get(name, [])),
         problem=problem,
         pictures=pictures,
+        lesions=[ShownLesion(_told(lesion), _place(lesion, grid, pictures)) for lesion in case.lesions],
     )
 
 
@@ -182,6 +196,26 @@ def _channel_names(folders: Sequence[Path]) -> tuple[str, ...]:
         except (InputError, LookupError, TypeError, ValueError):
             continue  # no dataset.json, or no names in it
     return CHANNEL_NAMES
+
+
+def _told(lesion: UnmatchedLesion) -> str:
+    """Return what the viewer says of a lesion."""
+    peak = "" if lesion.peak_probability is None else f", peak probability {lesion.peak_probability:.2f}"
+    place = ", ".join(f"{value:.0f}" for value in lesion.position)
+    return f"{lesion.kind} {lesion.region}: {lesion.volume / 1000:.2f} ml{peak}, at {place} mm"
+
+
+def _place(lesion: UnmatchedLesion, grid: sitk.Image, pictures: Pictures | None) -> tuple[int, int, int] | None:
+    """Return where in the pictures a lesion is, which lies at a voxel of the label map's grid."""
+    if pictures is None:
+        return None
+    empty = sitk.Image(grid.GetSize(), sitk.sitkUInt8)
+    empty.CopyInformation(grid)
+    displayed = sitk.DICOMOrient(empty, _DISPLAYED)
+    point = grid.TransformIndexToPhysicalPoint((lesion.x, lesion.y, lesion.z))
+    x, y, z = displayed.TransformPhysicalPointToIndex(point)
+    first = pictures.origin
+    return z - first[0], y - first[1], x - first[2]
 
 
 def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> dict[str, float]:

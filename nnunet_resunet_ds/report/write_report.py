@@ -16,9 +16,10 @@ from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
-from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_metrics
+from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
@@ -142,6 +143,7 @@ class _Scores:
 
     protocol: Protocol
     cases: Mapping[str, Metrics] = field(default_factory=dict)
+    lesions: Mapping[str, Sequence[UnmatchedLesion]] = field(default_factory=dict)
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
@@ -156,7 +158,7 @@ def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
     if protocol not in (None, found.name):
         msg = f"{metrics}: is of {found.name}, not {protocol}; evaluate again, or leave out --protocol"
         raise InputError(msg)
-    return _Scores(found, cases)
+    return _Scores(found, cases, read_lesions(metrics))
 
 
 def _evaluated(label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor: Executor | None) -> _Scores:
@@ -165,7 +167,7 @@ def _evaluated(label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor
         return _Scores(protocol)
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, executor=executor)
-    return _Scores(protocol, evaluation.cases, evaluation.problems, pairs.warnings)
+    return _Scores(protocol, evaluation.cases, evaluation.lesions, evaluation.problems, pairs.warnings)
 
 
 def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> None:
@@ -200,7 +202,13 @@ def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: E
     """Read every case, the first ``max_viewers`` with pictures; go on where a case cannot be read."""
     names = worst_first(list(files.label_maps[PREDICTION].files), scores.cases, scores.protocol)
     work = [
-        CaseToRead(name, files.of_case(name), scores.cases.get(name, {}), with_pictures=number < max_viewers)
+        CaseToRead(
+            name,
+            files.of_case(name),
+            scores.cases.get(name, {}),
+            with_pictures=number < max_viewers,
+            lesions=scores.lesions.get(name, ()),
+        )
         for number, name in enumerate(names)
     ]
     outcomes = for_each(work, read_case, "report", executor, name=lambda case: case.name)

@@ -145,6 +145,34 @@ def test_what_cannot_be_joined_is_named(folders, capsys, kind, bad_input):
     bad_input("ensemble", kind, next(line for line in error.splitlines() if named in line))
 
 
+def test_a_label_that_the_joint_regions_lack_is_no_background(folders, capsys):
+    """BraTS 2021 has no resection cavity; nnU-Net's values may have one."""
+    (folders / "a" / "dataset.json").unlink()
+    cavity = labels_of(0)
+    cavity[0] = 4
+    write(folders / "a", CASES[0], cavity)
+    assert ensemble(folders, "--input-labels", "nnunet", "2021", names="ac") == 2
+    assert f"{CASES[0]}.nii.gz: nnU-Net's label 4 is of none of WT, TC, ET" in capsys.readouterr().err
+
+
+def test_targets_of_radiotherapy_are_joined_whatever_they_are_called(tmp_path):
+    """By the release's values, and by those of a dataset of nnU-Net."""
+    name = "BraTS-MEN-RT-0001-1"
+    for number, folder in enumerate("abc"):
+        write(tmp_path / folder, name, (labels_of(number) > 1).astype(np.uint8))
+        labels = {"background": 0, "gross tumor volume": [1, 1]}
+        write_json({"labels": labels, "regions_class_order": [1]}, tmp_path / folder / "dataset.json")
+    (tmp_path / "c" / "dataset.json").unlink()
+    assert ensemble(tmp_path, "--input-labels", "menrt", names="abc") == 0
+    expected = sum((labels_of(number) > 1).astype(int) for number in range(3)) >= 2
+    np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{name}.nii.gz"), expected)
+    metrics = tmp_path / "metrics.json"  # the next command takes 1 for GTV, and not for oedema
+    compared = ("-ref", str(tmp_path / "out"), "-pred", str(tmp_path / "out"))
+    assert main(["evaluate", *compared, "--protocol", "brats2025-menrt", "-o", str(metrics)]) == 0
+    assert main(["evaluate", *compared, "--protocol", "brats2023-gli", "-o", str(metrics)]) == 2
+    assert ensemble(tmp_path, "--input-labels", "menrt", "--labels", "2021") == 2
+
+
 def test_the_output_is_no_member_and_other_label_maps_do_not_mix(folders, capsys):
     told = ("--input-labels", "nnunet", "nnunet", "2021")
     assert main(["ensemble", str(folders / "a"), str(folders / "b"), "-o", str(folders / "a")]) == 2

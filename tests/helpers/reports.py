@@ -48,3 +48,10 @@ def make_cohort(folder, cases=CASES):
     for name in ("labels", "before"):
         (folder / name / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {case: {} for case in cases}}))
     return folder
+
+
+def add_a_false_lesion(folder, case):
+    """Predict oedema far from the tumour, in 7 voxels of 1.5 mm³ round (20, 20, 19)."""
+    predicted = tumour(PREDICTED[case])
+    predicted[ball((20, 20, 19), 1)] = 1
+    write(folder / "labels" / f"{case}.nii.gz", predicted, spacing=SPACING)

@@ -4,7 +4,7 @@ import shutil
 import time
 
 import pytest
-from reports import CASES, make_cohort
+from reports import CASES, add_a_false_lesion, make_cohort
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
 
@@ -25,6 +25,7 @@ ODD_NAME = "a<b>&c"
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     folder = make_cohort(tmp_path_factory.mktemp("cohort"))
+    add_a_false_lesion(folder, CASES[1])
     page = folder / "report.html"
     write_report(
         ReportSettings(
@@ -191,6 +192,19 @@ def test_toggles_change_the_picture_by_mouse_and_key(viewer, name, key):
     by_id(viewer, name).click()
     assert pixels(viewer) != start
     press(viewer, key) if key else by_id(viewer, name).click()
+    assert pixels(viewer) == start
+
+
+def test_a_click_on_a_lesion_goes_there(viewer):
+    start = pixels(viewer)
+    (button,) = viewer.find_elements(By.CSS_SELECTOR, "#about li button")
+    assert button.text.startswith("false WT: 0.01 ml")
+    button.click()
+    assert pixels(viewer) != start
+    label = """const [z, y, x] = viewer.position, [, height, width] = viewer.shape;
+        return viewer.labels.prediction[(z * height + y) * width + x];"""
+    assert viewer.execute_script(label) == 2  # ED in BraTS 2023
+    press(viewer, "l")
     assert pixels(viewer) == start
 
 

@@ -232,7 +232,7 @@ class Viewer {
   }
 
   /** Say what is known of a case in words: scores, flags, what post-processing did. */
-  tell({ values, flags, warnings, changes }) {
+  tell({ values, flags, warnings, changes, lesions }) {
     const metrics = Object.entries(this.data.metrics).filter(([name]) =>
       Object.values(values).some((row) => typeof row[name] === "number")
     );
@@ -248,7 +248,21 @@ class Viewer {
     const lists = [["Flags", flags], ["Images", warnings], ["Post-processing", changes]]
       .filter(([, lines]) => lines.length > 0)
       .map(([title, lines]) => listOf(title, lines));
+    if (lesions.length > 0) lists.unshift(listOf("Lesions", lesions.map((lesion) => this.lesionEntry(lesion))));
     document.getElementById("about").replaceChildren(table, ...lists);
+  }
+
+  /** A false or missed lesion in words; a click goes there, where there are pictures. */
+  lesionEntry({ text, place }) {
+    if (!place) return text;
+    const button = Object.assign(document.createElement("button"), { textContent: text });
+    button.addEventListener("click", () => {
+      if (!this.volumes) return;
+      this.position = [...place];
+      this.draw();
+      this.dialog.scrollTo({ top: 0 });
+    });
+    return button;
   }
 
   say(text) {
@@ -276,7 +290,11 @@ function listOf(title, lines) {
   const box = document.createElement("div");
   const heading = Object.assign(document.createElement("h2"), { textContent: title });
   const list = document.createElement("ul");
-  list.append(...lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  for (const line of lines) {
+    const item = document.createElement("li");
+    item.append(line);
+    list.append(item);
+  }
   box.append(heading, list);
   return box;
 }
