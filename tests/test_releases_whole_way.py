@@ -161,7 +161,7 @@ def test_resampled_cases_and_whole_heads_are_told_in_one_line(way):
 def test_ours_and_stock_nnunet_agree_on_each_image_s_own_grid(way):
     """Where images are resampled, ours sets the background back to 0 before the network, and stock does not.
 
-    The networks have learned next to nothing in two epochs: many probabilities lie near 0.5, and small differences show.
+    The networks have learned next to nothing in two epochs: many probabilities lie near 0.5, and differences show.
     """
     if not KINDS[way.key].stock:
         pytest.skip("stock nnU-Net predicts one release, for time")
