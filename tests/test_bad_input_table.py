@@ -1,6 +1,7 @@
 """That the table of bad input in the docs has a row of each kind that tests make, and no other."""
 
 import test_conversion_bad_input
+import test_ensemble_command
 import test_evaluate
 import test_fewer_channels
 import test_file_formats
@@ -26,6 +27,7 @@ def test_the_table_has_every_kind_and_no_other():
         ("predict", test_outputs.ANOTHER_FORMAT),
         ("predict", test_predicting_absent_sequences.NO_SUCH_SEQUENCE),
         *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
+        *(("ensemble", kind) for kind in (*test_ensemble_command.BAD, *test_ensemble_command.FAILING)),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
         *(("rank", kind) for kind in test_ranking.BAD),
         *(("tune", kind) for kind in test_tuning.BAD),

@@ -13,6 +13,7 @@ from postprocessing import PostprocessingConfig, postprocess
 
 SHAPE = (5, 6, 7)
 CASES = ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000")
+FAILING = OTHER_GRID, LACKING = "a case on another grid", "a case that one folder lacks"
 DATASET_JSON = {
     "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
     "regions_class_order": [1, 2, 3],
@@ -113,8 +114,8 @@ def test_a_case_on_another_grid_or_missing_fails_and_the_others_are_written(fold
     assert "b/BraTS-GLI-00001-000.nii.gz: spacing (1, 1, 2) instead of (1, 1, 1)" in error
     assert "BraTS-GLI-00003-000: is not in" in error and "2 cases failed, 1 are written" in error
     lines = error.splitlines()
-    bad_input("ensemble", "a case on another grid", next(line for line in lines if "another grid" in line))
-    bad_input("ensemble", "a case that one folder lacks", next(line for line in lines if "is not in" in line))
+    bad_input("ensemble", OTHER_GRID, next(line for line in lines if "another grid" in line))
+    bad_input("ensemble", LACKING, next(line for line in lines if "is not in" in line))
     assert [path.name for path in (folders / "out").glob("*.nii.gz")] == [f"{CASES[1]}.nii.gz"]
 
 
