@@ -20,7 +20,7 @@ from postprocessing.step import (
     Mask,
     Number,
     Probabilities,
-    SizeLimit,
+    SizedStep,
     Step,
     is_below,
     is_below_or_all,
@@ -80,7 +80,7 @@ class ComponentStep(Step):
 
 
 @dataclass(frozen=True)
-class ComponentFilter(ComponentStep):
+class ComponentFilter(SizedStep, ComponentStep):
     """Takes out of a region the components that are small and have a low mean probability."""
 
     kind = "components"
@@ -89,20 +89,10 @@ class ComponentFilter(ComponentStep):
         "mm3": Number("… or with less volume, in mm³ …", float, name="component_mm3"),
         "probability": Number(MEAN, float, 1, "component_probability"),
     }
-    switches = ("voxels", "mm3")
-
-    voxels: int
-    probability: float = 1.0
-    mm3: float = 0.0
-
-    @property
-    def needs_voxel_volume(self) -> bool:
-        """Whether it has a size in mm³."""
-        return self.mm3 > 0
 
     def removed(self, components: Components, voxel_volume: float | None) -> Mask:
         """Tell which go; see `ComponentStep.removed`."""
-        is_small = components.sizes < SizeLimit(self.voxels, self.mm3).least_voxels(voxel_volume)
+        is_small = components.sizes < self.least_voxels(voxel_volume)
         return is_small & is_below_or_all(components.means, self.probability, components.dtype)
 
 

@@ -167,14 +167,25 @@ def is_below_or_all(means: NDArray[np.floating], limit: float, dtype: np.dtype[n
 
 
 @dataclass(frozen=True)
-class SizeLimit:
-    """The size below which something is small: the larger of two, of which either may be 0."""
+class SizedStep(Step):
+    """Takes away what is small and has a low mean probability.
+
+    Small is what has fewer voxels or less volume than this: the larger of the two limits counts.
+    """
+
+    switches = ("voxels", "mm3")
 
     voxels: int
-    mm3: float
+    probability: float = 1.0
+    mm3: float = 0.0
+
+    @property
+    def needs_voxel_volume(self) -> bool:
+        """Whether it has a size in mm³."""
+        return self.mm3 > 0
 
     def least_voxels(self, voxel_volume: float | None) -> int:
-        """Return how many voxels are needed to reach it.
+        """Return how many voxels are not small any more.
 
         Args:
             voxel_volume: in mm³; None where ``mm3`` is 0.

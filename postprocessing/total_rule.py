@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from postprocessing.step import MEAN, NESTINGS, Labels, Number, Probabilities, SizeLimit, Step, is_below_or_all
+from postprocessing.step import MEAN, NESTINGS, Labels, Number, Probabilities, SizedStep, is_below_or_all
 
 
 @dataclass(frozen=True)
-class TotalRule(Step):
+class TotalRule(SizedStep):
     """Takes all of a region away where it is small and has a low mean probability."""
 
     kind = "total"
@@ -18,16 +18,6 @@ class TotalRule(Step):
         "mm3": Number("… or less volume, in mm³ …", float, name="total_mm3"),
         "probability": Number(MEAN, float, 1, "total_probability"),
     }
-    switches = ("voxels", "mm3")
-
-    voxels: int
-    probability: float = 1.0
-    mm3: float = 0.0
-
-    @property
-    def needs_voxel_volume(self) -> bool:
-        """Whether it has a size in mm³."""
-        return self.mm3 > 0
 
     def apply(
         self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
@@ -36,7 +26,7 @@ class TotalRule(Step):
         nesting = NESTINGS[self.region]
         mask = nesting.region.mask(labels)
         values = probabilities[nesting.channel][mask]
-        if not 0 < values.size < SizeLimit(self.voxels, self.mm3).least_voxels(voxel_volume):
+        if not 0 < values.size < self.least_voxels(voxel_volume):
             return labels
         mean = values.mean(dtype=np.float64, keepdims=True)
         if not is_below_or_all(mean, self.probability, values.dtype).item():
