@@ -174,7 +174,7 @@ def test_ours_and_stock_nnunet_agree_on_each_image_s_own_grid(way):
         assert ours.GetSpacing() == pytest.approx(grid.spacing, abs=1e-5)
         is_resampled = grid.spacing != (1.0, 1.0, 1.0)
         agreement = (sitk.GetArrayFromImage(ours) == sitk.GetArrayFromImage(stock)).mean()
-        assert agreement > (0.95 if is_resampled else 0.999)
+        assert agreement > (0.9 if is_resampled else 0.999)
     assert any(sitk.GetArrayFromImage(image).any() for image in found["ours"])
 
 
