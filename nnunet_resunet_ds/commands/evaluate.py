@@ -15,7 +15,7 @@ To rank several systems as a challenge does: resunet-ds rank --help
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,18 +169,16 @@ def _write(
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
     from nnunet_resunet_ds.evaluation.unmatched_lesions import write_lesions
 
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_metrics(evaluation, options.output, more)
-        print(f"wrote {options.output}")
-    if options.csv:
-        options.csv.parent.mkdir(parents=True, exist_ok=True)
-        write_table(evaluation, options.csv, groups)
-        print(f"wrote {options.csv}")
-    if options.lesions:
-        options.lesions.parent.mkdir(parents=True, exist_ok=True)
-        write_lesions(evaluation.lesions, options.lesions)
-        print(f"wrote {options.lesions}")
+    writes: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (options.output, lambda path: write_metrics(evaluation, path, more)),
+        (options.csv, lambda path: write_table(evaluation, path, groups)),
+        (options.lesions, lambda path: write_lesions(evaluation.lesions, path)),
+    ]
+    for path, write in writes:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+            print(f"wrote {path}")
 
 
 def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":

@@ -134,7 +134,8 @@ def write_ensemble(
             case, and the others are written.
     """
     members = find_members(sources, input_labels, weights)
-    ensemble = _ensemble(members, method, has_weights=weights is not None)
+    cases, problems = _common_cases(members)
+    ensemble = _ensemble(members, cases, method, has_weights=weights is not None)
     if save_probabilities and ensemble.method != MEAN:
         msg = f"--save-probabilities: {ensemble.method} joins label maps; there are probabilities with --method mean"
         raise InputError(msg)
@@ -144,7 +145,6 @@ def write_ensemble(
         raise InputError(msg)
     convention = _output_convention(labels, ensemble.regions)
     output.mkdir(parents=True, exist_ok=True)
-    cases, problems = _common_cases(members)
     run_file = RunFile(output, _settings(ensemble, convention), {})
     work = partial(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
@@ -165,8 +165,7 @@ def write_ensemble(
     return ensemble, written
 
 
-def _ensemble(members: Sequence[Member], method: str | None, *, has_weights: bool) -> Ensemble:
-    cases = _common_cases(members)[0]
+def _ensemble(members: Sequence[Member], cases: Sequence[str], method: str | None, *, has_weights: bool) -> Ensemble:
     if not cases:
         first, second = members[:2]
         msg = (
@@ -186,7 +185,7 @@ def _ensemble(members: Sequence[Member], method: str | None, *, has_weights: boo
     if missing:
         msg = f"{missing[0]}: is not there; predict with --save_probabilities, or join label maps by --method majority"
         raise InputError(msg)
-    dataset_jsons = [dataset_json_of(next(iter(member.files.values())).parent) for member in members]
+    dataset_jsons = [dataset_json_of(member.folder) for member in members]
     return Ensemble(members, regions, chosen, next(filter(None, dataset_jsons), None))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import LabelConvention, listed, nnunet_labels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_labels
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import (
     REGIONS_OF_RADIOTHERAPY,
@@ -66,13 +66,18 @@ class Member:
         return grid, nnunet_labels(values, self.convention.tissues)
 
     @property
+    def folder(self) -> Path:
+        """Of its first label map; probabilities and dataset.json lie there, where there are any."""
+        return next(iter(self.files.values())).parent
+
+    @property
     def known_values(self) -> set[int]:
         """The values that its label maps may have."""
         if self.convention.regions is None:
             return set(self.convention.tissues)
         return {0, *(value for values in self.convention.regions.values() for value in values)}
 
-    @property
+    @cached_property
     def regions(self) -> tuple[Region, ...] | None:
         """The regions that its values are of; None where nothing says more than that they are tissues."""
         convention = self.convention
@@ -82,8 +87,7 @@ class Member:
             return tuple(Region(name, name, tuple(values)) for name, values in convention.regions.items())
         if convention.key in EDITIONS:
             return EDITIONS[convention.key].regions
-        folder = next(iter(self.files.values())).parent
-        dataset_json = dataset_json_of(folder) if (folder / DATASET_JSON).is_file() else None
+        dataset_json = dataset_json_of(self.folder)
         return None if dataset_json is None else regions_of(dataset_json)
 
 

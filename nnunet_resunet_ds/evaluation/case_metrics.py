@@ -75,7 +75,7 @@ def evaluate_labels(
     empty: EmptyRegions | None = None,
 ) -> Metrics:
     """Compare two label maps that have been checked, see `evaluate_case`."""
-    return compare_labels(reference, prediction, spacing, protocol, empty)[0]
+    return _Case(reference, prediction, spacing, protocol, empty or protocol.empty_regions).all_metrics()
 
 
 def compare_labels(
@@ -90,9 +90,8 @@ def compare_labels(
     The lesions are those that ``n_fp`` and ``n_fn`` count, the largest first; a protocol without lesions has none.
     """
     case = _Case(reference, prediction, spacing, protocol, empty or protocol.empty_regions)
-    metrics = {region: case.metrics(region) for region in protocol.regions}
     lesions = [lesion for region in protocol.regions for lesion in case.unmatched(region)]
-    return metrics, sorted(lesions, key=lambda lesion: -len(lesion.voxels))
+    return case.all_metrics(), sorted(lesions, key=lambda lesion: -len(lesion.voxels))
 
 
 class _Case:
@@ -115,6 +114,10 @@ class _Case:
         if protocol.matching is not Matching.NONE:
             self._reference_lesions = reference_lesions(self._reference, protocol)
             self._predicted_lesions = predicted_lesions(self._prediction, protocol, self._voxel_volume)
+
+    def all_metrics(self) -> Metrics:
+        """Compute all metrics of all regions."""
+        return {region: self.metrics(region) for region in self._protocol.regions}
 
     def metrics(self, region: str) -> dict[str, float]:
         """Compute all metrics of a region."""

@@ -139,7 +139,7 @@ def read_case(case: CaseToRead) -> ReportCase:
         changes=list(files.notes.changes.get(name, [])),
         problem=problem,
         pictures=pictures,
-        lesions=[ShownLesion(_told(lesion), _place(lesion, grid, pictures)) for lesion in case.lesions],
+        lesions=_shown_lesions(case.lesions, grid, pictures),
     )
 
 
@@ -205,17 +205,26 @@ def _told(lesion: UnmatchedLesion) -> str:
     return f"{lesion.kind} {lesion.region}: {lesion.volume / 1000:.2f} ml{peak}, at {place} mm"
 
 
-def _place(lesion: UnmatchedLesion, grid: sitk.Image, pictures: Pictures | None) -> tuple[int, int, int] | None:
-    """Return where in the pictures a lesion is, which lies at a voxel of the label map's grid."""
-    if pictures is None:
-        return None
-    empty = sitk.Image(grid.GetSize(), sitk.sitkUInt8)
-    empty.CopyInformation(grid)
-    displayed = sitk.DICOMOrient(empty, _DISPLAYED)
-    point = grid.TransformIndexToPhysicalPoint((lesion.x, lesion.y, lesion.z))
-    x, y, z = displayed.TransformPhysicalPointToIndex(point)
+def _shown_lesions(
+    lesions: Sequence[UnmatchedLesion], grid: sitk.Image, pictures: Pictures | None
+) -> list[ShownLesion]:
+    """Return lesions in words, and where the pictures show them.
+
+    Args:
+        lesions: on the grid of the label map.
+        grid: its image.
+        pictures: None where there are none.
+    """
+    if pictures is None or not lesions:
+        return [ShownLesion(_told(lesion), None) for lesion in lesions]
+    displayed = sitk.DICOMOrient(grid, _DISPLAYED)
     first = pictures.origin
-    return z - first[0], y - first[1], x - first[2]
+    shown = []
+    for lesion in lesions:
+        point = grid.TransformIndexToPhysicalPoint((lesion.x, lesion.y, lesion.z))
+        x, y, z = displayed.TransformPhysicalPointToIndex(point)
+        shown.append(ShownLesion(_told(lesion), (z - first[0], y - first[1], x - first[2])))
+    return shown
 
 
 def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> dict[str, float]:
