@@ -74,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="label values: nnunet, those of the model's dataset (default), or those of an edition",
     )
     parser.add_argument("--save-probabilities", action="store_true", help="in nnU-Net's format, too")
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="write maps to OUTPUT/uncertainty, too: the entropy of each region, and the variance over flips and folds",
+    )
     add_model_arguments(parser, several=True)
     parser.add_argument(
         "--average",
@@ -120,6 +125,7 @@ def run(options: argparse.Namespace) -> None:
         average=options.average,
         tiles=options.tiles,
         tile_step=options.tile_step,
+        uncertainty=options.uncertainty,
         postprocessing=chosen_config(options, config_of_models(models)),
     )
     if options.scheduler:
@@ -131,7 +137,7 @@ def run(options: argparse.Namespace) -> None:
     _introduce(options, settings, models, predictor, may_lack=may_lack)
     print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
     environment = settings.environment(predictor.hardware if predictor else {})
-    output = _output(options, labels, settings.recorded(models), environment)
+    output = _output(options, labels, settings.recorded(models), environment, _map_kinds(settings, models))
     reads = [*(model.folder for model in models), *_inputs(options)]
     with (
         chosen_executor(options, reads, [output.folder]) as executor,
@@ -150,8 +156,27 @@ def _inputs(options: argparse.Namespace) -> list[Path]:
     return options.inputs or [file for name in _FILES.values() if (file := getattr(options, name))]
 
 
+def _map_kinds(settings: "PredictionSettings", models: "list[Model]") -> tuple[str, ...]:
+    """Return which maps are written; say so where nothing varies that one of them would be about."""
+    from nnunet_resunet_ds.uncertainty.maps import ENTROPY, VARIANCE
+
+    if not settings.uncertainty:
+        return ()
+    if sum(len(model.weights) for model in models) * _n_flips(models[0], settings) > 1:
+        return ENTROPY, VARIANCE
+    LOG.warning(
+        "one fold without flips: nothing varies, so there is no map of variance, but of entropy alone; for both, leave "
+        "out --disable_tta, or give several folds (-f) or models (-m)"
+    )
+    return (ENTROPY,)
+
+
 def _output(
-    options: argparse.Namespace, labels: "LabelConvention", settings: dict[str, Any], environment: dict[str, Any]
+    options: argparse.Namespace,
+    labels: "LabelConvention",
+    settings: dict[str, Any],
+    environment: dict[str, Any],
+    map_kinds: tuple[str, ...],
 ) -> "Output":
     """Return the folder to write to; nothing is written yet."""
     from dataset_conversion.editions import FILE_ENDING
@@ -164,6 +189,7 @@ def _output(
         environment,
         save_probabilities=options.save_probabilities,
         ending=_ending(options.output) or FILE_ENDING,
+        map_kinds=map_kinds,
     )
 
 
@@ -242,7 +268,6 @@ def _introduce(
 
     for model in models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
-    n_flips = 2 ** len(models[0].mirror_axes) if settings.use_mirroring else 1
     where = f"the workers of {options.scheduler}"
     if predictor:
         where = f"{predictor.device} in {predictor.hardware['precision']}"
@@ -252,7 +277,12 @@ def _introduce(
             DROPOUT_TRAINER,
         )
     tiles = settings.tiles if settings.tiles == "whole" else f"{settings.tiles} (step {settings.tile_step:g})"
-    print(f"on {where}: {n_flips} flips, {tiles} tiles, {settings.average} averaged")
+    print(f"on {where}: {_n_flips(models[0], settings)} flips, {tiles} tiles, {settings.average} averaged")
+
+
+def _n_flips(model: "Model", settings: "PredictionSettings") -> int:
+    """Return over how many flips a prediction is averaged; 1 is none but the image as it is."""
+    return 2 ** len(model.mirror_axes) if settings.use_mirroring else 1
 
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:

@@ -21,6 +21,9 @@ from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reade
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import IMAGES, CaseOutcome, PredictedCase
+from nnunet_resunet_ds.uncertainty.entropy import entropy
+from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, VARIANCE, map_file, remove_maps, write_maps
+from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
 from postprocessing.probabilities import PROBABILITIES, PROPERTIES, write_probabilities
@@ -37,33 +40,39 @@ class CaseWriter:
         convention: whose label values the label maps get.
         save_probabilities: in nnU-Net's format, too.
         ending: of label maps.
+        map_kinds: of the maps of uncertainty that are written, too.
     """
 
     folder: Path
     convention: LabelConvention
     save_probabilities: bool
     ending: str = FILE_ENDING
+    map_kinds: tuple[str, ...] = ()
 
     def label_map(self, case_id: str) -> Path:
         """Return where the label map of a case goes."""
         return self.folder / f"{case_id}{self.ending}"
 
     def write_case(self, case: PredictedCase) -> None:
-        """Write one case, the label map last; probabilities of an earlier label map do not stay."""
-        probabilities, properties = (
-            self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES)
-        )
+        """Write one case, the label map last; probabilities and maps of an earlier label map do not stay."""
+        probabilities, properties = (self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES))
         if self.save_probabilities:
             turn = turn_of_reader(case.reader, case.grid)
             write_probabilities(turn.to_reader(case.probabilities), probabilities)
             with replacing(properties) as temporary:
-                temporary.write_bytes(
-                    pickle.dumps({**case.properties, **reader_properties(case.reader, case.grid)})
-                )
+                temporary.write_bytes(pickle.dumps({**case.properties, **reader_properties(case.reader, case.grid)}))
         else:
             for file in (probabilities, properties):
                 file.unlink(missing_ok=True)
+        self._write_maps(case)
         write_labels(self.convention.values_of(case.labels), case.grid, self.label_map(case.case_id))
+
+    def _write_maps(self, case: PredictedCase) -> None:
+        remove_maps(self.folder, case.case_id, case.regions)
+        if case.spread is not None:
+            maps = {ENTROPY: entropy(case.probabilities), VARIANCE: case.spread.variance}
+            wanted = {kind: maps[kind] for kind in self.map_kinds}
+            write_maps(self.folder, case.case_id, case.regions, wanted, case.grid)
 
 
 @dataclass
@@ -77,6 +86,7 @@ class Output:
         environment: what ``run.json`` says beyond that, such as versions and device.
         save_probabilities: in nnU-Net's format, too.
         ending: of label maps.
+        map_kinds: `ENTROPY` and `VARIANCE`, if these maps are to be written, too.
     """
 
     folder: Path
@@ -85,6 +95,7 @@ class Output:
     environment: Mapping[str, Any] = field(default_factory=dict)
     save_probabilities: bool = False
     ending: str = FILE_ENDING
+    map_kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         settings = {**self.settings, **self.convention.to_settings()}
@@ -93,7 +104,7 @@ class Output:
     @property
     def writer(self) -> CaseWriter:
         """Return what writes the cases."""
-        return CaseWriter(self.folder, self.convention, self.save_probabilities, self.ending)
+        return CaseWriter(self.folder, self.convention, self.save_probabilities, self.ending, self.map_kinds)
 
     @contextmanager
     def opened(
@@ -121,9 +132,7 @@ class Output:
                 self.run_file.close()
             write_changes(self.changes, self.folder / TABLE)
 
-    def _take_over(
-        self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool
-    ) -> None:
+    def _take_over(self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool) -> None:
         if resume and read_runs(self.folder) is None and any(self.folder.glob(f"[!.]*{FILE_ENDING}")):
             msg = (
                 f"{self.folder}: has label maps and no {RUN} that says how they were made; give another folder, or "
@@ -156,6 +165,10 @@ class Output:
         entry = self.run_file.cases.get(case.case_id, {})
         if self.save_probabilities and not entry.get(_WITH_PROBABILITIES):
             return False
+        if self.map_kinds:
+            files += self._map_files(case.case_id, entry)
+            if not entry.get(MAPS):
+                return False
         if not (all(file.is_file() for file in files) and self.run_file.is_mine(case.case_id)):
             return False
         if not _are_of(case, entry, label_map):
@@ -164,6 +177,11 @@ class Output:
         if WRITTEN in entry and not is_same(entry[WRITTEN], label_map):
             LOG.warning("%s: has changed since it was written, and stays; to predict it again, remove it", label_map)
         return True
+
+    def _map_files(self, case_id: str, entry: Mapping[str, Any]) -> list[Path]:
+        """Return where the maps of a case are, of the regions that its entry in ``run.json`` speaks of."""
+        regions = entry.get(CERTAINTY, {})
+        return [map_file(self.folder, case_id, region, kind) for kind in self.map_kinds for region in regions]
 
     @property
     def changes(self) -> dict[str, list[Change]]:
@@ -176,7 +194,12 @@ class Output:
             self.run_file.note_failure(outcome.case_id, outcome.failure)
             return
         name = self.writer.label_map(outcome.case_id).name
-        entry = {**outcome.entry, _WITH_PROBABILITIES: self.save_probabilities}
+        maps = self._map_files(outcome.case_id, outcome.entry)
+        entry = {
+            **outcome.entry,
+            _WITH_PROBABILITIES: self.save_probabilities,
+            **({MAPS: [str(file.relative_to(self.folder)) for file in maps]} if maps else {}),
+        }
         self.run_file.note(outcome.case_id, name, entry)
 
 

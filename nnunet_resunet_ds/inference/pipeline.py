@@ -24,8 +24,11 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
+from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
+from nnunet_resunet_ds.inference.spread import Spread
+from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, certainty_of_regions
 from postprocessing.case import postprocess_explained
 from postprocessing.probabilities import mean_probabilities
 
@@ -56,6 +59,10 @@ class PredictedCase:
     """The model's, of images: see `nnunet_resunet_ds.base.reader_space`."""
     grid: sitk.Image
     """Where the images lie."""
+    regions: tuple[Region, ...]
+    """Of the probabilities."""
+    spread: Spread | None
+    """How far flips, folds and models lie apart, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +276,7 @@ class _Pipeline:
 
     def _write(self, case_id: str, read: _ReadCase, outputs: list[Tensor], seconds: float) -> None:
         """Restore, post-process and write a case."""
-        probabilities = self._predictor.restore(outputs, read.cases)
+        probabilities, spread = self._predictor.restore_with_spread(outputs, read.cases)
         try:
             volume = math.prod(read.cases[0].properties["spacing"])
             labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing, volume)
@@ -278,7 +285,16 @@ class _Pipeline:
             raise InputError(msg) from error
         first_case, first_model = read.cases[0], self._predictor.models[0]
         self._writer.write_case(
-            PredictedCase(case_id, labels, probabilities, first_case.properties, first_model.reader, read.grid)
+            PredictedCase(
+                case_id,
+                labels,
+                probabilities,
+                first_case.properties,
+                first_model.reader,
+                read.grid,
+                first_model.regions,
+                spread,
+            )
         )
         entry = {
             IMAGES: read.images,
@@ -287,8 +303,20 @@ class _Pipeline:
             WARNINGS: read.warnings,
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
+            CERTAINTY: self._certainty(labels, probabilities, spread, volume),
         }
         self._report(CaseOutcome(case_id, entry))
+
+    def _certainty(
+        self, labels: NDArray[np.uint8], probabilities: Probabilities, spread: Spread | None, voxel_volume: float
+    ) -> dict[str, dict[str, float]]:
+        """Return region → what ``run.json`` says of how sure its prediction is."""
+        over_folds, n_folds = (spread.over_folds, spread.n_folds) if spread else (None, 1)
+        regions = self._predictor.models[0].regions
+        found = certainty_of_regions(labels, probabilities, regions, voxel_volume, over_folds, n_folds)
+        learnt = self._predictor.expected_dice
+        expected = learnt(found) if learnt else {}
+        return {name: region.to_mapping(expected.get(name)) for name, region in found.items()}
 
 
 def _identities_of_zeros(case: RawCase, absent: Sequence[str]) -> dict[str, Mapping[str, Any]]:

@@ -50,6 +50,8 @@ class PredictionSettings:
     operations and another result, since instance norm then averages over the whole."""
     tile_step: float = TILE_STEP
     """Between overlapping patches, in patch sizes, at most 1; 0.25 takes up to eight times as long as nnU-Net's 0.5."""
+    uncertainty: bool = False
+    """Whether to find out how far flips, folds and models lie apart, at no further pass."""
     postprocessing: PostprocessingConfig = field(default_factory=PostprocessingConfig.paper)
     """Thresholds and rules."""
 
@@ -59,6 +61,9 @@ class PredictionSettings:
         check_number("tile_step", self.tile_step, at_least=LEAST_TILE_STEP, at_most=1)
         if self.tiles == WHOLE and self.tile_step != TILE_STEP:
             msg = "tile_step is for overlapping tiles; leave out either --tile-step or --tiles whole"
+            raise InputError(msg)
+        if self.uncertainty and self.average != PROBABILITIES:
+            msg = "uncertainty is of averaged probabilities; leave out either --uncertainty or --average logits"
             raise InputError(msg)
 
     def load_models(self) -> list[Model]:

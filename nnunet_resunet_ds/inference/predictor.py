@@ -41,8 +41,10 @@ from nnunet_resunet_ds.inference.sliding_window import (
     SlidingWindow,
     flips,
 )
+from nnunet_resunet_ds.inference.spread import Spread, mean_and_spread
 from nnunet_resunet_ds.inference.transfer import Advance, ready_to_send
 from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.uncertainty.expected_dice import expected_dice_of
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import LOGITS, PROBABILITIES
 
@@ -61,6 +63,7 @@ class Predictor:
         average: ``probabilities`` or ``logits``.
         tiles: ``overlapping`` or ``whole``.
         tile_step: between overlapping tiles, in patch sizes.
+        uncertainty: whether to find out how far flips, folds and models lie apart, see `restore_with_spread`.
         postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
 
     Raises:
@@ -77,6 +80,7 @@ class Predictor:
         average: str = PROBABILITIES,
         tiles: str = OVERLAPPING,
         tile_step: float = TILE_STEP,
+        uncertainty: bool = False,
         postprocessing: PostprocessingConfig | None = None,
     ) -> None:
         if not models:
@@ -91,10 +95,13 @@ class Predictor:
             average=average,
             tiles=tiles,
             tile_step=tile_step,
+            uncertainty=uncertainty,
             postprocessing=postprocessing or config_of_models(models),
         )
         self.device = chosen_device(device)
         check_models(self.settings, models)
+        self.expected_dice = expected_dice_of(models[0].folder, models[0].identities) if len(models) == 1 else None
+        """What `tune` has learnt about the Dice of one model; nothing is known of the mean of several."""
         self._windows = [_sliding_window(model, self.settings, self.device) for model in models]
 
     @classmethod
@@ -219,7 +226,8 @@ class Predictor:
             advance: called with the number of forward passes that are done.
 
         Returns:
-            Probabilities or logits (R, Z, Y, X) of each model, on the voxels of the preprocessed case.
+            Of each model, on the voxels of the preprocessed case, what `SlidingWindow.mean_over_folds` does:
+            probabilities or logits (R, Z, Y, X), and more where the settings ask for uncertainty.
 
         Raises:
             torch.OutOfMemoryError: not even one tile fits on the device.
@@ -232,12 +240,17 @@ class Predictor:
 
     def restore(self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]) -> Probabilities:
         """Bring outputs back onto the voxels of the images, and average over models: (R, Z, Y, X)."""
+        return self.restore_with_spread(outputs, cases)[0]
+
+    def restore_with_spread(
+        self, outputs: Sequence[Tensor], cases: Sequence[Preprocessed]
+    ) -> tuple[Probabilities, Spread | None]:
+        """Do what `restore` does, and say how far flips, folds and models lie apart, where the settings ask for it."""
         restored = [
             restore(model, output, case, are_logits=self.settings.average == LOGITS)
             for model, output, case in zip(self.models, outputs, cases, strict=True)
         ]
-        mean: Probabilities = restored[0] if len(restored) == 1 else np.mean(restored, axis=0)
-        return mean
+        return mean_and_spread(restored, self.models[0].n_regions, sum(len(model.weights) for model in self.models))
 
 
 def _sliding_window(model: Model, settings: PredictionSettings, device: torch.device) -> SlidingWindow:
@@ -253,7 +266,14 @@ def _sliding_window(model: Model, settings: PredictionSettings, device: torch.de
     )
     strides = strides_of(model) if whole else None
     return SlidingWindow(
-        forward, model.n_regions, model.patch_size, axes, settings.average, strides, settings.tile_step
+        forward,
+        model.n_regions,
+        model.patch_size,
+        axes,
+        settings.average,
+        strides,
+        settings.tile_step,
+        with_variance=settings.uncertainty,
     )
 
 

@@ -16,6 +16,7 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype
 from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, use_dtype
+from nnunet_resunet_ds.inference.averages import FoldStatistics, Tile, WeightedMean
 from nnunet_resunet_ds.inference.transfer import Advance, Progress, to_host
 from postprocessing.config import PROBABILITIES
 
@@ -30,9 +31,6 @@ PEAK = 10
 SIGMA = 1 / 8
 """Of the Gaussian that weighs a tile's voxels, in patch sizes; nnU-Net's."""
 
-Tile = tuple[slice, ...]
-"""Of (Z, Y, X)."""
-
 
 class SlidingWindow:
     """A network's view of whole volumes.
@@ -45,6 +43,7 @@ class SlidingWindow:
         average: one of `AVERAGES`.
         strides: of the network's stages, to look at the whole padded volume at once; None for tiles.
         tile_step: between tiles, in patch sizes, at most.
+        with_variance: whether `mean_over_folds` returns the variance over flips and folds, too; of probabilities only.
     """
 
     def __init__(
@@ -56,6 +55,8 @@ class SlidingWindow:
         average: str = PROBABILITIES,
         strides: Sequence[Sequence[int]] | None = None,
         tile_step: float = TILE_STEP,
+        *,
+        with_variance: bool = False,
     ) -> None:
         self._forward = forward
         self._n_regions = n_regions
@@ -64,6 +65,7 @@ class SlidingWindow:
         self._averages = average
         self._strides = strides
         self._tile_step = tile_step
+        self._with_variance = with_variance
         self._averages_on = forward.device
 
     def n_forward_passes(self, shape: Sequence[int]) -> int:
@@ -83,17 +85,19 @@ class SlidingWindow:
             volume: what the network sees.
             advance: called with the number of forward passes that are done.
 
+        Returns:
+            With variance (2R, Z, Y, X): averages, then the variance over flips, of which this is the mean over tiles
+            and folds; of several folds (3R, Z, Y, X), the variance over these last.
+
         Raises:
             torch.OutOfMemoryError: not even one tile fits on the device.
         """
         padded, inside = self._padded(volume)
-        total: Tensor | None = None
+        statistics = FoldStatistics(self._n_regions if self._with_variance else 0)
         for of_fold in weights:
             self._forward.load(of_fold)
-            output = self._average(padded, advance)
-            total = output if total is None else total.to(output.device).add_(output)
-        assert total is not None
-        return to_host(total[inside].div_(len(weights)))
+            statistics.add(self._average(padded, advance))
+        return to_host(statistics.result()[inside])
 
     def _padded(self, volume: Tensor) -> tuple[Tensor, Tile]:
         """Return a volume padded, on the device where it fits there, and where in it the regions (R, Z, Y, X) lie."""
@@ -104,7 +108,7 @@ class SlidingWindow:
         return _pad(volume, shape)  # and its tiles are sent one by one
 
     def _average(self, padded: Tensor, advance: Advance) -> Tensor:
-        """Return averaged outputs (R, Z, Y, X) for a padded volume (C, Z, Y, X), where the average is kept.
+        """Return what `_over_flips` does, averaged over tiles, for a padded volume (C, Z, Y, X), where it is kept.
 
         On a GPU, nothing in the loop waits for a result.
         """
@@ -122,26 +126,32 @@ class SlidingWindow:
         return tiles(shape, shape if self._strides else self._patch_size, self._tile_step)
 
     def _empty_result(self, shape: Sequence[int]) -> "WeightedMean":
+        n_values = self._n_regions * (2 if self._with_variance else 1)
         with suppress(torch.OutOfMemoryError):
-            return WeightedMean(self._n_regions, shape, self._averages_on)
+            return WeightedMean(n_values, shape, self._averages_on)
         self._keep_averages_on_cpu()
-        return WeightedMean(self._n_regions, shape, self._averages_on)
+        return WeightedMean(n_values, shape, self._averages_on)
 
     def _add(self, result: "WeightedMean", place: Tile, tile: Tensor, weights: Tensor) -> None:
         if result.device.type != "cpu":
             with suppress(torch.OutOfMemoryError):
-                result.add(place, self._mean_over_flips(tile), weights)
+                result.add(place, self._over_flips(tile), weights)
                 return
             # out of the block, so that what has failed is forgotten and its memory can be given back
             result.to_cpu()
             torch.cuda.empty_cache()
             self._keep_averages_on_cpu()
-        result.add(place, self._mean_over_flips(tile), weights)
+        result.add(place, self._over_flips(tile), weights)
 
-    def _mean_over_flips(self, tile: Tensor) -> Tensor:
-        """Return (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where it is flipped."""
+    def _over_flips(self, tile: Tensor) -> Tensor:
+        """Return the mean over flips (R, Z, Y, X) for one tile (C, Z, Y, X), on the device, where it is flipped.
+
+        With variance (2R, Z, Y, X): the mean, then the variance over flips. Probabilities are near 1 at most, so that
+        their squares can be added up in fp32: the variance is within 1e-6.
+        """
         tile = tile.to(self._forward.device)
         total = torch.zeros((self._n_regions, *tile.shape[1:]), device=self._forward.device)
+        squares = torch.zeros_like(total) if self._with_variance else None
         remaining = self._flips
         while remaining:
             chunk, remaining = remaining[: self._forward.batch_size], remaining[self._forward.batch_size :]
@@ -149,8 +159,14 @@ class SlidingWindow:
             if self._averages == PROBABILITIES:
                 outputs.sigmoid_()
             for output, axes in zip(outputs, chunk, strict=True):
-                total += output.flip(axes)
-        return total.div_(len(self._flips))
+                turned_back = output.flip(axes)
+                total += turned_back
+                if squares is not None:
+                    squares.addcmul_(turned_back, turned_back)
+        mean = total.div_(len(self._flips))
+        if squares is None:
+            return mean
+        return torch.cat([mean, squares.div_(len(self._flips)).addcmul_(mean, mean, value=-1).clamp_(min=0)])
 
     def _keep_averages_on_cpu(self) -> None:
         self._averages_on = torch.device("cpu")
@@ -209,33 +225,6 @@ def flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     """
     axes = [axis + 1 for axis in mirror_axes]
     return [chosen for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
-
-
-class WeightedMean:
-    """The weighted mean of what overlapping tiles say of each voxel, fp32."""
-
-    def __init__(self, n_regions: int, shape: Sequence[int], device: torch.device) -> None:
-        self.sum = torch.zeros((n_regions, *shape), device=device)
-        self.weight = torch.zeros(tuple(shape), device=device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is kept."""
-        return self.sum.device
-
-    def add(self, tile: Tile, values: Tensor, weights: Tensor) -> None:
-        """Add the values (R, Z, Y, X) of one tile, which are overwritten, with a weight a voxel."""
-        weighted, weights = values.mul_(weights).to(self.device), weights.to(self.device)
-        self.sum[(slice(None), *tile)] += weighted
-        self.weight[tile] += weights
-
-    def to_cpu(self) -> None:
-        """Make room on the device."""
-        self.sum, self.weight = self.sum.cpu(), self.weight.cpu()
-
-    def mean(self) -> Tensor:
-        """Return the mean (R, Z, Y, X); every voxel is in some tile."""
-        return self.sum.div_(self.weight)
 
 
 class ForwardPass:

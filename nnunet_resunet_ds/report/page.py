@@ -17,10 +17,25 @@ from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
 from nnunet_resunet_ds.report.report_case import ReportCase
+from nnunet_resunet_ds.uncertainty.region_certainty import (
+    DISAGREEMENT,
+    ENTROPY_AROUND,
+    ENTROPY_INSIDE,
+    EXPECTED,
+    VOLUME_LIMITS,
+)
 
 # Okabe and Ito's colours, which colour-blind people tell apart, too.
 COLOURS = ("#009e73", "#56b4e9", "#f0e442", "#d55e00", "#cc79a7", "#e69f00")
 LESION_COUNTS = {"n_tp": "Lesions found", "n_fp": "False lesions", "n_fn": "Lesions missed"}
+CERTAINTY_TITLES = {
+    EXPECTED: "Expected Dice",
+    ENTROPY_INSIDE: "Mean entropy in the region (bits)",
+    ENTROPY_AROUND: "Mean entropy around it (bits)",
+    DISAGREEMENT: "Disagreement between folds",
+    **dict(zip(VOLUME_LIMITS, ("Volume at least (ml)", "Volume at most (ml)"), strict=True)),
+}
+"""Of the numbers that ``predict`` notes of a region, those that the page shows; see `RegionCertainty`."""
 N_SHOWN_AT_FIRST = 3
 """Regions whose contours the viewer shows at first."""
 _SCRIPTS = ("table.js", "volume.js", "viewer.js", "page.js")
@@ -114,8 +129,11 @@ def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, A
     has_metrics = any(case.metrics for case in cases)
     titles = {**TITLES, **LESION_COUNTS}
     metrics = {name: title for name, title in titles.items() if name in protocol.metrics} if has_metrics else {}
+    known = {name for case in cases for numbers in case.certainty.values() for name in numbers}
+    certainty = {name: title for name, title in CERTAINTY_TITLES.items() if name in known}
+    sorted_by = protocol.ranked_by[0] if has_metrics else next(iter(certainty), "volume")
     return {
-        "sorted_by": protocol.ranked_by[0] if has_metrics else "volume",
+        "sorted_by": sorted_by,
         "regions": [
             {
                 "name": name,
@@ -125,14 +143,15 @@ def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, A
             }
             for number, (name, rule) in enumerate(protocol.regions.items())
         ],
-        "metrics": metrics | {"volume": "Predicted volume (ml)"},
+        "metrics": metrics | certainty | {"volume": "Predicted volume (ml)"},
         "cases": [_case_data(case) for case in cases],
     }
 
 
 def _case_data(case: ReportCase) -> dict[str, Any]:
     values = {
-        region: {**case.metrics.get(region, {}), "volume": volume / 1000} for region, volume in case.volumes.items()
+        region: {**case.metrics.get(region, {}), **_shown_certainty(case, region), "volume": volume / 1000}
+        for region, volume in case.volumes.items()
     }
     return {
         "name": case.name,
@@ -143,6 +162,12 @@ def _case_data(case: ReportCase) -> dict[str, Any]:
         "problem": case.problem,
         "lesions": [asdict(lesion) for lesion in case.lesions],
     }
+
+
+def _shown_certainty(case: ReportCase, region: str) -> dict[str, float]:
+    """Return the numbers of `CERTAINTY_TITLES` of a region, volumes in ml."""
+    known = {name: value for name, value in case.certainty.get(region, {}).items() if name in CERTAINTY_TITLES}
+    return {name: value / (1000 if name in VOLUME_LIMITS else 1) for name, value in known.items()}
 
 
 def _column(cases: Sequence[ReportCase], region: str, metric: str) -> list[float]:

@@ -42,6 +42,8 @@ class Pictures:
     """Modality → data URL."""
     labels: dict[str, str]
     """``prediction``, and where given ``reference`` and ``before`` (post-processing) → data URL."""
+    maps: dict[str, str]
+    """Region → data URL of its entropy, where prediction wrote it: 0 to 1 bit as 0 to 255."""
     label_step: int = LABEL_STEP
     """Between the grey values of two labels."""
 
@@ -49,6 +51,7 @@ class Pictures:
 def make_pictures(
     images: Mapping[str, Volume],
     labels: Mapping[str, NDArray[np.integer]],
+    maps: Mapping[str, NDArray[np.floating]],
     spacing: Spacing,
     quality: int = DEFAULT_QUALITY,
 ) -> Pictures:
@@ -57,6 +60,7 @@ def make_pictures(
     Args:
         images: modality → intensities (Z, Y, X), the background 0.
         labels: name → label values of the same shape.
+        maps: region → entropy of the same shape, in bits.
         spacing: in mm, in axis order.
         quality: of the images, 1 to 100; labels are compressed without loss.
 
@@ -83,8 +87,17 @@ def make_pictures(
             name: _data_url(side_by_side((volume[box] * step).astype(np.uint8), columns), None)
             for name, volume in labels.items()
         },
+        maps={
+            name: _data_url(side_by_side(_grey_entropy(volume[box]), columns), quality) for name, volume in maps.items()
+        },
         label_step=step,
     )
+
+
+def _grey_entropy(bits: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return 0 to 1 bit as 0 to 255."""
+    grey: NDArray[np.uint8] = np.rint(np.clip(bits, 0, 1) * _WHITE).astype(np.uint8)
+    return grey
 
 
 def grey_values(volume: Volume) -> NDArray[np.uint8]:

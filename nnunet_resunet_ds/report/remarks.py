@@ -15,11 +15,15 @@ from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.regions import GTV, WT
 from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.uncertainty.maps import MAPS, map_file
+from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, DISAGREEMENT, EXPECTED
 from postprocessing.case import CHANGES, TABLE
 from postprocessing.model_config import regions_of_predictions
 from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
 
 Item = TypeVar("Item")
+Certainty = Mapping[str, Mapping[str, float]]
+"""Region → name → number; see `nnunet_resunet_ds.uncertainty.region_certainty.RegionCertainty`."""
 
 MIN_PROBABILITY = 0.8
 """Regions of a lower mean probability are flagged; confident ones have more than 0.9."""
@@ -28,6 +32,10 @@ MIN_ET_VOXELS = 73
 MIN_PART_VOLUME = 100.0
 """Separate parts of the first region are counted from so many mm³ on."""
 MAX_PARTS = 3
+LEAST_EXPECTED_DICE = 0.7
+"""Regions of which less is expected are flagged."""
+MAX_DISAGREEMENT = 0.3
+"""Regions on which folds disagree more, as 1 − their Dice, are flagged."""
 _TUMOURS = (WT.name, GTV.name)
 """First regions that are all of the tumour."""
 
@@ -54,6 +62,26 @@ def flags(
             f"low confidence: {region} has mean probability {value:.2f}"
             for region, value in probabilities.items()
             if value < MIN_PROBABILITY
+        ),
+    ]
+
+
+def doubts(certainty: Certainty) -> list[str]:
+    """Return a short line for each region that tuning or the other folds doubt.
+
+    Args:
+        certainty: what ``predict`` noted about the case.
+    """
+    return [
+        *(
+            f"expected Dice of {region} {numbers[EXPECTED]:.2f}"
+            for region, numbers in certainty.items()
+            if numbers.get(EXPECTED, 1) < LEAST_EXPECTED_DICE
+        ),
+        *(
+            f"folds disagree on {region}: Dice {1 - numbers[DISAGREEMENT]:.2f}"
+            for region, numbers in certainty.items()
+            if numbers.get(DISAGREEMENT, 0) > MAX_DISAGREEMENT
         ),
     ]
 
@@ -94,6 +122,19 @@ class PredictionNotes:
     def warnings(self, case: str) -> list[str]:
         """Return what ``predict`` said about a case's images."""
         return [str(line) for line in self.entries.get(case, {}).get("warnings", [])]
+
+    def certainty(self, case: str) -> Certainty:
+        """Return how sure ``predict`` was of each region of a case; empty where it did not say."""
+        noted = self.entries.get(case, {}).get(CERTAINTY)
+        if not isinstance(noted, Mapping):
+            return {}
+        return {region: {name: float(value) for name, value in numbers.items()} for region, numbers in noted.items()}
+
+    def maps(self, case: str, kind: str) -> dict[str, str]:
+        """Return region → file of its map of uncertainty of a kind, from the folder of the label maps on."""
+        noted = self.entries.get(case, {}).get(MAPS) or []
+        files = {region: str(map_file(Path(), case, region, kind)) for region in self.certainty(case)}
+        return {region: file for region, file in files.items() if file in noted}
 
     def mean_probabilities(
         self, case: str, labels: NDArray[np.integer], grid: sitk.Image, *folders: Path

@@ -17,6 +17,7 @@ from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.sequences import optional_channels, sequence_named
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.images import read_image
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
@@ -25,7 +26,8 @@ from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_la
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
-from nnunet_resunet_ds.report.remarks import PredictionNotes, flags, only
+from nnunet_resunet_ds.report.remarks import Certainty, PredictionNotes, doubts, flags, only
+from nnunet_resunet_ds.uncertainty.maps import ENTROPY
 
 BEFORE = "before"
 """The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
@@ -61,6 +63,8 @@ class ReportCase:
     pictures: Pictures | None = None
     lesions: list[ShownLesion] = field(default_factory=list)
     """False and missed lesions, the largest first."""
+    certainty: Certainty = field(default_factory=dict)
+    """How sure ``predict`` was of each region."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def read_case(case: CaseToRead) -> ReportCase:
         problem=problem,
         pictures=pictures,
         lesions=_shown_lesions(case.lesions, grid, pictures),
+        certainty=files.notes.certainty(name),
     )
 
 
@@ -240,7 +245,7 @@ def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValue
     protocol = files.protocol
     in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else prediction
     probabilities = files.notes.mean_probabilities(name, in_nnunet, grid, *files.folders(name))
-    return flags(prediction, protocol, _voxel_volume(grid), probabilities)
+    return [*doubts(files.notes.certainty(name)), *flags(prediction, protocol, _voxel_volume(grid), probabilities)]
 
 
 def _voxel_volume(grid: sitk.Image) -> float:
@@ -260,13 +265,26 @@ def _pictures(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelVa
         del labels[BEFORE]
     channels = zip(files.images.channels, loaded.images, strict=True)
     images = {channel: image for channel, image in channels if channel not in loaded.absent}
-    displayed, spacing = _as_displayed({**images, **labels}, loaded.grid)
+    maps = _entropy_maps(name, files, loaded.grid)
     return make_pictures(
-        {modality: displayed[modality] for modality in images},
-        {which: displayed[which] for which in labels},
-        spacing,
+        _as_displayed(images, loaded.grid),
+        _as_displayed(labels, loaded.grid),
+        _as_displayed(maps, loaded.grid),
+        _displayed_spacing(loaded.grid),
         files.quality,
     )
+
+
+def _entropy_maps(name: str, files: CaseFiles, grid: sitk.Image) -> dict[str, NDArray[np.floating]]:
+    """Read the maps of entropy of a case, region → bits (Z, Y, X), as far as ``predict`` has written them."""
+    folder = files.label_maps[PREDICTION].files[name].parent
+    maps = {}
+    for region, file in files.notes.maps(name, ENTROPY).items():
+        if (folder / file).is_file():
+            image = read_image(folder / file)
+            check_same_grid(image, folder / file, grid, "the images")
+            maps[region] = sitk.GetArrayFromImage(image)
+    return maps
 
 
 def _labels(name: str, which: str, files: CaseFiles) -> tuple[sitk.Image, LabelValues]:
@@ -275,13 +293,17 @@ def _labels(name: str, which: str, files: CaseFiles) -> tuple[sitk.Image, LabelV
     return read_protocol_labels(maps.files[name], maps.convention, files.protocol)
 
 
-def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> tuple[dict[str, NDArray[Any]], Spacing]:
-    """Bring volumes (Z, Y, X) on one grid to the orientation that is shown; return them and the spacing in mm."""
+def _as_displayed(volumes: Mapping[str, NDArray[Any]], grid: sitk.Image) -> dict[str, NDArray[Any]]:
+    """Bring volumes (Z, Y, X) on one grid to the orientation that is shown."""
     displayed = {}
     for name, volume in volumes.items():
         image = sitk.GetImageFromArray(volume)
         image.CopyInformation(grid)
-        image = sitk.DICOMOrient(image, _DISPLAYED)
-        displayed[name] = sitk.GetArrayFromImage(image)
-    x, y, z = image.GetSpacing()
-    return displayed, (z, y, x)
+        displayed[name] = sitk.GetArrayFromImage(sitk.DICOMOrient(image, _DISPLAYED))
+    return displayed
+
+
+def _displayed_spacing(grid: sitk.Image) -> Spacing:
+    """Return the spacing in mm of the orientation that is shown, in axis order."""
+    x, y, z = sitk.DICOMOrient(grid, _DISPLAYED).GetSpacing()
+    return z, y, x

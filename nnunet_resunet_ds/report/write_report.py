@@ -1,10 +1,11 @@
 """Write a report: find the cases, read them with the worst first, and lay out the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,8 +24,9 @@ from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.page import write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
-from nnunet_resunet_ds.report.remarks import read_prediction_notes
+from nnunet_resunet_ds.report.remarks import Certainty, read_prediction_notes
 from nnunet_resunet_ds.report.report_case import BEFORE, CaseFiles, CaseToRead, ReportCase, find_images, read_case
+from nnunet_resunet_ds.uncertainty.region_certainty import ENTROPY_INSIDE, EXPECTED
 
 MAX_VIEWERS = 100
 """Cases with pictures, unless more are asked for; 100 are about 50 MB."""
@@ -126,15 +128,40 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     return written
 
 
-def worst_first(names: Sequence[str], scores: Mapping[str, Metrics], protocol: Protocol) -> list[str]:
-    """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last."""
+def worst_first(
+    names: Sequence[str],
+    scores: Mapping[str, Metrics],
+    protocol: Protocol,
+    certainties: Mapping[str, Certainty] = MappingProxyType({}),
+) -> list[str]:
+    """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last.
+
+    These are sorted by the Dice to expect, and where that is not known, by the entropy in their regions.
+
+    Args:
+        names: of the cases.
+        scores: of those with a reference.
+        protocol: says what they are ranked by.
+        certainties: what ``predict`` noted.
+    """
     metric = protocol.ranked_by[0]
 
-    def mean(name: str) -> float:
-        values = [region[metric] for region in scores.get(name, {}).values() if not math.isnan(region[metric])]
-        return float(np.mean(values)) if values else math.inf
+    def place(name: str) -> tuple[float, float, float, str]:
+        certainty = certainties.get(name, {}).values()
+        return (
+            _mean(region[metric] for region in scores.get(name, {}).values()),
+            _mean(region[EXPECTED] for region in certainty if EXPECTED in region),
+            -_mean((region[ENTROPY_INSIDE] for region in certainty if ENTROPY_INSIDE in region), none=0),
+            name,
+        )
 
-    return sorted(names, key=lambda name: (mean(name), name))
+    return sorted(names, key=place)
+
+
+def _mean(values: Iterable[float], none: float = math.inf) -> float:
+    """Return the mean of what is a number; where nothing is, that of none."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else none
 
 
 @dataclass(frozen=True)
@@ -200,7 +227,9 @@ def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], p
 
 def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: Executor | None) -> Written:
     """Read every case, the first ``max_viewers`` with pictures; go on where a case cannot be read."""
-    names = worst_first(list(files.label_maps[PREDICTION].files), scores.cases, scores.protocol)
+    names = list(files.label_maps[PREDICTION].files)
+    certainties = {name: files.notes.certainty(name) for name in names}
+    names = worst_first(names, scores.cases, scores.protocol, certainties)
     work = [
         CaseToRead(
             name,

@@ -117,7 +117,7 @@ def test_grey_values_spread_over_the_brain_and_leave_the_background_black():
 
 def test_an_empty_case_has_pictures_too():
     empty = np.zeros((3, 4, 5))
-    assert make_pictures({"T1": empty}, {"prediction": empty.astype(np.uint8)}, (1, 1, 1)).shape == (3, 4, 5)
+    assert make_pictures({"T1": empty}, {"prediction": empty.astype(np.uint8)}, {}, (1, 1, 1)).shape == (3, 4, 5)
 
 
 def test_higher_quality_is_larger(cohort, tmp_path):

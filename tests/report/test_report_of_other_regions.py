@@ -102,12 +102,12 @@ def test_what_is_not_there_is_named_as_the_dataset_names_it():
 def test_many_labels_are_told_apart_by_less(largest, step):
     labels = np.zeros((3, 4, 5), np.uint16)
     labels[1, 1], labels[2, 2] = largest, largest - 1
-    pictures = make_pictures({"T1": np.ones(labels.shape)}, {"prediction": labels}, (1, 1, 1))
+    pictures = make_pictures({"T1": np.ones(labels.shape)}, {"prediction": labels}, {}, (1, 1, 1))
     assert pictures.label_step == step
     content = {"shape": pictures.shape, "columns": pictures.columns}
     np.testing.assert_array_equal(volume_of(pictures.labels["prediction"], content) // step, labels)
     with pytest.raises(InputError, match="the label 256"):
-        make_pictures({}, {"prediction": labels + np.uint16(256 - largest)}, (1, 1, 1))
+        make_pictures({}, {"prediction": labels + np.uint16(256 - largest)}, {}, (1, 1, 1))
 
 
 # ---- absent sequences ----

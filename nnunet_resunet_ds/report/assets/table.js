@@ -99,5 +99,5 @@ class CaseTable {
 /** A value as text: counts have no digits behind the point, lengths and volumes two, parts of 1 four. */
 function formatted(metric, value) {
   if (metric.startsWith("n_")) return value.toFixed(0);
-  return value.toFixed(metric.endsWith("hd95") || metric === "volume" ? 2 : 4);
+  return value.toFixed(metric.endsWith("hd95") || metric.endsWith("volume") ? 2 : 4);
 }

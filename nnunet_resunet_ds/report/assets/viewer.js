@@ -2,6 +2,7 @@
 
 const PIXELS_A_SLICE = 80; // of the wheel: a notch of a mouse is about 100, a stroke on a trackpad many small ones
 const LINES_A_SLICE = 3;
+const FAINTEST = 12; // of a map, 0 to 255: below it is the noise of compression
 const LONGEST_SIDE = 640; // of a plane, in pixels of its canvas
 
 /** Three planes through one case, with contours of prediction and reference. */
@@ -15,6 +16,8 @@ class Viewer {
     this.regions = data.regions.map((region) => ({ ...region, inside: tableOf(region.labels) }));
     this.toggles = ["prediction", "reference", "changes"].map((name) => document.getElementById(`show-${name}`));
     for (const toggle of this.toggles) toggle.addEventListener("input", () => this.draw());
+    this.overlay = document.getElementById("overlay");
+    this.overlay.addEventListener("change", () => this.draw());
     document.getElementById("legend").append(...this.regions.map((region) => this.legendEntry(region)));
     document.getElementById("largest").addEventListener("click", () => this.goToLargest());
     document.getElementById("close").addEventListener("click", () => this.dialog.close());
@@ -91,12 +94,18 @@ class Viewer {
       Object.fromEntries(
         await Promise.all(Object.entries(urls).map(async ([name, url]) => [name, await reader(url, shape, columns, step)]))
       );
-    const [images, labels] = await Promise.all([read(pictures.images, readVolume), read(pictures.labels, readLabels)]);
+    const [images, labels, maps] = await Promise.all([
+      read(pictures.images, readVolume),
+      read(pictures.labels, readLabels),
+      read(pictures.maps, readVolume),
+    ]);
     if (number !== this.number) return; // another case was opened meanwhile
     this.shape = shape;
     this.spacing = pictures.spacing;
     this.volumes = images;
     this.labels = labels;
+    this.maps = maps;
+    this.offerOverlays(Object.keys(maps));
     const names = Object.keys(images);
     this.modality = names.includes(this.modality) ? this.modality : names.at(-1);
     this.drawModalities(names);
@@ -117,6 +126,20 @@ class Viewer {
       return button;
     });
     document.getElementById("modalities").replaceChildren(...buttons);
+  }
+
+  /** Offer the maps of entropy of these regions; the one that was shown stays, where there is one of it. */
+  offerOverlays(regions) {
+    const shown = regions.includes(this.overlay.value) ? this.overlay.value : "";
+    this.overlay.replaceChildren(new Option("none", ""), ...regions.map((region) => new Option(region, region)));
+    this.overlay.value = shown;
+    document.getElementById("overlay-label").hidden = regions.length === 0;
+  }
+
+  /** Show the next map of entropy; none after the last. */
+  nextOverlay() {
+    this.overlay.selectedIndex = (this.overlay.selectedIndex + 1) % this.overlay.options.length;
+    this.draw();
   }
 
   choose(modality) {
@@ -167,6 +190,7 @@ class Viewer {
     if (key in toggles) this.toggles[toggles[key]].click();
     else if (key in steps && this.volumes) this.move(this.active, this.position[this.active] + steps[key]);
     else if (key === "l") this.goToLargest();
+    else if (key === "u") this.nextOverlay();
     else if (key === "n") this.step(1);
     else if (key === "b") this.step(-1);
     else if (/^[1-9]$/.test(key)) document.getElementById("modalities").children[Number(key) - 1]?.click();
@@ -190,6 +214,8 @@ class Viewer {
     canvas.height = Math.round(extent[plane.row] * scale);
     const context = canvas.getContext("2d");
     context.drawImage(greyPicture(image), 0, 0, canvas.width, canvas.height);
+    const map = this.maps[this.overlay.value];
+    if (map) context.drawImage(heatPicture(slice(map, this.shape, plane, at)), 0, 0, canvas.width, canvas.height);
     const [scaleX, scaleY] = [canvas.width / image.width, canvas.height / image.height];
     const cut = Object.fromEntries(
       Object.entries(this.labels).map(([name, labels]) => [name, slice(labels, this.shape, plane, at)])
@@ -282,6 +308,19 @@ function greyPicture({ width, height, data }) {
   const context = picture.getContext("2d");
   const pixels = context.createImageData(width, height);
   data.forEach((grey, place) => pixels.data.set([grey, grey, grey, 255], place * 4));
+  context.putImageData(pixels, 0, 0);
+  return picture;
+}
+
+/** Colours over what lies below: from nothing where a map is 0, over red, to yellow where it is 255. */
+function heatPicture({ width, height, data }) {
+  const picture = new OffscreenCanvas(width, height);
+  const context = picture.getContext("2d");
+  const pixels = context.createImageData(width, height);
+  data.forEach((value, place) => {
+    const opacity = value < FAINTEST ? 0 : 60 + 0.6 * value;
+    pixels.data.set([255, value, 0, opacity], place * 4);
+  });
   context.putImageData(pixels, 0, 0);
   return picture;
 }

@@ -1,0 +1,1 @@
+"""How sure a prediction is: maps of a case, numbers of its regions, and the Dice to expect."""
