@@ -12,6 +12,7 @@ import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
 import test_tuning
+import test_uncertainty
 from bad_input import key, rows_of_docs
 
 
@@ -26,6 +27,8 @@ def test_the_table_has_every_kind_and_no_other():
         ("predict", test_fewer_channels.ONE_FOR_TWO),
         ("predict", test_outputs.ANOTHER_FORMAT),
         ("predict", test_predicting_absent_sequences.NO_SUCH_SEQUENCE),
+        ("predict", test_uncertainty.UNCERTAIN_LOGITS),
+        ("predict", test_uncertainty.DAMAGED_EXPECTED_DICE),
         *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
         *(("ensemble", kind) for kind in (*test_ensemble_command.BAD, *test_ensemble_command.FAILING)),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),

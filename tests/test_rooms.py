@@ -28,7 +28,7 @@ IMPORTS = {module: imports(module) for module in FILES}
 
 FLOORS = (
     ("base",),
-    ("dataset_conversion", "postprocessing", "network"),
+    ("dataset_conversion", "postprocessing", "network", "uncertainty"),
     ("compute", "evaluation"),
     ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
     ("inference",),

@@ -33,6 +33,8 @@ class ExpectedDice:
     """That it was learnt from."""
     error: float
     """Mean absolute error on cases that it was not learnt from."""
+    volume_held: float
+    """Share of the cases in which the reference lay between the least and the largest volume."""
     n_empty: int = 0
     """Other cases, in which the region was predicted empty."""
     empty_dice: float | None = None
@@ -109,7 +111,7 @@ def expected_dice_of(folder: Path, weights: Mapping[str, str]) -> ExpectedDiceMo
 
 def _checked(entry: Mapping[str, Any]) -> ExpectedDice:
     expected = ExpectedDice(**entry)
-    numbers = [expected.intercept, expected.error, *expected.slopes.values()]
+    numbers = [expected.intercept, expected.error, expected.volume_held, *expected.slopes.values()]
     if set(expected.slopes) != set(SIGNS) or not np.isfinite(numbers).all():
         msg = f"its numbers must be finite, and its slopes those of {', '.join(SIGNS)}"
         raise ValueError(msg)

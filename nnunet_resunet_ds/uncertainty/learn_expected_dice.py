@@ -1,6 +1,7 @@
 """Learn which Dice to expect, by a ridge regression over cases with a reference."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,53 +14,58 @@ LEAST_CASES = 8
 """With a region; from fewer nothing is learnt."""
 LEAST_EMPTY_CASES = 5
 """In which a region is predicted empty; from fewer nothing is said of empty ones."""
-RIDGE = 10.0
+RIDGE = 1.0
 """Weight of the penalty on slopes, of standardised numbers: few cases teach little, so slopes stay small."""
 
 
-def learn_expected_dice(
-    cases: Sequence[Mapping[str, RegionCertainty]],
-    dice: Sequence[Mapping[str, float]],
-    parts: Sequence[str],
-    tuned_on: tuple[tuple[str, str], ...],
-) -> ExpectedDiceModel:
-    """Learn from cases with a reference that the segmentation model was not trained on.
+@dataclass(frozen=True)
+class KnownCase:
+    """A case with a reference that the segmentation model was not trained on."""
+
+    part: str
+    """Fold, or part of it: the error on a part is that of what the others teach."""
+    certainty: Mapping[str, RegionCertainty]
+    """Region → what its prediction says."""
+    dice: Mapping[str, float]
+    """Region → what it reaches."""
+    volumes: Mapping[str, float]
+    """Region → mm³ of the reference."""
+
+
+def learn_expected_dice(cases: Sequence[KnownCase], tuned_on: tuple[tuple[str, str], ...]) -> ExpectedDiceModel:
+    """Learn about each region that at least `LEAST_CASES` predictions have.
 
     Args:
-        cases: of each, region → what its prediction says.
-        dice: of each, region → what it reaches.
-        parts: of each, the fold or part; the error of a part is that of what the others teach.
+        cases: at least one.
         tuned_on: fold and identity of the weights that predicted.
     """
     learnt = {}
-    for name in cases[0]:
-        certainties = [case[name] for case in cases]
-        reached = np.array([case[name] for case in dice])
-        expected = _learn(certainties, reached, np.array(parts))
-        if expected is not None:
-            learnt[name] = expected
+    for name in cases[0].certainty:
+        found = [case for case in cases if case.certainty[name].volume]
+        if len(found) >= LEAST_CASES:
+            empty = [case.dice[name] for case in cases if not case.certainty[name].volume]
+            learnt[name] = _learn(name, found, empty)
     return ExpectedDiceModel(learnt, tuned_on)
 
 
-def _learn(
-    certainties: Sequence[RegionCertainty], dice: NDArray[np.float64], parts: NDArray[np.str_]
-) -> ExpectedDice | None:
-    found = np.array([certainty.volume > 0 for certainty in certainties])
-    if found.sum() < LEAST_CASES:
-        return None
-    numbers = np.array(
-        [[number_of(certainty, name) for name in SIGNS] for certainty in certainties if certainty.volume > 0]
-    )
-    intercept, slopes = _ridge(numbers, dice[found])
-    n_empty = int((~found).sum())
+def _learn(name: str, cases: Sequence[KnownCase], dice_of_empty: Sequence[float]) -> ExpectedDice:
+    """Learn about a region from predictions that have it, and from the Dice of those that do not."""
+    numbers = np.array([[number_of(case.certainty[name], number) for number in SIGNS] for case in cases])
+    dice = np.array([case.dice[name] for case in cases])
+    intercept, slopes = _ridge(numbers, dice)
     return ExpectedDice(
         intercept=intercept,
         slopes=dict(zip(SIGNS, slopes.tolist(), strict=True)),
-        n_cases=int(found.sum()),
-        error=_error_on_others(numbers, dice[found], parts[found]),
-        n_empty=n_empty,
-        empty_dice=float(dice[~found].mean()) if n_empty >= LEAST_EMPTY_CASES else None,
+        n_cases=len(cases),
+        error=_error_on_others(numbers, dice, np.array([case.part for case in cases])),
+        volume_held=float(np.mean([_holds(case.certainty[name], case.volumes[name]) for case in cases])),
+        n_empty=len(dice_of_empty),
+        empty_dice=float(np.mean(dice_of_empty)) if len(dice_of_empty) >= LEAST_EMPTY_CASES else None,
     )
+
+
+def _holds(certainty: RegionCertainty, volume: float) -> bool:
+    return certainty.least_volume <= volume <= certainty.largest_volume
 
 
 def _ridge(numbers: NDArray[np.float64], dice: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

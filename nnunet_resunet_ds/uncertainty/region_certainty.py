@@ -18,8 +18,8 @@ ENTROPY_INSIDE, ENTROPY_AROUND, DISAGREEMENT = "entropy_inside", "entropy_around
 VOLUME_LIMITS = ("least_volume", "largest_volume")
 """Others of its numbers, as `RegionCertainty` names them."""
 LEAST_PROBABILITY = 0.2
-"""Voxels below this in every region do not count, unless they are labelled: the numbers are those of a box around the
-others. Tuning keeps this much of a case, so that what it learns is about the same numbers."""
+"""Voxels below this in every region do not count, unless they are labelled: the numbers are those of the box of the
+others and what is around it. Tuning keeps this much of a case, so that it learns from the same numbers."""
 AROUND = 3
 """Voxels that a step from face to face takes from a region: what is "around" it."""
 LIKELY, POSSIBLE = 0.75, 0.25
@@ -112,8 +112,15 @@ def fold_disagreement(mean: Probabilities, over_folds: Probabilities, n_folds: i
 
 
 def _box(labels: NDArray[np.integer], probabilities: Probabilities) -> tuple[slice, ...]:
-    counts = (probabilities.max(axis=0) >= LEAST_PROBABILITY) | (labels > 0)
-    return find_objects(counts.view(np.uint8))[0] if counts.any() else (slice(1),) * 3
+    return box_with_surroundings((probabilities.max(axis=0) >= LEAST_PROBABILITY) | (labels > 0))
+
+
+def box_with_surroundings(mask: Mask) -> tuple[slice, ...]:
+    """Return the box (Z, Y, X) of a mask and what is around it, as far as the image goes; one voxel of an empty one."""
+    if not mask.any():
+        return (slice(1),) * 3
+    (box,) = find_objects(mask.view(np.uint8))
+    return tuple(slice(max(side.start - AROUND, 0), side.stop + AROUND) for side in box)
 
 
 def _of_region(mask: Mask, probability: Probabilities, voxel_volume: float) -> RegionCertainty:
