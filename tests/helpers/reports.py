@@ -3,7 +3,11 @@
 import json
 
 import numpy as np
+import SimpleITK as sitk
 from brats_files import MODALITIES, write
+
+from nnunet_resunet_ds.base.regions import REGIONS
+from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, write_maps
 
 SHAPE = (22, 26, 24)
 CASES = ("BraTS2021_00001", "BraTS2021_00002", "BraTS2021_00003")
@@ -55,3 +59,26 @@ def add_a_false_lesion(folder, case):
     predicted = tumour(PREDICTED[case])
     predicted[ball((20, 20, 19), 1)] = 1
     write(folder / "labels" / f"{case}.nii.gz", predicted, spacing=SPACING)
+
+
+def note_certainty(folder, expected_dice, with_maps=()):
+    """Note in run.json what ``predict`` would of cases; and write maps in which the region is all undecided.
+
+    Args:
+        folder: of the cohort.
+        expected_dice: case → the Dice of WT that is expected.
+        with_maps: cases that have maps.
+    """
+    run_file = folder / "labels" / "run.json"
+    run = json.loads(run_file.read_text())
+    for case, dice in expected_dice.items():
+        numbers = {"volume": 1000.0, "least_volume": 800.0, "largest_volume": 1500.0, "entropy_inside": 1 - dice}
+        run["cases"][case]["certainty"] = {region.name: dict(numbers) for region in REGIONS}
+        run["cases"][case]["certainty"]["WT"]["expected_dice"] = dice
+    for case in with_maps:
+        grid = sitk.ReadImage(str(folder / "labels" / f"{case}.nii.gz"))
+        labels = sitk.GetArrayFromImage(grid)
+        maps = {ENTROPY: np.stack([region.mask(labels).astype(np.float32) for region in REGIONS])}
+        write_maps(folder / "labels", case, REGIONS, maps, grid)
+        run["cases"][case][MAPS] = [f"uncertainty/{case}_{region.name}_{ENTROPY}.nii.gz" for region in REGIONS]
+    run_file.write_text(json.dumps(run))

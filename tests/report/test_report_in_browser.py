@@ -2,9 +2,10 @@
 
 import shutil
 import time
+from contextlib import contextmanager
 
 import pytest
-from reports import CASES, add_a_false_lesion, make_cohort
+from reports import CASES, add_a_false_lesion, make_cohort, note_certainty
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
 
@@ -38,6 +39,13 @@ def browser(tmp_path_factory):
             max_viewers=2,
         )
     )
+    with browser_at(page) as driver:
+        yield driver
+
+
+@contextmanager
+def browser_at(page):
+    """Open a page in Chromium; at the end, nothing may have gone wrong in it."""
     options = Options()
     options.binary_location = CHROMIUM
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,900"):
@@ -282,3 +290,62 @@ def test_light_and_dark_follow_the_system(browser):
         )
         backgrounds.add(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert len(backgrounds) == 2
+
+
+# ---- how sure a prediction is ----
+
+
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory):
+    folder = make_cohort(tmp_path_factory.mktemp("doubtful"))
+    note_certainty(folder, {CASES[0]: 0.9, CASES[1]: 0.5, CASES[2]: 0.8}, with_maps=(CASES[1],))
+    page = folder / "report.html"
+    write_report(ReportSettings([folder / "raw"], folder / "labels", page))
+    with browser_at(page) as driver:
+        yield driver
+
+
+def overlay_at_the_tumour(browser):
+    """Red, green and blue of the axial plane in the middle of the tumour of `CASES[1]`, and far from it."""
+    return browser.execute_script(
+        """
+        viewer.position = [...arguments[0]];
+        viewer.draw();
+        const canvas = document.getElementById("plane-axial");
+        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, 0, 0);
+        const [height, width] = [canvas.height / viewer.shape[1], canvas.width / viewer.shape[2]];
+        const at = (y, x) => [...copy.getImageData((x + 0.5) * width, (y + 0.5) * height, 1, 1).data].slice(0, 3);
+        return [at(arguments[0][1], arguments[0][2]), at(3, arguments[0][2])];
+        """,
+        browser.execute_script(
+            "return fullestSlices(viewer.maps.ET, viewer.shape, Array(256).fill(1).fill(0, 0, 200))"
+        ),
+    )
+
+
+def test_without_a_reference_the_case_of_which_least_is_expected_comes_first(doubtful):
+    assert rows(doubtful) == [CASES[1], CASES[2], CASES[0]]
+    assert Select(by_id(doubtful, "metric")).first_selected_option.text == "Expected Dice"
+    assert "the worst first" in by_id(doubtful, "count").text
+    assert "expected Dice of WT 0.50" in doubtful.find_element(By.CSS_SELECTOR, "#cases tbody tr").text
+
+
+def test_the_map_of_entropy_lies_over_the_images(doubtful):
+    doubtful.find_element(By.CSS_SELECTOR, "#cases td button").click()
+    wait(lambda: doubtful.execute_script("return !!viewer.volumes"))
+    for name in ("prediction", "reference"):
+        doubtful.execute_script(f"document.getElementById('show-{name}').checked = false")
+    before = overlay_at_the_tumour(doubtful)
+    assert all(max(colour) - min(colour) < 3 for colour in before)  # grey
+    Select(by_id(doubtful, "overlay")).select_by_visible_text("ET")
+    inside, outside = overlay_at_the_tumour(doubtful)
+    assert inside[0] > 150 and inside[1] > 120 and inside[2] < inside[1] - 50  # yellow: a whole bit
+    assert outside == before[1]
+    press(doubtful, "u")  # from the last one to none
+    assert by_id(doubtful, "overlay").get_attribute("value") == ""
+    assert overlay_at_the_tumour(doubtful) == before
+    press(doubtful, "n")
+    wait(lambda: doubtful.execute_script("return viewer.volumes && viewer.number === 1"))
+    assert not by_id(doubtful, "overlay-label").is_displayed()  # it has no maps
+    press(doubtful, Keys.ESCAPE)
