@@ -1,0 +1,1 @@
+"""How well the Dice to expect tells spoilt cases from good ones."""
