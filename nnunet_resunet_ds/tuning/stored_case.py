@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
@@ -18,14 +17,15 @@ from nnunet_resunet_ds.base.files import read_json, remove_half_written, replaci
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.npz import read_arrays
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
+from nnunet_resunet_ds.uncertainty.region_certainty import LEAST_PROBABILITY, box_with_surroundings
 from postprocessing.model_config import dataset_json_of, nnunet_config
 from postprocessing.probabilities import check_painted, probabilities_on_grid
 
-FORMAT = 2
+FORMAT = 3
 """Of stored cases; those of another are made again."""
 _MADE_WITH = "made_with.json"
 
-LOWEST_THRESHOLD = 0.2
+LOWEST_THRESHOLD = LEAST_PROBABILITY
 """The lowest that tuning tries: outside the box of what reaches it, and of the reference, nothing can change."""
 
 
@@ -49,8 +49,7 @@ def cropped_case(probabilities: NDArray[np.floating], reference: NDArray[np.uint
         reference: (Z, Y, X), nnU-Net's values.
         voxel_volume: in mm³.
     """
-    foreground = (probabilities.max(axis=0) >= LOWEST_THRESHOLD) | (reference > 0)
-    box = find_objects(foreground.view(np.uint8))[0] if foreground.any() else (slice(1),) * 3
+    box = box_with_surroundings((probabilities.max(axis=0) >= LOWEST_THRESHOLD) | (reference > 0))
     cropped = np.ascontiguousarray(probabilities[(slice(None), *box)])
     return StoredCase(cropped, np.ascontiguousarray(reference[box]), voxel_volume)
 

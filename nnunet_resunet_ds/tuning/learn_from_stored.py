@@ -1,0 +1,72 @@
+"""Learn which Dice to expect of a model, from the cases that tuning has stored."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+
+from nnunet_resunet_ds.base.parallel import executor_or_threads
+from nnunet_resunet_ds.base.regions import Region
+from nnunet_resunet_ds.base.text_table import aligned
+from nnunet_resunet_ds.evaluation.dice import region_dice
+from nnunet_resunet_ds.tuning.stored_case import read_stored_case
+from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE, ExpectedDiceModel
+from nnunet_resunet_ds.uncertainty.learn_expected_dice import LEAST_CASES, KnownCase, learn_expected_dice
+from nnunet_resunet_ds.uncertainty.region_certainty import certainty_of_regions
+from postprocessing.case import postprocess
+from postprocessing.config import PostprocessingConfig
+
+
+def learn_from_stored(
+    files: Sequence[Path],
+    parts: Sequence[str],
+    config: PostprocessingConfig,
+    regions: Sequence[Region],
+    executor: Executor | None = None,
+) -> ExpectedDiceModel:
+    """Learn from stored cases which Dice to expect under the settings that were chosen for a model.
+
+    Args:
+        files: stored cases, at least one.
+        parts: the fold, or part of it, of each.
+        config: the chosen settings, with the weights that they were tuned on.
+        regions: of the dataset, in the order of the outputs.
+        executor: who looks at the cases; None is a thread for each core.
+    """
+    with executor_or_threads(executor) as pool:
+        known = list(pool.map(partial(known_case, config=config, regions=regions), files, parts))
+    return learn_expected_dice(known, config.tuned_on)
+
+
+def known_case(file: Path, part: str, config: PostprocessingConfig, regions: Sequence[Region]) -> KnownCase:
+    """Return what is known of a stored case under settings: certainty, Dice, and volumes of the reference."""
+    case = read_stored_case(file)
+    labels = postprocess(case.probabilities, config, case.voxel_volume)
+    return KnownCase(
+        part,
+        certainty_of_regions(labels, case.probabilities, regions, case.voxel_volume),
+        region_dice(case.reference, labels, regions),
+        {region.name: float(region.mask(case.reference).sum()) * case.voxel_volume for region in regions},
+    )
+
+
+def keep_with_model(model: ExpectedDiceModel, folder: Path) -> None:
+    """Write what was learnt into a model folder; where nothing was, what an earlier tuning has left does not stay."""
+    if model.regions:
+        model.write(folder)
+    else:
+        (folder / EXPECTED_DICE).unlink(missing_ok=True)
+
+
+def learnt_lines(model: ExpectedDiceModel) -> Iterator[str]:
+    """Yield what was learnt, as a table; or why nothing was."""
+    if not model.regions:
+        yield f"no Dice to expect is learnt: that takes {LEAST_CASES} predictions that have the region"
+        return
+    yield "Dice to expect, learnt from these cases with the chosen settings"
+    header = ("region", "cases", "mean error on the other folds", "reference within the volume limits")
+    rows = [
+        (name, f"{learnt.n_cases}", f"{learnt.error:.3f}", f"{learnt.volume_held:.0%}")
+        for name, learnt in model.regions.items()
+    ]
+    yield from aligned([header, *rows], numbers_from=1)
