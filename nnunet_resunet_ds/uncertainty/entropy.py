@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-DECIDED = 1e-4
-"""Probabilities nearer than this to 0 or 1 count as decided: their entropy, below 0.0015 bits, is given as 0."""
+DECIDED = 1e-3
+"""Probabilities nearer than this to 0 or 1 count as decided: their entropy, below 0.012 bits, is given as 0."""
 
 
 def entropy(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
