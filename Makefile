@@ -8,7 +8,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfi
 
 .PHONY: demo test test-all test-gpu compatible coverage lint install clean
 
-demo: $(VENV)/installed  ## The whole way on made-up images: a few minutes on a CPU
+demo: $(VENV)/installed  ## The whole way on made-up images: four to ten minutes on two cores
 	$(BIN)/resunet-ds demo -o demo_output
 
 test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests: some ten minutes on two cores
