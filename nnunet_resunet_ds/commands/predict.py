@@ -287,6 +287,7 @@ def _n_flips(model: "Model", settings: "PredictionSettings") -> int:
 
 def _conclude(predicted: "Predicted", output: "Output") -> None:
     from dataset_conversion.cohort import absence_lines, warning_lines
+    from nnunet_resunet_ds.uncertainty.maps import FOLDER as MAPS_FOLDER
     from postprocessing.case import summary_lines
 
     said = (*summary_lines(output.changes), *absence_lines(predicted.absent), *warning_lines(predicted.warnings))
@@ -296,6 +297,8 @@ def _conclude(predicted: "Predicted", output: "Output") -> None:
     if len(predicted.written) == 1 and not earlier and not predicted.failures:  # a single case
         what = str(output.writer.label_map(predicted.written[0]))
     print(f"wrote {what}{earlier}")
+    if output.map_kinds:
+        print(f"maps of uncertainty ({' and '.join(output.map_kinds)}): {output.folder / MAPS_FOLDER}")
     for fault in predicted.faults.values():
         print("\n".join(predicted.failures.values()))
         raise fault

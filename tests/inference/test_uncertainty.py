@@ -124,6 +124,7 @@ def test_maps_lie_on_the_grid_of_the_images(cohort, model, tmp_path, capsys):
     out = tmp_path / "out"
     flags = ("--uncertainty", "--save-probabilities")
     assert main(["predict", "-i", str(cohort), "-o", str(out), "-m", str(model), *flags]) == 0
+    assert f"maps of uncertainty (entropy and variance): {out / 'uncertainty'}" in capsys.readouterr().out
     for case in CASES:
         probabilities = np.load(out / f"{case}.npz")["probabilities"]
         np.testing.assert_allclose(maps_of(out, case, "entropy"), entropy(probabilities), atol=1e-3)
