@@ -9,12 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.regions import ET, TC, WT, Region, Tissue
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_number, check_whole_number
-
-Labels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Probabilities = NDArray[np.floating]
+from postprocessing.nesting import NESTINGS
+from postprocessing.volume import Labels, Moves, Probabilities, Volume
+from postprocessing.voxels import Mask
 
 STEP = "step"
 """Entry of a step in JSON that says which step it is."""
@@ -22,25 +20,6 @@ MEAN = "… if its mean probability is lower than this; 1: whatever it is"
 """Help of the number that `is_below_or_all` compares with."""
 _ROUNDING = 1e-6
 """Relative, of sizes in mm³."""
-
-
-@dataclass(frozen=True)
-class Nesting:
-    """A region, and the tissue that a voxel becomes when it enters or leaves the region."""
-
-    region: Region
-    channel: int
-    """Of the probabilities."""
-    entered: Tissue
-    left: Tissue
-    """The tissue around the region: only its voxels can enter."""
-
-
-NESTINGS = {
-    WT.name: Nesting(WT, 0, entered=Tissue.ED, left=Tissue.BACKGROUND),
-    TC.name: Nesting(TC, 1, entered=Tissue.NCR, left=Tissue.ED),
-    ET.name: Nesting(ET, 2, entered=Tissue.ET, left=Tissue.NCR),
-}
 
 
 @dataclass(frozen=True)
@@ -129,26 +108,25 @@ class Step(ABC):
         values: dict[str, Any] = {field: value}
         return replace(self, **values)
 
-    def growth(self, probabilities: Probabilities) -> Mask | None:
-        """Return where this step may make tumour of background, (Z, Y, X); None: within the tumour's box alone.
-
-        Args:
-            probabilities: (R, Z, Y, X) of the whole image.
-        """
-        return None
-
     @abstractmethod
+    def moves(self, volume: Volume) -> Moves:
+        """Return which voxels leave the region and which enter it; the volume stays as it is."""
+
     def apply(
         self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
     ) -> Labels:
-        """Return labels after this step; those given stay as they are.
+        """Return labels after this step alone; those given stay as they are.
 
         Args:
-            labels: (Z, Y, X) in nnU-Net's values, cropped to a box around what is not background.
-            probabilities: (R, Z, Y, X), of the same box.
+            labels: (Z, Y, X) in nnU-Net's values.
+            probabilities: (R, Z, Y, X).
             connectivity: of components: 6, 18 or 26.
             voxel_volume: in mm³; a step that `needs_voxel_volume` has to be given it.
         """
+        after = np.array(labels, order="C")
+        volume = Volume(after, probabilities, connectivity, voxel_volume)
+        volume.take(self.moves(volume))
+        return after
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""

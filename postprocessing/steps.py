@@ -13,7 +13,8 @@ from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_entries
 from postprocessing.components import ComponentFilter, Hysteresis, LargestComponents, MeanFilter, PeakFilter
 from postprocessing.morphology import Closing, FillHoles, Opening
-from postprocessing.step import NESTINGS, STEP, Step
+from postprocessing.nesting import NESTINGS
+from postprocessing.step import STEP, Step
 from postprocessing.total_rule import TotalRule
 
 USUAL_STEPS: tuple[Step, ...] = (
