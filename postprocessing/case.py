@@ -11,6 +11,7 @@ import numpy as np
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
+from postprocessing.region_nestings import nestings_of
 from postprocessing.step import Step
 from postprocessing.thresholds import apply_thresholds
 from postprocessing.volume import Labels, Moves, Probabilities, Volume
@@ -78,9 +79,10 @@ def _moves(
     _check_voxel_volume(steps, voxel_volume)
     if not steps:
         return
-    volume = Volume(labels, probabilities, config.connectivity, voxel_volume)
+    nestings = nestings_of(config, len(probabilities))
+    volume = Volume(labels, probabilities, config.connectivity, voxel_volume, nestings)
     for step in steps:
-        moves = step.moves(volume)
+        moves = step.moves(volume) if step.region in nestings else Moves(step.region)
         volume.take(moves)
         yield step, moves, volume
 

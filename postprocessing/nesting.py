@@ -1,6 +1,6 @@
 """What a voxel becomes that enters or leaves a region, and which voxels can enter."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,10 +21,12 @@ class Nesting:
     channel: int
     """Of the probabilities."""
     entered: int
-    left: int
-    """The tissue around the region: only its voxels can enter."""
+    around: int
+    """The tissue around the region: only its voxels can enter, and what leaves becomes it, where nothing is below."""
     within: str | None = None
     """The region that is made of this one and the tissue around; None where the background is around."""
+    below: Callable[[NDArray[np.floating]], NDArray[np.uint8]] | None = None
+    """Of a region that is painted over others: probabilities (R, n) of voxels that leave → their labels (n,)."""
 
     @cached_property
     def is_inside(self) -> NDArray[np.bool_]:
@@ -33,7 +35,7 @@ class Nesting:
 
 
 NESTINGS: Mapping[str, Nesting] = {
-    WT.name: Nesting(WT, 0, entered=Tissue.ED, left=Tissue.BACKGROUND),
-    TC.name: Nesting(TC, 1, entered=Tissue.NCR, left=Tissue.ED, within=WT.name),
-    ET.name: Nesting(ET, 2, entered=Tissue.ET, left=Tissue.NCR, within=TC.name),
+    WT.name: Nesting(WT, 0, entered=Tissue.ED, around=Tissue.BACKGROUND),
+    TC.name: Nesting(TC, 1, entered=Tissue.NCR, around=Tissue.ED, within=WT.name),
+    ET.name: Nesting(ET, 2, entered=Tissue.ET, around=Tissue.NCR, within=TC.name),
 }

@@ -93,7 +93,7 @@ class Volume:
 
     def is_around(self, region: str, voxels: Voxels) -> Mask:
         """Tell of each of some voxels whether it is of the tissue around a region: whether it can enter."""
-        is_around: Mask = self._labels[voxels] == self.nestings[region].left
+        is_around: Mask = self._labels[voxels] == self.nestings[region].around
         return is_around
 
     def components(self, region: str) -> Components:
@@ -111,18 +111,30 @@ class Volume:
 
     def take(self, moves: Moves) -> None:
         """Change the labels; forget what is known of the regions that change."""
-        nesting = self.nestings[moves.region]
         voxels = np.concatenate([moves.left, moves.entered])
+        if len(voxels):
+            self._move(voxels, moves)
+        if moves.after is not None:
+            self._known[moves.region] = _Known(moves.after.voxels, moves.after)
+
+    def _move(self, voxels: Voxels, moves: Moves) -> None:
+        """Change the labels of these voxels, and update what is known of the regions that they were in or are in."""
+        nesting = self.nestings[moves.region]
         before = self._labels[voxels]
-        self._labels[moves.left] = nesting.left
+        self._labels[moves.left] = self._below(nesting, moves.left)
         self._labels[moves.entered] = nesting.entered
         after = self._labels[voxels]
         for name, other in self.nestings.items():
             was, now = other.is_inside[before], other.is_inside[after]
             if (was != now).any():
                 self._known[name] = self._updated(name, voxels[now & ~was], moves)
-        if moves.after is not None:
-            self._known[moves.region] = _Known(moves.after.voxels, moves.after)
+
+    def _below(self, nesting: Nesting, voxels: Voxels) -> Labels | int:
+        """Return what voxels become that leave a region."""
+        if nesting.below is None:
+            return nesting.around
+        z, y, x = np.unravel_index(voxels, self.shape)
+        return nesting.below(self._probabilities[:, z, y, x])
 
     def _updated(self, region: str, came: Voxels, moves: Moves) -> _Known:
         """Return what is known of a region that has changed: some voxels came to it, and others may be gone."""
