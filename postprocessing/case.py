@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
-from postprocessing.step import NESTINGS, Labels, Probabilities, Step
+from postprocessing.region_nestings import nestings_of
+from postprocessing.step import Step
 from postprocessing.thresholds import apply_thresholds
+from postprocessing.volume import Labels, Moves, Probabilities, Volume
 
 TABLE = "postprocessing_changes.csv"
 CHANGES = "changes"
@@ -56,7 +55,7 @@ def postprocess(
         InputError: the array is not (R, Z, Y, X), or not probabilities; or a step needs the volume of a voxel.
     """
     labels = apply_thresholds(probabilities, config)
-    for _ in _steps(labels, probabilities, config, voxel_volume):
+    for _ in _moves(labels, probabilities, config, voxel_volume):
         pass
     return labels
 
@@ -67,27 +66,25 @@ def postprocess_explained(
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
     changes = [
-        _change(step, before != after, values, config.connectivity)
-        for step, before, after, values in _steps(labels, probabilities, config, voxel_volume)
+        _change(step, moves, volume) for step, moves, volume in _moves(labels, probabilities, config, voxel_volume)
     ]
     return labels, changes
 
 
-def _steps(
+def _moves(
     labels: Labels, probabilities: Probabilities, config: PostprocessingConfig, voxel_volume: float | None
-) -> Iterator[tuple[Step, Labels, Labels, Probabilities]]:
-    """Take the steps that are on, in place; yield each with labels before and after, and the probabilities there."""
+) -> Iterator[tuple[Step, Moves, Volume]]:
+    """Take the steps that are on, in place; yield each with what it did."""
     steps = [step for step in config.steps if step.is_on]
     _check_voxel_volume(steps, voxel_volume)
-    box = _box(labels, probabilities, steps)
-    if box is None:
-        yield from ((step, labels, labels, probabilities) for step in steps)
+    if not steps:
         return
-    values = probabilities[(slice(None), *box)]
+    nestings = nestings_of(config, len(probabilities))
+    volume = Volume(labels, probabilities, config.connectivity, voxel_volume, nestings)
     for step in steps:
-        before = labels[box].copy()
-        labels[box] = step.apply(before, values, config.connectivity, voxel_volume)
-        yield step, before, labels[box], values
+        moves = step.moves(volume) if step.region in nestings else Moves(step.region)
+        volume.take(moves)
+        yield step, moves, volume
 
 
 def _check_voxel_volume(steps: Sequence[Step], voxel_volume: float | None) -> None:
@@ -98,23 +95,15 @@ def _check_voxel_volume(steps: Sequence[Step], voxel_volume: float | None) -> No
         raise InputError(msg)
 
 
-def _box(labels: Labels, probabilities: Probabilities, steps: Sequence[Step]) -> tuple[slice, ...] | None:
-    """Return the box of all that is tumour or may become it by these steps; None where nothing is."""
-    foreground = labels > 0
-    for step in steps:
-        growth = step.growth(probabilities)
-        if growth is not None:
-            foreground |= growth
-    return find_objects(foreground.view(np.uint8))[0] if foreground.any() else None
-
-
-def _change(step: Step, changed: NDArray[np.bool_], probabilities: Probabilities, connectivity: int) -> Change:
-    n_voxels = int(np.count_nonzero(changed))
-    if not n_voxels:
+def _change(step: Step, moves: Moves, volume: Volume) -> Change:
+    voxels = moves.voxels
+    if not len(voxels):
         return Change(step.name, 0, 0, None)
-    _, n_components = cc3d.connected_components(changed, connectivity=connectivity, return_N=True)
-    values = probabilities[NESTINGS[step.region].channel][changed]
-    return Change(step.name, n_voxels, int(n_components), float(values.mean(dtype=np.float64)))
+    n_components = moves.n_components
+    if n_components is None:
+        n_components = volume.components_of(step.region, voxels).count
+    mean = volume.probability(step.region)[voxels].mean(dtype=np.float64)
+    return Change(step.name, len(voxels), n_components, float(mean))
 
 
 def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:

@@ -6,58 +6,14 @@ mean probability, become necrosis (NCR).
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
-import cc3d
 import numpy as np
-from numpy.typing import NDArray
 
-from postprocessing.step import (
-    MEAN,
-    NESTINGS,
-    Labels,
-    Mask,
-    Number,
-    Probabilities,
-    SizedStep,
-    Step,
-    is_below,
-    is_below_or_all,
-)
-
-
-class Components:
-    """The connected components of a mask, numbered from 1; what is not in the mask has number 0."""
-
-    def __init__(self, mask: Mask, probability: NDArray[np.floating], connectivity: int) -> None:
-        """Find them.
-
-        Args:
-            mask: (Z, Y, X).
-            probability: (Z, Y, X), of the region.
-            connectivity: 6, 18 or 26.
-        """
-        self.numbers = cc3d.connected_components(mask, connectivity=connectivity)
-        self.dtype = probability.dtype
-        self._inside, self._values = self.numbers[mask], probability[mask]
-
-    @cached_property
-    def sizes(self) -> NDArray[np.intp]:
-        """Voxels of each number; 0 of number 0."""
-        return np.bincount(self._inside, minlength=1)
-
-    @cached_property
-    def means(self) -> NDArray[np.float64]:
-        """Mean probability of each number."""
-        return np.bincount(self._inside, weights=self._values, minlength=1) / np.maximum(self.sizes, 1)
-
-    @cached_property
-    def peaks(self) -> NDArray[np.floating]:
-        """Highest probability of each number."""
-        peaks = np.zeros(len(self.sizes), self.dtype)
-        np.maximum.at(peaks, self._inside, self._values)
-        return peaks
+from postprocessing.component_table import Components
+from postprocessing.step import MEAN, Number, SizedStep, Step, is_below, is_below_or_all
+from postprocessing.volume import Moves, Volume
+from postprocessing.voxels import Mask, Voxels, union
 
 
 @dataclass(frozen=True)
@@ -66,17 +22,17 @@ class ComponentStep(Step):
 
     @abstractmethod
     def removed(self, components: Components, voxel_volume: float | None) -> Mask:
-        """Tell for each number of components whether it goes; what is said of number 0 does not count."""
+        """Tell for each of the components whether it goes."""
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        components = Components(nesting.region.mask(labels), probabilities[nesting.channel], connectivity)
-        removed = self.removed(components, voxel_volume)
-        removed[0] = False
-        return np.where(removed[components.numbers], np.uint8(nesting.left), labels)
+    def moves(self, volume: Volume) -> Moves:
+        """Return what leaves; see `Step.moves`."""
+        components = volume.components(self.region)
+        removed = self.removed(components, volume.voxel_volume)
+        if not removed.any():
+            return Moves(self.region)
+        left = components.voxels[removed[components.numbers]]
+        after = components.without(removed)
+        return Moves(self.region, left, are_whole=True, after=after, n_components=int(removed.sum()))
 
 
 @dataclass(frozen=True)
@@ -143,9 +99,8 @@ class LargestComponents(ComponentStep):
     def removed(self, components: Components, voxel_volume: float | None) -> Mask:
         """Tell which go; see `ComponentStep.removed`."""
         sizes = components.sizes
-        largest_first = np.sort(sizes[1:])[::-1]
-        least_kept = largest_first[min(self.count, len(largest_first)) - 1] if len(largest_first) else 0
-        removed: Mask = sizes < least_kept
+        n_more = components.count - self.count
+        removed: Mask = sizes < (np.partition(sizes, n_more)[n_more] if n_more > 0 else 0)
         return removed
 
 
@@ -166,22 +121,23 @@ class Hysteresis(Step):
     low: float
     high: float
 
-    def growth(self, probabilities: Probabilities) -> Mask | None:
-        """Return where background may become tumour; see `Step.growth`."""
-        nesting = NESTINGS[self.region]
-        return None if nesting.left else probabilities[nesting.channel] >= self.low
+    def moves(self, volume: Volume) -> Moves:
+        """Return what leaves and what enters; see `Step.moves`."""
+        found = volume.components_of(self.region, self._candidates(volume))
+        goes = is_below(found.peaks, self.high, found.dtype)
+        after = found.without(goes)
+        was_inside = volume.voxels(self.region)
+        is_low = ~(volume.probability(self.region)[was_inside] >= self.low)
+        dropped = found.voxels[goes[found.numbers]]
+        left = union(was_inside[is_low], dropped[volume.is_inside(self.region, dropped)])
+        entered = after.voxels[volume.is_around(self.region, after.voxels)]
+        return Moves(self.region, left, entered, after=after)
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        was_inside, was_around = nesting.region.mask(labels), labels == nesting.left
-        probability = probabilities[nesting.channel]
-        candidates = (was_inside | was_around) & (probability >= self.low)
-        components = Components(candidates, probability, connectivity)
-        stays = ~is_below(components.peaks, self.high, components.dtype)
-        stays[0] = False
-        is_inside = stays[components.numbers]
-        without = np.where(was_inside & ~is_inside, np.uint8(nesting.left), labels)
-        return np.where(was_around & is_inside, np.uint8(nesting.entered), without)
+    def _candidates(self, volume: Volume) -> Voxels:
+        """Return the voxels in the region and around it that reach the low probability."""
+        probability, outer = volume.probability(self.region), volume.nestings[self.region].within
+        if outer is not None:
+            voxels = volume.voxels(outer)
+            return voxels[probability[voxels] >= self.low]
+        voxels = np.flatnonzero(probability >= self.low)
+        return voxels[volume.is_inside(self.region, voxels) | volume.is_around(self.region, voxels)]

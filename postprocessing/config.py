@@ -7,16 +7,25 @@ from typing import Any, NoReturn
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.regions import REGIONS, Tissue
+from nnunet_resunet_ds.base.regions import ET, REGIONS, TC, WT, Tissue
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_entries, check_flag
+from postprocessing.flat_form import from_flat, is_flat
 from postprocessing.further_region import (
     RESECTION_CAVITY,
     FurtherRegion,
     check_further_regions,
     read_further_regions,
 )
-from postprocessing.step import Number, Step
-from postprocessing.steps import USUAL_STEPS, step_from_mapping
+from postprocessing.settings import (
+    OF_ALL_REGIONS,
+    SETTINGS,
+    THRESHOLDS,
+    Setting,
+    settings_of_steps,
+    threshold_setting,
+)
+from postprocessing.step import Step, in_settings
+from postprocessing.steps import STEP_KINDS, USUAL_STEPS, step_from_mapping, steps_of
 
 CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
@@ -24,36 +33,7 @@ PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
 """What flips, tiles and folds were averaged in."""
 RUN_SETTING = "postprocessing"
 """Of ``run.json``."""
-_THRESHOLDS = {
-    "wt": Number("threshold of whole tumour (WT)", float, at_most=1),
-    "tc": Number("threshold of tumour core (TC)", float, at_most=1),
-    "et": Number("threshold of enhancing tumour (ET)", float, at_most=1),
-}
-_USUAL_NAMES = tuple(step.name for step in USUAL_STEPS)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A number of the configuration with a name: a flag sets it, tuning searches it."""
-
-    number: Number
-    field: str
-    step: Step | None = None
-    """That has the field, with its usual numbers."""
-    further: FurtherRegion | None = None
-    """That has the field; where no step has it either, the configuration has it."""
-
-
-_STEP_SETTINGS = {
-    step.setting(field): Setting(number, field, step) for step in USUAL_STEPS for field, number in step.numbers.items()
-}
-SETTINGS: Mapping[str, Setting] = {
-    **{name: Setting(number, name) for name, number in _THRESHOLDS.items()},
-    **_STEP_SETTINGS,
-    "connectivity": Setting(Number("neighbours of a voxel in a component: 6, 18 or 26", int), "connectivity"),
-}
-"""Every number that has a flag, by its name. All are of WT, TC and ET."""
-_OF_TUMOUR_REGIONS = (*_THRESHOLDS, "nested", "steps", "connectivity")
+_OF_TUMOUR_REGIONS = (*THRESHOLDS, "nested")
 """Fields that mean nothing where WT, TC and ET are not there."""
 
 
@@ -62,10 +42,10 @@ class PostprocessingConfig:
     """Thresholds, then steps in their order. The defaults are the paper's.
 
     The settings of a model without WT, TC and ET are of `further` regions alone: nnU-Net's painting with a threshold
-    each, and no steps.
+    each, and steps of these regions.
 
     Raises:
-        InputError: a value is of the wrong type or out of range, or is of WT, TC and ET where these are not there.
+        InputError: a value is of the wrong type or out of range, or is of a region that is not there.
     """
 
     wt: float = 0.45
@@ -90,32 +70,34 @@ class PostprocessingConfig:
     """Whether the first three outputs are WT, TC and ET. Where they are not, all outputs are `further` regions."""
 
     def __post_init__(self) -> None:
-        for name, number in _THRESHOLDS.items():
+        for name, number in THRESHOLDS.items():
             number.check(name, getattr(self, name))
         check_flag("nested", self.nested)
         check_flag("tumour_regions", self.tumour_regions)
         check_further_regions(self.further, (int(Tissue.ET) if self.tumour_regions else 0) + 1)
-        self._check_steps()
         if not self.tumour_regions:
             self._check_without_tumour_regions()
+        self._check_steps()
         if self.connectivity not in CONNECTIVITIES:
             msg = f"connectivity must be one of {CONNECTIVITIES}; got {self.connectivity!r}"
             raise InputError(msg)
         if self.averaging is not None:
             check_choice("averaging", self.averaging, AVERAGES)
         # so that configurations that do the same are equal
-        steps = tuple(step for step in self.steps if step.is_on or step not in USUAL_STEPS)
-        object.__setattr__(self, "steps", steps if self.tumour_regions else ())
+        usual = self.usual_steps
+        object.__setattr__(self, "steps", tuple(step for step in self.steps if step.is_on or step not in usual))
 
     def _check_without_tumour_regions(self) -> None:
-        """Refuse what is of WT, TC and ET; the paper's steps are the default of a field, and are no wish."""
+        """Refuse thresholds of WT, TC and ET; the paper's steps are the default of a field, and are no wish."""
         if not self.further:
             msg = '"further" must name all regions where "tumour_regions" is false'
             raise InputError(msg)
         usual = {field.name: field.default for field in fields(self)}
-        changed = [name for name in _OF_TUMOUR_REGIONS if getattr(self, name) not in (usual[name], ())]
+        changed = [name for name in _OF_TUMOUR_REGIONS if getattr(self, name) != usual[name]]
         if changed:
             self._refuse(", ".join(changed))
+        if self.steps == usual["steps"]:
+            object.__setattr__(self, "steps", ())
 
     def _refuse(self, what: str) -> NoReturn:
         """Refuse what is for WT, TC and ET, because these are not there.
@@ -131,6 +113,8 @@ class PostprocessingConfig:
         raise InputError(msg)
 
     def _check_steps(self) -> None:
+        for step in self.steps:
+            check_choice(f"region of a step {step.kind}", step.region, self.region_names)
         names = [step.name for step in self.steps]
         if len(set(names)) < len(names):
             msg = f"each of steps can be there once; got {', '.join(names)}"
@@ -175,14 +159,26 @@ class PostprocessingConfig:
         return len(REGIONS) if self.tumour_regions else 0
 
     @property
+    def region_names(self) -> tuple[str, ...]:
+        """The names of all regions, in the order of the outputs."""
+        return (*((WT.name, TC.name, ET.name) if self.tumour_regions else ()), *(one.name for one in self.further))
+
+    @property
+    def usual_steps(self) -> tuple[Step, ...]:
+        """Every step of these regions, in the usual order: those of further regions come first.
+
+        What a step of these uncovers is then there when the steps of WT, TC and ET begin.
+        """
+        of_tumour = USUAL_STEPS if self.tumour_regions else ()
+        names = {step.region for step in of_tumour}
+        return (*steps_of(region.name for region in self.further if region.name not in names), *of_tumour)
+
+    @property
     def settings(self) -> dict[str, Setting]:
-        """Every number that can be set, by its name: `SETTINGS` where these count, and a threshold a further region."""
-        usual = SETTINGS if self.tumour_regions else {}
-        own = {
-            region.setting: Setting(Number(region.setting, float, at_most=1), "threshold", further=region)
-            for region in self.further
-        }
-        return {**usual, **own}
+        """Every number that can be set, by its name: `SETTINGS` where these count, and those of further regions."""
+        usual = SETTINGS if self.tumour_regions else OF_ALL_REGIONS
+        thresholds = {region.setting: threshold_setting(region) for region in self.further}
+        return {**settings_of_steps(self.usual_steps), **usual, **thresholds}
 
     def value(self, name: str) -> float:
         """Return the number of `settings` of this name."""
@@ -228,7 +224,8 @@ class PostprocessingConfig:
             return {"further": tuple(changed if region == setting.further else region for region in self.further)}
         if setting.step is not None:
             step = self._step_or_off(setting.step)
-            return {"steps": _with_step(self.steps, step.with_value(setting.field, value))}
+            changed_step = step.with_value(setting.field, value)
+            return {"steps": _with_step(self.steps, changed_step, [usual.name for usual in self.usual_steps])}
         return {setting.field: value}
 
     def with_threshold(self, region: str, value: float) -> "PostprocessingConfig":
@@ -249,15 +246,35 @@ class PostprocessingConfig:
             raise InputError(msg)
         return self.with_values(**{found[0].setting: value})
 
+    def with_number(self, name: str, value: float) -> "PostprocessingConfig":
+        """Return these settings with another number of any region.
+
+        Args:
+            name: of `settings`, such as ``rc_component_voxels``.
+            value: a whole one where the setting takes these.
+
+        Raises:
+            InputError: there is no such setting, or the value is out of range.
+        """
+        if name not in self.settings:
+            regions = ", ".join(in_settings(region) for region in self.region_names)
+            numbers = ", ".join(number.name for kind in STEP_KINDS.values() for number in kind.numbers.values())
+            example = f"{in_settings(self.region_names[-1])}_component_voxels=16"
+            msg = (
+                f"no setting {name} here; the regions are {regions}, and the numbers of their steps {numbers}: write "
+                f"one of each, such as {example}"
+            )
+            raise InputError(msg)
+        is_whole = self.settings[name].number.type is int
+        return self.with_values(**{name: value if is_whole else float(value)})
+
     def with_steps(self, names: Sequence[str]) -> "PostprocessingConfig":
         """Return these settings with the named steps alone, in this order; one that is not there has its usual numbers.
 
         Raises:
-            InputError: there is no such step, or it is named twice, or WT, TC and ET are not there.
+            InputError: there is no such step, or it is named twice.
         """
-        if names and not self.tumour_regions:
-            self._refuse(f"steps {', '.join(names)}")
-        known = {step.name: step for step in (*USUAL_STEPS, *self.steps)}
+        known = {step.name: step for step in (*self.usual_steps, *self.steps)}
         for name in names:
             check_choice("each of steps", name, tuple(known))
         return replace(self, steps=tuple(known[name] for name in names))
@@ -276,11 +293,12 @@ class PostprocessingConfig:
         if not isinstance(values.get("steps", []), list | tuple):
             msg = f"steps must be a list; got {values['steps']!r}"
             raise InputError(msg)
-        if values.keys() & _STEP_SETTINGS or any(isinstance(step, str) for step in values.get("steps", [])):
-            values = _from_flat(values)
-        written = cls._fields_of(tumour_regions=values.get("tumour_regions") is not False)
+        of_tumour = values.get("tumour_regions") is not False
+        if of_tumour and is_flat(values):
+            values = from_flat(values)
+        written = cls._fields_of(tumour_regions=of_tumour)
         check_entries("unknown post-processing settings", values, [*written, "tumour_regions"])
-        if values.get("tumour_regions") is False:
+        if not of_tumour:
             values.setdefault("further", [])
         for name, read in _READERS.items():
             if name in values:
@@ -330,32 +348,15 @@ PRESETS: Mapping[str, PostprocessingConfig] = {
 }
 
 
-def _with_step(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
+def _with_step(steps: tuple[Step, ...], step: Step, usual_names: Sequence[str]) -> tuple[Step, ...]:
     """Return steps with one in the place of its name, else before the first that usually comes later."""
     names = [other.name for other in steps]
     if step.name in names:
         place = names.index(step.name)
         return (*steps[:place], step, *steps[place + 1 :])
-    later = _USUAL_NAMES[_USUAL_NAMES.index(step.name) :]
+    later = usual_names[usual_names.index(step.name) :]
     place = next((number for number, name in enumerate(names) if name in later), len(names))
     return (*steps[:place], step, *steps[place:])
-
-
-def _from_flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as they are written now, from those of earlier versions: flat numbers and names of steps.
-
-    Raises:
-        InputError: a number is out of range, or a name is unknown.
-    """
-    names = mapping.get("steps", _USUAL_NAMES)
-    for name in names:
-        check_choice("each of steps", name, _USUAL_NAMES)
-    steps = {}
-    for step in USUAL_STEPS:
-        given = {field: mapping[step.setting(field)] for field in step.numbers if step.setting(field) in mapping}
-        steps[step.name] = replace(step, **given)
-    rest = {name: value for name, value in mapping.items() if name not in _STEP_SETTINGS}
-    return {**rest, "steps": [steps[name].to_mapping() for name in names]}
 
 
 def _steps(entries: Sequence[Any]) -> tuple[Step, ...]:

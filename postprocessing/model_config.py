@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
-from nnunet_resunet_ds.base.regions import ET, REGIONS, Region
+from nnunet_resunet_ds.base.regions import REGIONS, TC, WT, Region
 from postprocessing.config import PostprocessingConfig
 from postprocessing.further_region import further_regions
 
@@ -112,8 +112,9 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
 
     Raises:
         InputError: the settings are of WT, TC and ET, and the regions are others, or the other way round; they paint
-            other labels than the dataset has; or a further region is part of WT or TC (the cystic component of BraTS
-            2024 PED is), whose components, opening and closing would be counted without it.
+            other labels than the dataset has; a step is of a region that the dataset does not have; or a further region
+            is part of WT or TC (the cystic component of BraTS 2024 PED is), whose components, opening and closing would
+            be counted without it.
     """
     if config.tumour_regions != has_tumour_regions(dataset_json):
         found = ", ".join(region.name for region in regions_of(dataset_json))
@@ -132,9 +133,19 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
             'its "further"'
         )
         raise InputError(msg)
-    on = [step.name for step in config.steps if step.is_on and step.region != ET.name]
-    if on and has_region_inside_wt(dataset_json):
+    _check_steps_fit(config, len(further))
+    on = [step.name for step in config.steps if step.is_on and step.region in (WT.name, TC.name)]
+    if config.tumour_regions and on and has_region_inside_wt(dataset_json):
         msg = f"a further region of the model is part of WT, which {', '.join(on)} would count without it: leave it off"
+        raise InputError(msg)
+
+
+def _check_steps_fit(config: PostprocessingConfig, n_further: int) -> None:
+    """Refuse steps of further regions of the settings that come after those of the dataset."""
+    there = config.region_names[: config.n_tumour_regions + n_further]
+    absent = [step.name for step in config.steps if step.is_on and step.region not in there]
+    if absent:
+        msg = f"the model has {', '.join(there)}, and {', '.join(absent)} is of another region: leave it off"
         raise InputError(msg)
 
 

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import cc3d
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
-from postprocessing.step import NESTINGS, Labels, Mask, Number, Probabilities, Step
+from postprocessing.shifts import dilated, eroded
+from postprocessing.step import Number, Step
+from postprocessing.volume import Moves, Volume
+from postprocessing.voxels import Box, Mask, Voxels
 
 MAX_RADIUS = 20
 """Of opening and closing, in voxels."""
-_FACES = ndimage.generate_binary_structure(3, 1)
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,15 @@ class Opening(Step):
     radius: int
     """In voxels, counted along faces."""
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        mask = nesting.region.mask(labels)
-        opened = ndimage.binary_opening(np.pad(mask, self.radius), _FACES, iterations=self.radius)
-        return np.where(mask & ~_without_margin(opened, self.radius), np.uint8(nesting.left), labels)
+    def moves(self, volume: Volume) -> Moves:
+        """Return what leaves; see `Step.moves`."""
+        voxels = volume.voxels(self.region)
+        if not len(voxels):
+            return Moves(self.region)
+        box = Box.around(voxels, volume.shape, margin=1)
+        places = box.places(voxels)
+        opened = dilated(eroded(box.mask(places), self.radius), self.radius)
+        return Moves(self.region, left=voxels[~opened.reshape(-1)[places]])
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,15 @@ class Closing(Step):
     radius: int
     """In voxels, counted along faces."""
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        mask = np.pad(nesting.region.mask(labels), self.radius)
-        closed = _without_margin(ndimage.binary_closing(mask, _FACES, iterations=self.radius), self.radius)
-        return np.where(closed & (labels == nesting.left), np.uint8(nesting.entered), labels)
+    def moves(self, volume: Volume) -> Moves:
+        """Return what enters; see `Step.moves`."""
+        voxels = volume.voxels(self.region)
+        if not len(voxels):
+            return Moves(self.region)
+        box = Box.around(voxels, volume.shape, margin=self.radius + 1)
+        mask = box.mask(box.places(voxels))
+        gaps = eroded(dilated(mask, self.radius), self.radius) & ~mask
+        return Moves(self.region, entered=_around(volume, self.region, box, np.flatnonzero(gaps)))
 
 
 @dataclass(frozen=True)
@@ -70,24 +72,31 @@ class FillHoles(Step):
 
     voxels: int
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        parts, n_parts = cc3d.connected_components(~nesting.region.mask(labels), connectivity=6, return_N=True)
-        is_hole = np.bincount(parts.ravel(), minlength=n_parts + 1) <= self.voxels
-        is_hole[0] = False  # the region itself
-        is_hole[_on_the_border(parts)] = False  # outside the box it goes on, or the image ends
-        return np.where(is_hole[parts] & (labels == nesting.left), np.uint8(nesting.entered), labels)
+    def moves(self, volume: Volume) -> Moves:
+        """Return what enters; see `Step.moves`."""
+        voxels = volume.voxels(self.region)
+        if not len(voxels):
+            return Moves(self.region)
+        box = Box.around(voxels, volume.shape, margin=1)
+        holes = _small_holes(box.mask(box.places(voxels)), self.voxels)
+        return Moves(self.region, entered=_around(volume, self.region, box, holes))
 
 
-def _on_the_border(parts: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return the numbers on the six faces of a box."""
-    faces = [np.take(parts, end, axis).ravel() for axis in range(parts.ndim) for end in (0, -1)]
-    return np.unique(np.concatenate(faces))
+def _small_holes(mask: Mask, at_most: int) -> Voxels:
+    """Return the places of the holes of a mask that have at most so many voxels.
+
+    Args:
+        mask: (Z, Y, X), false in the outermost voxels of each side, so that all that is not a hole is one component.
+        at_most: voxels.
+    """
+    parts = cc3d.connected_components(~mask, connectivity=6).reshape(-1)
+    places = np.flatnonzero((parts != 0) & (parts != parts[0]))
+    numbers = parts[places].astype(np.intp)
+    small: Voxels = places[(np.bincount(numbers) <= at_most)[numbers]]
+    return small
 
 
-def _without_margin(mask: Mask, margin: int) -> Mask:
-    inner = slice(margin, -margin or None)
-    return mask[inner, inner, inner]
+def _around(volume: Volume, region: str, box: Box, places: Voxels) -> Voxels:
+    """Return the voxels at these places of a box that are of the tissue around a region."""
+    voxels = box.voxels(places)
+    return voxels[volume.is_around(region, voxels)]

@@ -1,6 +1,7 @@
 """What every step of the post-processing has: a region, numbers with names, and a function from labels to labels."""
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -9,12 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.regions import ET, TC, WT, Region, Tissue
-from nnunet_resunet_ds.base.setting_checks import check_choice, check_number, check_whole_number
-
-Labels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Probabilities = NDArray[np.floating]
+from nnunet_resunet_ds.base.setting_checks import check_number, check_whole_number
+from postprocessing.nesting import NESTINGS, Nesting
+from postprocessing.volume import Labels, Moves, Probabilities, Volume
+from postprocessing.voxels import Mask
 
 STEP = "step"
 """Entry of a step in JSON that says which step it is."""
@@ -25,30 +24,11 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Nesting:
-    """A region, and the tissue that a voxel becomes when it enters or leaves the region."""
-
-    region: Region
-    channel: int
-    """Of the probabilities."""
-    entered: Tissue
-    left: Tissue
-    """The tissue around the region: only its voxels can enter."""
-
-
-NESTINGS = {
-    WT.name: Nesting(WT, 0, entered=Tissue.ED, left=Tissue.BACKGROUND),
-    TC.name: Nesting(TC, 1, entered=Tissue.NCR, left=Tissue.ED),
-    ET.name: Nesting(ET, 2, entered=Tissue.ET, left=Tissue.NCR),
-}
-
-
-@dataclass(frozen=True)
 class Number:
     """A number that a file and a flag can set and tuning can search: what it does and which values it can have.
 
     Args:
-        help: text for its flag; ``{region}`` stands for WT, TC or ET.
+        help: text for its flag; ``{region}`` stands for the name of a region.
         type: int or float.
         at_most: the largest value; the smallest is 0.
         name: of a number of a step: its setting is called after the region and this, such as ``wt_opening``.
@@ -75,10 +55,11 @@ class Number:
 class Step(ABC):
     """Changes the labels of one region.
 
-    A voxel that leaves WT becomes background, one that leaves TC becomes ED, one that leaves ET becomes NCR.
+    A voxel that leaves WT becomes background, one that leaves TC becomes ED, one that leaves ET becomes NCR. One that
+    leaves a further region becomes what the thresholds paint there without this region; background alone can enter it.
 
     Raises:
-        InputError: the region is unknown, or a number is of the wrong type or out of range.
+        InputError: a number is of the wrong type or out of range.
     """
 
     kind: ClassVar[str]
@@ -89,21 +70,20 @@ class Step(ABC):
     """Fields that switch the step off where all of them are 0."""
 
     region: str
-    """WT, TC or ET."""
+    """Its name: WT, TC, ET, or that of a further region."""
 
     def __post_init__(self) -> None:
-        check_choice(f"region of a step {self.kind}", self.region, tuple(NESTINGS))
         for field, number in self.numbers.items():
             number.check(self.setting(field), getattr(self, field))
 
     @property
     def name(self) -> str:
         """What tables and ``--steps`` call it, such as ``et_components``."""
-        return f"{self.region.lower()}_{self.kind}"
+        return f"{in_settings(self.region)}_{self.kind}"
 
     def setting(self, field: str) -> str:
         """Return the name of the setting of a field, such as ``et_component_voxels``."""
-        return f"{self.region.lower()}_{self.numbers[field].name}"
+        return f"{in_settings(self.region)}_{self.numbers[field].name}"
 
     @property
     def is_on(self) -> bool:
@@ -129,30 +109,40 @@ class Step(ABC):
         values: dict[str, Any] = {field: value}
         return replace(self, **values)
 
-    def growth(self, probabilities: Probabilities) -> Mask | None:
-        """Return where this step may make tumour of background, (Z, Y, X); None: within the tumour's box alone.
-
-        Args:
-            probabilities: (R, Z, Y, X) of the whole image.
-        """
-        return None
-
     @abstractmethod
+    def moves(self, volume: Volume) -> Moves:
+        """Return which voxels leave the region and which enter it; the volume stays as it is."""
+
     def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
+        self,
+        labels: Labels,
+        probabilities: Probabilities,
+        connectivity: int,
+        voxel_volume: float | None = None,
+        nestings: Mapping[str, Nesting] = NESTINGS,
     ) -> Labels:
-        """Return labels after this step; those given stay as they are.
+        """Return labels after this step alone; those given stay as they are.
 
         Args:
-            labels: (Z, Y, X) in nnU-Net's values, cropped to a box around what is not background.
-            probabilities: (R, Z, Y, X), of the same box.
+            labels: (Z, Y, X) in nnU-Net's values.
+            probabilities: (R, Z, Y, X).
             connectivity: of components: 6, 18 or 26.
             voxel_volume: in mm³; a step that `needs_voxel_volume` has to be given it.
+            nestings: of the regions; `nestings_of` gives those of a configuration with further regions.
         """
+        after = np.array(labels, order="C")
+        volume = Volume(after, probabilities, connectivity, voxel_volume, nestings)
+        volume.take(self.moves(volume))
+        return after
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {STEP: self.kind, **asdict(self)}
+
+
+def in_settings(region: str) -> str:
+    """Return what names of steps and settings call a region: ``et`` for ET, ``gross_tumor`` for "Gross tumor"."""
+    return re.sub(r"\W+", "_", region.lower())
 
 
 def is_below(means: NDArray[np.floating], limit: float, dtype: np.dtype[np.floating]) -> Mask:

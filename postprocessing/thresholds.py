@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import Tissue
 from postprocessing.config import PostprocessingConfig
+from postprocessing.further_region import FurtherRegion
 
 
 def apply_thresholds(probabilities: NDArray[np.floating], config: PostprocessingConfig) -> NDArray[np.uint8]:
@@ -24,13 +25,27 @@ def apply_thresholds(probabilities: NDArray[np.floating], config: Postprocessing
             be missing.
     """
     check_probabilities(probabilities, config)
+    return labels_without(None, probabilities, config)
+
+
+def labels_without(
+    left_out: FurtherRegion | None, probabilities: NDArray[np.floating], config: PostprocessingConfig
+) -> NDArray[np.uint8]:
+    """Return what the thresholds paint where one further region is left out.
+
+    Args:
+        left_out: the region; None leaves out none.
+        probabilities: (R, …), of all regions.
+        config: the thresholds.
+    """
     reaches = operator.ge if config.tumour_regions and config.nested else operator.gt
     n = config.n_tumour_regions
     labels = np.full(probabilities.shape[1:], Tissue.BACKGROUND, dtype=np.uint8)
     if config.tumour_regions:
         _paint_tumour(labels, probabilities[:n], config, reaches)
     for probability, region in zip(probabilities[n:], config.further, strict=False):
-        labels[reaches(probability, float(region.threshold))] = region.label
+        if region != left_out:
+            labels[reaches(probability, float(region.threshold))] = region.label
     return labels
 
 
@@ -40,7 +55,7 @@ def _paint_tumour(
     config: PostprocessingConfig,
     reaches: Callable[[NDArray[np.floating], float], NDArray[np.bool_]],
 ) -> None:
-    """Paint ED, NCR and ET into labels (Z, Y, X), by the probabilities (3, Z, Y, X) of WT, TC and ET."""
+    """Paint ED, NCR and ET into labels of any shape, by the probabilities of WT, TC and ET, each of this shape."""
     # Python floats, so that numpy compares in the dtype of the probabilities: 0.45 in float32 is not below 0.45
     thresholds = (float(config.wt), float(config.tc), float(config.et))
     whole_tumour, tumour_core, enhancing = map(reaches, probabilities, thresholds)

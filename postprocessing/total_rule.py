@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from postprocessing.step import MEAN, NESTINGS, Labels, Number, Probabilities, SizedStep, is_below_or_all
+from postprocessing.step import MEAN, Number, SizedStep, is_below_or_all
+from postprocessing.volume import Moves, Volume
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,13 @@ class TotalRule(SizedStep):
         "probability": Number(MEAN, float, 1, "total_probability"),
     }
 
-    def apply(
-        self, labels: Labels, probabilities: Probabilities, connectivity: int, voxel_volume: float | None = None
-    ) -> Labels:
-        """Return labels after this step; see `Step.apply`."""
-        nesting = NESTINGS[self.region]
-        mask = nesting.region.mask(labels)
-        values = probabilities[nesting.channel][mask]
-        if not 0 < values.size < self.least_voxels(voxel_volume):
-            return labels
+    def moves(self, volume: Volume) -> Moves:
+        """Return what leaves: all or nothing; see `Step.moves`."""
+        voxels = volume.voxels(self.region)
+        if not 0 < len(voxels) < self.least_voxels(volume.voxel_volume):
+            return Moves(self.region)
+        values = volume.probability(self.region)[voxels]
         mean = values.mean(dtype=np.float64, keepdims=True)
         if not is_below_or_all(mean, self.probability, values.dtype).item():
-            return labels
-        return np.where(mask, np.uint8(nesting.left), labels)
+            return Moves(self.region)
+        return Moves(self.region, left=voxels, are_whole=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
-from postprocessing.config import PRESETS, SETTINGS, PostprocessingConfig
+from postprocessing.config import PRESETS, PostprocessingConfig
+from postprocessing.settings import SETTINGS
 from postprocessing.steps import STEP_KINDS
 
 if TYPE_CHECKING:
@@ -177,10 +178,20 @@ def add_postprocessing_arguments(parser: argparse.ArgumentParser, default: str) 
         help="threshold of a region other than WT, TC and ET, such as RC=0.4 or GTV=0.4; again for another",
     )
     group.add_argument(
+        "--set",
+        dest="numbers",
+        action="append",
+        type=named_number,
+        default=[],
+        metavar="NAME=N",
+        help="a number of a step of any region, such as rc_component_voxels=50 or gtv_opening=1; again for another",
+    )
+    group.add_argument(
         "--steps",
         nargs="*",
         metavar="STEP",
-        help="which steps follow the thresholds, in which order: wt_, tc_ or et_, and " + ", ".join(STEP_KINDS),
+        help="which steps follow the thresholds, in which order: wt_, tc_, et_ or another region, and "
+        + ", ".join(STEP_KINDS),
     )
 
 
@@ -196,7 +207,8 @@ def _described_numbers(default: str) -> str:
     return "\n".join(
         [
             textwrap.fill(f"Without --config and --preset: {default}. A flag overrides either.", _WIDTH),
-            "Numbers of steps, in their usual order; write the region first, as in --et-component-voxels 16:",
+            "Numbers of steps, in their usual order; write the region first, as in --et-component-voxels 16, and for",
+            "a region other than WT, TC and ET --set, as in --set rc_component_voxels=16:",
             *(f"  {flag:{width}}  {text}" for flag, text in rows),
         ]
     )
@@ -213,6 +225,20 @@ def region_threshold(text: str) -> tuple[str, float]:
         return region, float(number)
     except ValueError as error:
         msg = f"{text!r} is no threshold; give a region and a number from 0 to 1, such as GTV=0.4"
+        raise argparse.ArgumentTypeError(msg) from error
+
+
+def named_number(text: str) -> tuple[str, float]:
+    """Return name and number of ``NAME=N``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of this form.
+    """
+    name, _, number = text.rpartition("=")
+    try:
+        return name, int(number) if number.isdecimal() else float(number)
+    except ValueError as error:
+        msg = f"{text!r} is no setting; give a name and a number, such as rc_component_voxels=50"
         raise argparse.ArgumentTypeError(msg) from error
 
 
@@ -235,4 +261,6 @@ def chosen_config(options: argparse.Namespace, default: PostprocessingConfig) ->
     config = config.with_values(**{name: value for name, value in given.items() if value is not None})
     for region, threshold in options.thresholds:
         config = config.with_threshold(region, threshold)
+    for name, value in options.numbers:
+        config = config.with_number(name, value)
     return config if options.steps is None else config.with_steps(options.steps)

@@ -75,3 +75,10 @@ def test_the_area_under_f1_is_that_of_its_steps():
     assert f1_area(pairs_of(np.array([[1.0]])), 1, 1) == pytest.approx(1)
     assert f1_area(pair, 1, 2) == pytest.approx((0.4 + 0.1 / 2) * 2 / 3)
     assert pytest.approx(np.arange(0.1, 1.05, 0.1)) == THRESHOLDS
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 3), (5, 1, 7)])
+def test_single_voxels_that_fill_a_thin_mask_are_lesions(shape):
+    """Every other voxel on each axis: as many lesions as there can be."""
+    mask = (np.indices(shape) % 2 == 0).all(axis=0)
+    assert find_lesions(mask, 0).sizes.tolist() == [0, *[1] * mask.sum()]

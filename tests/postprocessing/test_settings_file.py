@@ -18,9 +18,10 @@ from nnunet_resunet_ds.base.run_file import RunFile
 from nnunet_resunet_ds.commands.arguments import add_postprocessing_arguments, chosen_config
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
 from postprocessing.components import ComponentFilter
-from postprocessing.config import EARLIER_FORMS, PRESETS, SETTINGS
+from postprocessing.config import EARLIER_FORMS, PRESETS
 from postprocessing.model_config import config_of_model
 from postprocessing.morphology import Closing, Opening
+from postprocessing.settings import SETTINGS
 from postprocessing.steps import USUAL_STEPS
 from postprocessing.total_rule import TotalRule
 
@@ -135,7 +136,7 @@ def test_bad_configuration_files_are_named(tmp_path, content):
      ({"steps": [3]}, "each of steps must be an object like"), ({"steps": [{}]}, "hysteresis, opening, .*, total"),
      ({"steps": [{"step": ["opening"]}]}, "hysteresis, opening, .*, total"),
      ({"steps": [{"step": "opening", "radius": 1}]}, "needs region"),
-     ({"steps": [{"step": "opening", "region": "RC", "radius": 1}]}, "WT, TC, ET"),
+     ({"steps": [{"step": "opening", "region": "XX", "radius": 1}]}, "WT, TC, ET, RC"),
      ({"steps": [{"step": "opening", "region": "WT", "radius": 21}]}, "wt_opening must be a whole number from 0 to 20"),
      ({"steps": [{"step": "total", "region": "ET", "voxels": 9, "size": 3}]}, "size; valid are region, voxels"),
      ({"steps": [{"step": "total", "region": "ET", "voxels": 9}] * 2}, "once"),

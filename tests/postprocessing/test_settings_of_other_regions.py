@@ -1,8 +1,9 @@
-"""Regions other than WT, TC and ET: painted as nnU-Net paints them, with a threshold each, and nothing of the paper."""
+"""Regions other than WT, TC and ET: painted as nnU-Net paints them, with a threshold each, and steps of their own."""
 
 import json
 import pickle
 from argparse import ArgumentParser
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from nnunet_resunet_ds.base.regions import REGIONS, Region
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands.arguments import add_postprocessing_arguments, chosen_config
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
+from postprocessing.components import ComponentFilter, PeakFilter
 from postprocessing.model_config import check_config_fits, config_of_model, default_config, nnunet_config
+from postprocessing.morphology import Opening
 from postprocessing.probabilities import mean_probabilities
 
 PAPER = PostprocessingConfig.paper()
@@ -74,6 +77,8 @@ def test_the_file_says_no_more_than_what_counts():
     assert "tumour_regions" not in PAPER.to_mapping()  # as files were before
     assert GTV.to_mapping() == {
         "further": [{"name": "GTV", "label": 1, "threshold": 0.5}],
+        "steps": [],
+        "connectivity": 6,
         "averaging": None,
         "tuned_on": {},
         "tumour_regions": False,
@@ -93,8 +98,11 @@ def test_presets_are_for_the_regions_that_are_there():
 
 @pytest.mark.parametrize(
     ("bad", "named"),
-    [({"wt": 0.4}, "wt"), ({"nested": False}, "nested"), ({"steps": []}, "steps"), ({"et_total_voxels": 3}, "steps"),
-     ({"connectivity": 26}, "connectivity"), ({"further": []}, "must name all regions"),
+    [({"wt": 0.4}, "wt"), ({"nested": False}, "nested"), ({"et_total_voxels": 3}, "unknown .*: et_total_voxels; valid"),
+     ({"steps": ["et_total"]}, "each of steps must be an object"), ({"connectivity": 7}, "connectivity"),
+     ({"steps": [{"step": "opening", "region": "WT", "radius": 0}]}, "opening must be one of GTV; got 'WT'"),
+     ({"steps": [{"step": "opening", "region": ["GTV"], "radius": 1}]}, "must be the name of a region"),
+     ({"further": []}, "must name all regions"),
      ({"further": [{"name": "GTV", "label": 0}]}, "label of GTV"), ({"tumour_regions": 0}, "true or false")],
 )  # fmt: skip
 def test_settings_of_wt_tc_and_et_are_refused_where_these_are_not_there(bad, named):
@@ -115,13 +123,28 @@ def test_settings_of_wt_tc_and_et_are_refused_where_these_are_not_there(bad, nam
         (["--steps"], GTV),
         (["--wt", "0.3"], "wt: for WT, TC and ET alone, and the regions here are GTV; leave it out, or set"),
         (["--et-component-voxels", "9"], "et_component_voxels: for WT"),
-        (["--connectivity", "26"], "connectivity: for WT"),
-        (["--steps", "et_total"], "steps et_total: for WT"),
+        (["--connectivity", "26"], replace(GTV, connectivity=26)),
+        (["--set", "gtv_component_voxels=9"], replace(GTV, steps=(ComponentFilter("GTV", 9),))),
+        (
+            ["--set", "gtv_peak=1", "--set", "gtv_opening=2"],
+            replace(GTV, steps=(Opening("GTV", 2), PeakFilter("GTV", 1))),
+        ),
+        (["--set", "gtv_component_voxels=9", "--steps"], GTV),
+        (
+            ["--set", "gtv_opening=2", "--steps", "gtv_components", "gtv_opening"],
+            replace(GTV, steps=(Opening("GTV", 2),)),
+        ),
+        (["--steps", "et_total"], "each of steps must be one of gtv_hysteresis.*, gtv_total; got 'et_total'"),
+        (["--set", "et_total_voxels=3"], "no setting et_total_voxels here; the regions are gtv, and"),
+        (["--set", "gtv_opening=21"], "gtv_opening must be a whole number from 0 to 20; got 21"),
+        (["--set", "gtv_opening=1.5"], "gtv_opening must be a whole number from 0 to 20; got 1.5"),
+        (["--set", "gtv_opening=nan"], "gtv_opening must be a whole number from 0 to 20; got nan"),
+        (["--set", "gtv_peak=nan"], "gtv_peak must be a number from 0 to 1; got nan"),
         (["--threshold", "RC=0.4"], "no region RC with a threshold of its own here, but GTV$"),
         (["--threshold", "GTV=1.4"], "threshold of GTV must be a number from 0 to 1"),
     ],
 )
-def test_flags_set_thresholds_of_these_regions_and_no_others(flags, expected):
+def test_flags_set_numbers_of_these_regions_and_no_others(flags, expected):
     parser = ArgumentParser()
     add_postprocessing_arguments(parser, "the model's")
     options = parser.parse_args(flags)
