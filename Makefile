@@ -15,8 +15,7 @@ test: $(VENV)/installed-dev lint  ## Style, types, then the quick tests: some te
 	$(PYTEST) -m "not long"
 
 test-all: test  ## Then the long ones: the demo, trainings, faults, load, clusters, installation
-	$(PYTEST) -m "long and not demo"
-	$(BIN)/python -m pytest -m demo
+	$(PYTEST) -m long
 
 test-gpu: $(VENV)/installed-dev  ## What needs CUDA; skipped, with the reason, where there is none
 	$(BIN)/python -m pytest -m gpu

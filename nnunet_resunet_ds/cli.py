@@ -10,6 +10,7 @@ from nnunet_resunet_ds.base.errors import EXIT_BAD_INPUT, InputError, SchedulerL
 from nnunet_resunet_ds.base.signals import INTERRUPTED, second_interrupt_ends
 from nnunet_resunet_ds.commands import (
     ablation,
+    average_weights,
     benchmark,
     convert,
     demo,
@@ -34,6 +35,7 @@ COMMANDS: dict[str, ModuleType] = {
     "splits": splits,
     "plan": plan,
     "train": train,
+    "average-weights": average_weights,
     "predict": predict,
     "postprocess": postprocess,
     "ensemble": ensemble,

@@ -297,6 +297,7 @@ def _follow_recipe(trainer: ResUNetDSTrainer, recipe: Recipe) -> None:
     trainer.initial_lr = recipe.initial_lr
     trainer.weight_decay = recipe.weight_decay
     trainer.num_epochs = recipe.epochs
+    trainer.n_kept_weights = recipe.keep_weights
     trainer.num_iterations_per_epoch = recipe.iterations_per_epoch
     trainer.num_val_iterations_per_epoch = recipe.val_iterations_per_epoch
     if trainer.dtype is not torch.float16:

@@ -40,11 +40,14 @@ RESAMPLING = {
 """nnU-Net's own, as its plans name them."""
 
 LONGEST_FIRST = (
-    "test_ablation_run", "test_training_run", "test_train_on_a_cluster", "test_cluster", "test_whole_way",
-    "test_faults", "test_load", "test_discovery", "test_hostile_files", "test_resumable", "test_doctor",
-    "test_one_line_errors", "test_comparison", "test_work_counted", "test_predict",
+    "test_demo", "test_releases_whole_way", "test_training_run", "test_ablation_run", "test_prediction_end_to_end",
+    "test_faults", "test_cluster", "test_training_on_device", "test_train_on_a_cluster", "test_ending_of_the_command",
+    "test_whole_way", "test_load", "test_discovery", "test_hostile_files", "test_resumable", "test_doctor",
+    "test_one_line_errors", "test_kept_weights", "test_average_model", "test_comparison", "test_work_counted",
+    "test_predict",
 )  # fmt: skip
-"""Files that begin before the others, so that no process is left alone with one of them at the end."""
+"""Files that begin before the others, so that no process is left alone with one of them at the end. The prediction with
+what the demo has made comes when one of two processes has made it, while the other did the files between them."""
 
 REAL_CASES = Path(__file__).parents[2] / "shared" / "data" / "brats2021"
 

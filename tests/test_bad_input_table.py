@@ -1,5 +1,6 @@
 """That the table of bad input in the docs has a row of each kind that tests make, and no other."""
 
+import test_average_model
 import test_conversion_bad_input
 import test_ensemble_command
 import test_evaluate
@@ -18,6 +19,7 @@ from bad_input import key, rows_of_docs
 
 def test_the_table_has_every_kind_and_no_other():
     kinds = [
+        *(("average-weights", kind) for kind in test_average_model.BAD),
         *(("convert", kind) for kind in test_conversion_bad_input.BAD_CASES),
         *(("convert", f"no case, but {kind}") for kind in test_file_formats.KINDS),
         ("convert", test_file_formats.ARCHIVE),

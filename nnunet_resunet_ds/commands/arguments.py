@@ -81,12 +81,13 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True) -> None:
     """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
         several: whether ``-m`` can be given more than once.
+        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
     """
     group = parser.add_argument_group("model")
     which = group.add_mutually_exclusive_group(required=True)
@@ -103,9 +104,10 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool) -> No
     group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
     group.add_argument("-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
-    group.add_argument(
-        "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
-    )
+    if takes_checkpoint:
+        group.add_argument(
+            "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
+        )
     group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
     group.add_argument(
         "--precision",

@@ -22,6 +22,7 @@ from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
+    AVERAGED,
     BEST,
     BEST_LOSS,
     FINAL,
@@ -250,13 +251,22 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     )
     missing = [fold for fold in wanted if fold not in available]
     if wanted and not missing:
+        if folds is None:
+            _warn_of_left_out(folder, wanted, checkpoint)
         return {fold: folder / f"{_FOLD}{fold}" / checkpoint for fold in wanted}
-    others = {name: available_folds(folder, name) for name in (FINAL, BEST, BEST_LOSS)}
+    others = {name: available_folds(folder, name) for name in (FINAL, BEST, BEST_LOSS, AVERAGED)}
     there = [f"{name} in fold {', '.join(names)}" for name, names in others.items() if names]
     where = f"fold {', '.join(missing)}" if missing else "any fold"
     found = " and ".join(there) or "no checkpoint at all: train first"
     msg = f"{folder}: no {checkpoint} in {where}; found {found}"
     raise InputError(msg)
+
+
+def _warn_of_left_out(folder: Path, wanted: Sequence[str], checkpoint: str) -> None:
+    """Say which trained folds do not take part because they lack this checkpoint."""
+    others = [fold for fold in available_folds(folder) if fold.isdigit() and fold not in wanted]
+    if others:
+        LOG.warning("%s: fold %s has no %s and is left out", folder, ", ".join(others), checkpoint)
 
 
 def _origin(file: Path, checkpoint: Checkpoint) -> tuple[str, str, tuple[int, ...]]:

@@ -23,11 +23,14 @@ if TYPE_CHECKING:  # its import takes seconds
 
 LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "best_loss", "final"))
 """nnU-Net's names, and ours for the epoch of the lowest validation loss."""
+AVERAGED, KEPT = "checkpoint_averaged.pth", "kept_weights"
+"""The mean of the weights of the last epochs, and the folder of these weights: see `kept_weights`, `averaging`."""
 VALIDATION, SUMMARY = "validation", "summary.json"
 """nnU-Net's folder of predicted validation cases, next to the checkpoints, and the last file that it writes there."""
 CONTINUE_REMEDY = (
     "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"
 )
+DAMAGED_REMEDY = "restore it from a copy, or remove it: --c goes on from an earlier one"
 
 _IDENTITY_DIGITS = 16
 """Of weights: enough that no two are ever the same by chance."""
@@ -46,7 +49,7 @@ class Found(NamedTuple):
 
 
 def training_state(trainer: "nnUNetTrainer") -> Checkpoint:
-    """Return the state of a training, in nnU-Net's format with a section of ours.
+    """Return the state of a training: `weights_state`, and all that it needs to go on.
 
     The epoch to go on with, and the log, are those of complete epochs.
 
@@ -55,21 +58,35 @@ def training_state(trainer: "nnUNetTrainer") -> Checkpoint:
     """
     log = trainer.logger.get_checkpoint()
     n_epochs = min(map(len, log.values()))
+    without = weights_state(trainer, n_epochs)
     return {
-        "network_weights": trainer.plain_network.state_dict(),
+        **without,
         "optimizer_state": trainer.optimizer.state_dict(),
         "grad_scaler_state": trainer.grad_scaler.state_dict() if trainer.grad_scaler is not None else None,
         "logging": {name: values[:n_epochs] for name, values in log.items()},
         "_best_ema": trainer._best_ema,
+        SECTION: {
+            **without[SECTION],
+            "schedule": trainer.lr_scheduler.state_dict(),
+            "finished": trainer.finished,
+        },
+    }
+
+
+def weights_state(trainer: "nnUNetTrainer", n_epochs: int) -> Checkpoint:
+    """Return what prediction reads of a training, in nnU-Net's format with a section of ours.
+
+    Args:
+        trainer: a `ResumableTrainer`.
+        n_epochs: that its weights have seen.
+    """
+    return {
+        "network_weights": trainer.plain_network.state_dict(),
         "current_epoch": n_epochs,
         "init_args": trainer.my_init_kwargs,
         "trainer_name": type(trainer).__name__,
         "inference_allowed_mirroring_axes": trainer.inference_allowed_mirroring_axes,
-        SECTION: {
-            "schedule": trainer.lr_scheduler.state_dict(),
-            "finished": trainer.finished,
-            CASES: trainer.cases.to_mapping() if trainer.cases else None,
-        },
+        SECTION: {CASES: trainer.cases.to_mapping() if trainer.cases else None},
     }
 
 
@@ -108,12 +125,13 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             raise OSError(errno.EIO, msg, str(path)) from error
 
 
-def read_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path, *, mapped: bool = False, remedy: str = DAMAGED_REMEDY) -> Checkpoint:
     """Read a checkpoint on the CPU: weights, numbers and text, and nothing that could run code.
 
     Args:
         path: of the file.
         mapped: read weights from the file only where they are used, for a look at the rest.
+        remedy: what to do where it is damaged, for the message.
 
     Raises:
         InputError: the file is missing, damaged, holds other things, or is no nnU-Net checkpoint.
@@ -125,7 +143,7 @@ def read_checkpoint(path: Path, *, mapped: bool = False) -> Checkpoint:
         msg = f"{path}: no such file"
         raise InputError(msg) from error
     except Exception as error:  # damaged bytes make PyTorch raise all kinds of errors
-        msg = f"{path}: {_refusal(error)}"
+        msg = f"{path}: {_refusal(error, remedy)}"
         raise InputError(msg) from error
     if not isinstance(checkpoint, dict) or not _are_weights(checkpoint.get("network_weights")):
         msg = f"{path}: not a checkpoint of nnU-Net; it has no network_weights"
@@ -189,7 +207,7 @@ def furthest_checkpoint(folder: Path) -> Found:
         except InputError as error:
             notes.append(str(error))
             continue
-        if best is None or _epochs(checkpoint) > _epochs(best.checkpoint):
+        if best is None or epochs_of(checkpoint) > epochs_of(best.checkpoint):
             best = Found(path, checkpoint, notes)
     if best is None:
         lines = notes or [f"{folder}: no checkpoint to continue from"]
@@ -198,9 +216,9 @@ def furthest_checkpoint(folder: Path) -> Found:
 
 
 def set_aside(folder: Path) -> list[Path]:
-    """Rename the checkpoints of a training, the final one included, and its validation; return their new paths."""
+    """Rename all weights of a training, the final ones included, and its validation; return their new paths."""
     renamed = []
-    for path in (folder / name for name in (LATEST, BEST, BEST_LOSS, FINAL, VALIDATION)):
+    for path in (folder / name for name in (LATEST, BEST, BEST_LOSS, FINAL, AVERAGED, KEPT, VALIDATION)):
         if path.exists():
             earlier = path.with_name(f"earlier_{path.name}")
             if earlier.is_dir():
@@ -209,7 +227,8 @@ def set_aside(folder: Path) -> list[Path]:
     return renamed
 
 
-def _epochs(checkpoint: Checkpoint) -> int:
+def epochs_of(checkpoint: Checkpoint) -> int:
+    """Return how many epochs the weights have seen; 0 where the checkpoint does not say it."""
     epochs = checkpoint.get("current_epoch")
     return epochs if isinstance(epochs, int) else 0
 
@@ -257,14 +276,14 @@ def _are_weights(values: object) -> bool:
     return isinstance(values, dict) and all(isinstance(value, Tensor) for value in values.values())
 
 
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception, remedy: str) -> str:
     """Say in a line why a file was not read: PyTorch wraps the reason in a page of advice."""
     forbidden = re.search(r"(GLOBAL|class) (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
     if forbidden:
         name = forbidden[2].strip("<>'")
         return f"refused, it refers to {name}, and could run code when read; {_TRUSTED}"
     reason = first_line(error).partition(". ")[0]
-    return f"damaged ({reason}); restore it from a copy, or remove it: --c goes on from an earlier one"
+    return f"damaged ({reason}); {remedy}"
 
 
 def _numpy_scalars() -> list[Any]:

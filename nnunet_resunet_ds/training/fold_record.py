@@ -14,8 +14,8 @@ from nnunet_resunet_ds.compute.environment import machine, peak_memory_mib, vers
 RECORD = "run.json"
 CASES = "cases"
 """The training and validation cases of the fold."""
-WEIGHTS, VALIDATED = "weights", "validated"
-"""Digests of the final weights, and of the weights that were validated."""
+WEIGHTS, VALIDATED, AVERAGED_WEIGHTS = "weights", "validated", "averaged_weights"
+"""Digests of the final weights, of the weights that were validated, and of the mean of the last epochs."""
 
 
 def write_record(

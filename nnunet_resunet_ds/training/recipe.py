@@ -35,6 +35,7 @@ _NUMBERS = {
     "plateau_factor": ("--plateau-factor", float, "factor on the learning rate when it drops"),
     "plateau_patience": ("--plateau-patience", int, "epochs without improvement before the learning rate drops"),
     "stopping_patience": ("--patience", int, "epochs without improvement after which training stops"),
+    "keep_weights": ("--keep-weights", int, "how many of the last epochs keep their weights, to be averaged"),
 }
 _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "seed": (
@@ -88,6 +89,8 @@ class Recipe:
     """Epochs without improvement before the learning rate drops."""
     stopping_patience: int = 10
     """Epochs without improvement after which training stops."""
+    keep_weights: int = 0
+    """How many of the last epochs keep their weights: see `nnunet_resunet_ds.training.kept_weights`."""
     dice_weight: float = 0.7
     """Share of Dice in the loss; focal has the rest."""
     gamma: float = 2.0
@@ -113,6 +116,7 @@ class Recipe:
         check_number(f"{SECTION}: plateau_factor", self.plateau_factor, at_most=MAX_PLATEAU_FACTOR)
         check_whole_number(f"{SECTION}: plateau_patience", self.plateau_patience, at_least=0)
         check_whole_number(f"{SECTION}: stopping_patience", self.stopping_patience, at_least=1)
+        check_whole_number(f"{SECTION}: keep_weights", self.keep_weights, at_least=0)
         check_choice(f"{SECTION}: precision", self.precision, PRECISIONS)
         check_choice(f"{SECTION}: augmentation", self.augmentation, AUGMENTATIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)

@@ -20,7 +20,7 @@ from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoints, kept_weights
 from nnunet_resunet_ds.training.ending import close_loaders, end_at_once, leave, save_and_exit
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans, check_trainer
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
@@ -57,6 +57,8 @@ class ResumableTrainer(nnUNetTrainer):
     """Whether this goes on from a checkpoint of its own folder."""
     is_changing = False
     """Whether weights, optimiser or schedule are being changed at this moment, so that they do not fit each other."""
+    n_kept_weights = 0
+    """How many of the last epochs keep their weights."""
     _loss_improved = False
 
     @property
@@ -84,6 +86,8 @@ class ResumableTrainer(nnUNetTrainer):
         check_other_folds(Path(self.output_folder), self.plans_manager.plans, self.configuration_name)
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
         _set_earlier_checkpoints_aside(self)
+        if self.local_rank == 0:
+            kept_weights.forget_from(Path(self.output_folder), self.current_epoch)
         try:
             with terminable(partial(end_at_once, self), also_interrupts=self.is_ddp) as termination:
                 _train(self, termination)
@@ -115,6 +119,7 @@ class ResumableTrainer(nnUNetTrainer):
 
     def on_epoch_end(self) -> None:
         """Log and save as nnU-Net does, then save the latest epoch, and the best by validation loss."""
+        _keep_weights(self)  # before any checkpoint: --c then never goes on after an epoch that was not kept
         super().on_epoch_end()
         self.is_changing = False
         if self._loss_improved:
@@ -329,6 +334,13 @@ def _set_earlier_checkpoints_aside(trainer: ResumableTrainer) -> None:
 
 def _save(trainer: ResumableTrainer, name: str) -> None:
     trainer.save_checkpoint(str(Path(trainer.output_folder, name)))
+
+
+def _keep_weights(trainer: ResumableTrainer) -> None:
+    """Keep the weights of the epoch that is now complete, where the recipe asks for it."""
+    if trainer.n_kept_weights and trainer.local_rank == 0 and not trainer.disable_checkpointing:
+        state = checkpoints.weights_state(trainer, trainer.current_epoch + 1)
+        kept_weights.keep(state, Path(trainer.output_folder), trainer.n_kept_weights)
 
 
 def _load_best_weights(trainer: ResumableTrainer) -> None:

@@ -21,11 +21,12 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases, regions_of
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
+from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.on_workers import predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, Weights, read_checkpoint, weights_identity
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.tuning.stored_case import CaseStore
@@ -52,7 +53,7 @@ def validation_ids(folder: Path, checkpoints: Mapping[str, Path]) -> dict[str, l
     if twice:
         msg = (
             f"{folder}: {len(twice)} cases, such as {twice[0]}, were held out of several folds, so these were trained "
-            "on different splits; tune on those of one split with -f, or train the others again"
+            "on different splits; name those of one split with -f, or train the others again"
         )
         raise InputError(msg)
     for case_id in times:
@@ -85,8 +86,8 @@ def _held_out(dataset: Path, fold: str, checkpoint: Path) -> list[str]:
     if now is None:
         read_json(dataset / SPLITS)  # says so where there is none
         msg = (
-            f"{dataset / SPLITS}: has no validation cases of fold {fold}; tuning needs folds that were held out: train "
-            "fold 0, 1 …"
+            f"{dataset / SPLITS}: has no validation cases of fold {fold}; this needs folds with cases that were held "
+            "out: train fold 0, 1 …"
         )
         raise InputError(msg)
     validated = _validated_cases(checkpoint)
@@ -129,21 +130,63 @@ def predict_validation(
     Raises:
         InputError: images or references are missing or damaged.
     """
+    images, references = _checked_inputs(settings, ids)
+    found: dict[str, list[Path]] = {}
+    for fold, case_ids in ids.items():
+        of_fold = _of_fold(settings, fold)
+        (model,) = of_fold.models
+        store = CaseStore(model.folder / CACHE / f"fold_{fold}", references)
+        (file,) = model.checkpoints
+        store.open(_made_with(of_fold, [model.checkpoint, *file_state(file)], images, store, case_ids))
+        if not all(map(store.has, case_ids)):
+            LOG.info("fold %s: %d validation cases", fold, len(case_ids))
+            _predict(of_fold, of_fold.load_models(), images, case_ids, store, executor)
+        found[fold] = [store.file(case_id) for case_id in case_ids]
+    return found
+
+
+def predict_validation_with(
+    weights: Mapping[str, Weights], settings: PredictionSettings, ids: Mapping[str, Sequence[str]]
+) -> dict[str, list[Path]]:
+    """Do what `predict_validation` does in this process with other weights; it stores these cases apart.
+
+    Args:
+        weights: fold → weights of the network of its checkpoint.
+        settings: of one model.
+        ids: fold → its validation cases.
+    """
+    images, references = _checked_inputs(settings, ids)
+    found: dict[str, list[Path]] = {}
+    for fold, case_ids in ids.items():
+        of_fold = _of_fold(settings, fold)
+        store = CaseStore(of_fold.models[0].folder / CACHE / f"fold_{fold}_other_weights", references)
+        store.open(_made_with(of_fold, [weights_identity(weights[fold])], images, store, case_ids))
+        if not all(map(store.has, case_ids)):
+            LOG.info("fold %s: %d validation cases with other weights", fold, len(case_ids))
+            models = [replace(model, weights={fold: weights[fold]}) for model in of_fold.load_models()]
+            _predict(of_fold, models, images, case_ids, store)
+        found[fold] = [store.file(case_id) for case_id in case_ids]
+    return found
+
+
+def _checked_inputs(settings: PredictionSettings, ids: Mapping[str, Sequence[str]]) -> tuple[Path, Path]:
+    """Return the folders of images and references, after a check that they belong together and to the model.
+
+    Raises:
+        InputError: they do not.
+    """
     (model,) = settings.models
     images = _dataset_folder(model.folder, "nnUNet_raw") / "imagesTr"
     references = _references(model.folder)
     _check_references(references, model.folder)
     _check_raw(model.folder, images.parent, [case_id for case_ids in ids.values() for case_id in case_ids])
-    found: dict[str, list[Path]] = {}
-    for fold, case_ids in ids.items():
-        of_fold = replace(settings, models=(replace(model, folder=model.folder.resolve(), folds=(fold,)),))
-        store = CaseStore(model.folder / CACHE / f"fold_{fold}", references)
-        store.open(_made_with(of_fold, {case_id: _states(images, store, case_id) for case_id in case_ids}))
-        if not all(map(store.has, case_ids)):
-            LOG.info("fold %s: %d validation cases", fold, len(case_ids))
-            _predict(of_fold, images, case_ids, store, executor)
-        found[fold] = [store.file(case_id) for case_id in case_ids]
-    return found
+    return images, references
+
+
+def _of_fold(settings: PredictionSettings, fold: str) -> PredictionSettings:
+    """Return the settings that predict with one fold of the one model, wherever a process works."""
+    (model,) = settings.models
+    return replace(settings, models=(replace(model, folder=model.folder.resolve(), folds=(fold,)),))
 
 
 def stored_validation_npz(
@@ -180,23 +223,27 @@ def _keep(case: tuple[str, Path], store: CaseStore, model: Path) -> None:
     store.keep_saved(case_id, probabilities, model)
 
 
-def _made_with(settings: PredictionSettings, inputs: Mapping[str, list[list[int]]]) -> dict[str, Any]:
-    """Return what decides the probabilities of a fold: weights, settings and the states of the files."""
-    (model,) = settings.models
-    (weights,) = model.checkpoints
+def _made_with(
+    settings: PredictionSettings, weights: Sequence[Any], images: Path, store: CaseStore, case_ids: Sequence[str]
+) -> dict[str, Any]:
+    """Return what decides the probabilities of a fold: what tells its weights, settings and states of the files."""
     return {
-        "weights": [model.checkpoint, *file_state(weights)],
+        "weights": weights,
         "device": str(settings.device),
         "precision": settings.precision,
         "use_mirroring": settings.use_mirroring,
-        "inputs": inputs,
+        "inputs": {case_id: _states(images, store, case_id) for case_id in case_ids},
     }
 
 
 def _predict(
-    settings: PredictionSettings, images: Path, case_ids: Sequence[str], store: CaseStore, executor: Executor | None
+    settings: PredictionSettings,
+    models: Sequence[Model],
+    images: Path,
+    case_ids: Sequence[str],
+    store: CaseStore,
+    executor: Executor | None = None,
 ) -> None:
-    models = settings.load_models()
     everything = find_prediction_cases([images], models[0].channels, NNUNET_KEY)
     cases = [case for case in everything.cases if case.case_id in set(case_ids)]
     missing = sorted(set(case_ids) - {case.case_id for case in cases})
@@ -260,6 +307,6 @@ def _dataset_folder(folder: Path, variable: str) -> Path:
     check_path_part(f"{folder / PLANS_JSON}: dataset_name", name)
     dataset = nnunet_folder(variable) / str(name)
     if not dataset.is_dir():
-        msg = f"{dataset}: no such folder; tuning needs the dataset that the model was trained on"
+        msg = f"{dataset}: no such folder; validation cases are of the dataset that the model was trained on"
         raise InputError(msg)
     return dataset

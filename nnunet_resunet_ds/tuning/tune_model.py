@@ -52,7 +52,7 @@ def tune_model(
     """
     (model,) = settings.models
     checkpoints = dict(zip(model.folds, model.checkpoints, strict=True))
-    dataset_json = _dataset_json(model.folder)
+    dataset_json = checked_dataset_json(model.folder)
     settings = replace(settings, postprocessing=default_config(dataset_json))
     ids = validation_ids(model.folder, checkpoints)
     if from_npz:
@@ -91,8 +91,12 @@ def _tune(
     return tuning
 
 
-def _dataset_json(folder: Path) -> Mapping[str, Any]:
-    """Return the checked dataset.json of a model."""
+def checked_dataset_json(folder: Path) -> Mapping[str, Any]:
+    """Return the checked dataset.json of a model.
+
+    Raises:
+        InputError: it is missing, or its labels are no regions.
+    """
     content = dataset_json_of(folder)
     if content is None:
         msg = f"{folder / DATASET_JSON}: missing; give the model folder that training wrote, unchanged"

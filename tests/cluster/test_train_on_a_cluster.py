@@ -11,7 +11,7 @@ import pytest
 from clusters import Cluster, until
 from distributed import Client
 from fake_slurm import Slurm
-from stock_runs import run
+from stock_runs import run, run_here
 
 pytestmark = pytest.mark.long
 TRAIN = ("resunet-ds", "train", "-d", "137", "-p", "Small", "-device", "cpu")
@@ -26,11 +26,11 @@ def environment(stock_dataset, tmp_path_factory):
         shutil.copytree(stock_dataset[name], variables[name])
     made = {**stock_dataset, **variables}
     made.pop("nnUNet_n_proc_DA")
-    run(
-        made, "resunet-ds", "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
+    run_here(
+        made, "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
         "--features", "4", "8", "12", "--epochs", "6", "--iterations", "2", "--val-iterations", "1", "--patience", "6",
     )  # fmt: skip
-    run(made, "resunet-ds", "splits", "-d", "137", "--folds", "2", "--overwrite")
+    run_here(made, "splits", "-d", "137", "--folds", "2", "--overwrite")
     return made
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stock_runs import command, run
+from stock_runs import command, run, run_here
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.signals import TERMINATED
@@ -70,8 +70,8 @@ def test_scores_are_those_of_the_label_maps_that_are_left(printed, folder, stock
     left = folder / "runs" / "ResUNetDSTrainer-baseline-seed1-fold0"
     reference = Path(stock_dataset["nnUNet_raw"], "Dataset137_BraTS2021", "labelsTr")
     for preset in ("none", "paper"):
-        run(
-            stock_dataset, "resunet-ds", "evaluate", "-ref", str(reference), "-pred", str(left / f"labels_{preset}"),
+        run_here(
+            stock_dataset, "evaluate", "-ref", str(reference), "-pred", str(left / f"labels_{preset}"),
             "-o", str(tmp_path / "metrics.json"), "--allow-missing",
         )  # fmt: skip
         assert read_json(tmp_path / "metrics.json")["cases"] == read_json(left / f"metrics_{preset}.json")["cases"]

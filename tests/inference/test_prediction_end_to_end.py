@@ -22,7 +22,7 @@ from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.inference import Predictor
 from postprocessing import PostprocessingConfig
 
-pytestmark = [pytest.mark.long, pytest.mark.demo]
+pytestmark = [pytest.mark.long, pytest.mark.demo, pytest.mark.usefixtures("two_threads")]
 BIN = Path(sys.executable).parent
 CASE = "BraTS2021_90015"
 IF_BF16_IS_FAST = pytest.mark.skipif(

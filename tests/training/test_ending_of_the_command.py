@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stock_runs import command, run
+from stock_runs import command, run_here
 from struck import SECONDS, members
 
 from nnunet_resunet_ds.training import checkpoints
@@ -19,8 +19,8 @@ MINUTES_TO_BEGIN = 4
 
 @pytest.fixture(scope="module")
 def environment(stock_dataset):
-    run(
-        stock_dataset, "resunet-ds", "plan", "-d", "137", "--name", "Struck", "--patch-size", "16", "16", "16",
+    run_here(
+        stock_dataset, "plan", "-d", "137", "--name", "Struck", "--patch-size", "16", "16", "16",
         "--features", "4", "8", "12", "--epochs", "1000", "--iterations", "50", "--val-iterations", "2",
     )  # fmt: skip
     return stock_dataset | {"nnUNet_n_proc_DA": "2", "TORCHINDUCTOR_COMPILE_THREADS": "4"}

@@ -79,6 +79,7 @@ RECIPES = st.fixed_dictionaries(
         "plateau_factor": st.floats(0.01, 0.99),
         "plateau_patience": st.integers(0, 99),
         "stopping_patience": st.integers(1, 99),
+        "keep_weights": st.integers(0, 99),
         "dice_weight": st.floats(0, 1),
         "gamma": positive,
         "region_weights": st.lists(positive, min_size=1, max_size=4),

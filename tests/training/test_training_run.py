@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from matplotlib.image import imread
-from stock_runs import command, run
+from stock_runs import command, run, run_here
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
@@ -29,8 +29,8 @@ TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", 
 @pytest.fixture(scope="module")
 def environment(stock_dataset):
     """The dataset, planned small: environment variables."""
-    run(
-        stock_dataset, "resunet-ds", "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
+    run_here(
+        stock_dataset, "plan", "-d", "137", "--name", "Small", "--patch-size", "16", "16", "16",
         "--features", "4", "8", "12", "16", "--epochs", str(N_EPOCHS), "--iterations", "4", "--val-iterations", "2",
         "--lr", "1e-3", "--patience", str(N_EPOCHS),
     )  # fmt: skip
@@ -166,8 +166,8 @@ def test_stock_prediction_takes_our_checkpoint(environment, trained, tmp_path):
 def test_a_system_of_the_comparison_trains_continues_and_predicts_by_the_stock_commands(environment, tmp_path):
     """The one that is least like ours: a branch in training alone, in a network that knows its patch size."""
     words = [word.replace("ResUNetDSTrainer", "BraTSResUNetVAETrainer").replace("Small", "Tiny") for word in TRAIN]
-    run(
-        environment, "resunet-ds", "plan", "-d", "137", "--name", "Tiny", "--patch-size", "16", "20", "24",
+    run_here(
+        environment, "plan", "-d", "137", "--name", "Tiny", "--patch-size", "16", "20", "24",
         "--features", "4", "8", "--epochs", "2", "--iterations", "2", "--val-iterations", "1",
     )  # fmt: skip
     assert "Validation complete" in run(environment, *words)

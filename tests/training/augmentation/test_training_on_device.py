@@ -12,7 +12,7 @@ import pytest
 import torch
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from scipy.stats import ttest_ind
-from stock_runs import command, run
+from stock_runs import command, run, run_here
 
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.plans import with_res_unet_ds
@@ -77,8 +77,8 @@ TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", 
 
 
 def test_the_stock_command_trains_stops_and_goes_on_with_loading_processes(stock_dataset):
-    run(
-        stock_dataset, "resunet-ds", "plan", "-d", "137", "--name", "OnDevice", "--patch-size", "16", "16", "16",
+    run_here(
+        stock_dataset, "plan", "-d", "137", "--name", "OnDevice", "--patch-size", "16", "16", "16",
         "--features", "4", "8", "--epochs", "3", "--iterations", "20", "--val-iterations", "2",
         "--augmentation", "device", "--seed", "5",
     )  # fmt: skip
