@@ -31,7 +31,7 @@ def made_up(seed, shape=(20, 22, 24)):
 def stored(tmp_path):
     files = [tmp_path / f"{number}.npz" for number in range(10)]
     for seed, file in enumerate(files):
-        write_stored_case(cropped_case(*made_up(seed), 3.0), file)
+        write_stored_case(cropped_case(*made_up(seed), (3.0, 1.0, 1.0)), file)
     return files
 
 
