@@ -2,11 +2,10 @@
 
 Predicts the validation cases of every trained fold with that fold's weights (kept in the folder "tuning" of the model,
 so that the next search starts at once), then changes one number at a time for as long as that helps. What counts is
---metric, by the rules of the dataset's regions or, with --protocol, of a challenge. For each fold, the
-gain is shown with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than
-its spread, the paper's settings stay. The result goes into the model's postprocessing.json and plans.json, where
-"resunet-ds predict" and "postprocess" find it. Regions are those of the dataset: of others than WT, TC and ET, the
-thresholds are searched, and nnU-Net's 0.5 stays where that is not worth it.
+--metric, by the rules of the dataset's regions or, with --protocol, of a challenge. For each fold, the gain is shown
+with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than its spread, the
+paper's settings stay, or nnU-Net's 0.5 without WT, TC and ET. The result goes into the model's postprocessing.json and
+plans.json, where "resunet-ds predict" and "postprocess" find it.
 
 Examples:
   resunet-ds tune -d 137

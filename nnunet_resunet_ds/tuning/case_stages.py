@@ -5,6 +5,7 @@ hands on the label map itself. Components are found once for all sizes and proba
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import fields
 from hashlib import blake2b
 from weakref import WeakValueDictionary
 
@@ -53,7 +54,7 @@ class CaseStages:
 
     def after(self, config: PostprocessingConfig) -> LabelStage:
         """Return the label map that `postprocess` gives with these settings."""
-        stage = self._kept.get(config.with_steps([]), lambda: self._thresholded(config))
+        stage = self._kept.get(_all_but_steps(config), lambda: self._thresholded(config))
         for step in config.steps:
             if step.is_on and step.region in stage.volume.nestings:
                 stage = self._after_step(stage, step)
@@ -118,6 +119,10 @@ class CaseStages:
 
 def _digest(values: NDArray[np.generic]) -> bytes:
     return blake2b(values.tobytes(), digest_size=16).digest()
+
+
+def _all_but_steps(config: PostprocessingConfig) -> tuple[Hashable, ...]:
+    return tuple(getattr(config, field.name) for field in fields(config) if field.name != "steps")
 
 
 def _lowest_threshold(config: PostprocessingConfig) -> float:

@@ -8,8 +8,10 @@ from typing import Any
 from nnunet_resunet_ds.base.regions import ET
 from nnunet_resunet_ds.tuning.stored_case import LOWEST_THRESHOLD
 from postprocessing.config import PostprocessingConfig
+from postprocessing.further_region import FurtherRegion
 from postprocessing.model_config import default_config, has_region_inside_wt
 from postprocessing.settings import SETTINGS
+from postprocessing.step import in_settings
 
 Values = tuple[float, ...]
 """One for each name of a coordinate."""
@@ -108,7 +110,22 @@ def grid_of(dataset_json: Mapping[str, Any]) -> Grid:
     usual = GRID if start.tumour_regions else ()
     if start.tumour_regions and has_region_inside_wt(dataset_json):
         usual = tuple(coordinate for coordinate in usual if not any(map(_is_around_further, coordinate.names)))
-    return (*usual, *(sweep(region.setting, *THRESHOLDS) for region in start.further[:n_further]))
+    further = start.further[:n_further]
+    return (*usual, *(coordinate for region in further for coordinate in _of_further(region)))
+
+
+def _of_further(region: FurtherRegion) -> Grid:
+    """Return what is searched for a further region: its threshold, and steps that take false components away."""
+    name = in_settings(region.name)
+    return (
+        sweep(region.setting, *THRESHOLDS),
+        ladder(f"{name}_component_voxels", 16, 64, 256),
+        sweep(f"{name}_component_probability", 0.7, 0.9, 1.0),
+        ladder(f"{name}_mean", 0.6, 0.7, 0.8),
+        ladder(f"{name}_peak", 0.7, 0.8, 0.9),
+        ladder(f"{name}_total_voxels", 50, 200, 1000),
+        sweep(f"{name}_total_probability", 0.7, 0.9, 1.0),
+    )
 
 
 def _is_around_further(name: str) -> bool:

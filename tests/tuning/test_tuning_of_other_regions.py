@@ -21,6 +21,7 @@ from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, write_stored_case
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.model_config import default_config
+from postprocessing.step import in_settings
 
 GLIOMA = {"labels": {"background": 0, "WT": [1, 2, 3], "TC": [2, 3], "ET": 3}, "regions_class_order": [1, 2, 3]}
 CAVITY = {"labels": {**GLIOMA["labels"], "resection cavity": 4}, "regions_class_order": [1, 2, 3, 4]}
@@ -29,11 +30,19 @@ CAVITY = {"labels": {**GLIOMA["labels"], "resection cavity": 4}, "regions_class_
 # ---- what is searched ----
 
 
+def names_of_further(name, in_settings=None):
+    steps = (
+        "component_voxels", "component_probability", "mean", "peak", "total_voxels", "total_probability",
+    )  # fmt: skip
+    return [f"threshold of {name}", *(f"{in_settings or name}_{step}" for step in steps)]
+
+
 def test_the_grid_has_what_a_dataset_has():
     assert grid_of(GLIOMA) == GRID
-    assert grid_of(CAVITY) == (*GRID, sweep("threshold of RC", *THRESHOLDS))
-    assert grid_of(RADIOTHERAPY.dataset_json) == (sweep("threshold of GTV", *THRESHOLDS),)
-    assert names_of(grid_of(APART.dataset_json)) == ["threshold of cyst", "threshold of vessel"]
+    assert grid_of(CAVITY)[: len(GRID)] == GRID
+    assert names_of(grid_of(CAVITY)[len(GRID) :]) == names_of_further("RC", "rc")
+    assert grid_of(RADIOTHERAPY.dataset_json)[0] == sweep("threshold of GTV", *THRESHOLDS)
+    assert names_of(grid_of(APART.dataset_json)) == [*names_of_further("cyst"), *names_of_further("vessel")]
     of_cystic = names_of(grid_of(CYSTIC.dataset_json))
     left_out = set(names_of(GRID)) - set(of_cystic)
     assert {"wt_component_voxels", "tc_mean", "wt_hysteresis_low", "tc_opening"} < left_out
@@ -176,7 +185,8 @@ def test_the_command_finds_the_thresholds_of_any_regions(dataset, nnunet_folders
     assert json.loads((model / "plans.json").read_text())["resunet_ds_postprocessing"]["tumour_regions"] is False
     with (model / "tuning.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == [*(f"threshold of {name}" for name in names), "mean_score"]
+    expected = [column for name in names for column in names_of_further(name, in_settings(name))]
+    assert list(rows[0]) == [*expected, "mean_score"]
     assert float(rows[0]["mean_score"]) == 1
 
 
@@ -197,7 +207,26 @@ def test_the_cystic_component_counts_as_tumour(dataset, nnunet_folders, capsys):
     config = PostprocessingConfig.from_json(model / "postprocessing.json")
     assert config.further[0].name == "CC"
     assert [config.wt, config.tc, config.further[0].threshold] == [0.3] * 3
-    assert "component" not in (model / "tuning.csv").read_text().splitlines()[0].replace("et_component", "")
+    columns = (model / "tuning.csv").read_text().splitlines()[0].split(",")
+    assert {"et_component_voxels", "cc_component_voxels"} < set(columns)
+    assert not {"wt_component_voxels", "tc_component_voxels"} & set(columns)
+
+
+def test_false_components_of_a_further_region_are_found(tmp_path):
+    """Each case has the cavity, and a small false one that no threshold tells from it."""
+    files = []
+    for number in range(4):
+        reference = np.zeros((10, 12, 14), np.uint8)
+        reference[2:7, 2:7, 2 + number : 8] = 4
+        probabilities = np.zeros((4, *reference.shape), np.float32)
+        probabilities[3][reference == 4] = 0.8
+        probabilities[3, 8, 9:11, 10:12] = 0.8
+        files.append(tmp_path / f"{number}.npz")
+        write_stored_case(StoredCase(probabilities, reference, (1.0,) * 3, reference.shape), files[-1])
+    scores = Scores(files, DICE, regions_of(CAVITY))
+    tuning = tune(scores, ["0", "0", "1", "1"], "probabilities", start=default_config(CAVITY), grid=grid_of(CAVITY))
+    assert tuning.is_worth_it and tuning.best.value("rc_component_voxels") == 16
+    assert all(part.tuned == 1 for part in tuning.parts)
 
 
 def test_references_of_other_regions_are_refused(dataset, nnunet_folders, capsys):
