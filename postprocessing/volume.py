@@ -1,6 +1,7 @@
 """The label map of a case while steps change it, and what is known of its regions until these change."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,6 +77,17 @@ class Volume:
         foreground = np.flatnonzero(self._labels != 0)
         found = self._labels[foreground]
         self._known = {name: _Known(foreground[nesting.is_inside[found]]) for name, nesting in nestings.items()}
+
+    @property
+    def labels(self) -> Labels:
+        """The label map as it is now, (Z, Y, X)."""
+        return self._labels.reshape(self.shape)
+
+    def copy(self) -> "Volume":
+        """Return a volume that changes on its own; what is known of the regions goes along."""
+        other = copy(self)
+        other._labels, other._known = self._labels.copy(), dict(self._known)
+        return other
 
     def voxels(self, region: str) -> Voxels:
         """Return the voxels of a region."""

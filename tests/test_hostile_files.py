@@ -106,7 +106,7 @@ def test_nothing_of_ours_unpickles(tmp_path, model, nnunet_folders):
         torch.save(content, model / "fold_0" / "checkpoint_final.pth")
         with pytest.raises(InputError, match="could run code"):
             load_model(model, [0])
-    np.savez(tmp_path / "stored.npz", probabilities=harm, reference=harm, voxel_volume=harm)
+    np.savez(tmp_path / "stored.npz", probabilities=harm, reference=harm, spacing=harm, image_shape=harm)
     with pytest.raises(InputError):
         read_stored_case(tmp_path / "stored.npz")
     assert not marker.exists()

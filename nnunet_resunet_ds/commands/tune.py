@@ -1,15 +1,17 @@
-"""Search the post-processing that scores best on cross-validation: thresholds, component sizes and probabilities.
+"""Search the post-processing that scores best on cross-validation: thresholds, and the numbers of all steps.
 
 Predicts the validation cases of every trained fold with that fold's weights (kept in the folder "tuning" of the model,
-so that the next search starts at once), then changes one number at a time for as long as that helps. For each fold, the
-gain is shown with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than
-its spread, the paper's settings stay. The result goes into the model's postprocessing.json and plans.json, where
-"resunet-ds predict" and "postprocess" find it. Regions are those of the dataset: of others than WT, TC and ET, the
-thresholds are searched, and nnU-Net's 0.5 stays where that is not worth it.
+so that the next search starts at once), then changes one number at a time for as long as that helps. What counts is
+--metric, by the rules of the dataset's regions or, with --protocol, of a challenge. For each fold, the gain is shown
+with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than its spread, the
+paper's settings stay, or nnU-Net's 0.5 without WT, TC and ET. The result goes into the model's postprocessing.json and
+plans.json, where "resunet-ds predict" and "postprocess" find it. From the same cases it learns which Dice to expect of
+a prediction: see docs/uncertainty.md.
 
 Examples:
   resunet-ds tune -d 137
   resunet-ds tune -d 137 --metric lesion-dice
+  resunet-ds tune -d 137 --metric nsd --protocol brats2025-gli
   resunet-ds tune -m MODEL_FOLDER --npz
 """
 
@@ -28,10 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
         "--metric",
-        choices=("dice", "lesion-dice"),
+        choices=("dice", "lesion-dice", "hd95", "nsd", "f1"),
         default="dice",
-        help="mean over the regions of the dataset, where an empty region scores 1 for an empty prediction and 0 else "
-        "(default: %(default)s)",
+        help="mean over the regions: Dice, lesion-wise Dice, HD95 in mm (less is better), normalised surface Dice at "
+        "the first tolerance of the protocol, or F1 of found lesions (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        help="rules and regions of a challenge, as resunet-ds evaluate has them (default: for dice and lesion-dice the "
+        "regions of the dataset, where an empty region scores 1 for an empty prediction and 0 else; for the others "
+        "brats2023-gli)",
     )
     parser.add_argument(
         "--npz",
@@ -47,7 +55,9 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
-    from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, gain_lines, tune_model
+    from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
+    from nnunet_resunet_ds.tuning.outcome import gain_lines
+    from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
     from postprocessing.model_config import SETTINGS_FILE
 
     folders = chosen_model_folders(options)
@@ -59,6 +69,6 @@ def run(options: argparse.Namespace) -> None:
     settings = chosen_settings(options, [model])
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
     with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:
-        tuning = tune_model(settings, options.metric, from_npz=options.npz, executor=executor)
-    print("", *gain_lines(tuning, options.metric), sep="\n")
+        tuned = tune_model(settings, options.metric, protocol=options.protocol, from_npz=options.npz, executor=executor)
+    print("", *gain_lines(tuned.tuning, tuned.metric), "", *learnt_lines(tuned.expected_dice), "", sep="\n")
     print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")

@@ -50,7 +50,7 @@ def known_case(file: Path, part: str, config: PostprocessingConfig, regions: Seq
     )
 
 
-def keep_with_model(model: ExpectedDiceModel, folder: Path) -> None:
+def keep_expected_dice(model: ExpectedDiceModel, folder: Path) -> None:
     """Write what was learnt into a model folder; where nothing was, what an earlier tuning has left does not stay."""
     if model.regions:
         model.write(folder)

@@ -1,7 +1,7 @@
-"""What tuning needs of a validation case, small enough to keep on disk and to read again for each setting."""
+"""What tuning needs of a validation case, small enough to keep on disk and in memory."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nnunet_resunet_ds.uncertainty.region_certainty import LEAST_PROBABILITY, bo
 from postprocessing.model_config import dataset_json_of, nnunet_config
 from postprocessing.probabilities import check_painted, probabilities_on_grid
 
-FORMAT = 3
+FORMAT = 4
 """Of stored cases; those of another are made again."""
 _MADE_WITH = "made_with.json"
 
@@ -37,21 +37,30 @@ class StoredCase:
     """(R, Z, Y, X)."""
     reference: NDArray[np.uint8]
     """(Z, Y, X), nnU-Net's values."""
-    voxel_volume: float
-    """In mm³."""
+    spacing: tuple[float, ...]
+    """In mm, (Z, Y, X)."""
+    image_shape: tuple[int, ...]
+    """(Z, Y, X) of the whole image."""
+
+    @property
+    def voxel_volume(self) -> float:
+        """In mm³; multiplied in the order of the image's header, as everywhere else."""
+        return float(np.prod(self.spacing[::-1]))
 
 
-def cropped_case(probabilities: NDArray[np.floating], reference: NDArray[np.uint8], voxel_volume: float) -> StoredCase:
+def cropped_case(
+    probabilities: NDArray[np.floating], reference: NDArray[np.uint8], spacing: Sequence[float]
+) -> StoredCase:
     """Crop a case; scores of any thresholds from `LOWEST_THRESHOLD` up stay as they are.
 
     Args:
         probabilities: (R, Z, Y, X) of the whole volume.
         reference: (Z, Y, X), nnU-Net's values.
-        voxel_volume: in mm³.
+        spacing: in mm, (Z, Y, X).
     """
     box = box_with_surroundings((probabilities.max(axis=0) >= LOWEST_THRESHOLD) | (reference > 0))
     cropped = np.ascontiguousarray(probabilities[(slice(None), *box)])
-    return StoredCase(cropped, np.ascontiguousarray(reference[box]), voxel_volume)
+    return StoredCase(cropped, np.ascontiguousarray(reference[box]), tuple(spacing), reference.shape)
 
 
 def write_stored_case(case: StoredCase, path: Path) -> None:
@@ -61,7 +70,8 @@ def write_stored_case(case: StoredCase, path: Path) -> None:
             stream,
             probabilities=case.probabilities,
             reference=case.reference,
-            voxel_volume=np.float64(case.voxel_volume),
+            spacing=np.array(case.spacing, np.float64),
+            image_shape=np.array(case.image_shape, np.int64),
         )
 
 
@@ -72,8 +82,10 @@ def read_stored_case(path: Path) -> StoredCase:
         InputError: the file is damaged.
     """
     try:
-        probabilities, reference, volume = read_arrays(path, ["probabilities", "reference", "voxel_volume"])
-        return StoredCase(probabilities, reference, float(volume))
+        probabilities, reference, spacing, shape = read_arrays(
+            path, ["probabilities", "reference", "spacing", "image_shape"]
+        )
+        return StoredCase(probabilities, reference, tuple(spacing.tolist()), tuple(shape.tolist()))
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: damaged ({error}); remove it, and it is made again"
         raise InputError(msg) from error
@@ -164,5 +176,5 @@ class CaseStore:
     def _keep(
         self, case_id: str, probabilities: NDArray[np.floating], image: sitk.Image, reference: NDArray[np.integer]
     ) -> None:
-        volume = float(np.prod(image.GetSpacing()))
-        write_stored_case(cropped_case(probabilities, reference.astype(np.uint8), volume), self.file(case_id))
+        case = cropped_case(probabilities, reference.astype(np.uint8), image.GetSpacing()[::-1])
+        write_stored_case(case, self.file(case_id))

@@ -5,7 +5,7 @@ import pytest
 
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.evaluation.dice import region_dice
-from nnunet_resunet_ds.tuning.learn_from_stored import keep_with_model, known_case, learn_from_stored, learnt_lines
+from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, known_case, learn_from_stored, learnt_lines
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE, ExpectedDiceModel, read_expected_dice
 from nnunet_resunet_ds.uncertainty.region_certainty import certainty_of_regions
@@ -31,7 +31,7 @@ def made_up(seed, shape=(20, 22, 24)):
 def stored(tmp_path):
     files = [tmp_path / f"{number}.npz" for number in range(10)]
     for seed, file in enumerate(files):
-        write_stored_case(cropped_case(*made_up(seed), 3.0), file)
+        write_stored_case(cropped_case(*made_up(seed), (3.0, 1.0, 1.0)), file)
     return files
 
 
@@ -52,7 +52,7 @@ def test_a_stored_case_says_what_the_whole_image_does(stored):
 def test_what_is_learnt_is_kept_with_the_weights_and_told(stored, tmp_path):
     model = learn_from_stored(stored, ["0", "1"] * 5, CONFIG, REGIONS)
     assert list(model.regions) == ["WT", "TC", "ET"] and model.tuned_on == CONFIG.tuned_on
-    keep_with_model(model, tmp_path)
+    keep_expected_dice(model, tmp_path)
     assert read_expected_dice(tmp_path) == model
     title, header, *rows = learnt_lines(model)
     assert "Dice to expect" in title and header.split()[:2] == ["region", "cases"] and len(rows) == 3
@@ -62,6 +62,6 @@ def test_what_is_learnt_is_kept_with_the_weights_and_told(stored, tmp_path):
 def test_where_nothing_is_learnt_nothing_stays(stored, tmp_path):
     (tmp_path / EXPECTED_DICE).write_text("of an earlier tuning")
     model = learn_from_stored(stored[:5], ["0"] * 5, CONFIG, REGIONS)
-    keep_with_model(model, tmp_path)
+    keep_expected_dice(model, tmp_path)
     assert model == ExpectedDiceModel({}, CONFIG.tuned_on) and not (tmp_path / EXPECTED_DICE).exists()
     assert list(learnt_lines(model)) == ["no Dice to expect is learnt: that takes 8 predictions that have the region"]

@@ -3,22 +3,33 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from brats_files import values_of, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.inference import pipeline
-from nnunet_resunet_ds.tuning.scores import METRICS, Scores, scorer
-from nnunet_resunet_ds.tuning.search import GRID, neighbours, parts_of, search, tune
+from nnunet_resunet_ds.tuning import outcome
+from nnunet_resunet_ds.tuning import scores as scores_module
+from nnunet_resunet_ds.tuning.case_scorer import CaseScorer
+from nnunet_resunet_ds.tuning.grid import GRID, THRESHOLDS, ladder, names_of, sweep
+from nnunet_resunet_ds.tuning.held_out import Part, Tuning, parts_of, tune
+from nnunet_resunet_ds.tuning.metrics import DICE, LESION_DICE, METRICS, Metric, chosen_metric
+from nnunet_resunet_ds.tuning.outcome import gain_lines, write_picture, write_table
+from nnunet_resunet_ds.tuning.scores import Scores, mean_of
+from nnunet_resunet_ds.tuning.search import search
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
-from postprocessing import PostprocessingConfig
+from postprocessing import PostprocessingConfig, postprocess
 
 PAPER = PostprocessingConfig.paper()
+GLIOMA = {"labels": {"background": 0, "WT": [1, 2, 3], "TC": [2, 3], "ET": 3}, "regions_class_order": [1, 2, 3]}
 
 
 # ---- the search ----
@@ -42,9 +53,68 @@ def test_ties_keep_what_there_is():
     assert search(lambda configs: np.zeros(len(configs)), PAPER) == PAPER
 
 
+def coordinate(name):
+    return next(coordinate for coordinate in GRID if coordinate.names[0] == name)
+
+
 def test_a_probability_without_a_size_is_not_searched():
-    assert neighbours(PAPER, "wt_component_probability") == []
-    assert len(neighbours(PAPER, "et_component_probability")) == len(GRID["et_component_probability"])
+    of_wt, of_et = coordinate("wt_component_probability"), coordinate("et_component_probability")
+    assert of_wt.changed(PAPER, of_wt.values) == []
+    assert len(of_et.changed(PAPER, of_et.values)) == len(of_et.values)
+
+
+def asked_for(score, grid, start=PAPER):
+    """Search, and return the values that were asked for and the best settings."""
+    asked = []
+
+    def score_all(configs):
+        asked.extend(tuple(config.value(name) for name in names_of(grid)) for config in configs)
+        return np.array([score(config) for config in configs])
+
+    best = search(score_all, start, grid)
+    return list(dict.fromkeys(asked)), best
+
+
+def test_a_ladder_ends_where_a_value_loses():
+    grid = (ladder("wt_largest", 5, 4, 3, 2, 1),)
+    losing = {0: 0.5, 5: 0.5, 4: 0.6, 3: 0.55, 2: 0.9, 1: 0.9}
+    asked, best = asked_for(lambda config: losing[config.value("wt_largest")], grid)
+    assert asked[:4] == [(0,), (5,), (4,), (3,)]
+    assert best.value("wt_largest") == 2  # the second round tries all values of what helped
+    useless = {0: 0.5, 5: 0.4, 4: 0.9, 3: 0.9, 2: 0.9, 1: 0.9}
+    asked, best = asked_for(lambda config: useless[config.value("wt_largest")], grid)
+    assert asked == [(0,), (5,)] and best == PAPER
+
+
+def test_a_sweep_tries_every_value_again_in_each_round():
+    grid = (sweep("wt", 0.3, 0.6), ladder("wt_largest", 2, 1))
+    asked, best = asked_for(lambda config: config.wt - config.value("wt_largest"), grid)
+    assert asked == [(0.45, 0), (0.3, 0), (0.6, 0), (0.6, 2)] and best == replace(PAPER, wt=0.6)
+
+
+def test_two_numbers_are_changed_together():
+    grid = (coordinate("wt_hysteresis_low"),)
+    asked, best = asked_for(lambda config: config.value("wt_hysteresis_high"), grid)
+    assert best.value("wt_hysteresis_high") == 0.8 and best.value("wt_hysteresis_low") == 0.4
+    assert all(high > low for low, high in asked[1:])
+
+
+def test_what_has_no_score_is_never_chosen():
+    grid = (sweep("wt", 0.3, 0.6),)
+    assert asked_for(lambda config: np.nan if config.wt == 0.6 else config.wt, grid)[1] == PAPER
+    assert asked_for(lambda config: np.nan if config.wt == 0.45 else config.wt, grid)[1].wt == 0.6
+
+
+def test_every_number_that_is_searched_can_be_set():
+    for searched in GRID:
+        for values in searched.values:
+            config = PAPER.with_values(
+                **{
+                    name: PAPER.settings[name].number.type(value)
+                    for name, value in zip(searched.names, values, strict=True)
+                }
+            )
+            assert [config.value(name) for name in searched.names] == list(values)
 
 
 # ---- stored cases and scores ----
@@ -56,22 +126,26 @@ cases = st.tuples(
 
 
 @settings(max_examples=40)
-@given(cases, st.sampled_from(METRICS), st.sampled_from(GRID["wt"]))
+@given(cases, st.sampled_from([DICE, LESION_DICE]), st.sampled_from(THRESHOLDS))
 def test_cropping_does_not_change_scores(case, metric, threshold):
-    probabilities, reference = (np.pad(values, [(0, 0)] * (values.ndim - 3) + [(5, 9)] * 3) for values in case)
-    whole, cropped = StoredCase(probabilities, reference, 30.0), cropped_case(probabilities, reference, 30.0)
-    assert cropped.reference.size < reference.size / 2
+    arrays = [np.pad(values, [(0, 0)] * (values.ndim - 3) + [(5, 9)] * 3) for values in case]
+    probabilities, reference = arrays
+    spacing = (3.0, 5.0, 2.0)
+    whole, cropped = StoredCase(probabilities, reference, spacing, reference.shape), cropped_case(*arrays, spacing)
+    assert cropped.reference.size < reference.size / 2 and cropped.image_shape == reference.shape
     config = replace(PAPER, wt=threshold)
-    assert scorer(cropped, metric)(config) == pytest.approx(scorer(whole, metric)(config))
+    assert CaseScorer(cropped, metric)(config) == pytest.approx(CaseScorer(whole, metric)(config))
 
 
 def test_stored_cases_come_back(tmp_path):
-    case = cropped_case(np.random.default_rng(0).random((3, 4, 5, 6), np.float32), np.ones((4, 5, 6), np.uint8), 1.5)
+    case = cropped_case(
+        np.random.default_rng(0).random((3, 4, 5, 6), np.float32), np.ones((4, 5, 6), np.uint8), (1.5, 0.5, 2)
+    )
     write_stored_case(case, tmp_path / "a.npz")
     again = read_stored_case(tmp_path / "a.npz")
     np.testing.assert_array_equal(again.probabilities, case.probabilities)
     np.testing.assert_array_equal(again.reference, case.reference)
-    assert again.voxel_volume == 1.5
+    assert again.spacing == (1.5, 0.5, 2) and again.image_shape == (4, 5, 6) and again.voxel_volume == 1.5
 
 
 def stored(folder, number, best_threshold, noise=0.0):
@@ -84,22 +158,37 @@ def stored(folder, number, best_threshold, noise=0.0):
     )
     probabilities = np.broadcast_to(np.clip(values, 0, 1), (3, 8, 8, 8)).astype(np.float32)
     path = folder / f"{number}.npz"
-    write_stored_case(StoredCase(probabilities, reference, 1.0), path)
+    write_stored_case(StoredCase(probabilities, reference, (1.0,) * 3, reference.shape), path)
     return path
 
 
-def test_every_setting_is_scored_once_a_case(tmp_path, monkeypatch):
+def count_calls(monkeypatch, name):
+    calls = []
+    original = getattr(scores_module, name)
+    monkeypatch.setattr(scores_module, name, lambda *arguments: calls.append(arguments) or original(*arguments))
+    return calls
+
+
+@pytest.mark.parametrize(("memory", "times_read"), [(2**32, 1), (0, 2)])
+def test_every_setting_is_scored_once_a_case_and_cases_stay_in_memory(tmp_path, monkeypatch, memory, times_read):
     files = [stored(tmp_path, number, 0.5) for number in range(3)]
     scored = []
     monkeypatch.setattr(
-        "nnunet_resunet_ds.tuning.scores.scorer",
-        lambda case, metric, regions: lambda config: scored.append(config) or config.wt,
+        scores_module, "CaseScorer", lambda case, metric, regions: lambda config: scored.append(config) or config.wt
     )
-    scores = Scores(files, "dice")
+    monkeypatch.setattr(scores_module, "MEMORY", memory)
+    read = count_calls(monkeypatch, "read_stored_case")
+    scores = Scores(files)
     other = replace(PAPER, wt=0.5)
     np.testing.assert_array_equal(scores([PAPER, other, PAPER]), [[0.45] * 3, [0.5] * 3, [0.45] * 3])
     scores([other])
-    assert len(scored) == 2 * 3
+    assert len(scored) == 2 * 3 and len(read) == 3
+    scores([replace(PAPER, wt=0.6)])
+    assert len(scored) == 3 * 3 and len(read) == times_read * 3
+
+
+def test_means_leave_out_cases_without_a_score():
+    np.testing.assert_array_equal(mean_of(np.array([[1, np.nan, 3], [np.nan] * 3])), [2, np.nan])
 
 
 # ---- honesty ----
@@ -107,7 +196,7 @@ def test_every_setting_is_scored_once_a_case(tmp_path, monkeypatch):
 
 def test_a_gain_that_every_fold_confirms_is_taken(tmp_path):
     files = [stored(tmp_path, number, 0.6) for number in range(6)]
-    tuning = tune(Scores(files, "dice"), ["0", "0", "1", "1", "2", "2"], "probabilities")
+    tuning = tune(Scores(files), ["0", "0", "1", "1", "2", "2"], "probabilities")
     assert tuning.is_worth_it and tuning.gain > 0.1
     assert tuning.chosen == replace(tuning.best, averaging="probabilities")
     assert [(part.name, part.n_cases, part.tuned) for part in tuning.parts] == [("0", 2, 1), ("1", 2, 1), ("2", 2, 1)]
@@ -116,7 +205,7 @@ def test_a_gain_that_every_fold_confirms_is_taken(tmp_path):
 def test_a_fold_s_own_cases_do_not_choose_its_settings(tmp_path):
     """Two folds that want opposite thresholds: what is tuned on one spoils the other, and the paper's stay."""
     files = [stored(tmp_path, number, 0.25 if number < 3 else 0.7) for number in range(6)]
-    tuning = tune(Scores(files, "dice"), ["0"] * 3 + ["1"] * 3, "probabilities")
+    tuning = tune(Scores(files), ["0"] * 3 + ["1"] * 3, "probabilities")
     assert all(part.tuned < 0.5 for part in tuning.parts)
     assert not tuning.is_worth_it
     assert tuning.chosen == replace(PAPER, averaging="probabilities")
@@ -143,14 +232,17 @@ def count_predicted(monkeypatch):
     return evaluated
 
 
-@pytest.mark.parametrize("metric", METRICS)
+NAMES = {"dice": "Dice", "lesion-dice": "Lesion-wise Dice"}
+
+
+@pytest.mark.parametrize("metric", NAMES)
 def test_tune_predicts_once_and_leaves_settings_table_and_picture(trained, monkeypatch, capsys, metric):
     model, ids = trained
     evaluated = count_predicted(monkeypatch)
     assert main(["tune", "-d", "137", "--no-tta", "--metric", metric]) == 0
     said = capsys.readouterr().out
     assert sorted(evaluated) == ids
-    assert f"mean {metric} of held-out cases" in said and "mean gain" in said and "spread" in said
+    assert f"mean {NAMES[metric]} of held-out cases" in said and "mean gain" in said and "spread" in said
     config = PostprocessingConfig.from_json(model / "postprocessing.json")
     assert config.averaging == "probabilities"
     plans = json.loads((model / "plans.json").read_text())
@@ -238,6 +330,115 @@ def test_settings_of_what_cannot_be_a_trained_model_are_not_stored(trained, caps
     assert (model / "plans.json").read_bytes() == before and not (model / "postprocessing.json").exists()
 
 
+# ---- what is ranked by ----
+
+
+def tuning_of(*pairs):
+    parts = [Part(str(number), 2, *pair) for number, pair in enumerate(pairs)]
+    return Tuning(PAPER, GRID, parts, replace(PAPER, wt=0.5), "probabilities")
+
+
+def test_less_hd95_is_a_gain_and_is_shown_in_mm():
+    metric = chosen_metric("hd95", None, GLIOMA, Path("dataset.json"))
+    assert metric == Metric("hd95", PROTOCOLS["brats2023-gli"], (0, 2, 1, 3))
+    lines = list(gain_lines(tuning_of((-12.0, -10.0), (-7.5, -5.25)), metric))
+    assert lines[0] == "mean HD95 (mm) by BraTS 2023 GLI of held-out cases, where less is better"
+    assert [line.split() for line in lines[1:4]] == [
+        ["fold", "cases", "paper", "tuned", "on", "the", "others", "fall"],
+        ["0", "2", "12.00", "10.00", "+2.00"],
+        ["1", "2", "7.50", "5.25", "+2.25"],
+    ]
+    assert lines[4] == "mean fall +2.12, spread 0.18" and "wt 0.45 → 0.5" in lines[5]
+
+
+def test_more_dice_is_a_gain():
+    lines = list(gain_lines(tuning_of((0.5, 0.6), (0.5, 0.55)), DICE))
+    assert lines[0] == "mean Dice of held-out cases" and lines[2].split() == ["0", "2", "0.5000", "0.6000", "+0.1000"]
+
+
+class FakeScores:
+    """Goodness of HD95: more WT threshold, less distance."""
+
+    metric = Metric("hd95", PROTOCOLS["brats2023-gli"])
+
+    def __init__(self):
+        self.known = {}
+
+    def __call__(self, configs):
+        self.known |= {config: np.array([config.wt - 3, config.wt - 5]) for config in configs}
+        return np.array([self.known[config] for config in configs])
+
+
+def test_the_table_has_mm_and_the_best_first(tmp_path):
+    scores = FakeScores()
+    scores([replace(PAPER, wt=threshold) for threshold in (0.5, 0.3, 0.7)])
+    write_table(scores, GRID, tmp_path / "tuning.csv")
+    with (tmp_path / "tuning.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["wt"], row["mean_score"]) for row in rows] == [
+        ("0.7", "3.300000"), ("0.5", "3.500000"), ("0.3", "3.700000"),
+    ]  # fmt: skip
+
+
+def test_the_picture_has_mm_and_falls(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(outcome.Figure, "savefig", lambda figure, path, **_: (drawn.append(figure), path.touch()))
+    write_picture(FakeScores(), tuning_of((-12.0, -10.0), (-7.5, -5.25)), tmp_path / "tuning.png")
+    left, right = drawn[0].axes
+    line = next(line for line in left.lines if line.get_label() == "WT")
+    np.testing.assert_allclose(line.get_ydata(), 4 - np.array(THRESHOLDS))
+    assert left.get_ylabel() == "mean HD95 (mm) by BraTS 2023 GLI"
+    assert [bar.get_height() for bar in right.patches] == [2.0, 2.25]
+    assert right.get_ylabel().startswith("fall")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_gain_of_less_than_this_is_noise(metric):
+    protocol = "brats2025-gli" if metric == "nsd" else None
+    chosen = chosen_metric(metric, protocol, GLIOMA, Path("dataset.json"))
+    assert chosen.least_gain == (0.01 if metric == "hd95" else 1e-4)
+
+
+def test_f1_is_of_the_usual_protocol_and_nsd_of_the_first_tolerance():
+    assert chosen_metric("f1", None, GLIOMA, Path("dataset.json")).protocol.name == "brats2023-gli"
+    assert chosen_metric("nsd", "brats2025-gli", GLIOMA, Path("dataset.json")).key == "nsd_0.5"
+
+
+def test_tune_ranks_by_the_distance(trained, capsys):
+    model, _ = trained
+    assert main(["tune", "-d", "137", "--no-tta", "--metric", "hd95", "--protocol", "brats2021"]) == 0
+    said = capsys.readouterr().out
+    assert "mean HD95 (mm) by BraTS 2021 of held-out cases, where less is better" in said and "mean fall" in said
+    with (model / "tuning.csv").open() as stream:
+        means = [float(row["mean_score"]) for row in csv.DictReader(stream)]
+    assert means == sorted(means) and means[0] >= 0
+
+
+@pytest.mark.parametrize("metric", ["hd95", "lesion-dice"])
+def test_the_score_is_what_the_evaluate_command_says_of_the_same_label_maps(trained, tmp_path, metric):
+    model, ids = trained
+    references = model.parents[1].parent / "nnUNet_preprocessed" / model.parent.name / "gt_segmentations"
+    labels_folder, key = tmp_path / "labels", metric.replace("-", "_")
+    labels_folder.mkdir()
+    files = []
+    for number, case_id in enumerate(ids):
+        image = sitk.ReadImage(str(references / f"{case_id}.nii.gz"))
+        reference = sitk.GetArrayFromImage(image).astype(np.uint8)
+        values = np.random.default_rng(number).random((3, *reference.shape), np.float32)
+        files.append(tmp_path / f"{case_id}.npz")
+        case = cropped_case(values, reference, image.GetSpacing()[::-1])
+        write_stored_case(case, files[-1])
+        whole = sitk.GetImageFromArray(postprocess(values, PAPER, case.voxel_volume))
+        whole.CopyInformation(image)
+        sitk.WriteImage(whole, str(labels_folder / f"{case_id}.nii.gz"))
+    flags = ["--protocol", "brats2023-gli", "--pred-labels", "nnunet", "-o", str(tmp_path / "metrics.json")]
+    assert main(["evaluate", "-ref", str(references), "-pred", str(labels_folder), *flags]) == 0
+    evaluated = json.loads((tmp_path / "metrics.json").read_text())["cases"]
+    expected = [np.mean([region[key] for region in evaluated[case_id].values()]) for case_id in ids]
+    chosen = chosen_metric(metric, "brats2023-gli", GLIOMA, Path("dataset.json"))
+    assert Scores(files, chosen)([PAPER])[0].tolist() == pytest.approx([chosen.sign * value for value in expected])
+
+
 def break_references(model, preprocessed):
     for file in (preprocessed / "gt_segmentations").iterdir():
         file.unlink()
@@ -252,6 +453,13 @@ BAD = {
         lambda model, data: data.rename(data.with_name("gone")),
         [],
         "the dataset that the model was trained",
+    ),
+    "no such protocol": (lambda model, data: None, ["--metric", "hd95", "--protocol", "brats1999"], "brats1999"),
+    "metric that the protocol lacks": (lambda model, data: None, ["--metric", "nsd"], "choose with --protocol from"),
+    "protocol of other regions": (
+        lambda model, data: None,
+        ["--metric", "f1", "--protocol", "brats2024-menrt"],
+        "BraTS 2024 MEN-RT does not have these labels",
     ),
     "two models": (lambda model, data: None, ["-m", "a", "-m", "b"], "one model"),
 }

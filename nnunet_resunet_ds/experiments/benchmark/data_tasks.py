@@ -28,8 +28,9 @@ from nnunet_resunet_ds.experiments.benchmark.benchmark_data import BenchmarkData
 from nnunet_resunet_ds.experiments.benchmark.network_tasks import initialized_trainer
 from nnunet_resunet_ds.experiments.benchmark.timing import OURS, STOCK, Form, Task
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.tuning.scores import DICE, Scores
-from nnunet_resunet_ds.tuning.search import tune
+from nnunet_resunet_ds.tuning.held_out import tune
+from nnunet_resunet_ds.tuning.metrics import DICE
+from nnunet_resunet_ds.tuning.scores import Scores
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -131,7 +132,7 @@ def tuning_task(data: BenchmarkData) -> Task:
     files = [data.folder / f"stored_{case}.npz" for case in data.cases]
     for case, file in zip(data.cases, files, strict=True):
         reference = _labels(data, case)
-        write_stored_case(cropped_case(_uncertain(reference), reference, voxel_volume=1.0), file)
+        write_stored_case(cropped_case(_uncertain(reference), reference, spacing=(1.0, 1.0, 1.0)), file)
     forms = [Form(OURS, lambda: tune(Scores(files, DICE), data.cases, "probabilities"))]
     return Task("tuning", "case", forms, len(files), note="a search for the best mean Dice, each case a part")
 

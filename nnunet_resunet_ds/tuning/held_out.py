@@ -1,0 +1,117 @@
+"""Measure what tuning gains on cases that it was not tuned on: search on the others of each part, then on all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.tuning.grid import GRID, Grid
+from nnunet_resunet_ds.tuning.scores import Scores, mean_of
+from nnunet_resunet_ds.tuning.search import search
+from postprocessing.config import PRESETS, PostprocessingConfig
+
+MAX_PARTS = 5
+"""Number of parts of the cases where all are of one fold."""
+
+Weights = tuple[tuple[str, str], ...]
+"""Fold and identity of weights."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fold, or a part of the only one, and what settings tuned on the other parts do for it."""
+
+    name: str
+    n_cases: int
+    before: float
+    """Mean goodness with the settings that the search begins with."""
+    tuned: float
+    """Mean goodness with those tuned on the other parts."""
+
+    @property
+    def gain(self) -> float:
+        """What tuning gives."""
+        return self.tuned - self.before
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found."""
+
+    start: PostprocessingConfig
+    """Where the search began: the settings of a model that was not tuned."""
+    grid: Grid
+    """What was searched."""
+    parts: list[Part]
+    best: PostprocessingConfig
+    """Of all cases."""
+    averaging: str
+    tuned_on: Weights = ()
+    """Whose predictions these are."""
+
+    @property
+    def gain(self) -> float:
+        """Mean over parts."""
+        return float(np.mean([part.gain for part in self.parts]))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over parts."""
+        return float(np.std([part.gain for part in self.parts], ddof=1))
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the gain is larger than its spread."""
+        return self.gain > self.spread
+
+    @property
+    def chosen(self) -> PostprocessingConfig:
+        """The settings to use: tuned, or those before where tuning is not worth it."""
+        config = self.best if self.is_worth_it else self.start
+        return replace(config, averaging=self.averaging, tuned_on=self.tuned_on)
+
+
+def parts_of(folds: Sequence[str]) -> list[str]:
+    """Return the part of each case: its fold; or where all are of one fold, one of up to five parts of it.
+
+    Args:
+        folds: name of the fold of each case.
+    """
+    if len(set(folds)) > 1:
+        return list(folds)
+    n_parts = min(MAX_PARTS, len(folds))
+    return [f"{fold}, part {number % n_parts + 1}" for number, fold in enumerate(folds)]
+
+
+def tune(
+    scores: Scores,
+    parts: Sequence[str],
+    averaging: str,
+    tuned_on: Weights = (),
+    *,
+    start: PostprocessingConfig = PRESETS["paper"],
+    grid: Grid = GRID,
+) -> Tuning:
+    """Search on all cases, and for each part on the others.
+
+    Args:
+        scores: of the cases.
+        parts: the part of each case, at least two different ones.
+        averaging: what the probabilities are an average of.
+        tuned_on: fold and identity of the weights that they are of.
+        start: where the searches begin.
+        grid: what they try.
+    """
+    names = np.array(parts)
+    found = []
+
+    def search_on(cases: NDArray[np.bool_]) -> PostprocessingConfig:
+        return search(lambda configs: mean_of(scores(configs)[:, cases]), start, grid, scores.metric.least_gain)
+
+    for name in dict.fromkeys(parts):
+        held_out = names == name
+        best = search_on(~held_out)
+        before, after = mean_of(scores([start, best])[:, held_out])
+        found.append(Part(name, int(held_out.sum()), float(before), float(after)))
+    return Tuning(start, grid, found, search_on(np.ones(len(names), bool)), averaging, tuned_on)
