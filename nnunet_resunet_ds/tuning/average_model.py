@@ -17,7 +17,8 @@ from nnunet_resunet_ds.training.averaging import averaged_weights, write_average
 from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights, epochs_of, plain_weights, read_checkpoint
 from nnunet_resunet_ds.training.kept_weights import last_kept
 from nnunet_resunet_ds.tuning.cross_validation import predict_validation, predict_validation_with, validation_ids
-from nnunet_resunet_ds.tuning.scores import DICE, Scores
+from nnunet_resunet_ds.tuning.metrics import DICE
+from nnunet_resunet_ds.tuning.scores import Scores
 from nnunet_resunet_ds.tuning.tune_model import checked_dataset_json
 from postprocessing.model_config import default_config
 
