@@ -121,6 +121,16 @@ def test_regions_that_grow_are_those_of_each_setting_alone(coordinate):
     assert grown
 
 
+def test_components_of_two_regions_with_one_number_are_told_apart():
+    probabilities = np.zeros((3, *SHAPE), np.float32)
+    probabilities[:2, 1:6, 1:6, 1:6] = probabilities[:2, 9, 9, 9:11] = 0.8
+    case = StoredCase(probabilities, np.zeros(SHAPE, np.uint8), (1.0,) * 3, SHAPE)
+    stages = case_stages.CaseStages(case, [])
+    for values in ({"wt_component_voxels": 16}, {"tc_component_voxels": 16}):
+        config = PAPER.with_values(**values)
+        np.testing.assert_array_equal(stages.after(config).labels, postprocess(probabilities, config))
+
+
 def _number(name, value):
     return PAPER.settings[name].number.type(value)
 
