@@ -96,3 +96,19 @@ def undisturbed(start):
     made = start()
     made.run_training()
     return made
+
+
+def kill_at_write(monkeypatch, number, *, before):
+    """Let the process die just before or after the checkpoint of this number is in place."""
+    write, count = checkpoints.write_checkpoint, itertools.count()
+
+    def dying(checkpoint, path):
+        its_turn = next(count) == number
+        if its_turn and before:
+            (path.parent / f".1a2b3c4d.{path.name}").write_bytes(b"half of it")
+            raise Killed
+        write(checkpoint, path)
+        if its_turn:
+            raise Killed
+
+    monkeypatch.setattr(checkpoints, "write_checkpoint", dying)

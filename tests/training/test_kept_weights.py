@@ -1,12 +1,10 @@
 """The weights of the last epochs: kept in a bounded number, the same ones whether a training was stopped or not."""
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_training import BEST_EPOCH, FINGERPRINT, STOPPED_AFTER, Killed, starter, undisturbed
+from scripted_training import BEST_EPOCH, FINGERPRINT, STOPPED_AFTER, Killed, kill_at_write, starter, undisturbed
 from trainers import small
 
 from nnunet_resunet_ds.base.errors import InputError
@@ -78,27 +76,12 @@ def test_killed_around_any_writing_the_same_are_kept(start, dataset, monkeypatch
     assert sum(path.parent.name == checkpoints.KEPT for path in paths) == 5
     for number in range(len(paths)):
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoints, "write_checkpoint", dying_at(number, before))
+            kill_at_write(patch, number, before=before)
             with pytest.raises(Killed):
                 start(plans=plans).run_training()
         start(plans=plans, continued=True).run_training()
         assert kept_by(made) == [2, 3, 4], number
         assert all(not path.name.startswith(".") for path in (made.output_folder_path / checkpoints.KEPT).iterdir())
-
-
-def dying_at(number, before):
-    write, count = checkpoints.write_checkpoint, itertools.count()
-
-    def dying(checkpoint, path):
-        its_turn = next(count) == number
-        if its_turn and before:
-            (path.parent / f".1a2b3c4d.{path.name}").write_bytes(b"half of it")
-            raise Killed
-        write(checkpoint, path)
-        if its_turn:
-            raise Killed
-
-    return dying
 
 
 def test_a_training_that_goes_on_forgets_the_epochs_that_it_runs_again(start):

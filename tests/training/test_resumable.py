@@ -3,7 +3,6 @@
 Only the steps are made up: loop, schedule, logger, checkpoints and the choice of a checkpoint under ``--c`` are real.
 """
 
-import itertools
 import os
 import signal
 
@@ -18,6 +17,7 @@ from scripted_training import (
     STOPPED_AFTER,
     Killed,
     Scripted,
+    kill_at_write,
     log_of,
     starter,
     trace,
@@ -61,22 +61,6 @@ def test_a_finished_training_is_only_validated(start):
     assert {path: path.stat().st_mtime_ns for path in made.output_folder_path.glob("*.pth")} == before
     assert "only validation" in log_of(again)
     assert start(validation_only=True).finished
-
-
-def kill_at_write(monkeypatch, number, *, before):
-    """Let the process die just before or after the checkpoint of this number is in place."""
-    write, count = checkpoints.write_checkpoint, itertools.count()
-
-    def dying(checkpoint, path):
-        its_turn = next(count) == number
-        if its_turn and before:
-            (path.parent / f".1a2b3c4d.{path.name}").write_bytes(b"half of it")
-            raise Killed
-        write(checkpoint, path)
-        if its_turn:
-            raise Killed
-
-    monkeypatch.setattr(checkpoints, "write_checkpoint", dying)
 
 
 def number_of_writes(start, monkeypatch):
