@@ -5,7 +5,8 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
-from nnunet_resunet_ds.base.parallel import executor_or_threads
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.evaluation.dice import region_dice
@@ -32,14 +33,25 @@ def learn_from_stored(
         config: the chosen settings, with the weights that they were tuned on.
         regions: of the dataset, in the order of the outputs.
         executor: who looks at the cases; None is a thread for each core.
+
+    Raises:
+        InputError: a stored case is damaged.
     """
-    with executor_or_threads(executor) as pool:
-        known = list(pool.map(partial(known_case, config=config, regions=regions), files, parts))
+    work = partial(known_case, config=config, regions=regions)
+    outcomes = for_each(list(zip(files, parts, strict=True)), work, "expected Dice", executor, name=_name)
+    known, problems = results_and_problems(outcomes)
+    if problems:
+        raise InputError("\n".join(problems))
     return learn_expected_dice(known, config.tuned_on)
 
 
-def known_case(file: Path, part: str, config: PostprocessingConfig, regions: Sequence[Region]) -> KnownCase:
+def _name(case: tuple[Path, str]) -> str:
+    return case[0].stem
+
+
+def known_case(file_and_part: tuple[Path, str], config: PostprocessingConfig, regions: Sequence[Region]) -> KnownCase:
     """Return what is known of a stored case under settings: certainty, Dice, and volumes of the reference."""
+    file, part = file_and_part
     case = read_stored_case(file)
     labels = postprocess(case.probabilities, config, case.voxel_volume)
     return KnownCase(

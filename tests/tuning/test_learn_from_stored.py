@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, known_case, learn_from_stored, learnt_lines
@@ -40,7 +41,7 @@ def test_a_stored_case_says_what_the_whole_image_does(stored):
     for seed, file in enumerate(stored):
         probabilities, reference = made_up(seed)
         labels = postprocess(probabilities, CONFIG)
-        found = known_case(file, "0", CONFIG, REGIONS)
+        found = known_case((file, "0"), CONFIG, REGIONS)
         whole = certainty_of_regions(labels, probabilities, REGIONS, 3.0)
         assert {name: numbers.to_mapping() for name, numbers in found.certainty.items()} == {
             name: numbers.to_mapping() for name, numbers in whole.items()
@@ -65,3 +66,9 @@ def test_where_nothing_is_learnt_nothing_stays(stored, tmp_path):
     keep_expected_dice(model, tmp_path)
     assert model == ExpectedDiceModel({}, CONFIG.tuned_on) and not (tmp_path / EXPECTED_DICE).exists()
     assert list(learnt_lines(model)) == ["no Dice to expect is learnt: that takes 8 predictions that have the region"]
+
+
+def test_a_damaged_case_is_named(stored):
+    stored[3].write_bytes(b"PK")
+    with pytest.raises(InputError, match="3.npz: damaged .*it is made again"):
+        learn_from_stored(stored, ["0"] * 10, CONFIG, REGIONS)
