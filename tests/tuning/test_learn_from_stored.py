@@ -70,5 +70,5 @@ def test_where_nothing_is_learnt_nothing_stays(stored, tmp_path):
 
 def test_a_damaged_case_is_named(stored):
     stored[3].write_bytes(b"PK")
-    with pytest.raises(InputError, match="3.npz: damaged .*it is made again"):
+    with pytest.raises(InputError, match=r"3\.npz: damaged .*it is made again"):
         learn_from_stored(stored, ["0"] * 10, CONFIG, REGIONS)
