@@ -15,7 +15,7 @@ LIBRARY = [
     path
     for package in ("nnunet_resunet_ds", "dataset_conversion", "postprocessing")
     for path in (PROJECT / package).rglob("*.py")
-    if path.parent.name != "commands" and path.name != "cli.py"
+    if path.parent.name != "commands" and path.name not in ("cli.py", "__main__.py")
 ]
 
 

@@ -124,7 +124,7 @@ def test_a_tile_is_sent_to_the_device_once_for_all_flips():
             return result
 
     with Sent():
-        assert window._mean_over_flips(tile).device == device
+        assert window._over_flips(tile).device == device
     assert sent == [tile.nbytes]
 
 
