@@ -5,6 +5,9 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.regions import Region
@@ -37,7 +40,7 @@ def learn_from_stored(
     Raises:
         InputError: a stored case is damaged.
     """
-    work = partial(known_case, config=config, regions=regions)
+    work = partial(stored_known_case, config=config, regions=regions)
     outcomes = for_each(list(zip(files, parts, strict=True)), work, "expected Dice", executor, name=_name)
     known, problems = results_and_problems(outcomes)
     if problems:
@@ -49,16 +52,39 @@ def _name(case: tuple[Path, str]) -> str:
     return case[0].stem
 
 
-def known_case(file_and_part: tuple[Path, str], config: PostprocessingConfig, regions: Sequence[Region]) -> KnownCase:
-    """Return what is known of a stored case under settings: certainty, Dice, and volumes of the reference."""
+def stored_known_case(
+    file_and_part: tuple[Path, str], config: PostprocessingConfig, regions: Sequence[Region]
+) -> KnownCase:
+    """Return what is known of a stored case under settings."""
     file, part = file_and_part
     case = read_stored_case(file)
     labels = postprocess(case.probabilities, config, case.voxel_volume)
+    return known_case(part, labels, case.probabilities, case.reference, regions, case.voxel_volume)
+
+
+def known_case(
+    part: str,
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    reference: NDArray[np.integer],
+    regions: Sequence[Region],
+    voxel_volume: float,
+) -> KnownCase:
+    """Return what is known of a case: certainty, Dice, and volumes of the reference.
+
+    Args:
+        part: fold, or part of it.
+        labels: (Z, Y, X) in nnU-Net's values, post-processed.
+        probabilities: (R, Z, Y, X), of the regions in their order.
+        reference: (Z, Y, X) in nnU-Net's values.
+        regions: of the first outputs.
+        voxel_volume: in mm³.
+    """
     return KnownCase(
         part,
-        certainty_of_regions(labels, case.probabilities, regions, case.voxel_volume),
-        region_dice(case.reference, labels, regions),
-        {region.name: float(region.mask(case.reference).sum()) * case.voxel_volume for region in regions},
+        certainty_of_regions(labels, probabilities, regions, voxel_volume),
+        region_dice(reference, labels, regions),
+        {region.name: float(region.mask(reference).sum()) * voxel_volume for region in regions},
     )
 
 

@@ -6,7 +6,12 @@ import pytest
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.evaluation.dice import region_dice
-from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, known_case, learn_from_stored, learnt_lines
+from nnunet_resunet_ds.tuning.learn_from_stored import (
+    keep_expected_dice,
+    learn_from_stored,
+    learnt_lines,
+    stored_known_case,
+)
 from nnunet_resunet_ds.tuning.stored_case import cropped_case, write_stored_case
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE, ExpectedDiceModel, read_expected_dice
 from nnunet_resunet_ds.uncertainty.region_certainty import certainty_of_regions
@@ -41,7 +46,7 @@ def test_a_stored_case_says_what_the_whole_image_does(stored):
     for seed, file in enumerate(stored):
         probabilities, reference = made_up(seed)
         labels = postprocess(probabilities, CONFIG)
-        found = known_case((file, "0"), CONFIG, REGIONS)
+        found = stored_known_case((file, "0"), CONFIG, REGIONS)
         whole = certainty_of_regions(labels, probabilities, REGIONS, 3.0)
         assert {name: numbers.to_mapping() for name, numbers in found.certainty.items()} == {
             name: numbers.to_mapping() for name, numbers in whole.items()

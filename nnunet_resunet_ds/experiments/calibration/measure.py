@@ -14,12 +14,11 @@ from tqdm import tqdm
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.demo.phantom import WITHOUT_ET_EVERY, make_phantom
-from nnunet_resunet_ds.evaluation.dice import region_dice
 from nnunet_resunet_ds.experiments.calibration.corruptions import CORRUPTIONS
 from nnunet_resunet_ds.inference.predictor import Predictor
+from nnunet_resunet_ds.tuning.learn_from_stored import known_case
 from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel
 from nnunet_resunet_ds.uncertainty.learn_expected_dice import KnownCase, learn_expected_dice
-from nnunet_resunet_ds.uncertainty.region_certainty import certainty_of_regions
 
 FIRST_PHANTOM = 95000
 """Seed; those of the demo are below."""
@@ -40,24 +39,19 @@ class Outcome:
     reached: float
 
 
-def known_case(
+def predicted_case(
     predictor: Predictor, images: NDArray[np.floating], reference: NDArray[np.uint8], part: str
 ) -> KnownCase:
     """Predict one case and compare it with its reference."""
     labels, probabilities = predictor.predict_case(images.astype(np.float32), (VOXEL_VOLUME,) * 3)
-    return KnownCase(
-        part,
-        certainty_of_regions(labels, probabilities, REGIONS, VOXEL_VOLUME),
-        region_dice(reference, labels),
-        {region.name: float(region.mask(reference).sum()) * VOXEL_VOLUME for region in REGIONS},
-    )
+    return known_case(part, labels, probabilities, reference, REGIONS, VOXEL_VOLUME)
 
 
 def learn(predictor: Predictor, n_cases: int) -> ExpectedDiceModel:
     """Learn the Dice to expect from clean phantoms that no model of the demo was trained on."""
     phantoms = [_phantom(number) for number in range(n_cases)]
     known = [
-        known_case(predictor, images, labels, str(number % 5))
+        predicted_case(predictor, images, labels, str(number % 5))
         for number, (images, labels) in enumerate(tqdm(phantoms, desc="learn", unit="case"))
     ]
     return learn_expected_dice(known, ())
@@ -74,7 +68,7 @@ def outcomes(
             random = np.random.default_rng([number, len(name)])
             spoilt += [(name, corrupt(images, degree, random)) for degree in degrees]
         for name, of_case in spoilt:
-            case = known_case(predictor, of_case, labels, name)
+            case = predicted_case(predictor, of_case, labels, name)
             for region, expected in model(case.certainty).items():
                 yield Outcome(name, region, expected, case.dice[region])
 
