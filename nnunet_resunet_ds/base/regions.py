@@ -1,6 +1,6 @@
 """Define the regions of BraTS by nnU-Net's label values. This module imports nothing of ours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -44,6 +44,14 @@ class Target(_Label):
     GTV = 1
 
 
+def mask_of(labels: NDArray[np.integer], values: Iterable[int]) -> NDArray[np.bool_]:
+    """Return where the labels (any shape) are among a few values: much faster than `numpy.isin`."""
+    mask = np.zeros(labels.shape, bool)
+    for value in values:
+        mask |= labels == int(value)
+    return mask
+
+
 @dataclass(frozen=True)
 class Region:
     """A set of tissues that one sigmoid output of the network segments."""
@@ -55,7 +63,7 @@ class Region:
 
     def mask(self, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return the voxels of this region in ``labels`` (any shape, nnU-Net values) as bools of the same shape."""
-        return np.isin(labels, self.tissues)
+        return mask_of(labels, self.tissues)
 
 
 WT = Region("WT", "whole tumor", (Tissue.ED, Tissue.NCR, Tissue.ET))

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from nnunet_resunet_ds.base.regions import REGIONS, Region
+from nnunet_resunet_ds.base.regions import REGIONS, Region, mask_of
 from nnunet_resunet_ds.evaluation.dice import Overlap
 from nnunet_resunet_ds.evaluation.lesions import ReferenceLesions
 from nnunet_resunet_ds.tuning.case_stages import CaseStages
@@ -13,7 +13,7 @@ from nnunet_resunet_ds.tuning.label_stage import LabelStage
 from nnunet_resunet_ds.tuning.metrics import DICE, Metric
 from nnunet_resunet_ds.tuning.protocol_scores import ProtocolScorer, independent_parts
 from nnunet_resunet_ds.tuning.stored_case import StoredCase
-from nnunet_resunet_ds.tuning.tissues import Tissues, mask_of, tissues_of
+from nnunet_resunet_ds.tuning.tissues import Tissues, tissues_of
 from postprocessing.config import PostprocessingConfig
 from postprocessing.volume import Labels
 

@@ -12,11 +12,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.regions import Tissue
+from nnunet_resunet_ds.base.regions import Tissue, mask_of
 from nnunet_resunet_ds.tuning.label_stage import Counts, LabelStage, RegionKnown, count_pairs
 from nnunet_resunet_ds.tuning.recently_used import RecentlyUsed
 from nnunet_resunet_ds.tuning.stored_case import LOWEST_THRESHOLD, StoredCase
-from nnunet_resunet_ds.tuning.tissues import Tissues, mask_of, tissues_of
+from nnunet_resunet_ds.tuning.tissues import Tissues, tissues_of
 from postprocessing.component_table import Components
 from postprocessing.components import ComponentStep
 from postprocessing.config import PostprocessingConfig

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nnunet_resunet_ds.base.regions import mask_of
 from nnunet_resunet_ds.evaluation.detection import detection, f1
 from nnunet_resunet_ds.evaluation.dice import Mask, overlap
 from nnunet_resunet_ds.evaluation.lesion_sizes import size_scores
@@ -14,7 +15,7 @@ from nnunet_resunet_ds.evaluation.measures import region_measures
 from nnunet_resunet_ds.evaluation.protocols import Matching, PredictionFilter, Protocol
 from nnunet_resunet_ds.tuning.metrics import F1, Metric
 from nnunet_resunet_ds.tuning.stored_case import StoredCase
-from nnunet_resunet_ds.tuning.tissues import Tissues, mask_of
+from nnunet_resunet_ds.tuning.tissues import Tissues
 from postprocessing.volume import Labels
 
 _OF_LESIONS = "lesion_"
