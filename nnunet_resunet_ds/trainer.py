@@ -48,7 +48,7 @@ from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_da
 from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
-from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
 MAX_GRADIENT_NORM = 12
 """nnU-Net's."""
@@ -139,20 +139,14 @@ class ResUNetDSTrainer(ResumableTrainer):
     # ---- what nnU-Net asks for ----
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlateauSchedule | PolySchedule]:
-        """Return Adam and the plateau schedule."""
+        """Return Adam and the recipe's schedule."""
         optimizer = torch.optim.Adam(
             self.network.parameters(),
             self.initial_lr,
             weight_decay=self.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        schedule = PlateauSchedule(
-            optimizer,
-            factor=self.recipe.plateau_factor,
-            patience=self.recipe.plateau_patience,
-            stopping_patience=self.recipe.stopping_patience,
-        )
-        return optimizer, schedule
+        return optimizer, schedule_of(self.recipe, optimizer)
 
     def _do_i_compile(self) -> bool:
         """Tell whether to use torch.compile: where ``nnUNet_compile`` is set, and nnU-Net can on this device or a CPU.

@@ -19,6 +19,8 @@ from nnunet_resunet_ds.training.augmentation import AUTO as BY_DEVICE
 
 SECTION = "resunet_ds"
 """Entry of plans, and of checkpoints, that is ours."""
+PLATEAU, POLY = SCHEDULES = ("plateau", "poly")
+"""How the learning rate falls: see `nnunet_resunet_ds.training.schedule`."""
 MAX_PLATEAU_FACTOR = 0.99
 MAX_SEED = 2**31
 """So that a rank can be added to it; NumPy takes up to 2³² - 1."""
@@ -45,6 +47,14 @@ _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
             "metavar": "N",
             "help": "seed of the initial weights, of augmentation on the device and of modality dropout (default: "
             "another one each time, as in nnU-Net)",
+        },
+    ),
+    "schedule": (
+        "--schedule",
+        {
+            "choices": SCHEDULES,
+            "help": "how the learning rate falls: by the validation loss, with an early stop (plateau, default), or to "
+            "0 at the last epoch, as in nnU-Net (poly), for a training of fixed length",
         },
     ),
     "region_weights": (
@@ -83,6 +93,8 @@ class Recipe:
     val_iterations_per_epoch: int = 50
     initial_lr: float = 1e-4
     weight_decay: float = 1e-5
+    schedule: str = PLATEAU
+    """How the learning rate falls; ``poly`` leaves the plateau settings and `stopping_patience` unused."""
     plateau_factor: float = 0.5
     """Factor on the learning rate when it drops."""
     plateau_patience: int = 5
@@ -117,6 +129,7 @@ class Recipe:
         check_whole_number(f"{SECTION}: plateau_patience", self.plateau_patience, at_least=0)
         check_whole_number(f"{SECTION}: stopping_patience", self.stopping_patience, at_least=1)
         check_whole_number(f"{SECTION}: keep_weights", self.keep_weights, at_least=0)
+        check_choice(f"{SECTION}: schedule", self.schedule, SCHEDULES)
         check_choice(f"{SECTION}: precision", self.precision, PRECISIONS)
         check_choice(f"{SECTION}: augmentation", self.augmentation, AUGMENTATIONS)
         check_number(f"{SECTION}: dice_weight", self.dice_weight, at_most=1)

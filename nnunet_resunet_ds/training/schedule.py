@@ -6,6 +6,8 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from nnunet_resunet_ds.training.recipe import POLY, Recipe
+
 MIN_IMPROVEMENT = 1e-4
 """A loss improves when it is below the best one times 1 minus this."""
 
@@ -86,3 +88,15 @@ class PolySchedule(PolyLRScheduler):  # type: ignore[misc]  # nnU-Net ships no t
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+
+
+def schedule_of(recipe: Recipe, optimizer: Optimizer) -> PlateauSchedule | PolySchedule:
+    """Return the schedule of a recipe, for the optimiser that it moves."""
+    if recipe.schedule == POLY:
+        return PolySchedule(optimizer, recipe.initial_lr, recipe.epochs)
+    return PlateauSchedule(
+        optimizer,
+        factor=recipe.plateau_factor,
+        patience=recipe.plateau_patience,
+        stopping_patience=recipe.stopping_patience,
+    )

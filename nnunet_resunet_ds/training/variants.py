@@ -18,12 +18,12 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.plans import NNUNET_FEATURES, WIDE_FEATURES
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.ranks import is_distributed
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.recipe import POLY, Recipe
 from nnunet_resunet_ds.training.resumable import Batch
-from nnunet_resunet_ds.training.schedule import PolySchedule
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
 SGD_MOMENTUM = 0.99
-SGD_DEFAULTS: Mapping[str, Any] = {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000}
+SGD_DEFAULTS: Mapping[str, Any] = {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000, "schedule": POLY}
 """nnU-Net's own recipe."""
 MODALITY_DROPOUT = 0.5
 """Our choice: half of the samples are whole, as most cases are in prediction."""
@@ -84,7 +84,7 @@ class ResUNetDSTrainerModalityDropout(ResUNetDSTrainer):
 class ResUNetDSTrainerSGD(ResUNetDSTrainer):
     """nnU-Net's own optimiser and schedule: SGD with momentum, polynomial decay to the last epoch, no early stop.
 
-    Learning rate, weight decay and number of epochs are nnU-Net's, too, where the plans do not set them.
+    Learning rate, weight decay, schedule and number of epochs are nnU-Net's where the plans do not set them.
     """
 
     @classmethod
@@ -92,8 +92,8 @@ class ResUNetDSTrainerSGD(ResUNetDSTrainer):
         """Return the recipe of the plans, with nnU-Net's defaults."""
         return Recipe.from_plans(plans, **SGD_DEFAULTS)
 
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolySchedule]:
-        """Return SGD and polynomial decay."""
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PlateauSchedule | PolySchedule]:
+        """Return SGD and the recipe's schedule."""
         optimizer = torch.optim.SGD(
             self.network.parameters(),
             self.initial_lr,
@@ -101,7 +101,7 @@ class ResUNetDSTrainerSGD(ResUNetDSTrainer):
             momentum=SGD_MOMENTUM,
             nesterov=True,
         )
-        return optimizer, PolySchedule(optimizer, self.initial_lr, self.num_epochs)
+        return optimizer, schedule_of(self.recipe, optimizer)
 
 
 class ResUNetDSTrainerBenchmark_5epochs(ResUNetDSTrainer):  # noqa: N801 (nnU-Net's naming)

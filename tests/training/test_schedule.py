@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_resunet_ds.training.recipe import Recipe
-from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
+from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
 
 def make(factor=0.5, patience=5, stopping_patience=10, lr=1.0):
@@ -85,3 +85,12 @@ def test_the_polynomial_decay_is_nnunet_s_and_never_stops():
         assert lr_of(optimizer) == pytest.approx(0.01 * (1 - epoch / 1000) ** 0.9)
         assert not schedule.observe(epoch, 1.0)
     assert not schedule.should_stop and schedule.best_epoch is None
+
+
+@pytest.mark.parametrize(("name", "kind"), [("plateau", PlateauSchedule), ("poly", PolySchedule)])
+def test_the_recipe_chooses_the_schedule(name, kind):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], 0.01)
+    schedule = schedule_of(Recipe(schedule=name, initial_lr=0.01, epochs=4), optimizer)
+    assert type(schedule) is kind
+    schedule.step(3)
+    assert lr_of(optimizer) == pytest.approx(0.01 if name == "plateau" else 0.01 * 0.25**0.9)
