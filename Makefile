@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-gpu compatible coverage lint install clean
+.PHONY: demo test test-all test-gpu compatible coverage starter lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: four to ten minutes on two cores
 	$(BIN)/resunet-ds demo -o demo_output
@@ -28,6 +28,13 @@ coverage: $(VENV)/installed-dev  ## Which lines of the packages the tests run
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
+
+# Folders of cases of BraTS 2018 or 2021, with their segmentations: make starter CASES="FOLDER FOLDER"
+CASES ?=
+STARTER_WORK ?= starter_work
+
+starter: $(VENV)/installed  ## The starter model again, from CASES: two hours on two cores; give it again to go on
+	$(BIN)/python -m nnunet_resunet_ds.experiments.starter $(CASES) -o $(STARTER_WORK)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from math import prod
 from typing import Any, NamedTuple
 
 from nnunet_resunet_ds.base.errors import InputError
@@ -208,6 +209,46 @@ def with_res_unet_ds(
     fitted = len(architecture["arch_kwargs"]["features_per_stage"])
     notes.append(f"{fitted} of the {len(features_per_stage)} stages asked for fit the patch.")
     return AdaptedPlans({**adapted.plans, SECTION: section}, [*notes, *adapted.notes])
+
+
+def with_network_of(
+    trained: Mapping[str, Any],
+    plans: Mapping[str, Any],
+    configuration: str,
+    *,
+    patch_size: Sequence[int] | None = None,
+    batch_size: int = PAPER_BATCH_SIZE,
+    recipe: Mapping[str, Any] | None = None,
+) -> AdaptedPlans:
+    """Return a copy of nnU-Net plans in which one configuration trains the network of a trained model.
+
+    Args:
+        trained: the resolved configuration of the model.
+        plans: stock plans.
+        configuration: the one to change.
+        patch_size: voxels (Z, Y, X); None is the model's.
+        batch_size: patches a step.
+        recipe: fields of `Recipe` to train differently from the paper.
+
+    Raises:
+        InputError: the patch does not fit the network, or nothing marks the brain that it reads.
+    """
+    section = dict(recipe or {})
+    Recipe.from_section(section)  # checks it
+    stock, architecture = resolved_configuration(plans, configuration), trained["architecture"]
+    _check_three_dimensional(configuration, stock)
+    patch = list(patch_size or trained["patch_size"])
+    multiples = [prod(axis) for axis in zip(*architecture["arch_kwargs"]["strides"], strict=True)]
+    if any(axis % multiple for axis, multiple in zip(patch, multiples, strict=True)) or prod(patch) <= prod(multiples):
+        msg = f"patch size {patch} does not fit the trained network: give multiples of {multiples}, and more than these"
+        raise InputError(msg)
+    reason = why_brain_is_not_marked(stock)
+    if has_salient_channel(architecture) and reason is not None:
+        msg = f"the trained network reads where the brain is from a zero background, which this data has not. {reason}"
+        raise InputError(msg)
+    changes = {"patch_size": patch, "batch_size": batch_size, "batch_dice": True, "architecture": dict(architecture)}
+    adapted = _with_changes(plans, configuration, changes)
+    return AdaptedPlans({**adapted.plans, SECTION: section}, adapted.notes)
 
 
 def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:

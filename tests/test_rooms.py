@@ -32,7 +32,7 @@ FLOORS = (
     ("compute", "evaluation"),
     ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
     ("inference",),
-    ("ensembles", "tuning", "report", "cluster"),
+    ("models", "ensembles", "tuning", "report", "cluster"),
     ("demo", "doctor", "experiments"),
     ("commands",),
     ("cli",),

@@ -36,8 +36,13 @@ def nnunet_folder(variable: str) -> Path:
 
 def datasets_with_id(variable: str, dataset_id: int) -> list[Path]:
     """Return the ``DatasetXXX_NAME`` folders with this ID; none where the variable is not set."""
+    return [folder for folder in all_datasets(variable) if folder.name.startswith(f"Dataset{dataset_id:03d}_")]
+
+
+def all_datasets(variable: str) -> list[Path]:
+    """Return the ``DatasetXXX_NAME`` folders below an nnU-Net folder; none where the variable is not set."""
     value = os.environ.get(variable)
-    return sorted(Path(value).glob(f"Dataset{dataset_id:03d}_*")) if value else []
+    return sorted(Path(value).glob("Dataset[0-9][0-9][0-9]_*")) if value else []
 
 
 def dataset_folder(variable: str, dataset_id: int) -> Path:

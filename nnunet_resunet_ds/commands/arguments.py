@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
+from nnunet_resunet_ds.models.starter import STARTER_FOLDER
 from postprocessing.config import PRESETS, PostprocessingConfig
 from postprocessing.settings import SETTINGS
 from postprocessing.steps import STEP_KINDS
@@ -81,16 +83,20 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True) -> None:
+def add_model_arguments(
+    parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
+) -> None:
     """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
         several: whether ``-m`` can be given more than once.
         takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
+        starter: whether the starter model is taken where none is named.
     """
-    group = parser.add_argument_group("model")
-    which = group.add_mutually_exclusive_group(required=True)
+    without = "Without -d and -m: the starter model, see resunet-ds models." if starter else None
+    group = parser.add_argument_group("model", without)
+    which = group.add_mutually_exclusive_group(required=not starter)
     which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
     which.add_argument(
         "-m",
@@ -126,7 +132,20 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
     """
     if options.model_folders:
         return list(options.model_folders)
+    if options.dataset_id is None:
+        return [_starter_folder(options)]
     return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
+
+
+def _starter_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the starter model, of which there is one: the words for others mean a forgotten -d."""
+    defaults = {"trainer": TRAINER, "plans": None, "configuration": CONFIGURATION}
+    flags = {"trainer": "-tr", "plans": "-p", "configuration": "-c"}
+    given = [flags[name] for name, default in defaults.items() if getattr(options, name) != default]
+    if given:
+        msg = f"{', '.join(given)} names a model of a dataset: give the dataset, too, with -d"
+        raise InputError(msg)
+    return STARTER_FOLDER
 
 
 def chosen_settings(

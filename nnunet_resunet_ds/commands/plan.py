@@ -3,15 +3,24 @@
 Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
 paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
 
-example, a small network for a quick look:
+With --pretrained the network is that of a trained model, and its weights are written next to the plans, for stock
+nnU-Net to start from.
+
+examples, a small network for a quick look, and a training that starts from the starter model:
   resunet-ds plan -d 137 --patch-size 64 64 64 --features 16 32 64 128 --epochs 20
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p nnUNetResUNetDSPlans
+
+  resunet-ds plan -d 137 --pretrained starter --name FineTuned --lr 1e-3 --schedule poly --epochs 50
+  nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p FineTuned -pretrained_weights …/FineTuned_pretrained.pth
 """
 
 import argparse
+from pathlib import Path
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
 from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
@@ -27,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from (default: %(default)s)"
     )
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the new plans (default: %(default)s)")
+    parser.add_argument(
+        "--pretrained",
+        metavar="MODEL",
+        help=f"train on from this model: {STARTER}, or a model folder, TRAINER__PLANS__CONFIGURATION",
+    )
     network = parser.add_argument_group("network (defaults: the paper's)")
     network.add_argument(
         "--patch-size",
@@ -58,6 +72,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the plans and say what was chosen."""
+    (_plan_fine_tuning if options.pretrained else _plan)(options)
+
+
+def _plan_fine_tuning(options: argparse.Namespace) -> None:
+    """Write plans and weights, after a check that nothing else is asked of the network."""
+    from nnunet_resunet_ds.training.fine_tuning import plan_fine_tuning
+
+    given = [flag for flag, is_usual in _network_flags(options).items() if not is_usual]
+    if given:
+        msg = f"{', '.join(given)}: the network is that of the pretrained model; leave this out, or --pretrained"
+        raise InputError(msg)
+    tuning = plan_fine_tuning(
+        options.dataset_id,
+        STARTER_FOLDER if options.pretrained == STARTER else Path(options.pretrained),
+        stock_name=options.stock_name,
+        name=options.name,
+        configuration=options.configuration,
+        patch_size=options.patch_size,
+        batch_size=options.batch_size,
+        recipe=chosen_recipe(options),
+    )
+    print(*tuning.notes, f"wrote {tuning.plans} and {tuning.weights}", sep="\n")
+    print(f"next: {_training_command(options)} -pretrained_weights {tuning.weights}")
+
+
+def _network_flags(options: argparse.Namespace) -> dict[str, bool]:
+    """Return the flags that choose the network, and whether each has its default."""
+    return {
+        "--features": options.features == PAPER_FEATURES,
+        "--heads": options.heads == MAX_HEADS,
+        "--no-salient-channel": not options.no_salient_channel,
+        "--no-residual": not options.no_residual,
+    }
+
+
+def _training_command(options: argparse.Namespace) -> str:
+    return f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
+
+
+def _plan(options: argparse.Namespace) -> None:
     path, adapted = plan(
         options.dataset_id,
         name=options.name,
@@ -71,7 +125,4 @@ def run(options: argparse.Namespace) -> None:
         residual=not options.no_residual,
         recipe=chosen_recipe(options),
     )
-    for note in adapted.notes:
-        print(note)
-    train = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
-    print(f"wrote {path}\nnext: {train}")
+    print(*adapted.notes, f"wrote {path}", f"next: {_training_command(options)}", sep="\n")

@@ -2,9 +2,12 @@
 
 INPUT is raw BraTS case folders of any edition, or a folder of nnU-Net images (CASE_0000.nii.gz …); or give the images
 of one case, one for each channel of the model. Label maps lie where the images do; run.json next to them says how each
-was made. A case that cannot be predicted is named at the end and does not stop the others.
+was made. A case that cannot be predicted is named at the end and does not stop the others. Without -d and -m, the
+starter model predicts, which comes with the package: a first look, not a result.
 
 Examples:
+  resunet-ds predict -i /data/BraTS2021_val -o labels
+  resunet-ds predict --t1 t1.nii.gz --t1ce t1ce.nii.gz --t2 t2.nii.gz --flair flair.nii.gz -o tumour.nii.gz
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137
   resunet-ds predict -i /data/BraTS2021_val -o labels -d 137 --continue
   resunet-ds predict --t1 t1.nii.gz --t1ce t1ce.nii.gz --t2 t2.nii.gz --flair flair.nii.gz -o tumour.nii.gz -d 137
@@ -79,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write maps to OUTPUT/uncertainty, too: the entropy of each region, and the variance over flips and folds",
     )
-    add_model_arguments(parser, several=True)
+    add_model_arguments(parser, several=True, starter=True)
     parser.add_argument(
         "--average",
         choices=AVERAGES,
@@ -265,7 +268,10 @@ def _introduce(
 ) -> None:
     """Print how the cases are predicted, some of which may lack a sequence."""
     from nnunet_resunet_ds.inference.model import DROPOUT_TRAINER
+    from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
 
+    if models[0].folder == STARTER_FOLDER:
+        print(f"the starter model: {starter_card().headline}")
     for model in models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
     where = f"the workers of {options.scheduler}"

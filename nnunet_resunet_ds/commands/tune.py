@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
+    from nnunet_resunet_ds.training.checkpoints import checkpoint_name
     from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
     from nnunet_resunet_ds.tuning.outcome import gain_lines
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
@@ -65,7 +66,8 @@ def run(options: argparse.Namespace) -> None:
         msg = "give one model with -m: post-processing is tuned for one"
         raise InputError(msg)
     (folder,) = folders
-    model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, options.checkpoint)), options.checkpoint)
+    name = checkpoint_name(folder, options.checkpoint)
+    model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, name)), name)
     settings = chosen_settings(options, [model])
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
     with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:

@@ -1,24 +1,21 @@
 """Run the demo: make phantoms, run the stock commands on them, and show the results."""
 
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataset_conversion.editions import CHANNEL_NAMES
+from dataset_conversion.image_cases import find_prediction_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
-from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.held_out import held_out_cases, score_held_out
 from nnunet_resunet_ds.demo.phantom import make_cohort
-from nnunet_resunet_ds.discovery import OPT_OUT_VARIABLE
+from nnunet_resunet_ds.demo.stock_commands import StockCommands
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME
 
 DATASET_ID = 999
@@ -31,30 +28,31 @@ PLAN_FLAGS = (
     "--epochs", "12", "--iterations", "20", "--val-iterations", "5", "--plateau-patience", "1",
 )  # fmt: skip
 """A network that two cores train in about four minutes; the paper's would take days."""
-_SMALL_MACHINE = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "1"}
-"""Unless the user has set them: nnU-Net starts eight to twelve processes that each import PyTorch, which costs a small
-machine more than it gives. (Its planner does not take 0 processes for augmentation.)"""
 _CPU_TRAINING = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
 
-PHANTOMS, PREDICTIONS, LABELS = "phantoms", "predictions", "labels"
-OUTPUT_FOLDERS = (PHANTOMS, *NNUNET_FOLDERS, PREDICTIONS, LABELS)
-METRICS, REPORT = "metrics.json", "report.html"
+PHANTOMS, PREDICTIONS, LABELS, REAL_CASE = "phantoms", "predictions", "labels", "real_case"
+OUTPUT_FOLDERS = (PHANTOMS, *NNUNET_FOLDERS, PREDICTIONS, LABELS, REAL_CASE)
+METRICS, REPORT, REAL_REPORT = "metrics.json", "report.html", "real_case.html"
 MARKER = ".resunet_ds_demo"
 """File by which a later demo knows that it may replace what is in the folder."""
 
 
-def demo(folder: Path, device: str = "cpu") -> dict[str, Any]:
+def demo(folder: Path, device: str = "cpu", case: Path | None = None) -> dict[str, Any]:
     """Run the demo and return the content of ``summary.json``.
 
     Args:
         folder: for everything it makes; the output of an earlier demo is replaced.
         device: ``cpu`` or ``cuda``.
+        case: folder of a real case in the layout of any BraTS edition, which the starter model predicts at the end.
 
     Raises:
-        InputError: the folder holds something else, or there is no CUDA device where one is asked for.
+        InputError: the folder holds something else, there is no CUDA device where one is asked for, or no case in its
+            folder.
     """
     start = time.monotonic()
     _check_device(device)
+    if case is not None:
+        find_prediction_cases([case], CHANNEL_NAMES)  # before minutes have gone by
     _clear(folder)
     training, held_out, truth = make_cohort(folder / PHANTOMS, N_TRAINING, N_HELD_OUT)
     workflow = Workflow(folder, device)
@@ -62,6 +60,8 @@ def demo(folder: Path, device: str = "cpu") -> dict[str, Any]:
     workflow.train()
     workflow.predict()
     workflow.report(held_out, truth)
+    if case is not None:
+        workflow.show_real_case(case)
     return score_held_out(
         held_out_cases(held_out, truth),
         model_folder=workflow.model_folder,
@@ -106,6 +106,10 @@ class Workflow:
     """``cpu`` or ``cuda``, as nnU-Net's ``-device``."""
 
     @property
+    def _commands(self) -> StockCommands:
+        return StockCommands(self.folder)
+
+    @property
     def predictions(self) -> Path:
         """Stock label maps and probabilities."""
         return self.folder / PREDICTIONS
@@ -127,16 +131,16 @@ class Workflow:
 
     def prepare(self, inputs: Sequence[Path]) -> None:
         """Convert, plan and preprocess, and write plans of a small network."""
-        for variable, folder in self._nnunet_folders().items():
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            LOG.info("$ export %s=%s", variable, shlex.quote(folder))
-        self._run("resunet-ds", "convert", *map(str, inputs), "-d", str(DATASET_ID), "-n", DATASET_NAME)
-        self._run("nnUNetv2_plan_and_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-npfp", "2", "-np", "2")
-        self._run("resunet-ds", "plan", "-d", str(DATASET_ID), *PLAN_FLAGS)
+        self._commands.make_folders()
+        self._commands.run("resunet-ds", "convert", *map(str, inputs), "-d", str(DATASET_ID), "-n", DATASET_NAME)
+        self._commands.run(
+            "nnUNetv2_plan_and_preprocess", "-d", str(DATASET_ID), "-c", CONFIGURATION, "-npfp", "2", "-np", "2"
+        )
+        self._commands.run("resunet-ds", "plan", "-d", str(DATASET_ID), *PLAN_FLAGS)
 
     def train(self) -> None:
         """Train one fold, with nnU-Net's own validation at the end."""
-        self._run(
+        self._commands.run(
             "nnUNetv2_train", str(DATASET_ID), CONFIGURATION, FOLD,
             "-tr", TRAINER, "-p", DEFAULT_NAME, "-device", self.device,
             settings=_CPU_TRAINING if self.device == "cpu" else {},
@@ -145,12 +149,12 @@ class Workflow:
     def predict(self) -> None:
         """Predict every case of ``imagesTs``, and post-process."""
         images = self.folder / "nnUNet_raw" / self.dataset / "imagesTs"
-        self._run(
+        self._commands.run(
             "nnUNetv2_predict", "-d", str(DATASET_ID), "-i", str(images), "-o", str(self.predictions),
             "-c", CONFIGURATION, "-f", FOLD, "-tr", TRAINER, "-p", DEFAULT_NAME, "-device", self.device,
             "--save_probabilities", "-npp", "1", "-nps", "1",
         )  # fmt: skip
-        self._run("resunet-ds", "postprocess", "-i", str(self.predictions), "-o", str(self.labels))
+        self._commands.run("resunet-ds", "postprocess", "-i", str(self.predictions), "-o", str(self.labels))
 
     def report(self, images: Path, truth: Path) -> None:
         """Evaluate the post-processed label maps, and write a report.
@@ -161,25 +165,15 @@ class Workflow:
         """
         compared = ("-pred", str(self.labels), "-ref", str(truth))
         metrics = str(self.folder / METRICS)
-        self._run("resunet-ds", "evaluate", *compared, "-o", metrics)
-        self._run(
+        self._commands.run("resunet-ds", "evaluate", *compared, "-o", metrics)
+        self._commands.run(
             "resunet-ds", "report", "-i", str(images), *compared, "--metrics", metrics,
             "--before", str(self.predictions), "-o", str(self.folder / REPORT),
         )  # fmt: skip
 
-    def _run(self, *command: str, settings: Mapping[str, str] = _SMALL_MACHINE) -> None:
-        LOG.info("\n$ %s", shlex.join(command))
-        done = subprocess.run(command, env=self._environment(settings), check=False)
-        if done.returncode != 0:
-            msg = f"{command[0]} failed with exit code {done.returncode}; its own message is above"
-            raise RuntimeError(msg)
-
-    def _nnunet_folders(self) -> dict[str, str]:
-        return {variable: str(self.folder / variable) for variable in NNUNET_FOLDERS}
-
-    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        # the commands of this Python, also when its environment is not activated
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        environment = {**settings, **os.environ, **self._nnunet_folders(), "PATH": path, "PYTHONUNBUFFERED": "1"}
-        environment.pop(OPT_OUT_VARIABLE, None)
-        return environment
+    def show_real_case(self, case: Path) -> None:
+        """Predict a real case with the starter model, and write a report about it."""
+        labels = str(self.folder / REAL_CASE)
+        self._commands.run("resunet-ds", "predict", "-i", str(case), "-o", labels, "-device", self.device)
+        report = str(self.folder / REAL_REPORT)
+        self._commands.run("resunet-ds", "report", "-i", str(case), "-pred", labels, "-o", report)

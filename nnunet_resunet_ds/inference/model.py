@@ -1,6 +1,5 @@
 """A trained model, read from its nnU-Net folder without running anything that the files may hold."""
 
-import pydoc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +18,20 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
 from nnunet_resunet_ds.base.regions import Region
+from nnunet_resunet_ds.base.splits_file import noted_cases
 from nnunet_resunet_ds.compute.format_choice import InputSize
+from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
 from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
 from nnunet_resunet_ds.training.checkpoints import (
     AVERAGED,
     BEST,
     BEST_LOSS,
     FINAL,
+    FOLD,
     Checkpoint,
+    available_folds,
     check_weights_fit,
+    checkpoint_name,
     plans_of,
     read_checkpoint,
     weights_identity,
@@ -35,10 +39,6 @@ from nnunet_resunet_ds.training.checkpoints import (
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.trainer_class import trainer_class
 
-_FOLD = "fold_"
-_NETWORKS = ("nnunet_resunet_ds.", "dynamic_network_architectures.")
-_PARTS = ("torch.nn.", "dynamic_network_architectures.")
-"""Packages from which plans may name a network, and its parts."""
 DROPOUT_TRAINER = "ResUNetDSTrainerModalityDropout"
 _STOCK = "predict with nnUNetv2_predict instead"
 
@@ -57,7 +57,7 @@ class ModelFiles:
     @property
     def checkpoints(self) -> list[Path]:
         """The weights' file of each fold."""
-        return [self.folder / f"{_FOLD}{fold}" / self.checkpoint for fold in self.folds]
+        return [self.folder / f"{FOLD}{fold}" / self.checkpoint for fold in self.folds]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class Model:
     """Name of the file that the weights are from."""
     mirror_axes: tuple[int, ...]
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
+    training_cases: frozenset[str] = frozenset()
+    """Ids of the cases that any of the weights was trained on, as far as the checkpoints note them."""
 
     @property
     def files(self) -> ModelFiles:
@@ -161,7 +163,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     Args:
         folder: with ``plans.json``, ``dataset.json`` and ``fold_0`` …: ``TRAINER__PLANS__CONFIGURATION``.
         folds: whose weights to average; None is every fold that has the checkpoint, ``all`` only where it is alone.
-        checkpoint: file name, for example ``checkpoint_best.pth``.
+        checkpoint: file name, for example ``checkpoint_best.pth``; see `checkpoint_name`.
 
     Raises:
         InputError: a file is missing, damaged or refused; or the model does not segment regions in three
@@ -169,28 +171,35 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     """
     in_folder, dataset_json = _read_object(folder, PLANS_JSON), _read_object(folder, DATASET_JSON)
     _check_names(folder, PlansManager(dict(in_folder)), dataset_json)
+    checkpoint = checkpoint_name(folder, checkpoint)
     files = checkpoint_files(folder, folds, checkpoint)
-    weights, origins, trained_with = {}, {}, {}
+    weights, origins, trained_with, training_cases = {}, {}, {}, set()
     for fold, file in files.items():
         content = read_checkpoint(file)
         weights[fold], origins[file] = content["network_weights"], _origin(file, content)
         trained_with[file] = plans_of(content)
+        noted = noted_cases(content.get(SECTION) or {})
+        training_cases |= set(noted.train if noted else ())
     trainer_name, configuration_name, mirror_axes = _agreed(origins)
     plans = PlansManager(dict(_plans(folder, in_folder, trained_with, configuration_name)))
     _check_names(folder, plans, dataset_json)
     configuration = _configuration(folder, plans, configuration_name)
-    model = Model(folder, plans, configuration, dataset_json, trainer_name, weights, checkpoint, mirror_axes)
+    model = Model(
+        folder,
+        plans,
+        configuration,
+        dataset_json,
+        trainer_name,
+        weights,
+        checkpoint,
+        mirror_axes,
+        frozenset(training_cases),
+    )
     with torch.device("meta"):  # shapes alone
         expected = model.build_network().state_dict()
     for fold, file in files.items():
         check_weights_fit(file, weights[fold], expected, f"{folder / PLANS_JSON} is not the one it was trained with")
     return model
-
-
-def available_folds(folder: Path, checkpoint: str = FINAL) -> list[str]:
-    """Return the names of the folds that have a checkpoint, numbers first in order, ``all`` last."""
-    names = [path.parent.name.removeprefix(_FOLD) for path in folder.glob(f"{_FOLD}*/{checkpoint}")]
-    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
 def _check_is_folder(folder: Path) -> None:
@@ -253,7 +262,7 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     if wanted and not missing:
         if folds is None:
             _warn_of_left_out(folder, wanted, checkpoint)
-        return {fold: folder / f"{_FOLD}{fold}" / checkpoint for fold in wanted}
+        return {fold: folder / f"{FOLD}{fold}" / checkpoint for fold in wanted}
     others = {name: available_folds(folder, name) for name in (FINAL, BEST, BEST_LOSS, AVERAGED)}
     there = [f"{name} in fold {', '.join(names)}" for name, names in others.items() if names]
     where = f"fold {', '.join(missing)}" if missing else "any fold"
@@ -332,7 +341,7 @@ def _changed(trained: Mapping[str, Any], plans: Mapping[str, Any], configuration
 def _configuration(folder: Path, plans: PlansManager, name: str) -> ConfigurationManager:
     try:
         configuration = plans.get_configuration(name)
-        dimensions, named = len(configuration.patch_size), _named_modules(configuration)
+        dimensions, named = len(configuration.patch_size), named_layers(configuration)
     except Exception as error:  # damaged plans make nnU-Net raise anything
         msg = (
             f"{folder / PLANS_JSON}: has no whole configuration {name}, which the checkpoint is of; give the "
@@ -345,37 +354,5 @@ def _configuration(folder: Path, plans: PlansManager, name: str) -> Configuratio
     if configuration.previous_stage_name:
         msg = f"{folder}: {name} is the second stage of a cascade; {_STOCK}"
         raise InputError(msg)
-    _check_architecture(folder / PLANS_JSON, named)
+    check_named_layers(folder / PLANS_JSON, named, _STOCK)
     return configuration
-
-
-def _named_modules(configuration: ConfigurationManager) -> list[tuple[object, tuple[str, ...]]]:
-    """Return what plans name as network and parts of it, each with the packages that it may be of."""
-    kwargs = configuration.network_arch_init_kwargs
-    parts = [kwargs.get(name) for name in configuration.network_arch_init_kwargs_req_import]
-    return [
-        (configuration.network_arch_class_name, _NETWORKS),
-        *((part, _PARTS) for part in parts if part is not None),
-    ]
-
-
-def _check_architecture(path: Path, named: Sequence[tuple[object, tuple[str, ...]]]) -> None:
-    """Refuse plans that name anything but known networks and parts of PyTorch: nnU-Net would import and call it."""
-    for name, packages in named:
-        if not _is_module_of(name, packages):
-            msg = (
-                f"{path}: names {name} as the network or part of it, and only layers of {', '.join(packages)} are "
-                f"taken from a file; {_STOCK} if you trust it"
-            )
-            raise InputError(msg)
-
-
-def _is_module_of(name: object, packages: tuple[str, ...]) -> bool:
-    """Tell whether a dotted name leads to a class of layers that one of the packages defines itself.
-
-    The name alone tells nothing: ``torch.nn.functional.torch.os.system`` leads out of the package again.
-    """
-    if not isinstance(name, str) or not name.startswith(packages):
-        return False
-    found = pydoc.locate(name)
-    return isinstance(found, type) and issubclass(found, nn.Module) and found.__module__.startswith(packages)

@@ -25,8 +25,9 @@ from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.base.regions import Region
+from nnunet_resunet_ds.inference.input_warnings import input_warnings, training_case_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities, input_warnings
+from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from nnunet_resunet_ds.inference.spread import Spread
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, certainty_of_regions
 from postprocessing.case import postprocess_explained
@@ -34,6 +35,8 @@ from postprocessing.probabilities import mean_probabilities
 
 IMAGES, WARNINGS = "images", "warnings"
 """Of a case in ``run.json``: channel → identity of the file that it was predicted from; and what is odd about it."""
+NOTHING_FOUND = "nothing found: the label map is empty, as no voxel reached the thresholds and stayed"
+"""A warning about a case."""
 MAX_THREADS = 3
 """That read, and as many that write, where the network computes on a GPU: a case may take longer there than in it."""
 _CORES_PER_THREAD = 4
@@ -246,7 +249,8 @@ class _Pipeline:
         except InputError as error:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
-        warnings = input_warnings(loaded, cases, self._predictor.models)
+        models = self._predictor.models
+        warnings = [*training_case_warnings(case.case_id, models), *input_warnings(loaded, cases, models)]
         images = {**loaded.identities, **_identities_of_zeros(case, loaded.absent)}
         return _ReadCase(loaded.grid, cases, warnings, images, loaded.absent)
 
@@ -300,7 +304,7 @@ class _Pipeline:
             IMAGES: read.images,
             **({ABSENT: list(read.absent)} if read.absent else {}),
             "network_seconds": round(seconds, 2),
-            WARNINGS: read.warnings,
+            WARNINGS: read.warnings if labels.any() else [*read.warnings, NOTHING_FOUND],
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
             CERTAINTY: self._certainty(labels, probabilities, spread, volume),

@@ -1,6 +1,6 @@
-"""Bring one case into the network's space and back, with nnU-Net's own functions; name what is odd about its images."""
+"""Bring one case into the network's space and back, with nnU-Net's own functions."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,22 +12,14 @@ from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPre
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dataset_conversion.image_cases import Images, LoadedCase
-from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empty
+from dataset_conversion.image_cases import Images
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.images import shortened
-from nnunet_resunet_ds.base.reader_space import TURNING_READERS, Turn, orientation, turn_of_reader
+from nnunet_resunet_ds.base.reader_space import Turn, turn_of_reader
 from nnunet_resunet_ds.base.setting_checks import check_positive
 from nnunet_resunet_ds.inference.model import Model
 
 MAX_SPACING_RATIO = 20
 """Between a case and the plans; thick slices are 6 to 10 mm, so more is a wrong unit."""
-MAX_INTENSITY_RATIO = 3
-"""How far beyond the training tumours' intensities a case may lie: scanners differ by factors."""
-_BRATS_ORIENTATION = "LPS"
-"""Of BraTS files: the axes of their voxels point left, to the back and up."""
-_NOT_STRIPPED = "not skull-stripped?"
-"""Kind of warning that whole heads give, which are as they should be for a model of whole heads."""
 
 Box = tuple[slice, ...]
 """Of (Z, Y, X)."""
@@ -209,73 +201,3 @@ def _check_spacing(model: Model, shape: Sequence[int], spacing: Sequence[float])
         given, trained = (" × ".join(f"{value:g}" for value in values) for values in (spacing, target))
         msg = f"its spacing is {given} mm (z, y, x), and the model's {trained}: correct it in the image headers"
         raise InputError(msg)
-
-
-def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Sequence[Model]) -> list[str]:
-    """Return what is odd about the images of a case that is predicted all the same: ``KIND: detail``.
-
-    Args:
-        loaded: its images.
-        cases: as preprocessed for each model.
-        models: that are to predict it.
-    """
-    channels = zip(models[0].channels, loaded.images, strict=True)
-    values = {name: image for name, image in channels if not is_empty(image)}  # zeros stand for what is absent
-    odd = intensity_warnings(values, brain_mask(values))
-    if not any(model.is_of_stripped_heads for model in models):
-        odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
-    warnings = [*loaded.notes, *odd]
-    if loaded.elsewhere:
-        warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
-    if any(model.reader not in TURNING_READERS for model in models):
-        warnings += _orientation_warnings(loaded.grid)
-    for model, case in zip(models, cases, strict=True):
-        properties = model.plans.foreground_intensity_properties_per_channel
-        warnings += intensities_unlike_training(loaded.images, model.channels, properties)
-        if case.is_resampled:
-            warnings.append(
-                f"another spacing than in training: {shortened(loaded.spacing)} mm instead of "
-                f"{shortened(tuple(model.configuration.spacing))}, so it was resampled as nnU-Net does"
-            )
-    return list(dict.fromkeys(warnings))
-
-
-def intensities_unlike_training(
-    images: Images, channels: Sequence[str], properties: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Name the channels whose median over the brain is far outside what 99 % of the training tumours' voxels had.
-
-    Args:
-        images: (C, Z, Y, X).
-        channels: their names.
-        properties: ``foreground_intensity_properties_per_channel`` of the plans.
-    """
-    warnings = []
-    for number, (name, values) in enumerate(zip(channels, images, strict=True)):
-        known = properties.get(str(number), {})
-        low, high = known.get("percentile_00_5"), known.get("percentile_99_5")
-        if low is None or high is None:
-            continue
-        brain = values[values != 0]
-        if not brain.size:
-            continue  # the case lacks it
-        median = float(np.median(brain))
-        if low > 0:
-            least, most = low / MAX_INTENSITY_RATIO, high * MAX_INTENSITY_RATIO
-        else:  # of images that were normalised before
-            least, most = low - (high - low), high + (high - low)
-        if not least <= median <= most:
-            warnings.append(
-                f"intensities unlike training: {name} has the median {median:.4g}, tumours had {low:.4g} to {high:.4g}"
-            )
-    return warnings
-
-
-def _orientation_warnings(grid: sitk.Image) -> list[str]:
-    stored = orientation(grid)
-    if stored == _BRATS_ORIENTATION:
-        return []
-    return [
-        f"another orientation than BraTS': {stored} instead of {_BRATS_ORIENTATION}; the network sees the axes as "
-        "stored, as nnU-Net does, so reorient the images if the training images were not stored so"
-    ]

@@ -17,6 +17,7 @@ from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.training.fold_record import CASES
 from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.safe_weights import SAFE_ENDING, read_safe_weights
 
 if TYPE_CHECKING:  # its import takes seconds
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -25,6 +26,10 @@ LATEST, BEST, BEST_LOSS, FINAL = (f"checkpoint_{name}.pth" for name in ("latest"
 """nnU-Net's names, and ours for the epoch of the lowest validation loss."""
 AVERAGED, KEPT = "checkpoint_averaged.pth", "kept_weights"
 """The mean of the weights of the last epochs, and the folder of these weights: see `kept_weights`, `averaging`."""
+SAFE_FINAL = f"checkpoint_final{SAFE_ENDING}"
+"""The weights of `FINAL` in a model that was made to be shared."""
+FOLD = "fold_"
+"""What the folder of a fold begins with, in that of its model."""
 VALIDATION, SUMMARY = "validation", "summary.json"
 """nnU-Net's folder of predicted validation cases, next to the checkpoints, and the last file that it writes there."""
 CONTINUE_REMEDY = (
@@ -129,13 +134,15 @@ def read_checkpoint(path: Path, *, mapped: bool = False, remedy: str = DAMAGED_R
     """Read a checkpoint on the CPU: weights, numbers and text, and nothing that could run code.
 
     Args:
-        path: of the file.
+        path: of the file, nnU-Net's or one of `write_safe_weights`.
         mapped: read weights from the file only where they are used, for a look at the rest.
         remedy: what to do where it is damaged, for the message.
 
     Raises:
         InputError: the file is missing, damaged, holds other things, or is no nnU-Net checkpoint.
     """
+    if path.suffix == SAFE_ENDING:
+        return read_safe_weights(path)
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -231,6 +238,18 @@ def epochs_of(checkpoint: Checkpoint) -> int:
     """Return how many epochs the weights have seen; 0 where the checkpoint does not say it."""
     epochs = checkpoint.get("current_epoch")
     return epochs if isinstance(epochs, int) else 0
+
+
+def checkpoint_name(folder: Path, checkpoint: str) -> str:
+    """Return the name of the weights' files: `SAFE_FINAL` where the final ones are asked for and there as such."""
+    is_safe = checkpoint == FINAL and not available_folds(folder) and available_folds(folder, SAFE_FINAL)
+    return SAFE_FINAL if is_safe else checkpoint
+
+
+def available_folds(folder: Path, checkpoint: str = FINAL) -> list[str]:
+    """Return the names of the folds that have a checkpoint, numbers first in order, ``all`` last."""
+    names = [path.parent.name.removeprefix(FOLD) for path in folder.glob(f"{FOLD}*/{checkpoint}")]
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
 def check_weights_fit(

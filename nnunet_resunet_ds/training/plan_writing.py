@@ -56,10 +56,9 @@ def plan(
     Raises:
         InputError: no such dataset or plans, or settings that cannot be.
     """
-    _check_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
     stock = stock_plans(dataset_id, stock_name, configuration)
-    _check_dataset(read_json(folder / DATASET_JSON), recipe)
+    check_plan_settings(name, stock_name, batch_size, read_json(folder / DATASET_JSON), recipe)
     adapted = with_res_unet_ds(
         stock,
         configuration,
@@ -71,24 +70,45 @@ def plan(
         residual=residual,
         recipe=recipe,
     )
-    return _write(folder, name, configuration, adapted.plans), adapted
+    return write_plans(folder, name, configuration, adapted.plans), adapted
 
 
-def _check_settings(name: str, stock_name: str, batch_size: int) -> None:
+def check_plan_settings(
+    name: str, stock_name: str, batch_size: int, dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None
+) -> None:
+    """Refuse settings of new plans that cannot be.
+
+    Args:
+        name: of the plans.
+        stock_name: of those to start from.
+        batch_size: patches a step.
+        dataset_json: of the dataset.
+        recipe: fields of `Recipe`.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
     check_name("the name of the plans", name)
     check_whole_number("the batch size", batch_size, at_least=1)
     if name == stock_name:
         msg = f"the new plans would overwrite {stock_name}; choose another --name"
         raise InputError(msg)
-
-
-def _check_dataset(dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> None:
     check_regions(dataset_json)
     check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
 
 
-def _write(folder: Path, name: str, configuration: str, plans: dict[str, Any]) -> Path:
-    """Write plans under their name into a preprocessed dataset; return the file."""
+def write_plans(folder: Path, name: str, configuration: str, plans: dict[str, Any]) -> Path:
+    """Write plans under their name into a preprocessed dataset; return the file.
+
+    Args:
+        folder: of the dataset.
+        name: of the plans.
+        configuration: which they are made for.
+        plans: to write.
+
+    Raises:
+        InputError: a model was trained with plans of this name and another network.
+    """
     plans["plans_name"] = name
     _check_not_in_use(folder.name, name, configuration, plans)
     path = folder / f"{name}.json"

@@ -28,6 +28,8 @@ class Part:
     """Mean goodness with the settings that the search begins with."""
     tuned: float
     """Mean goodness with those tuned on the other parts."""
+    settings: PostprocessingConfig
+    """Those."""
 
     @property
     def gain(self) -> float:
@@ -113,5 +115,5 @@ def tune(
         held_out = names == name
         best = search_on(~held_out)
         before, after = mean_of(scores([start, best])[:, held_out])
-        found.append(Part(name, int(held_out.sum()), float(before), float(after)))
+        found.append(Part(name, int(held_out.sum()), float(before), float(after), best))
     return Tuning(start, grid, found, search_on(np.ones(len(names), bool)), averaging, tuned_on)

@@ -13,7 +13,7 @@ from scipy import stats
 from nnunet_resunet_ds.experiments.ablation.outcomes import finished_rows, rung_differences
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS, Training, trained_configuration
 from nnunet_resunet_ds.experiments.ablation.summary import loss_curves, loss_figure, write_summary
-from nnunet_resunet_ds.experiments.network_cost import count_cost
+from nnunet_resunet_ds.network.cost import count_cost
 
 CASES = [f"case_{number}" for number in range(8)]
 

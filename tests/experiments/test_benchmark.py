@@ -13,7 +13,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.experiments.benchmark import run_benchmark, timing
 from nnunet_resunet_ds.experiments.benchmark.run_benchmark import Failed, Measured, markdown, to_mapping
 from nnunet_resunet_ds.experiments.benchmark.timing import Form, Peak, Task, Timing, machine_peak, ratio, take_turns
-from nnunet_resunet_ds.experiments.network_cost import count_flops
+from nnunet_resunet_ds.network.cost import count_flops
 
 CPU = torch.device("cpu")
 

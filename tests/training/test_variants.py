@@ -25,7 +25,7 @@ FACTORS = {
     "ResUNetDSTrainerDepth6Wide": {"features_per_stage": [64, 128, 256, 512, 512, 512]},
     "ResUNetDSTrainerBCE": {"gamma": 0.0},
     "ResUNetDSTrainerModalityDropout": {"modality_dropout": 0.5},
-    "ResUNetDSTrainerSGD": {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000},
+    "ResUNetDSTrainerSGD": {"initial_lr": 1e-2, "weight_decay": 3e-5, "epochs": 1000, "schedule": "poly"},
     "ResUNetDSTrainerBenchmark_5epochs": {"epochs": 5},
     "ResUNetDSTrainerBenchmark_5epochs_noDataLoading": {"epochs": 5},
 }

@@ -248,7 +248,7 @@ def test_settings_of_what_cannot_be_a_trained_model_are_not_stored(trained, caps
 
 
 def tuning_of(*pairs):
-    parts = [Part(str(number), 2, *pair) for number, pair in enumerate(pairs)]
+    parts = [Part(str(number), 2, *pair, PAPER) for number, pair in enumerate(pairs)]
     return Tuning(PAPER, GRID, parts, replace(PAPER, wt=0.5), "probabilities")
 
 

@@ -29,7 +29,7 @@ from nnunet_resunet_ds.experiments.ablation.tables import (
     summary_table,
     write_csv,
 )
-from nnunet_resunet_ds.experiments.network_cost import Cost, count_cost
+from nnunet_resunet_ds.network.cost import Cost, count_cost
 from nnunet_resunet_ds.training.head_metrics import read_table
 
 MARKDOWN, CSV, PAGE, FIGURE = "table.md", "table.csv", "report.html", "validation_loss.png"

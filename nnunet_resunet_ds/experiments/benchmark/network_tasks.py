@@ -24,9 +24,9 @@ from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.experiments.benchmark.benchmark_data import N_CHANNELS, N_REGIONS, BenchmarkData
 from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, Form, Task, synchronize
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
-from nnunet_resunet_ds.experiments.network_cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import TILE_STEP, ForwardPass, flips
+from nnunet_resunet_ds.network.cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer

@@ -1,0 +1,59 @@
+"""List what can predict here: the starter model, which comes with the package, and your own below $nnUNet_results.
+
+Dice is a mean over cases that the weights in question had not seen: as the card of the starter model says, or as
+nnU-Net's validation of the trained folds found. TFLOP is the work of all folds for a case of usual size without flips;
+the eight flips of the paper take eight times that.
+
+Examples:
+  resunet-ds models
+  resunet-ds predict -i /data/BraTS2021_val -o labels              # with the starter model
+  resunet-ds predict -i /data/BraTS2021_val -o labels -d 137       # with your own
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.models.inventory import KnownModel
+
+SUMMARY = "what can predict here: the starter model and your own"
+_HEADER = ("model", "data", "cases", "folds", "Dice", "MB", "TFLOP")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's arguments."""
+    parser.add_argument("--json", action="store_true", help="print all that is known, for programs")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print a table, and what the starter model is."""
+    from nnunet_resunet_ds.base.text_table import aligned
+    from nnunet_resunet_ds.models.inventory import known_models
+    from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
+
+    models = list(known_models())
+    if options.json:
+        print(json.dumps([asdict(model) for model in models], indent=2))
+        return
+    print(*aligned([_HEADER, *map(_row, models)]), "", sep="\n")
+    card = starter_card()
+    print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / 'MODEL_CARD.md'}", sep="\n")
+    if len(models) == 1:
+        print(
+            "no model of your own below $nnUNet_results; train one: nnUNetv2_train ID 3d_fullres 0 -tr ResUNetDSTrainer"
+        )
+
+
+def _row(model: "KnownModel") -> tuple[str, ...]:
+    dice = ", ".join(f"{region} {value:.3f}" for region, value in model.dice.items())
+    return (
+        model.name,
+        model.data,
+        str(model.n_cases),
+        ", ".join(model.folds),
+        dice or "not measured",
+        f"{model.megabytes:.1f}",
+        f"{model.tera_operations:g}",
+    )

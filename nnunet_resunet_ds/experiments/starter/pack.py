@@ -1,0 +1,40 @@
+"""Pack a trained model: weights of all folds in 16 bits, plans and dataset.json, and nothing else."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.models.card import CARD
+from nnunet_resunet_ds.models.card_text import CARD_TEXT
+from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SAFE_FINAL, read_checkpoint
+from nnunet_resunet_ds.training.safe_weights import write_safe_weights
+from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
+from postprocessing.model_config import SETTINGS_FILE
+
+_TEXTS = (PLANS_JSON, DATASET_JSON, SETTINGS_FILE, EXPECTED_DICE, CARD, CARD_TEXT)
+
+
+def pack(model: Path, target: Path, folds: Sequence[str]) -> None:
+    """Write what prediction needs of a trained model.
+
+    Args:
+        model: folder that training left.
+        target: folder, made where it is missing.
+        folds: whose weights are taken.
+    """
+    for fold in folds:
+        (target / f"{FOLD}{fold}").mkdir(parents=True, exist_ok=True)
+        write_safe_weights(read_checkpoint(model / f"{FOLD}{fold}" / FINAL), target / f"{FOLD}{fold}" / SAFE_FINAL)
+    for name in (PLANS_JSON, DATASET_JSON):
+        shutil.copyfile(model / name, target / name)
+
+
+def publish(packed: Path, target: Path) -> None:
+    """Put a packed and measured model in the place of the last one, without what tuning stored."""
+    shutil.rmtree(target, ignore_errors=True)
+    for weights in sorted(packed.glob(f"{FOLD}*/{SAFE_FINAL}")):
+        (target / weights.parent.name).mkdir(parents=True)
+        shutil.copyfile(weights, target / weights.parent.name / SAFE_FINAL)
+    for name in _TEXTS:
+        shutil.copyfile(packed / name, target / name)

@@ -1,0 +1,133 @@
+"""The card of a model: what it was trained on, what it reaches on cases that it had not seen, and what it cannot do."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json, write_json
+
+CARD = "model_card.json"
+"""In the folder of a model."""
+DICE, LESION_DICE = METRICS = ("dice", "lesion_dice")
+"""Of `ModelCard.scores`, by the names of `resunet-ds evaluate`."""
+WITHOUT, WITH = ("without_postprocessing", "with_postprocessing")
+"""Of `ModelCard.scores`: nnU-Net's thresholds of 0.5 alone, or the settings that come with the model."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where training cases are from."""
+
+    name: str
+    licence: str
+    citations: tuple[str, ...]
+    cases: tuple[str, ...]
+    """Their ids."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one region over cases that the fold in question was not trained on."""
+
+    mean: float
+    least: float
+    most: float
+
+
+Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
+"""`DICE` or `LESION_DICE` → `WITHOUT` or `WITH` → region → score."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user has to know of a model before using it."""
+
+    title: str
+    summary: str
+    """One line: what it is, and what not."""
+    sources: tuple[Source, ...]
+    scores: Scores
+    folds: tuple[Mapping[str, Any], ...]
+    """Of each fold: its name, its number of cases, and mean Dice a region with post-processing."""
+    training: Mapping[str, Any]
+    """Commands, seconds, hardware and versions."""
+    prediction: str
+    """How long a case takes, and on what."""
+    limits: tuple[str, ...]
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Ids of all training cases."""
+        return tuple(case_id for source in self.sources for case_id in source.cases)
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """Mean Dice of each region, with the post-processing that comes with the model."""
+        return {region: score.mean for region, score in self.scores[DICE][WITH].items()}
+
+    @property
+    def headline(self) -> str:
+        """One line for the user of the model."""
+        dice = ", ".join(f"{region} {value:.2f}" for region, value in self.dice.items())
+        return f"{self.summary}; mean Dice of cases that it had not seen: {dice}"
+
+    def write(self, folder: Path) -> None:
+        """Write into the folder of a model."""
+        write_json(asdict(self), folder / CARD)
+
+
+def read_card(folder: Path) -> ModelCard | None:
+    """Read the card in the folder of a model; None where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = folder / CARD
+    if not file.is_file():
+        return None
+    content = read_json(file)
+    try:
+        return ModelCard(
+            **{
+                **content,
+                "sources": tuple(_source(entry) for entry in content["sources"]),
+                "scores": _scores(content["scores"]),
+                "folds": tuple(content["folds"]),
+                "limits": tuple(content["limits"]),
+            }
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{file}: damaged ({error}); install or copy the model again"
+        raise InputError(msg) from error
+
+
+def _source(entry: Mapping[str, Any]) -> Source:
+    return Source(**{**entry, "citations": tuple(entry["citations"]), "cases": tuple(entry["cases"])})
+
+
+def _scores(content: Mapping[str, Any]) -> Scores:
+    return {
+        metric: {
+            state: {region: Score(**score) for region, score in content[metric][state].items()}
+            for state in (WITHOUT, WITH)
+        }
+        for metric in METRICS
+    }
+
+
+def score_table(card: ModelCard) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of all scores: a row for each metric, without and with post-processing."""
+    metrics = {DICE: "Dice", LESION_DICE: "lesion-wise Dice"}
+    states = {WITHOUT: "thresholds of 0.5 alone", WITH: "with post-processing"}
+    rows = [
+        [f"{metrics[metric]}, {states[state]}", *map(_shown, by_region.values())]
+        for metric, by_state in card.scores.items()
+        for state, by_region in by_state.items()
+    ]
+    return ["mean (least to most)", *card.dice], rows
+
+
+def _shown(score: Score) -> str:
+    return f"{score.mean:.3f} ({score.least:.2f} to {score.most:.2f})"

@@ -1,0 +1,84 @@
+"""Keep the weights of a fold as safetensors: numbers and text alone, which cannot run code when they are read.
+
+A file holds what prediction reads of a checkpoint of nnU-Net, at a fraction of its size: 16 bits a number, and no
+optimiser. In PyTorch it is the same dictionary, so that everything that takes a checkpoint takes this, too.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nnunet_resunet_ds.base.errors import InputError, first_line
+from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.training.fold_record import CASES
+from nnunet_resunet_ds.training.recipe import SECTION
+
+SAFE_ENDING = ".safetensors"
+_HEADER, _ALIASES = "nnunet", "aliases"
+"""Entries of the file's header: what a checkpoint says next to its weights, and further names of the same weights."""
+_AXES = "inference_allowed_mirroring_axes"
+
+
+def write_safe_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write the weights of a checkpoint in 16 bits, and who trained them, on which cases.
+
+    Args:
+        checkpoint: as `read_checkpoint` returns it.
+        path: of the file, which ends in `SAFE_ENDING`.
+    """
+    kept, aliases = _without_aliases(checkpoint["network_weights"])
+    header = {
+        "trainer_name": checkpoint["trainer_name"],
+        "configuration": checkpoint["init_args"]["configuration"],
+        _AXES: list(checkpoint.get(_AXES) or ()),
+        CASES: (checkpoint.get(SECTION) or {}).get(CASES),
+    }
+    halved = {name: values.to(torch.float16).contiguous() for name, values in kept.items()}
+    with replacing(path) as temporary:
+        save_file(halved, temporary, {_HEADER: json.dumps(header), _ALIASES: json.dumps(aliases)})
+
+
+def read_safe_weights(path: Path) -> dict[str, Any]:
+    """Read weights in fp32, in a dictionary like that of a checkpoint.
+
+    Raises:
+        InputError: the file is missing, damaged, or of something else.
+    """
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise InputError(msg)
+    try:
+        with safe_open(path, "pt") as file:
+            texts = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+        header, aliases = (json.loads(texts[name]) for name in (_HEADER, _ALIASES))
+        return {
+            "network_weights": weights | {name: weights[same] for name, same in aliases.items()},
+            "trainer_name": header["trainer_name"],
+            "init_args": {"configuration": header["configuration"]},
+            _AXES: tuple(header[_AXES]),
+            SECTION: {CASES: header[CASES]},
+        }
+    except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        msg = f"{path}: damaged, or not weights of this package ({first_line(error)}); install or copy it again"
+        raise InputError(msg) from error
+
+
+def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return weights under one name each, and further name → that name: the decoder holds the encoder, too."""
+    kept: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first_names: dict[tuple[int, tuple[int, ...]], str] = {}
+    for name, values in weights.items():
+        same = first_names.setdefault((values.data_ptr(), tuple(values.shape)), name)
+        if same == name:
+            kept[name] = values
+        else:
+            aliases[name] = same
+    return kept, aliases
