@@ -23,6 +23,7 @@ from stock_runs import preprocessed_dataset
 from dataset_conversion import convert
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.demo.phantom import make_cohort
 
 # Without deadlines, for other work may run on the same cores; in CI the same examples each time, so that it does not
 # fail for what nobody has changed.
@@ -43,8 +44,8 @@ LONGEST_FIRST = (
     "test_demo", "test_releases_whole_way", "test_training_run", "test_ablation_run", "test_prediction_end_to_end",
     "test_faults", "test_cluster", "test_training_on_device", "test_train_on_a_cluster", "test_ending_of_the_command",
     "test_whole_way", "test_load", "test_discovery", "test_hostile_files", "test_resumable", "test_doctor",
-    "test_one_line_errors", "test_kept_weights", "test_average_model", "test_comparison", "test_work_counted",
-    "test_predict",
+    "test_starter_training", "test_one_line_errors", "test_kept_weights", "test_average_model", "test_comparison",
+    "test_work_counted", "test_predict",
 )  # fmt: skip
 """Files that begin before the others, so that no process is left alone with one of them at the end. The prediction with
 what the demo has made comes when one of two processes has made it, while the other did the files between them."""
@@ -208,9 +209,10 @@ def demo(tmp_path_factory) -> tuple[Path, str]:
 
 
 def run_demo(folder: Path) -> str:
+    _, case, _ = make_cohort(folder / "real", 0, 1)  # stands for a real case
     environment = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_")}
     done = subprocess.run(
-        [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out"],
+        [Path(sys.executable).parent / "resunet-ds", "demo", "-o", "out", "--case", case],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

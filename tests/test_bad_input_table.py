@@ -6,12 +6,15 @@ import test_ensemble_command
 import test_evaluate
 import test_fewer_channels
 import test_file_formats
+import test_fine_tuning
 import test_joined_folders
 import test_outputs
+import test_package
 import test_predict_bad_input
 import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
+import test_starter_model
 import test_tuning
 import test_uncertainty
 from bad_input import key, rows_of_docs
@@ -24,6 +27,9 @@ def test_the_table_has_every_kind_and_no_other():
         *(("convert", f"no case, but {kind}") for kind in test_file_formats.KINDS),
         ("convert", test_file_formats.ARCHIVE),
         ("convert", test_joined_folders.ONE_MISSING),
+        *(("install", kind) for kind in (*test_package.HARMFUL, test_package.NO_ZIP)),
+        *(("plan", f"pretrained: {kind}") for kind in test_fine_tuning.BAD),
+        *(("predict", f"{flag} without -d") for flag, _ in test_starter_model.NAMES_OF_OTHERS),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
         ("predict", test_fewer_channels.ONE_FOR_TWO),

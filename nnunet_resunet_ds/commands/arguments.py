@@ -83,10 +83,10 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_arguments(
+def add_model_choice(
     parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
-) -> None:
-    """Add the arguments that choose a model and how it predicts.
+) -> "argparse._ArgumentGroup":
+    """Add the arguments that choose a model, and return their group.
 
     Args:
         parser: of the subcommand.
@@ -114,6 +114,14 @@ def add_model_arguments(
         group.add_argument(
             "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
         )
+    return group
+
+
+def add_model_arguments(
+    parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
+) -> None:
+    """Add the arguments that choose a model, as `add_model_choice` does, and how it predicts."""
+    group = add_model_choice(parser, several=several, takes_checkpoint=takes_checkpoint, starter=starter)
     group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
     group.add_argument(
         "--precision",

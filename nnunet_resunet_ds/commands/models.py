@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print a table, and what the starter model is."""
     from nnunet_resunet_ds.base.text_table import aligned
+    from nnunet_resunet_ds.models.card_text import CARD_TEXT
     from nnunet_resunet_ds.models.inventory import known_models
     from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
 
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         return
     print(*aligned([_HEADER, *map(_row, models)]), "", sep="\n")
     card = starter_card()
-    print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / 'MODEL_CARD.md'}", sep="\n")
+    print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / CARD_TEXT}", sep="\n")
     if len(models) == 1:
         print(
             "no model of your own below $nnUNet_results; train one: nnUNetv2_train ID 3d_fullres 0 -tr ResUNetDSTrainer"

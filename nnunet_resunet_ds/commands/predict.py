@@ -271,7 +271,7 @@ def _introduce(
     from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
 
     if models[0].folder == STARTER_FOLDER:
-        print(f"the starter model: {starter_card().headline}")
+        print(f"the starter model: {starter_card().headline}; choose your own with -d or -m")
     for model in models:
         print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
     where = f"the workers of {options.scheduler}"

@@ -10,10 +10,19 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 
 CARD = "model_card.json"
 """In the folder of a model."""
-DICE, LESION_DICE = METRICS = ("dice", "lesion_dice")
+DICE, LESION_DICE = "dice", "lesion_dice"
+METRICS = {DICE: "Dice", LESION_DICE: "lesion-wise Dice"}
 """Of `ModelCard.scores`, by the names of `resunet-ds evaluate`."""
-WITHOUT, WITH = ("without_postprocessing", "with_postprocessing")
-"""Of `ModelCard.scores`: nnU-Net's thresholds of 0.5 alone, or the settings that come with the model."""
+WITHOUT, WITH, VALIDATION, EVALUATION = (
+    "without_postprocessing", "with_postprocessing", "nnunet_validation", "evaluation",
+)  # fmt: skip
+MEASURED = {
+    WITH: "with post-processing",
+    EVALUATION: "resunet-ds evaluate",
+    VALIDATION: "nnU-Net's validation of the folds",
+    WITHOUT: "thresholds of 0.5 alone",
+}
+"""How `ModelCard.scores` were measured, what says most of the model first."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,9 @@ class Source:
     name: str
     licence: str
     citations: tuple[str, ...]
-    cases: tuple[str, ...]
-    """Their ids."""
+    n_cases: int
+    cases: tuple[str, ...] = ()
+    """Their ids, where these are noted."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Score:
 
 
 Scores = Mapping[str, Mapping[str, Mapping[str, Score]]]
-"""`DICE` or `LESION_DICE` → `WITHOUT` or `WITH` → region → score."""
+"""One of `METRICS` → one of `MEASURED` → region → score."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,10 @@ class ModelCard:
     """One line: what it is, and what not."""
     sources: tuple[Source, ...]
     scores: Scores
+    how_measured: str
+    """On which cases, and by which rules."""
     folds: tuple[Mapping[str, Any], ...]
-    """Of each fold: its name, its number of cases, and mean Dice a region with post-processing."""
+    """Of each fold: its name, its number of cases, and mean Dice a region; their ids, too, where these are noted."""
     training: Mapping[str, Any]
     """Commands, seconds, hardware and versions."""
     prediction: str
@@ -58,20 +70,22 @@ class ModelCard:
     limits: tuple[str, ...]
 
     @property
-    def cases(self) -> tuple[str, ...]:
-        """Ids of all training cases."""
-        return tuple(case_id for source in self.sources for case_id in source.cases)
+    def n_cases(self) -> int:
+        """How many it was trained on, all folds together."""
+        return sum(source.n_cases for source in self.sources)
 
     @property
     def dice(self) -> dict[str, float]:
-        """Mean Dice of each region, with the post-processing that comes with the model."""
-        return {region: score.mean for region, score in self.scores[DICE][WITH].items()}
+        """Mean Dice of each region, measured in the way that says most; empty where it is not measured."""
+        by_state = self.scores.get(DICE, {})
+        best = next((by_state[state] for state in MEASURED if state in by_state), {})
+        return {region: score.mean for region, score in best.items()}
 
     @property
     def headline(self) -> str:
         """One line for the user of the model."""
         dice = ", ".join(f"{region} {value:.2f}" for region, value in self.dice.items())
-        return f"{self.summary}; mean Dice of cases that it had not seen: {dice}"
+        return f"{self.summary}; mean Dice of cases that it had not seen: {dice or 'not measured'}"
 
     def write(self, folder: Path) -> None:
         """Write into the folder of a model."""
@@ -110,19 +124,17 @@ def _source(entry: Mapping[str, Any]) -> Source:
 def _scores(content: Mapping[str, Any]) -> Scores:
     return {
         metric: {
-            state: {region: Score(**score) for region, score in content[metric][state].items()}
-            for state in (WITHOUT, WITH)
+            state: {region: Score(**score) for region, score in by_region.items()}
+            for state, by_region in by_state.items()
         }
-        for metric in METRICS
+        for metric, by_state in content.items()
     }
 
 
 def score_table(card: ModelCard) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of all scores: a row for each metric, without and with post-processing."""
-    metrics = {DICE: "Dice", LESION_DICE: "lesion-wise Dice"}
-    states = {WITHOUT: "thresholds of 0.5 alone", WITH: "with post-processing"}
     rows = [
-        [f"{metrics[metric]}, {states[state]}", *map(_shown, by_region.values())]
+        [f"{METRICS[metric]}, {MEASURED[state]}", *map(_shown, by_region.values())]
         for metric, by_state in card.scores.items()
         for state, by_region in by_state.items()
     ]

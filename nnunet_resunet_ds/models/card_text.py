@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.base.text_table import markdown_rows
-from nnunet_resunet_ds.models.card import DICE, ModelCard, score_table
+from nnunet_resunet_ds.models.card import DICE, ModelCard, Source, score_table
 
 CARD_TEXT = "MODEL_CARD.md"
 """In the folder of a model."""
@@ -20,26 +20,39 @@ def write_card_text(card: ModelCard, folder: Path) -> None:
 def card_lines(card: ModelCard) -> Iterator[str]:
     """Yield the lines of the card."""
     yield from (f"# {card.title}", "", f"{card.summary}.", "", "## What it reaches", "")
-    yield "Each case is predicted by the one fold that was not trained on it. There is no number on training cases."
-    yield from ("", *markdown_rows(*score_table(card)), "")
-    yield "A region that the reference does not have scores 1 where none is predicted, and 0 else, as in BraTS 2023."
-    yield from ("", *_folds(card), "", card.prediction, "", "## Limits", "")
+    yield from (*_scores(card), "", card.prediction, "", "## Limits", "")
     yield from (f"- {limit}" for limit in card.limits)
     yield from ("", "## Data", "")
     for source in card.sources:
-        yield f"- **{source.name}**, {len(source.cases)} cases: {source.licence}. Cite {'; '.join(source.citations)}."
+        yield from _source(source)
+    yield from ("", "## How it was made", "", *_training(card))
+
+
+def _scores(card: ModelCard) -> Iterator[str]:
+    if not card.dice:
+        yield "Not measured."
+        return
+    yield card.how_measured
+    yield from ("", *markdown_rows(*score_table(card)))
+    if card.folds:
+        yield from ("", *_folds(card))
+
+
+def _source(source: Source) -> Iterator[str]:
+    yield f"- **{source.name}**, {source.n_cases} cases: {source.licence}."
+    if source.citations:
+        yield f"  Cite {'; '.join(source.citations)}."
+    if source.cases:
         yield f"  Cases: {', '.join(source.cases)}."
-    yield from ("", "The images are not part of the package. The weights are under the licence of the package.", "")
-    yield from ("## How it was made", "", *_training(card))
 
 
 def _folds(card: ModelCard) -> Iterator[str]:
     regions = list(card.dice)
     rows = [
-        [fold["fold"], str(len(fold["cases"])), *(f"{fold[DICE][region]:.3f}" for region in regions)]
+        [fold["fold"], str(fold["n_cases"]), *(f"{fold[DICE][region]:.3f}" for region in regions)]
         for fold in card.folds
     ]
-    yield from ("Mean Dice of each fold, with post-processing:", "")
+    yield from ("Mean Dice of the cases of each fold:", "")
     yield from markdown_rows(["fold", "cases", *regions], rows)
 
 

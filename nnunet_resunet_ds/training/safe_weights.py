@@ -1,7 +1,7 @@
 """Keep the weights of a fold as safetensors: numbers and text alone, which cannot run code when they are read.
 
-A file holds what prediction reads of a checkpoint of nnU-Net, at a fraction of its size: 16 bits a number, and no
-optimiser. In PyTorch it is the same dictionary, so that everything that takes a checkpoint takes this, too.
+A file holds what prediction reads of a checkpoint of nnU-Net, at a fraction of its size. In PyTorch it is the same
+dictionary, so that everything that takes a checkpoint takes this, too.
 """
 
 import json
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,28 +19,32 @@ from nnunet_resunet_ds.training.fold_record import CASES
 from nnunet_resunet_ds.training.recipe import SECTION
 
 SAFE_ENDING = ".safetensors"
-_HEADER, _ALIASES = "nnunet", "aliases"
-"""Entries of the file's header: what a checkpoint says next to its weights, and further names of the same weights."""
+_HEADER = "nnunet"
+"""Of the file's metadata: what a checkpoint says next to its weights, and further names of the same weights. It is one
+entry, as safetensors writes several in any order."""
 _AXES = "inference_allowed_mirroring_axes"
 
 
-def write_safe_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write the weights of a checkpoint in 16 bits, and who trained them, on which cases.
+def write_safe_weights(checkpoint: Mapping[str, Any], path: Path, *, half: bool, case_ids: bool = True) -> None:
+    """Write the weights of a checkpoint, and what trained them.
 
     Args:
         checkpoint: as `read_checkpoint` returns it.
         path: of the file, which ends in `SAFE_ENDING`.
+        half: in 16 bits, so that they differ a little from those of the checkpoint.
+        case_ids: note the ids of the training and validation cases, too.
     """
     kept, aliases = _without_aliases(checkpoint["network_weights"])
     header = {
+        "aliases": aliases,
         "trainer_name": checkpoint["trainer_name"],
         "configuration": checkpoint["init_args"]["configuration"],
         _AXES: list(checkpoint.get(_AXES) or ()),
-        CASES: (checkpoint.get(SECTION) or {}).get(CASES),
+        CASES: (checkpoint.get(SECTION) or {}).get(CASES) if case_ids else None,
     }
-    halved = {name: values.to(torch.float16).contiguous() for name, values in kept.items()}
+    stored = {name: (values.half() if half else values).contiguous() for name, values in kept.items()}
     with replacing(path) as temporary:
-        save_file(halved, temporary, {_HEADER: json.dumps(header), _ALIASES: json.dumps(aliases)})
+        save_file(stored, temporary, {_HEADER: json.dumps(header)})
 
 
 def read_safe_weights(path: Path) -> dict[str, Any]:
@@ -57,9 +60,9 @@ def read_safe_weights(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             texts = file.metadata() or {}
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
-        header, aliases = (json.loads(texts[name]) for name in (_HEADER, _ALIASES))
+        header = json.loads(texts[_HEADER])
         return {
-            "network_weights": weights | {name: weights[same] for name, same in aliases.items()},
+            "network_weights": weights | {name: weights[same] for name, same in header["aliases"].items()},
             "trainer_name": header["trainer_name"],
             "init_args": {"configuration": header["configuration"]},
             _AXES: tuple(header[_AXES]),

@@ -60,7 +60,7 @@ def test_it_runs_the_stock_commands_in_order(demo):
     commands = [line.split()[1] for line in printed.splitlines() if line.startswith("$ ") and "export" not in line]
     assert commands == [
         "resunet-ds", "nnUNetv2_plan_and_preprocess", "resunet-ds", "nnUNetv2_train", "nnUNetv2_predict", "resunet-ds",
-        "resunet-ds", "resunet-ds",
+        "resunet-ds", "resunet-ds", "resunet-ds", "resunet-ds",
     ]  # fmt: skip
     assert printed.count("-tr ResUNetDSTrainer") >= 2
 
@@ -95,6 +95,23 @@ def test_it_leaves_the_metrics_and_a_report(demo):
     page = (folder / "report.html").read_text()
     assert page.count('id="pictures-') == 4 and "http:" not in page and "https:" not in page
     assert f"open in a browser: {folder / 'report.html'}" in printed
+
+
+@pytest.mark.long
+@pytest.mark.demo
+def test_the_starter_model_predicts_the_case_that_was_named(demo):
+    folder, printed = demo
+    (file,) = (folder / "real_case").glob("*.nii.gz")
+    assert file.name in printed and "the starter model: " in printed
+    assert (folder / "real_case.html").read_text().count('id="pictures-') == 1
+    assert f"the real case: {folder / 'real_case.html'}" in printed
+
+
+def test_a_folder_without_a_case_is_refused_before_the_demo_begins(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["demo", "-o", str(tmp_path / "out"), "--case", str(tmp_path / "empty")]) == 2
+    assert "empty" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.long

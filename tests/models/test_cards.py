@@ -9,7 +9,7 @@ from nnunet_resunet_ds.models.card_text import CARD_TEXT, write_card_text
 CARD = ModelCard(
     title="A model",
     summary="made up",
-    sources=(Source("BraTS 2021", "CC BY 4.0", ("Baid et al.",), ("a", "b")), Source("other", "none", (), ("c",))),
+    sources=(Source("BraTS 2021", "CC BY 4.0", ("Baid et al.",), 2, ("a", "b")), Source("other", "none", (), 1)),
     scores={
         metric: {
             state: {"WT": Score(mean, 0.1, 0.9), "ET": Score(mean / 2, 0.0, 1.0)}
@@ -17,7 +17,8 @@ CARD = ModelCard(
         }
         for metric, first, second in ((DICE, 0.711, 0.722), (LESION_DICE, 0.533, 0.544))
     },
-    folds=({"fold": "0", "cases": ["a", "b"], "dice": {"WT": 0.8, "ET": 0.25}},),
+    how_measured="By folds.",
+    folds=({"fold": "0", "n_cases": 2, "cases": ["a", "b"], "dice": {"WT": 0.8, "ET": 0.25}},),
     training={"seconds": 1234, "hardware": "2 cores", "versions": {"torch": "2.9"}, "commands": ["resunet-ds train"]},
     prediction="A case took 9 s.",
     limits=("Not a medical device.",),
@@ -28,7 +29,7 @@ def test_a_card_comes_back(tmp_path):
     assert read_card(tmp_path) is None
     CARD.write(tmp_path)
     assert read_card(tmp_path) == CARD
-    assert CARD.cases == ("a", "b", "c")
+    assert CARD.n_cases == 3
     assert CARD.headline == "made up; mean Dice of cases that it had not seen: WT 0.72, ET 0.36"
 
 
@@ -38,6 +39,7 @@ def test_its_text_has_every_number_source_and_limit(tmp_path):
     for expected in (
         "0.711 (0.10 to 0.90)", "0.722", "0.533", "0.544", "| 0 | 2 | 0.800 | 0.250 |", "CC BY 4.0", "Baid et al.",
         "1,234 s", "torch 2.9", "resunet-ds train", "A case took 9 s.", "- Not a medical device.", "Cases: a, b.",
+        "By folds.",
     ):  # fmt: skip
         assert expected in text
 

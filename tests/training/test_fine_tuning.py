@@ -107,11 +107,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_does_not_fit_is_refused(dataset, planned, tmp_path, capsys, kind):
+def test_what_does_not_fit_is_refused(dataset, planned, tmp_path, capsys, kind, bad_input):
     spoil, flags, answer = BAD[kind]
     plans, dataset_json, _ = dataset
     model = write_model(tmp_path / "one", small_plans(plans), dataset_json)
     spoil(model, planned)
     assert fine_tune(model, *flags) == 2
-    assert answer in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert answer in error
+    bad_input("plan", f"pretrained: {kind}", error)
     assert not (planned / "FineTuned_pretrained.pth").exists()

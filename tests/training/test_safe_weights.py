@@ -29,7 +29,7 @@ def packed(model, tmp_path):
         checkpoint = read_checkpoint(model / fold / "checkpoint_final.pth") | {"resunet_ds": {"cases": CASES_OF_FOLD}}
         (safe / fold).mkdir()
         (rounded / fold).mkdir()
-        write_safe_weights(checkpoint, safe / fold / SAFE_FINAL)
+        write_safe_weights(checkpoint, safe / fold / SAFE_FINAL, half=True)
         halved = {name: values.half().float() for name, values in checkpoint["network_weights"].items()}
         torch.save({**checkpoint, "network_weights": halved}, rounded / fold / "checkpoint_final.pth")
     return safe, rounded
@@ -69,7 +69,7 @@ def test_other_files_are_refused(tmp_path):
     save_file({"weight": torch.zeros(2)}, other)
     with pytest.raises(InputError, match="damaged, or not weights of this package"):
         read_checkpoint(other)
-    save_file({"weight": torch.zeros(2)}, other, {"nnunet": "{}", "aliases": json.dumps({"other": "missing"})})
+    save_file({"weight": torch.zeros(2)}, other, {"nnunet": json.dumps({"aliases": {"other": "missing"}})})
     with pytest.raises(InputError, match=r"other\.safetensors: damaged"):
         read_safe_weights(other)
 

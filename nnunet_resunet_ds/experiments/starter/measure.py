@@ -84,7 +84,7 @@ def fold_rows(cases: Sequence[CaseScores]) -> list[dict[str, Any]]:
             region: round(float(np.mean([case.scores[WITH][region][DICE] for case in own])), 4)
             for region in own[0].scores[WITH]
         }
-        rows.append({"fold": fold, "cases": [case.case_id for case in own], DICE: dice})
+        rows.append({"fold": fold, "n_cases": len(own), "cases": [case.case_id for case in own], DICE: dice})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Pack a trained model: weights of all folds in 16 bits, plans and dataset.json, and nothing else."""
+"""Pack a trained model: weights of the folds in 16 bits, plans and dataset.json, and nothing else."""
 
 import shutil
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ def pack(model: Path, target: Path, folds: Sequence[str]) -> None:
     """
     for fold in folds:
         (target / f"{FOLD}{fold}").mkdir(parents=True, exist_ok=True)
-        write_safe_weights(read_checkpoint(model / f"{FOLD}{fold}" / FINAL), target / f"{FOLD}{fold}" / SAFE_FINAL)
+        checkpoint = read_checkpoint(model / f"{FOLD}{fold}" / FINAL)
+        write_safe_weights(checkpoint, target / f"{FOLD}{fold}" / SAFE_FINAL, half=True)
     for name in (PLANS_JSON, DATASET_JSON):
         shutil.copyfile(model / name, target / name)
 

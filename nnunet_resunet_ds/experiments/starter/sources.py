@@ -16,13 +16,13 @@ _BY_PREFIX = {
             "Archive, CC BY 3.0"
         ),
         citations=(_MENZE, _BAKAS, "Bakas et al. 2018, arXiv 1811.02629"),
-        cases=(),
+        n_cases=0,
     ),
     "BraTS2021": Source(
         name="BraTS 2021",
         licence="CC BY 4.0, The Cancer Imaging Archive, doi 10.7937/jc8x-9874",
         citations=("Baid et al. 2021, arXiv 2107.02314", _MENZE, _BAKAS),
-        cases=(),
+        n_cases=0,
     ),
 }
 
@@ -40,4 +40,6 @@ def sources_of(case_ids: Iterable[str]) -> tuple[Source, ...]:
     if unknown:
         msg = f"cases {', '.join(unknown)}…: add their source, licence and citations to sources.py, then train on them"
         raise InputError(msg)
-    return tuple(replace(_BY_PREFIX[prefix], cases=tuple(cases)) for prefix, cases in by_prefix.items())
+    return tuple(
+        replace(_BY_PREFIX[prefix], n_cases=len(cases), cases=tuple(cases)) for prefix, cases in by_prefix.items()
+    )

@@ -1,0 +1,37 @@
+"""Read the Dice that nnU-Net's own validation of the folds left in a model folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.evaluation.evaluate_predictions import key_to_label_or_region
+
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.training.checkpoints import FOLD, SUMMARY, VALIDATION
+
+
+def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequence[str]) -> dict[str, list[float]]:
+    """Return region → Dice of each case that one of the folds was validated on; empty where there was no validation.
+
+    A case is not a number where the region is neither there nor predicted.
+
+    Args:
+        folder: of the model.
+        dataset_json: a checked one.
+        folds: which count.
+    """
+    files = [folder / f"{FOLD}{fold}" / VALIDATION / SUMMARY for fold in folds]
+    cases = [case for file in files if file.is_file() for case in read_json(file)["metric_per_case"]]
+    names = {frozenset(map(int, region.tissues)): region.name for region in regions_of(dataset_json)}
+    found: dict[str, list[float]] = {name: [] for name in names.values()}
+    for case in cases:
+        for key, metrics in case["metrics"].items():
+            found[names[_label_values(key)]].append(float(metrics["Dice"]))
+    return found if cases else {}
+
+
+def _label_values(key: str) -> frozenset[int]:
+    """Return the label values of a region by its name in nnU-Net's summary: ``(1, 2, 3)`` or ``3``."""
+    values = key_to_label_or_region(key)
+    return frozenset(values if isinstance(values, tuple) else [values])

@@ -1,0 +1,235 @@
+"""A model in one file: it comes back number for number, and nothing harmful comes with it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from brats_files import CASES
+from models import predict, small_plans, write_model
+
+from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.models.card import DICE, EVALUATION, VALIDATION, read_card
+from nnunet_resunet_ds.training.safe_weights import read_safe_weights
+
+BIN = Path(sys.executable).parent
+NAME = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
+
+
+@pytest.fixture
+def own(dataset, nnunet_folders):
+    """A trained model of two folds, as nnU-Net leaves it."""
+    plans, dataset_json, folder = dataset
+    model = write_model(
+        nnunet_folders / "nnUNet_results" / folder.name / NAME, small_plans(plans), dataset_json, (0, 1)
+    )
+    (model / "dataset_fingerprint.json").write_text("{}")
+    for fold in ("fold_0", "fold_1"):
+        file = model / fold / "checkpoint_final.pth"
+        torch.save(torch.load(file) | {"resunet_ds": {"cases": {"train": ["secret_1"], "val": ["secret_2"]}}}, file)
+        (model / fold / "validation").mkdir()
+        metrics = {"(1, 2, 3)": {"Dice": 0.8}, "(2, 3)": {"Dice": 0.7}, "(3,)": {"Dice": 0.5}}
+        content = {"metric_per_case": [{"metrics": metrics, "prediction_file": "secret.nii.gz"}]}
+        (model / fold / "validation" / "summary.json").write_text(json.dumps(content))
+        (model / fold / "progress.png").touch()
+    return model
+
+
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "elsewhere"))
+    return tmp_path / "elsewhere" / "Dataset137_BraTS2021" / NAME
+
+
+def packed(own, tmp_path, *flags):
+    assert main(["package", "-m", str(own), "-o", str(tmp_path / "model.zip"), *flags]) == 0
+    return tmp_path / "model.zip"
+
+
+def label_maps(folder):
+    return {file.name: file.read_bytes() for file in folder.glob("*.nii.gz")}
+
+
+def test_an_installed_model_predicts_the_same_bytes(own, cohort, tmp_path, monkeypatch, capsys):
+    archive = packed(own, tmp_path, "--licence", "CC BY 4.0", "--cite", "A. Nobody 2026")
+    assert predict(cohort, tmp_path / "before", own, "--save-probabilities") == 0
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    assert f"installed {installed}" in capsys.readouterr().out
+    assert load_model(installed).identities == load_model(own).identities
+    assert predict(cohort, tmp_path / "after", installed, "--save-probabilities") == 0
+    assert label_maps(tmp_path / "after") == label_maps(tmp_path / "before") != {}
+    for case in CASES:
+        one, other = (np.load(tmp_path / name / f"{case}.npz")["probabilities"] for name in ("before", "after"))
+        np.testing.assert_array_equal(one, other)
+    assert (
+        "CC BY 4.0" in (installed / "MODEL_CARD.md").read_text()
+        and "A. Nobody 2026" in (installed / "MODEL_CARD.md").read_text()
+    )
+
+
+def test_the_same_model_makes_the_same_file(own, tmp_path):
+    first = packed(own, tmp_path).read_bytes()
+    assert packed(own, tmp_path).read_bytes() == first
+
+
+def test_the_card_has_the_validation_of_nnunet(own, tmp_path, monkeypatch):
+    packed(own, tmp_path)
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(tmp_path / "model.zip")]) == 0
+    card = read_card(installed)
+    assert card.dice == {"WT": 0.8, "TC": 0.7, "ET": 0.5} and list(card.scores[DICE]) == [VALIDATION]
+    assert [(row["fold"], row["n_cases"]) for row in card.folds] == [("0", 1), ("1", 1)]
+
+
+def test_or_what_evaluate_measured(own, cohort, tmp_path, monkeypatch):
+    assert main(["evaluate", "-ref", str(cohort), "-pred", str(cohort), "-o", str(tmp_path / "metrics.json")]) == 0
+    packed(own, tmp_path, "--metrics", str(tmp_path / "metrics.json"))
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(tmp_path / "model.zip")]) == 0
+    assert read_card(installed).scores[DICE][EVALUATION]["WT"].mean == 1
+
+
+@pytest.mark.parametrize(("flags", "named"), [([], False), (["--case-ids"], True)])
+def test_names_of_cases_leave_the_house_only_when_asked_for(own, tmp_path, flags, named):
+    with zipfile.ZipFile(packed(own, tmp_path, *flags)) as archive:
+        everything = b"".join(archive.read(name) for name in archive.namelist())
+    assert (b"secret_1" in everything) == named
+
+
+def test_nnunet_s_own_zip_goes_both_ways(own, tmp_path, monkeypatch):
+    archive = packed(own, tmp_path, "--nnunet")
+    stock = {**os.environ, "nnUNet_results": str(tmp_path / "stock")}
+    (tmp_path / "stock").mkdir()
+    subprocess.run(
+        [BIN / "nnUNetv2_install_pretrained_model_from_zip", archive], env=stock, check=True, capture_output=True
+    )
+    theirs = tmp_path / "stock" / "Dataset137_BraTS2021" / NAME
+    assert load_model(theirs).identities == load_model(own).identities
+    export = [
+        "-d",
+        "137",
+        "-o",
+        str(tmp_path / "nnunet.zip"),
+        "-c",
+        "3d_fullres",
+        "-f",
+        "0",
+        "1",
+        "-tr",
+        "ResUNetDSTrainer",
+    ]
+    subprocess.run(
+        [BIN / "nnUNetv2_export_model_to_zip", *export], env=dict(os.environ), check=True, capture_output=True
+    )
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(tmp_path / "nnunet.zip")]) == 0
+    assert load_model(installed).identities == load_model(own).identities
+
+
+def test_a_model_that_is_there_stays_unless_told(own, tmp_path, capsys):
+    archive = packed(own, tmp_path)
+    before = (own / "fold_0" / "checkpoint_final.pth").read_bytes()
+    assert main(["install", str(archive)]) == 2
+    assert "is there; give --overwrite" in capsys.readouterr().err
+    assert (own / "fold_0" / "checkpoint_final.pth").read_bytes() == before
+    assert main(["install", str(archive), "--overwrite"]) == 0
+    assert (own / "MODEL_CARD.md").is_file() and not list(own.parent.parent.glob(".install*"))
+
+
+# ---- files that are damaged or made to do harm ----
+
+
+class RunsCode:
+    def __reduce__(self):
+        return (os.system, ("touch /tmp/harm",))
+
+
+def repacked(archive, change):
+    """Write the zip again with other contents: path → bytes, where None leaves a file out."""
+    with zipfile.ZipFile(archive) as before:
+        files = {name: before.read(name) for name in before.namelist()}
+    files = {name: content for name, content in (files | change(files)).items() if content is not None}
+    with zipfile.ZipFile(archive, "w") as after:
+        for name, content in files.items():
+            after.writestr(name, content)
+
+
+def weights(files, fold=0):
+    return next(name for name in files if f"fold_{fold}" in name)
+
+
+def without_digests(files, **more):
+    return {"package.json": None, **more}
+
+
+def as_code(files):
+    name = weights(files)
+    stream = io.BytesIO()
+    torch.save(RunsCode(), stream)
+    return {"package.json": None, name: None, name.replace(".safetensors", ".pth"): stream.getvalue()}
+
+
+HARMFUL = {
+    "another weight": (
+        lambda files: {weights(files): files[weights(files)][:-1] + b"x"}, "is not the one that was packed",
+    ),
+    "a fold missing": (lambda files: {weights(files): None}, "is missing"),
+    "weights cut short": (
+        lambda files: {"package.json": None, weights(files): files[weights(files)][:200]}, "damaged",
+    ),
+    "no weights": (
+        lambda files: {"package.json": None, weights(files): None, weights(files, 1): None}, "has no weights",
+    ),
+    "a checkpoint that runs code": (as_code, "refused, it refers to"),
+    "no model": (lambda files: dict.fromkeys(files) | {"readme.txt": b"hello"}, "holds no model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_what_is_damaged_or_harmful_is_refused(own, tmp_path, monkeypatch, capsys, bad_input, kind):
+    change, answer = HARMFUL[kind]
+    archive = packed(own, tmp_path)
+    repacked(archive, change)
+    installed = elsewhere(tmp_path, monkeypatch)
+    capsys.readouterr()
+    assert main(["install", str(archive)]) == 2
+    error = capsys.readouterr().err
+    assert answer in error and not Path("/tmp/harm").exists()
+    assert not installed.exists() and not list(installed.parents[1].glob(".install*"))
+    bad_input("install", kind, error)
+
+
+NO_ZIP = "no zip"
+
+
+def test_no_zip_is_refused(tmp_path, nnunet_folders, capsys, bad_input):
+    (tmp_path / "model.zip").write_bytes(b"hello")
+    assert main(["install", str(tmp_path / "model.zip")]) == 2
+    bad_input("install", NO_ZIP, capsys.readouterr().err)
+
+
+def test_files_outside_of_the_model_are_not_unpacked(own, tmp_path, monkeypatch):
+    archive = packed(own, tmp_path)
+    repacked(
+        archive, lambda files: {"../escaped.txt": b"x", "/tmp/escaped.txt": b"x", "Dataset137_BraTS2021/evil.pkl": b"x"}
+    )
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    names = {file.name for file in (tmp_path / "elsewhere").rglob("*") if file.is_file()}
+    assert not names & {"escaped.txt", "evil.pkl"} and not (tmp_path / "escaped.txt").exists()
+    assert installed.is_dir()
+
+
+def test_safe_weights_without_names_are_read(own, tmp_path):
+    with zipfile.ZipFile(packed(own, tmp_path)) as archive:
+        archive.extractall(tmp_path / "content")
+    (file, _) = sorted((tmp_path / "content").rglob("*.safetensors"))
+    assert read_safe_weights(file)["resunet_ds"]["cases"] is None
+    assert load_model(file.parent.parent).training_cases == frozenset()
