@@ -13,16 +13,21 @@ import SimpleITK as sitk
 import torch
 from damage import VALUES, damaged_bytes, damaged_json, fuzz, fuzz_slowly
 from hypothesis import example, given, settings
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dataset_conversion import convert
 from dataset_conversion.custom_edition import read_custom_edition
 from dataset_conversion.staging import edition_of, read_manifest
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.inference.model import checkpoint_files, load_model
-from nnunet_resunet_ds.training.checkpoints import furthest_checkpoint, read_checkpoint
+from nnunet_resunet_ds.models.archive import unpack
+from nnunet_resunet_ds.training.checkpoints import SAFE_FINAL, furthest_checkpoint, read_checkpoint
 from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.safe_weights import write_safe_weights
 from nnunet_resunet_ds.tuning.cross_validation import validation_ids
 from nnunet_resunet_ds.tuning.stored_case import read_stored_case
 from postprocessing.config import PostprocessingConfig
@@ -127,6 +132,62 @@ def test_checkpoint_files(model):
             load_model(model, [0])
 
     check()
+
+
+def test_safe_weights(model):
+    """Damage in the header, which is a few hundred bytes of JSON, and in the weights behind it."""
+    path = model / "fold_0" / SAFE_FINAL
+    write_safe_weights(read_checkpoint(model / "fold_0" / "checkpoint_final.pth"), path, half=True)
+    (model / "fold_0" / "checkpoint_final.pth").unlink()
+    (model / "fold_1" / "checkpoint_final.pth").unlink()
+    whole = path.read_bytes()
+
+    @fuzz_slowly
+    @given(damaged_bytes(whole, 0, 20_000) | damaged_bytes(whole))
+    def check(content):
+        path.write_bytes(content)
+        with suppress(InputError):
+            load_model(model)
+
+    check()
+
+
+def test_what_the_header_of_safe_weights_holds(model):
+    path = model / "fold_0" / SAFE_FINAL
+    write_safe_weights(read_checkpoint(model / "fold_0" / "checkpoint_final.pth"), path, half=True)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["nnunet"])
+    weights = load_file(path)
+
+    @fuzz_slowly
+    @given(damaged_json(header))
+    def check(text):
+        save_file(weights, path, {"nnunet": text})
+        with suppress(InputError):
+            load_model(model, [0], SAFE_FINAL)
+
+    check()
+
+
+def test_zips_of_models(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    assert main(["package", "-m", str(model), "-o", str(tmp_path / "model.zip")]) == 0
+    whole = (tmp_path / "model.zip").read_bytes()
+    n = 0
+
+    @fuzz_slowly
+    @given(damaged_bytes(whole) | damaged_bytes(whole, len(whole) - 3000))
+    def check(content):
+        nonlocal n
+        n += 1
+        (tmp_path / "damaged.zip").write_bytes(content)
+        (tmp_path / "unpacked" / str(n)).mkdir(parents=True)
+        with suppress(InputError):
+            list(unpack(tmp_path / "damaged.zip", tmp_path / "unpacked" / str(n)))
+
+    check()
+    assert {path.name for path in tmp_path.iterdir()} >= {"damaged.zip", "unpacked"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
 
 
 def test_what_checkpoints_hold(model):

@@ -4,9 +4,12 @@ Nothing in it is unpacked but the files that a model has, by their names.
 """
 
 import json
+import lzma
 import re
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +25,11 @@ _MODEL_FILE = re.compile(
 )
 _WEIGHTS = (".pth", ".safetensors")
 """Hardly become smaller by packing."""
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, EOFError),
+    *(AttributeError, LookupError, TypeError, ValueError, OverflowError, RuntimeError),
+)
+"""What reading a damaged zip raises; encrypted files and unknown methods are RuntimeErrors."""
 _SAME_TIME = (1980, 1, 1, 0, 0, 0)
 """Of every file, so that the same model makes the same zip."""
 
@@ -60,7 +68,7 @@ def unpack(archive: Path, folder: Path) -> Iterator[Path]:
     except FileNotFoundError as error:
         msg = f"{archive}: no such file"
         raise InputError(msg) from error
-    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         msg = f"{archive}: not a zip of a model, or damaged ({first_line(error)}); copy or download it again"
         raise InputError(msg) from error
     if digests is not None:

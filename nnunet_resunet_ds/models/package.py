@@ -36,7 +36,10 @@ def package(model: Model, card: ModelCard, output: Path, *, for_nnunet: bool = F
         write_card_text(card, folder)
         files = {text: folder / text for text in (CARD, CARD_TEXT)}
         files |= {text: model.folder / text for text in _TEXTS if (model.folder / text).is_file()}
-        files |= _checkpoints(model) if for_nnunet else _safe_weights(model, folder, case_ids=case_ids)
+        if for_nnunet:
+            files |= _checkpoints(model)
+        else:
+            files |= write_safe_model(model, folder, half=False, case_ids=case_ids)
         write_archive(packed_name(model.folder), files, output, with_digests=not for_nnunet)
 
 
@@ -65,13 +68,20 @@ def _checkpoints(model: Model) -> Mapping[str, Path]:
     return files
 
 
-def _safe_weights(model: Model, folder: Path, *, case_ids: bool) -> Mapping[str, Path]:
-    """Write the weights of each fold as they are, number for number."""
+def write_safe_model(model: Model, folder: Path, *, half: bool, case_ids: bool) -> dict[str, Path]:
+    """Write the weights of each fold of a model as safetensors; return the path below the folder → file.
+
+    Args:
+        model: whose weights.
+        folder: that is there.
+        half: in 16 bits, see `write_safe_weights`, as for the next one.
+        case_ids: note the ids of the cases.
+    """
     files = {}
     for fold in model.weights:
         name = Path(f"{FOLD}{fold}", model.checkpoint).with_suffix(SAFE_ENDING)
-        (folder / name).parent.mkdir()
+        (folder / name).parent.mkdir(exist_ok=True)
         checkpoint = read_checkpoint(model.folder / f"{FOLD}{fold}" / model.checkpoint)
-        write_safe_weights(checkpoint, folder / name, half=False, case_ids=case_ids)
+        write_safe_weights(checkpoint, folder / name, half=half, case_ids=case_ids)
         files[name.as_posix()] = folder / name
     return files

@@ -5,30 +5,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.card_text import CARD_TEXT
-from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SAFE_FINAL, read_checkpoint
-from nnunet_resunet_ds.training.safe_weights import write_safe_weights
+from nnunet_resunet_ds.models.package import write_safe_model
+from nnunet_resunet_ds.training.checkpoints import FOLD, SAFE_FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import SETTINGS_FILE
 
 _TEXTS = (PLANS_JSON, DATASET_JSON, SETTINGS_FILE, EXPECTED_DICE, CARD, CARD_TEXT)
 
 
-def pack(model: Path, target: Path, folds: Sequence[str]) -> None:
+def pack(folder: Path, target: Path, folds: Sequence[str]) -> None:
     """Write what prediction needs of a trained model.
 
     Args:
-        model: folder that training left.
+        folder: that training left.
         target: folder, made where it is missing.
         folds: whose weights are taken.
     """
-    for fold in folds:
-        (target / f"{FOLD}{fold}").mkdir(parents=True, exist_ok=True)
-        checkpoint = read_checkpoint(model / f"{FOLD}{fold}" / FINAL)
-        write_safe_weights(checkpoint, target / f"{FOLD}{fold}" / SAFE_FINAL, half=True)
+    target.mkdir(exist_ok=True)
+    write_safe_model(load_model(folder, folds), target, half=True, case_ids=True)
     for name in (PLANS_JSON, DATASET_JSON):
-        shutil.copyfile(model / name, target / name)
+        shutil.copyfile(folder / name, target / name)
 
 
 def publish(packed: Path, target: Path) -> None:
