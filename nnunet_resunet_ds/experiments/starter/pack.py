@@ -13,7 +13,7 @@ from nnunet_resunet_ds.training.checkpoints import FOLD, SAFE_FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import SETTINGS_FILE
 
-_TEXTS = (PLANS_JSON, DATASET_JSON, SETTINGS_FILE, EXPECTED_DICE, CARD, CARD_TEXT)
+_TEXTS = (PLANS_JSON, DATASET_JSON, SETTINGS_FILE, CARD, CARD_TEXT)
 
 
 def pack(folder: Path, target: Path, folds: Sequence[str]) -> None:
@@ -38,3 +38,5 @@ def publish(packed: Path, target: Path) -> None:
         shutil.copyfile(weights, target / weights.parent.name / SAFE_FINAL)
     for name in _TEXTS:
         shutil.copyfile(packed / name, target / name)
+    if (packed / EXPECTED_DICE).is_file():  # too few cases teach nothing
+        shutil.copyfile(packed / EXPECTED_DICE, target / EXPECTED_DICE)
