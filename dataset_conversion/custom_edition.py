@@ -1,4 +1,4 @@
-"""Read an edition that the user describes in a small TOML or JSON file (docs/editions.md has an example)."""
+"""Read an edition that the user describes in a small TOML or JSON file (docs/how_to/other_data.md has an example)."""
 
 import json
 import re

@@ -93,7 +93,10 @@ def _named(key: str, edition_file: Path | None) -> Decision | None:
             raise InputError(msg)
         return Decision(read_custom_edition(edition_file), f"as {edition_file} describes it")
     if key == CUSTOM:
-        msg = "describe the custom edition in a file and name it with --edition-file (an example: docs/editions.md)"
+        msg = (
+            "describe the custom edition in a file and name it with --edition-file "
+            "(an example: docs/how_to/other_data.md)"
+        )
         raise InputError(msg)
     return Decision(EDITIONS[key], "as you said") if key in EDITIONS else None
 

@@ -89,7 +89,7 @@ def real_cases() -> Path:
 
 @pytest.fixture(scope="session")
 def bad_input():
-    """Takes command, kind and answer of each kind of bad input: they must stand in docs/bad_input.md."""
+    """Takes command, kind and answer of each kind of bad input: they must stand in docs/reference/bad_input.md."""
     recorder = Recorder()
     yield recorder
     recorder.write()

@@ -1,6 +1,6 @@
 """The fault matrix: what a command leaves when machine, disk or user stop it, and that a rerun completes.
 
-Rows are faults, columns commands; docs/faults.md says them in words. Training has its own rows, in
+Rows are faults, columns commands; docs/understand/faults.md says them in words. Training has its own rows, in
 test_resumable.py and test_training_run.py; killing a conversion at each step, in test_conversion_resume.py.
 """
 

@@ -1,4 +1,4 @@
-"""Which room may import which: the arrows of docs/architecture.md, held against the imports of every file."""
+"""Which room may import which: the arrows of docs/understand/architecture.md, held against every file's imports."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -37,7 +37,7 @@ FLOORS = (
     ("commands",),
     ("cli",),
 )
-"""Rooms of docs/architecture.md from the ground up; a room imports rooms of its own floor and below."""
+"""Rooms of docs/understand/architecture.md from the ground up; a room imports rooms of its own floor and below."""
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -11,7 +11,7 @@ _MAX_FILES = 20_000
 _MAX_OPENED = 100
 """Files that are opened, where the name tells nothing: DICOM files often have no ending."""
 _NIFTI = (".nii", ".nii.gz")
-_RENAME = "rename them so, or describe the names in a file for --edition-file (docs/editions.md)"
+_RENAME = "rename them so, or describe the names in a file for --edition-file (docs/how_to/other_data.md)"
 
 
 class FileFormat(NamedTuple):

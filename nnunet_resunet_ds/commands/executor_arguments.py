@@ -28,7 +28,7 @@ def add_executor_arguments(parser: argparse.ArgumentParser, *, takes_threads: bo
         "--scheduler",
         metavar="ADDRESS",
         help="have the workers of a Dask scheduler do it, tcp://HOST:8786, or local:N to start N processes here; see "
-        "docs/cluster.md",
+        "docs/how_to/cluster.md",
     )
 
 
@@ -95,7 +95,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="train on the workers of a Dask scheduler, tcp://HOST:8786, that offer --resources GPU=1; see "
-        "docs/cluster.md",
+        "docs/how_to/cluster.md",
     )
     where.add_argument(
         "--slurm",

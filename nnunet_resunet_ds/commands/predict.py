@@ -93,7 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tiles",
         choices=("overlapping", "whole"),
         default="overlapping",
-        help="whole: the volume at once, faster and with other results: see docs/prediction.md (default: overlapping)",
+        help="whole: the volume at once, faster and with other results: see docs/understand/compared_with_nnunet.md "
+        "(default: overlapping)",
     )
     parser.add_argument(
         "--tile-step",

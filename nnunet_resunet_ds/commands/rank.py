@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="ranked_by",
         nargs="+",
         metavar="METRIC",
-        help="metrics to rank by, such as dice hd95 (default: those of the protocol, see docs/evaluation.md)",
+        help="metrics to rank by, such as dice hd95 (default: those of the protocol, see docs/reference/protocols.md)",
     )
     parser.add_argument("-o", dest="output", type=Path, metavar="JSON", help="write the ranking to this file")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the ranking as a table")

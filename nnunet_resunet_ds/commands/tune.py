@@ -6,7 +6,7 @@ so that the next search starts at once), then changes one number at a time for a
 with settings tuned on the other folds: that is what to expect on new cases. Where it is not larger than its spread, the
 paper's settings stay, or nnU-Net's 0.5 without WT, TC and ET. The result goes into the model's postprocessing.json and
 plans.json, where "resunet-ds predict" and "postprocess" find it. From the same cases it learns which Dice to expect of
-a prediction: see docs/uncertainty.md.
+a prediction: see docs/understand/uncertainty.md.
 
 Examples:
   resunet-ds tune -d 137

@@ -22,7 +22,8 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
 
     Without this, glibc returns each large tensor to the system when it is freed, and gets the next one from there in
     pages of 4 KiB that are cleared one by one: half of the time of a full-size forward pass on some machines
-    (docs/performance.md). The price is memory that lies in pieces. Other C libraries and devices are left alone.
+    (docs/understand/performance.md). The price is memory that lies in pieces. Other C libraries and devices are left
+    alone.
     """
     library = _glibc() if device.type == "cpu" and is_taken(KEPT_MEMORY) else None
     if library is None:

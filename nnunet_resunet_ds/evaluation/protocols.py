@@ -1,7 +1,7 @@
 """Describe how each BraTS challenge scores: regions, lesion-wise constants, penalties. A protocol is data, never code.
 
 The constants are those of the official scripts (BraTS-2023-Metrics, BraTS-2024-Metrics) and of the package
-BraTS-evaluation (2026); plain bugs in them are left out, see `docs/evaluation.md`.
+BraTS-evaluation (2026); plain bugs in them are left out, see `docs/reference/protocols.md`.
 """
 
 from collections.abc import Mapping

@@ -302,7 +302,7 @@ def test_random_label_maps_come_back_by_the_inverse_table(key, data):
 
 
 def test_the_table_in_the_docs_is_this_one():
-    table = (Path(__file__).parents[2] / "docs" / "editions.md").read_text().splitlines()
+    table = (Path(__file__).parents[2] / "docs" / "reference" / "editions.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line for line in table if line.startswith("|")}
     rows = {key: line for key, line in rows.items() if key in EDITIONS}
     assert list(rows) == list(EDITIONS)

@@ -7,7 +7,7 @@ import pytest
 
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, Matching, PredictionFilter, protocol_named
 
-DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "protocols.md"
 
 
 UNTIL_2025 = [name for name, protocol in PROTOCOLS.items() if protocol.matching is not Matching.ONE_TO_ONE]

@@ -102,7 +102,7 @@ def test_costs_are_counted_for_the_network_that_is_trained(dataset):
         name: count_cost(trained_configuration(Training.of(RUNGS[name]), of, 0), 4, 3)
         for name in ("+residual", "UNETR")
     }
-    # docs/comparison.md; deep-supervision heads have parameters, and do not run in prediction
+    # docs/understand/comparison.md; deep-supervision heads have parameters, and do not run in prediction
     assert counted["+residual"].parameters / 1e6 == pytest.approx(51.8, abs=0.05)
     assert counted["+residual"].flops / 1e12 == pytest.approx(2.78, abs=0.01)
     unused = 0 if Version(monai.__version__) >= Version("1.6") else 28.3  # cross-attention that MONAI had before

@@ -1,4 +1,4 @@
-"""The table of docs/bad_input.md: what each kind of bad input is answered with, as the tests that make it see it.
+"""The table of docs/reference/bad_input.md: what each kind of bad input is answered with, as tests see it.
 
 Each test that makes bad input of a kind hands the answer to the fixture ``bad_input``, which looks for the row. To
 write the table again: ``RESUNET_DS_WRITE_DOCS=1 pytest -k bad``.
@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs" / "bad_input.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "bad_input.md"
 WRITES = bool(os.environ.get("RESUNET_DS_WRITE_DOCS"))
 HEAD = """\
 # Bad input, and what is said of it
