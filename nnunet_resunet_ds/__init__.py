@@ -3,4 +3,4 @@
 This file imports nothing: Python's start-up hook and ``resunet-ds --help`` pass through it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
