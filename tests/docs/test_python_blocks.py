@@ -32,8 +32,9 @@ def stage(dataset, tmp_path, monkeypatch):
     images = brain()
     for name, image in zip(("t1", "t1ce", "t2", "flair"), images, strict=True):
         sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"{name}.nii.gz"))
-    for seed, case in enumerate(CASES):
-        make_case(tmp_path / "BraTS2021_train", case, seed=seed)
+    for folder in ("BraTS2021_train", "reference", "labels"):
+        for seed, case in enumerate(CASES):
+            make_case(tmp_path / folder, case, seed=seed)
     plans, dataset_json, _ = dataset
     write_model(tmp_path / MODEL, small_plans(plans), dataset_json)
     monkeypatch.chdir(tmp_path)
@@ -58,9 +59,8 @@ def test_blocks_run_in_their_order(page, stage):
 def test_blocks_that_start_processes_run_as_files(block, stage):
     cluster = Cluster(stage)
     cluster.add_worker()
-    cohort = f"reference = labels = {str(stage / 'BraTS2021_train')!r}\n"
     file = stage / "block.py"
-    file.write_text(cohort + smaller(block.code).replace("tcp://HOST:8786", cluster.address), encoding="utf-8")
+    file.write_text(smaller(block.code).replace("tcp://HOST:8786", cluster.address), encoding="utf-8")
     try:
         subprocess.run([sys.executable, file], check=True, timeout=300)
     finally:
