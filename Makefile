@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-gpu compatible coverage starter lint install clean
+.PHONY: demo test test-all test-gpu docs tutorial compatible coverage starter lint install clean
 
 demo: $(VENV)/installed  ## The whole way on made-up images: four to ten minutes on two cores
 	$(BIN)/resunet-ds demo -o demo_output
@@ -19,6 +19,12 @@ test-all: test  ## Then the long ones: the demo, trainings, faults, load, cluste
 
 test-gpu: $(VENV)/installed-dev  ## What needs CUDA; skipped, with the reason, where there is none
 	$(BIN)/python -m pytest -m gpu
+
+docs: $(VENV)/installed-dev  ## The documentation as pages in build/site; ends with an error at a broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+tutorial: $(VENV)/installed-dev  ## The tutorial's page and pictures, from a run of the demo
+	$(BIN)/python -m nnunet_resunet_ds.experiments.tutorial
 
 compatible: $(VENV)/installed-dev  ## The quick tests on the newest Python, in an environment of their own
 	$(BIN)/nox -s newest-3.13

@@ -1,0 +1,1 @@
+"""The tutorial in pictures of the documentation, made from what a demo has left."""
