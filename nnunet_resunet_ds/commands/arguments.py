@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
-from nnunet_resunet_ds.models.starter import STARTER_FOLDER
+from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
 from postprocessing.config import PRESETS, PostprocessingConfig
 from postprocessing.settings import SETTINGS
 from postprocessing.steps import STEP_KINDS
@@ -104,7 +104,8 @@ def add_model_choice(
         type=Path,
         action="append",
         metavar="FOLDER",
-        help="its folder, TRAINER__PLANS__CONFIGURATION" + ("; again for an ensemble" if several else ""),
+        help=f"its folder, TRAINER__PLANS__CONFIGURATION, or {STARTER}"
+        + ("; again for an ensemble" if several else ""),
     )
     group.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="(default: %(default)s)")
     group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
@@ -139,7 +140,7 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
         InputError: no such model.
     """
     if options.model_folders:
-        return list(options.model_folders)
+        return [STARTER_FOLDER if str(folder) == STARTER else folder for folder in options.model_folders]
     if options.dataset_id is None:
         return [_starter_folder(options)]
     return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]

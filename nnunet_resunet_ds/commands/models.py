@@ -12,6 +12,7 @@ Examples:
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -32,19 +33,23 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.text_table import aligned
     from nnunet_resunet_ds.models.card_text import CARD_TEXT
     from nnunet_resunet_ds.models.inventory import known_models
-    from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
+    from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER, starter_card
 
     models = list(known_models())
     if options.json:
         print(json.dumps([asdict(model) for model in models], indent=2))
         return
     print(*aligned([_HEADER, *map(_row, models)]), "", sep="\n")
-    card = starter_card()
-    print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / CARD_TEXT}", sep="\n")
-    if len(models) == 1:
-        print(
-            "no model of your own below $nnUNet_results; train one: nnUNetv2_train ID 3d_fullres 0 -tr ResUNetDSTrainer"
-        )
+    if STARTER_FOLDER.is_dir():
+        card = starter_card()
+        print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / CARD_TEXT}", sep="\n")
+    own = [model for model in models if model.name != STARTER]
+    if own:
+        print("choose one of yours with -d and -p, or with -m $nnUNet_results/MODEL")
+    elif "nnUNet_results" in os.environ:
+        print("no model of your own is below $nnUNet_results; resunet-ds --help shows how to train one")
+    else:
+        print("the variable nnUNet_results is not set, so that models of your own are not looked for")
 
 
 def _row(model: "KnownModel") -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="ZIP", help="file to write, .zip")
     add_model_choice(parser, several=False)
     card = parser.add_argument_group("card")
-    card.add_argument("--licence", default="not said", metavar="TEXT", help="of data and weights")
+    card.add_argument("--licence", metavar="TEXT", help="of data and weights")
     card.add_argument("--cite", action="append", default=[], metavar="TEXT", help="what to cite; may be repeated")
     card.add_argument(
         "--metrics",
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.errors import InputError
     from nnunet_resunet_ds.base.files import check_output_file
     from nnunet_resunet_ds.inference.model import load_model
-    from nnunet_resunet_ds.models.card_of_model import LIMITS, card_of_model
+    from nnunet_resunet_ds.models.card_of_model import card_of_model
     from nnunet_resunet_ds.models.package import package
 
     check_output_file(options.output, ".zip")
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         licence=options.licence,
         citations=options.cite,
         metrics=options.metrics,
-        limits=[*LIMITS, *options.limit],
+        limits=options.limit,
         case_ids=options.case_ids,
     )
     package(model, card, options.output, for_nnunet=options.nnunet, case_ids=options.case_ids)

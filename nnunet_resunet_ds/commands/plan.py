@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=3,
         metavar=("Z", "Y", "X"),
-        help="voxels (default: 128 128 128, or the stock patch for small images)",
+        help="voxels (default: 128 128 128, the stock patch for small images, or that of --pretrained)",
     )
     network.add_argument(
         "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches a step (default: %(default)s)"

@@ -52,7 +52,7 @@ def demo(folder: Path, device: str = "cpu", case: Path | None = None) -> dict[st
     start = time.monotonic()
     _check_device(device)
     if case is not None:
-        find_prediction_cases([case], CHANNEL_NAMES)  # before minutes have gone by
+        _check_case(case, folder)  # before minutes have gone by
     _clear(folder)
     training, held_out, truth = make_cohort(folder / PHANTOMS, N_TRAINING, N_HELD_OUT)
     workflow = Workflow(folder, device)
@@ -60,9 +60,7 @@ def demo(folder: Path, device: str = "cpu", case: Path | None = None) -> dict[st
     workflow.train()
     workflow.predict()
     workflow.report(held_out, truth)
-    if case is not None:
-        workflow.show_real_case(case)
-    return score_held_out(
+    summary = score_held_out(
         held_out_cases(held_out, truth),
         model_folder=workflow.model_folder,
         predictions=workflow.predictions,
@@ -71,6 +69,9 @@ def demo(folder: Path, device: str = "cpu", case: Path | None = None) -> dict[st
         device=device,
         start=start,
     )
+    if case is not None:
+        workflow.show_real_case(case)
+    return summary
 
 
 def _check_device(device: str) -> None:
@@ -80,6 +81,17 @@ def _check_device(device: str) -> None:
 
     if not torch.cuda.is_available():
         msg = "no CUDA device is available to PyTorch; run the demo without -device cuda"
+        raise InputError(msg)
+
+
+def _check_case(case: Path, folder: Path) -> None:
+    """Refuse what is not one case, or is in the way of the demo's own files."""
+    found = find_prediction_cases([case], CHANNEL_NAMES).cases
+    if len(found) != 1:
+        msg = f"{case}: holds {len(found)} cases; give the folder of one (resunet-ds predict takes many)"
+        raise InputError(msg)
+    if case.resolve().is_relative_to(folder.resolve()):
+        msg = f"{case}: lies in the demo's own folder {folder}, which is cleared; move it, or choose another -o"
         raise InputError(msg)
 
 
@@ -93,6 +105,7 @@ def _clear(folder: Path) -> None:
             raise InputError(msg)
         for name in OUTPUT_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / REAL_REPORT).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     marker.write_text("Made by resunet-ds demo, which may replace its own folders here.\n", encoding="utf-8")
 

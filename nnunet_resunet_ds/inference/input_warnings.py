@@ -63,13 +63,11 @@ def _spacing_warnings(model: Model, case: Preprocessed) -> list[str]:
     axes = model.plans.transpose_forward
     own = [case.properties["spacing"][axis] for axis in axes]
     trained = _original(model, "spacing") or list(model.configuration.spacing)
-    if not case.is_resampled or np.allclose(own, trained, rtol=SPACING_TOLERANCE):
+    if np.allclose(own, trained, rtol=SPACING_TOLERANCE):
         return []
     in_file_order = [shortened(tuple(values[axes.index(axis)] for axis in range(3))) for values in (own, trained)]
-    return [
-        f"another spacing than in training: {in_file_order[0]} mm instead of {in_file_order[1]}, so it was resampled "
-        "as nnU-Net does"
-    ]
+    done = ", so it was resampled as nnU-Net does" if case.is_resampled else ""
+    return [f"another spacing than in training: {in_file_order[0]} mm instead of {in_file_order[1]}{done}"]
 
 
 def _size_warnings(model: Model, case: Preprocessed) -> list[str]:

@@ -28,6 +28,7 @@ from nnunet_resunet_ds.training.checkpoints import (
     BEST_LOSS,
     FINAL,
     FOLD,
+    SAFE_FINAL,
     Checkpoint,
     available_folds,
     check_weights_fit,
@@ -263,7 +264,7 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
         if folds is None:
             _warn_of_left_out(folder, wanted, checkpoint)
         return {fold: folder / f"{FOLD}{fold}" / checkpoint for fold in wanted}
-    others = {name: available_folds(folder, name) for name in (FINAL, BEST, BEST_LOSS, AVERAGED)}
+    others = {name: available_folds(folder, name) for name in (FINAL, SAFE_FINAL, BEST, BEST_LOSS, AVERAGED)}
     there = [f"{name} in fold {', '.join(names)}" for name, names in others.items() if names]
     where = f"fold {', '.join(missing)}" if missing else "any fold"
     found = " and ".join(there) or "no checkpoint at all: train first"

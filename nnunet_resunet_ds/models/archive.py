@@ -19,7 +19,7 @@ from nnunet_resunet_ds.base.files import digest, replacing
 CONTENTS = "package.json"
 """The digests, at the top of our zip; nnU-Net's has none."""
 _MODEL_FILE = re.compile(
-    r"(?P<model>Dataset\d{3}_[^/\\]+/[^/\\]+__[^/\\]+__[^/\\]+)/"
+    r"(?P<model>Dataset\d{3,}_[^/\\]+/[^/\\]+__[^/\\]+__[^/\\]+)/"
     r"((plans|dataset|dataset_fingerprint|postprocessing|expected_dice|model_card)\.json|MODEL_CARD\.md"
     r"|fold_(\d+|all)/(checkpoint_\w+\.(pth|safetensors)|validation/summary\.json))"
 )
@@ -61,11 +61,12 @@ def unpack(archive: Path, folder: Path) -> Iterator[Path]:
     try:
         with zipfile.ZipFile(archive) as content:
             names = [name for name in content.namelist() if _MODEL_FILE.fullmatch(name)]
-            digests = json.loads(content.read(CONTENTS))["sha256"] if CONTENTS in content.namelist() else None
+            digests = dict(json.loads(content.read(CONTENTS))["sha256"]) if CONTENTS in content.namelist() else None
+            _check_named_once(names)
             _check_space(archive, sum(content.getinfo(name).file_size for name in names), folder)
             for name in names:
                 _unpack_one(content, name, folder)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         msg = f"{archive}: no such file"
         raise InputError(msg) from error
     except _DAMAGE as error:
@@ -85,6 +86,12 @@ def _entry(name: str) -> zipfile.ZipInfo:
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(_WEIGHTS) else zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     return entry
+
+
+def _check_named_once(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        msg = "a name is there twice"
+        raise ValueError(msg)
 
 
 def _unpack_one(content: zipfile.ZipFile, name: str, folder: Path) -> None:

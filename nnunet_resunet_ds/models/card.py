@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.text_table import MISSING
 
 CARD = "model_card.json"
 """In the folder of a model."""
@@ -68,6 +69,8 @@ class ModelCard:
     prediction: str
     """How long a case takes, and on what."""
     limits: tuple[str, ...]
+    weights: Mapping[str, str]
+    """Fold → identity of the weights that it is of."""
 
     @property
     def n_cases(self) -> int:
@@ -133,13 +136,14 @@ def _scores(content: Mapping[str, Any]) -> Scores:
 
 def score_table(card: ModelCard) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of all scores: a row for each metric, without and with post-processing."""
+    measured = [(metric, state, found) for metric, by_state in card.scores.items() for state, found in by_state.items()]
+    regions = list(dict.fromkeys(region for _, _, found in measured for region in found))
     rows = [
-        [f"{METRICS[metric]}, {MEASURED[state]}", *map(_shown, by_region.values())]
-        for metric, by_state in card.scores.items()
-        for state, by_region in by_state.items()
+        [f"{METRICS[metric]}, {MEASURED[state]}", *(_shown(found.get(region)) for region in regions)]
+        for metric, state, found in measured
     ]
-    return ["mean (least to most)", *card.dice], rows
+    return ["mean (least to most)", *regions], rows
 
 
-def _shown(score: Score) -> str:
-    return f"{score.mean:.3f} ({score.least:.2f} to {score.most:.2f})"
+def _shown(score: Score | None) -> str:
+    return MISSING if score is None else f"{score.mean:.3f} ({score.least:.2f} to {score.most:.2f})"

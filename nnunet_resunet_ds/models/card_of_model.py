@@ -1,34 +1,44 @@
 """Make the card of a trained model from what its folder, and the user, tell of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_resunet_ds.compute.environment import versions
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.models.card import DICE, EVALUATION, METRICS, VALIDATION, ModelCard, Score, Scores, Source
+from nnunet_resunet_ds.models.card import (
+    DICE,
+    EVALUATION,
+    METRICS,
+    VALIDATION,
+    ModelCard,
+    Score,
+    Scores,
+    Source,
+    read_card,
+)
 from nnunet_resunet_ds.models.inventory import configuration_name, described
 from nnunet_resunet_ds.models.validation import validation_scores
-from nnunet_resunet_ds.training.checkpoints import FOLD
+from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD
 from nnunet_resunet_ds.training.fold_record import read_record
 
 NOT_SAID = "not said"
-LIMITS = ("Not a medical device.",)
+LIMIT = "Not a medical device."
 
 
 def card_of_model(
     model: Model,
     *,
-    licence: str = NOT_SAID,
+    licence: str | None = None,
     citations: Sequence[str] = (),
     metrics: Path | None = None,
-    limits: Sequence[str] = LIMITS,
+    limits: Sequence[str] = (),
     case_ids: bool = False,
 ) -> ModelCard:
-    """Return the card of a model.
+    """Return the card of a model: the one that came with its weights, or a new one, with what the user says added.
 
     Args:
         model: with the folds that are shared.
@@ -42,28 +52,48 @@ def card_of_model(
     Raises:
         InputError: a file is missing or damaged.
     """
-    known = described(model.folder, model.folder.name)
+    earlier = read_card(model.folder)
+    is_of_these = earlier is not None and model.identities.items() <= earlier.weights.items()
+    card = earlier if earlier is not None and is_of_these else _new_card(model, case_ids=case_ids)
+    sources = [
+        replace(
+            source,
+            licence=licence or source.licence,
+            citations=tuple(dict.fromkeys([*source.citations, *citations])),
+            cases=source.cases if case_ids else (),
+        )
+        for source in card.sources
+    ]
+    card = replace(card, sources=tuple(sources), limits=tuple(dict.fromkeys([*card.limits, *limits])))
+    if metrics is None:
+        return replace(card, weights=model.identities)
+    scores, how = _evaluated(metrics)
+    return replace(card, weights=model.identities, scores=scores, how_measured=how, folds=())
+
+
+def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
+    known = described(model.folder, model.folder.name, tuple(model.weights))
+    is_final = Path(model.checkpoint).stem == Path(FINAL).stem
+    found = validation_scores(model.folder, model.dataset_json, known.folds) if is_final else {}
+    by_region = _summarised(found)
+    folds = f"fold{'s' if len(known.folds) > 1 else ''} {', '.join(known.folds)}"
     cases = tuple(sorted(model.training_cases)) if case_ids else ()
-    scores, how = _measured(model, metrics)
     return ModelCard(
         title=f"{known.data}, {model.trainer_name}",
-        summary=f"{model.trainer_name} of {known.n_cases} cases of {known.data}, folds {', '.join(model.weights)}",
-        sources=(Source(known.data, licence, tuple(citations), known.n_cases, cases),),
-        scores=scores,
-        how_measured=how,
-        folds=tuple(_fold_rows(model)),
+        summary=f"{model.trainer_name}, {folds} of {known.data} ({known.n_cases} cases)",
+        sources=(Source(known.data, NOT_SAID, (), known.n_cases, cases),),
+        scores={DICE: {VALIDATION: by_region}} if by_region else {},
+        how_measured="Each case is predicted by a fold that was not trained on it: nnU-Net's own validation.",
+        folds=tuple(_fold_rows(model)) if is_final else (),
         training=_training(model),
         prediction=f"A case of usual size takes {known.tera_operations:g} TFLOP without flips.",
-        limits=tuple(limits),
+        limits=(LIMIT,),
+        weights=model.identities,
     )
 
 
-def _measured(model: Model, metrics: Path | None) -> tuple[Scores, str]:
-    """Return scores, and how they came about."""
-    if metrics is None:
-        found = validation_scores(model.folder, model.dataset_json, tuple(model.weights))
-        scores = {DICE: {VALIDATION: by_region}} if (by_region := _summarised(found)) else {}
-        return scores, "Each case is predicted by a fold that was not trained on it: nnU-Net's own validation."
+def _evaluated(metrics: Path) -> tuple[Scores, str]:
+    """Return the scores of a file of ``resunet-ds evaluate``, and what they are of."""
     protocol, cases = read_metrics(metrics)
     by_metric = {
         metric: _summarised({region: [case[region][metric] for case in cases.values()] for region in protocol.regions})
@@ -71,7 +101,7 @@ def _measured(model: Model, metrics: Path | None) -> tuple[Scores, str]:
         if metric in protocol.metrics
     }
     how = f"resunet-ds evaluate on {len(cases)} cases, by {protocol.name}; its maker says that it had not seen them."
-    return {metric: {EVALUATION: by_region} for metric, by_region in by_metric.items()}, how
+    return {metric: {EVALUATION: by_region} for metric, by_region in by_metric.items() if by_region}, how
 
 
 def _summarised(found: Mapping[str, Sequence[float]]) -> dict[str, Score]:
@@ -87,21 +117,23 @@ def _summarised(found: Mapping[str, Sequence[float]]) -> dict[str, Score]:
 def _fold_rows(model: Model) -> Iterator[dict[str, Any]]:
     for fold in model.weights:
         found = validation_scores(model.folder, model.dataset_json, (fold,))
-        means = {region: score.mean for region, score in _summarised(found).items()}
-        if len(means) == len(found) > 0:
+        if found:
+            means = {region: score.mean for region, score in _summarised(found).items()}
             yield {"fold": fold, "n_cases": max(map(len, found.values())), DICE: means}
 
 
 def _training(model: Model) -> dict[str, Any]:
-    records = [read_record(model.folder / f"{FOLD}{fold}") for fold in model.weights]
-    seconds = [record.get("epochs", 0) * (record.get("seconds_per_epoch") or 0) for record in records]
+    """Return the commands; and seconds, hardware and versions where every fold notes them."""
     number = str(model.plans.dataset_name).removeprefix("Dataset").partition("_")[0]
     trained = f"nnUNetv2_train {number} {configuration_name(model.folder)}"
+    commands = [f"{trained} {fold} -tr {model.trainer_name} -p {model.plans.plans_name}" for fold in model.weights]
+    records = [read_record(model.folder / f"{FOLD}{fold}") for fold in model.weights]
+    if not all({"epochs", "seconds_per_epoch", "machine", "versions"} <= record.keys() for record in records):
+        return {"commands": commands}
+    seconds = sum(record["epochs"] * (record["seconds_per_epoch"] or 0) for record in records)
     return {
-        "seconds": round(sum(seconds)),
-        "hardware": next((record["machine"] for record in records if "machine" in record), NOT_SAID),
-        "versions": next((record["versions"] for record in records if "versions" in record), versions()),
-        "commands": [
-            f"{trained} {fold} -tr {model.trainer_name} -p {model.plans.plans_name}" for fold in model.weights
-        ],
+        "seconds": round(seconds),
+        "hardware": records[0]["machine"],
+        "versions": records[0]["versions"],
+        "commands": commands,
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnunet_resunet_ds.base.files import replacing
-from nnunet_resunet_ds.base.text_table import markdown_rows
+from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
 from nnunet_resunet_ds.models.card import DICE, ModelCard, Source, score_table
 
 CARD_TEXT = "MODEL_CARD.md"
@@ -47,9 +47,13 @@ def _source(source: Source) -> Iterator[str]:
 
 
 def _folds(card: ModelCard) -> Iterator[str]:
-    regions = list(card.dice)
+    regions = list(dict.fromkeys(region for fold in card.folds for region in fold[DICE]))
     rows = [
-        [fold["fold"], str(fold["n_cases"]), *(f"{fold[DICE][region]:.3f}" for region in regions)]
+        [
+            fold["fold"],
+            str(fold["n_cases"]),
+            *(f"{fold[DICE][region]:.3f}" if region in fold[DICE] else MISSING for region in regions),
+        ]
         for fold in card.folds
     ]
     yield from ("Mean Dice of the cases of each fold:", "")
@@ -58,6 +62,8 @@ def _folds(card: ModelCard) -> Iterator[str]:
 
 def _training(card: ModelCard) -> Iterator[str]:
     training = card.training
-    versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
-    yield f"Training took {training['seconds']:,} s for all folds, on {training['hardware']}; {versions}."
-    yield from ("", "```", *training["commands"], "```")
+    if "seconds" in training:
+        versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
+        yield f"Training took {training['seconds']:,} s for all folds, on {training['hardware']}; {versions}."
+        yield ""
+    yield from ("```", *training["commands"], "```")

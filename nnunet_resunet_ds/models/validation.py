@@ -8,27 +8,41 @@ from nnunetv2.evaluation.evaluate_predictions import key_to_label_or_region
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import regions_of
-from nnunet_resunet_ds.training.checkpoints import FOLD, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
 
 
 def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequence[str]) -> dict[str, list[float]]:
     """Return region → Dice of each case that one of the folds was validated on; empty where there was no validation.
 
-    A case is not a number where the region is neither there nor predicted.
+    A case is not a number where the region is neither there nor predicted. The fold ``all`` does not count: nnU-Net
+    validates it on its training cases.
 
     Args:
         folder: of the model.
         dataset_json: a checked one.
         folds: which count.
     """
-    files = [folder / f"{FOLD}{fold}" / VALIDATION / SUMMARY for fold in folds]
-    cases = [case for file in files if file.is_file() for case in read_json(file)["metric_per_case"]]
+    own = [folder / f"{FOLD}{fold}" for fold in folds if fold.isdigit()]
+    summaries = [fold / VALIDATION / SUMMARY for fold in own if _is_of_final_weights(fold)]
+    cases = [case for file in summaries for case in read_json(file)["metric_per_case"]]
     names = {frozenset(map(int, region.tissues)): region.name for region in regions_of(dataset_json)}
     found: dict[str, list[float]] = {name: [] for name in names.values()}
     for case in cases:
         for key, metrics in case["metrics"].items():
             found[names[_label_values(key)]].append(float(metrics["Dice"]))
     return found if cases else {}
+
+
+def _is_of_final_weights(fold: Path) -> bool:
+    """Tell whether the validation of a fold is there, and of the weights that lie there now."""
+    summary, weights = fold / VALIDATION / SUMMARY, fold / FINAL
+    if not summary.is_file():
+        return False
+    record = read_record(fold)
+    if WEIGHTS in record:
+        return bool(record.get(VALIDATED) == record[WEIGHTS])
+    return not weights.is_file() or summary.stat().st_mtime_ns >= weights.stat().st_mtime_ns
 
 
 def _label_values(key: str) -> frozenset[int]:

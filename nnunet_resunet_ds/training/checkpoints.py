@@ -101,6 +101,9 @@ def restore_training_state(trainer: "nnUNetTrainer", checkpoint: Checkpoint) -> 
     Args:
         trainer: a `ResumableTrainer`.
         checkpoint: of a trainer of the same class.
+
+    Raises:
+        InputError: the learning rate fell by another schedule.
     """
     trainer.current_epoch = checkpoint["current_epoch"]
     trainer.logger.load_checkpoint(checkpoint["logging"])
@@ -109,7 +112,11 @@ def restore_training_state(trainer: "nnUNetTrainer", checkpoint: Checkpoint) -> 
     trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
     if trainer.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
         trainer.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
-    trainer.lr_scheduler.load_state_dict(checkpoint[SECTION]["schedule"])
+    schedule = checkpoint[SECTION]["schedule"]
+    if schedule.keys() != trainer.lr_scheduler.state_dict().keys():
+        msg = f"the plans ask for another --schedule than this training began with; {CONTINUE_REMEDY}"
+        raise InputError(msg)
+    trainer.lr_scheduler.load_state_dict(schedule)
     trainer.finished = checkpoint[SECTION]["finished"]
 
 

@@ -25,6 +25,7 @@ from nnunet_resunet_ds.training.checkpoints import (
     Checkpoint,
     available_folds,
     checkpoint_name,
+    plans_of,
     read_checkpoint,
     write_checkpoint,
 )
@@ -78,7 +79,7 @@ def plan_fine_tuning(
     dataset_json = read_json(folder / DATASET_JSON)
     check_plan_settings(name, stock_name, batch_size, dataset_json, recipe)
     checkpoint = _first_fold(model)
-    trained = _trained_settings(model, checkpoint["init_args"]["configuration"])
+    trained = _trained_settings(model, checkpoint)
     _check_channels(model, folder, dataset_json)
     adapted = with_network_of(
         trained,
@@ -88,7 +89,11 @@ def plan_fine_tuning(
         batch_size=batch_size,
         recipe=recipe,
     )
-    notes = [*adapted.notes, *_spacing_note(trained, adapted, configuration), *_shared_cases(folder, checkpoint)]
+    notes = [
+        *adapted.notes,
+        *_spacing_note(trained, adapted, configuration, dataset_id),
+        *_shared_cases(folder, checkpoint),
+    ]
     weights = folder / f"{name}{PRETRAINED_ENDING}"
     path = write_plans(folder, name, configuration, adapted.plans)
     write_checkpoint({"network_weights": checkpoint["network_weights"]}, weights)
@@ -104,8 +109,10 @@ def _first_fold(model: Path) -> Checkpoint:
     return read_checkpoint(model / f"{FOLD}{folds[0]}" / name)
 
 
-def _trained_settings(model: Path, configuration: str) -> Mapping[str, Any]:
-    settings = resolved_configuration(read_json(model / PLANS_JSON), configuration)
+def _trained_settings(model: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the resolved configuration that the weights were trained with: as they note it, else plans.json."""
+    plans = plans_of(checkpoint) or read_json(model / PLANS_JSON)
+    settings = resolved_configuration(plans, checkpoint["init_args"]["configuration"])
     network = settings["architecture"]["network_class_name"]
     if network != NETWORK_CLASS_NAME:
         msg = f"{model}: is of the network {network}; only models of ResUNetDS can be trained on with these plans"
@@ -125,15 +132,15 @@ def _check_channels(model: Path, dataset: Path, dataset_json: Mapping[str, Any])
         raise InputError(msg)
 
 
-def _spacing_note(trained: Mapping[str, Any], adapted: AdaptedPlans, configuration: str) -> list[str]:
+def _spacing_note(trained: Mapping[str, Any], adapted: AdaptedPlans, configuration: str, dataset_id: int) -> list[str]:
     own = resolved_configuration(adapted.plans, configuration)["spacing"]
     if np.allclose(own, trained["spacing"], rtol=0.1):
         return []
     mm = " ".join(f"{axis:g}" for axis in trained["spacing"])
     return [
         f"The weights are of images of {mm} mm, and this data has {' '.join(f'{axis:g}' for axis in own)}. For theirs, "
-        f"preprocess with: nnUNetv2_plan_and_preprocess -d ID -c {configuration} -overwrite_target_spacing {mm} "
-        "-overwrite_plans_name NAME, and give -p NAME."
+        f"preprocess with: nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} "
+        f"-overwrite_target_spacing {mm} -overwrite_plans_name NAME, and give -p NAME."
     ]
 
 

@@ -33,16 +33,19 @@ def write_safe_weights(checkpoint: Mapping[str, Any], path: Path, *, half: bool,
         path: of the file, which ends in `SAFE_ENDING`.
         half: in 16 bits, so that they differ a little from those of the checkpoint.
         case_ids: note the ids of the training and validation cases, too.
+
+    Raises:
+        ValueError: a weight is too large for 16 bits.
     """
     kept, aliases = _without_aliases(checkpoint["network_weights"])
     header = {
         "aliases": aliases,
         "trainer_name": checkpoint["trainer_name"],
         "configuration": checkpoint["init_args"]["configuration"],
-        _AXES: list(checkpoint.get(_AXES) or ()),
+        _AXES: None if checkpoint.get(_AXES) is None else list(checkpoint[_AXES]),
         CASES: (checkpoint.get(SECTION) or {}).get(CASES) if case_ids else None,
     }
-    stored = {name: (values.half() if half else values).contiguous() for name, values in kept.items()}
+    stored = {name: (_halved(name, values) if half else values).contiguous() for name, values in kept.items()}
     with replacing(path) as temporary:
         save_file(stored, temporary, {_HEADER: json.dumps(header)})
 
@@ -59,18 +62,33 @@ def read_safe_weights(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             texts = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            weights = {name: _in_fp32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
         header = json.loads(texts[_HEADER])
         return {
             "network_weights": weights | {name: weights[same] for name, same in header["aliases"].items()},
             "trainer_name": header["trainer_name"],
             "init_args": {"configuration": header["configuration"]},
-            _AXES: tuple(header[_AXES]),
+            _AXES: None if header[_AXES] is None else tuple(header[_AXES]),
             SECTION: {CASES: header[CASES]},
         }
     except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         msg = f"{path}: damaged, or not weights of this package ({first_line(error)}); install or copy it again"
         raise InputError(msg) from error
+
+
+def _halved(name: str, values: Tensor) -> Tensor:
+    """Return floating-point values in 16 bits; counters stay as they are."""
+    if not values.is_floating_point():
+        return values
+    halved = values.half()
+    if not halved.isfinite().all():
+        msg = f"{name} has values that 16 bits do not hold"
+        raise ValueError(msg)
+    return halved
+
+
+def _in_fp32(values: Tensor) -> Tensor:
+    return values.float() if values.is_floating_point() else values
 
 
 def _without_aliases(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -114,6 +114,11 @@ def test_a_folder_without_a_case_is_refused_before_the_demo_begins(tmp_path, cap
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_several_cases_is_no_case(cohort, tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path / "out"), "--case", str(cohort)]) == 2
+    assert "holds 2 cases; give the folder of one" in capsys.readouterr().err
+
+
 @pytest.mark.long
 @pytest.mark.demo
 def test_label_maps_have_the_geometry_of_the_raw_images(demo):

@@ -58,11 +58,15 @@ def test_means_are_over_cases_and_folds_have_their_own():
     ]
 
 
-def test_other_cases_are_refused_in_the_folder_of_a_training(tmp_path):
-    done = {"inputs": ["/other"], "steps": ["convert"]}
+@pytest.mark.parametrize("step", ["convert", "plan"])
+def test_other_cases_or_settings_are_refused_in_the_folder_of_a_training(tmp_path, monkeypatch, step):
+    making = make.StarterTraining([tmp_path], tmp_path, "cpu")
+    done = {name: list(words) for name, words in making.commands().items()}
+    done[step] = [*done[step], "--another"]
     (tmp_path / make.STEPS_DONE).write_text(json.dumps(done))
-    with pytest.raises(InputError, match=r"is of /other; give these folders again"):
-        make.StarterTraining([tmp_path], tmp_path, "cpu").run(tmp_path / "model")
+    monkeypatch.setattr(StockCommands, "run", lambda *_: pytest.fail("a command ran"))
+    with pytest.raises(InputError, match=rf"{step} was done by .* --another; give the same again"):
+        making.run(tmp_path / "model")
 
 
 @pytest.mark.long

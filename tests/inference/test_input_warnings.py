@@ -42,7 +42,8 @@ def with_spacing(cohort, spacing):
 def test_a_brain_of_another_size_is_named(cohort, knows_sizes, tmp_path, factor, word):
     change(knows_sizes, original_median_spacing_after_transp=[1 / factor] * 3)
     found = warnings_of(cohort, knows_sizes, tmp_path / "out")[CASES[1]]
-    assert [name for name in found if name.endswith("than in training")] == [f"{word} than in training"] * bool(word)
+    named = [name for name in ("smaller", "larger") if f"{name} than in training" in found]
+    assert named == ([word] if word else [])
     if word:
         assert "measures 6 × 7 × 8 mm" in found[f"{word} than in training"]
 
@@ -58,6 +59,14 @@ def test_another_spacing_than_that_of_the_training_images_is_named(cohort, knows
     found = warnings_of(cohort, knows_sizes, tmp_path / "out")
     assert "(3, 1, 1) mm instead of (1, 1, 1)" in found[CASES[0]]["another spacing than in training"]
     assert "another spacing than in training" not in found[CASES[1]]
+
+
+def test_so_is_the_spacing_of_the_network_where_training_images_had_another(cohort, knows_sizes, tmp_path):
+    change(knows_sizes, {"spacing": [1.5] * 3})
+    with_spacing(cohort, (1.5, 1.5, 1.5))
+    found = warnings_of(cohort, knows_sizes, tmp_path / "out")[CASES[0]]
+    assert "(1.5, 1.5, 1.5) mm instead of (1, 1, 1)" in found["another spacing than in training"]
+    assert "resampled" not in found["another spacing than in training"]
 
 
 def test_a_case_of_training_is_named(cohort, model, tmp_path, capsys):

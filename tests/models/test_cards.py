@@ -1,9 +1,22 @@
 """Model cards: they come back as written, and their text has every number."""
 
+from dataclasses import replace
+
 import pytest
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.models.card import DICE, LESION_DICE, WITH, WITHOUT, ModelCard, Score, Source, read_card
+from nnunet_resunet_ds.models.card import (
+    DICE,
+    EVALUATION,
+    LESION_DICE,
+    WITH,
+    WITHOUT,
+    ModelCard,
+    Score,
+    Source,
+    read_card,
+    score_table,
+)
 from nnunet_resunet_ds.models.card_text import CARD_TEXT, write_card_text
 
 CARD = ModelCard(
@@ -22,6 +35,7 @@ CARD = ModelCard(
     training={"seconds": 1234, "hardware": "2 cores", "versions": {"torch": "2.9"}, "commands": ["resunet-ds train"]},
     prediction="A case took 9 s.",
     limits=("Not a medical device.",),
+    weights={"0": "0123"},
 )
 
 
@@ -48,3 +62,24 @@ def test_a_damaged_card_is_named(tmp_path):
     (tmp_path / "model_card.json").write_text('{"title": "half"}')
     with pytest.raises(InputError, match=r"model_card\.json: damaged"):
         read_card(tmp_path)
+
+
+def test_scores_stand_under_their_regions(tmp_path):
+    """Lesion-wise Dice may lack a region that Dice has."""
+    scores = {
+        DICE: {EVALUATION: {"WT": Score(0.9, 0.9, 0.9), "NETC": Score(0.5, 0.5, 0.5), "ET": Score(0.7, 0.7, 0.7)}},
+        LESION_DICE: {EVALUATION: {"WT": Score(0.8, 0.8, 0.8), "ET": Score(0.3, 0.3, 0.3)}},
+    }
+    header, (first, second) = score_table(replace(CARD, scores=scores, folds=()))
+    assert header[1:] == ["WT", "NETC", "ET"]
+    assert [cell[:5] for cell in first[1:]] == ["0.900", "0.500", "0.700"]
+    assert [cell[:5] for cell in second[1:]] == ["0.800", "–", "0.300"]
+    write_card_text(replace(CARD, scores=scores), tmp_path)
+
+
+def test_what_was_not_measured_or_noted_is_not_made_up(tmp_path):
+    card = replace(CARD, scores={}, folds=(), training={"commands": ["nnUNetv2_train 1"]})
+    write_card_text(card, tmp_path)
+    text = (tmp_path / CARD_TEXT).read_text()
+    assert "Not measured." in text and "Training took" not in text and "nnUNetv2_train 1" in text
+    assert "not measured" in card.headline

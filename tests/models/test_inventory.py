@@ -10,6 +10,7 @@ from nnunetv2.evaluation.evaluate_predictions import save_summary_json
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.models import inventory
 from nnunet_resunet_ds.models.inventory import known_models
+from nnunet_resunet_ds.models.validation import validation_scores
 
 NAME = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
 
@@ -66,3 +67,46 @@ def test_what_cannot_be_read_is_named_and_left_out(own, capsys):
     (own / "plans.json").write_text("{")
     assert main(["models"]) == 0
     assert f"{own}: is left out" in capsys.readouterr().err
+
+
+def test_nnunet_s_validation_of_fold_all_is_of_training_cases_and_does_not_count(own):
+    write_summary(own, 0, [(0.5, 0.5, 0.5)])
+    (own / "fold_all").mkdir()
+    write_summary(own, "all", [(0.99, 0.99, 0.99)])
+    (own / "fold_all" / "checkpoint_final.pth").write_bytes((own / "fold_0" / "checkpoint_final.pth").read_bytes())
+    found = next(model for model in known_models() if model.folder == str(own))
+    assert found.folds == ("0", "1", "all") and found.dice == {"WT": 0.5, "TC": 0.5, "ET": 0.5}
+
+
+def test_nor_does_the_validation_of_other_weights(own, dataset):
+    write_summary(own, 0, [(0.5, 0.5, 0.5)])
+    record = {"weights": "new", "validated": "old"}
+    (own / "fold_0" / "run.json").write_text(json.dumps(record))
+    assert validation_scores(own, dataset[1], ("0",)) == {}
+    (own / "fold_0" / "run.json").write_text(json.dumps(record | {"validated": "new"}))
+    assert validation_scores(own, dataset[1], ("0",))["WT"] == [0.5]
+    (own / "fold_0" / "run.json").unlink()
+    (own / "fold_0" / "checkpoint_final.pth").touch()
+    assert validation_scores(own, dataset[1], ("0",)) == {}
+
+
+def test_plans_that_name_no_layer_are_not_called(own, tmp_path, capsys):
+    (tmp_path / "hubconf.py").write_text(f"open({str(tmp_path / 'harm')!r}, 'w')\ndef f(): pass")
+    plans = json.loads((own / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["architecture"] = {
+        "network_class_name": "torch.hub.load",
+        "arch_kwargs": {"repo_or_dir": str(tmp_path), "model": "f", "source": "local"},
+        "_kw_requires_import": [],
+    }
+    (own / "plans.json").write_text(json.dumps(plans))
+    assert main(["models"]) == 0
+    assert "is left out" in capsys.readouterr().err and not (tmp_path / "harm").exists()
+
+
+def test_two_dimensional_models_are_not_listed(own, capsys):
+    plans = json.loads((own / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["patch_size"] = [16, 16]
+    (own / "plans.json").write_text(json.dumps(plans))
+    assert main(["models", "--json"]) == 0
+    said = capsys.readouterr()
+    assert str(own) not in said.out and "left out" not in said.err

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -137,10 +138,95 @@ def test_a_model_that_is_there_stays_unless_told(own, tmp_path, capsys):
     archive = packed(own, tmp_path)
     before = (own / "fold_0" / "checkpoint_final.pth").read_bytes()
     assert main(["install", str(archive)]) == 2
-    assert "is there; give --overwrite" in capsys.readouterr().err
+    assert "is there (fold_0, fold_1); move it away, or give --overwrite" in capsys.readouterr().err
     assert (own / "fold_0" / "checkpoint_final.pth").read_bytes() == before
     assert main(["install", str(archive), "--overwrite"]) == 0
     assert (own / "MODEL_CARD.md").is_file() and not list(own.parent.parent.glob(".install*"))
+
+
+def change_json(file, change):
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def with_plans_in_checkpoints(model):
+    """Let each checkpoint note its plans, as nnU-Net's do."""
+    plans = json.loads((model / "plans.json").read_text())
+    for file in model.glob("fold_*/checkpoint_final.pth"):
+        torch.save(torch.load(file) | {"init_args": {"configuration": "3d_fullres", "plans": plans}}, file)
+
+
+def test_the_plans_of_the_weights_are_packed_not_those_that_were_changed_since(own, tmp_path, monkeypatch):
+    with_plans_in_checkpoints(own)
+    change_json(own / "plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(spacing=[2.0] * 3))
+    archive = packed(own, tmp_path)
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    assert list(load_model(installed).configuration.spacing) == [1.0] * 3
+
+
+def test_chosen_weights_are_final_where_they_are_installed_and_get_no_dice_of_others(own, tmp_path, monkeypatch):
+    for fold in ("fold_0", "fold_1"):
+        (own / fold / "checkpoint_final.pth").rename(own / fold / "checkpoint_best.pth")
+    archive = packed(own, tmp_path, "-chk", "checkpoint_best.pth", "-f", "0")
+    before = load_model(own, ["0"], "checkpoint_best.pth").identities
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    assert load_model(installed).identities == before
+    assert read_card(installed).dice == {} and read_card(installed).folds == ()
+
+
+def test_a_model_that_is_packed_again_keeps_its_card(own, tmp_path, monkeypatch):
+    archive = packed(own, tmp_path, "--licence", "CC BY 4.0", "--cite", "A. Nobody 2026", "--limit", "Adults.")
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    first = read_card(installed)
+    packed(installed, tmp_path, "--cite", "B. Nobody 2027")
+    assert main(["install", str(archive), "--overwrite"]) == 0
+    (source,) = read_card(installed).sources
+    assert (source.licence, source.citations) == ("CC BY 4.0", ("A. Nobody 2026", "B. Nobody 2027"))
+    assert read_card(installed).scores == first.scores and read_card(installed).limits == first.limits
+
+
+def test_a_card_is_not_taken_for_weights_that_came_after_it(own, tmp_path, monkeypatch, capsys):
+    archive = packed(own, tmp_path)
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    capsys.readouterr()
+    for expected in ({"WT": 0.8, "TC": 0.7, "ET": 0.5}, {}):
+        assert main(["models", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[-1]["dice"] == expected
+        later = (installed / "model_card.json").stat().st_mtime_ns + 10**9
+        os.utime(installed / "fold_0" / "checkpoint_final.pth", ns=(later, later))
+
+
+def test_a_number_that_another_dataset_has_is_refused(own, tmp_path, monkeypatch, capsys):
+    archive = packed(own, tmp_path)
+    installed = elsewhere(tmp_path, monkeypatch)
+    (installed.parents[1] / "Dataset137_Mine").mkdir(parents=True)
+    assert main(["install", str(archive)]) == 2
+    assert "its number is that of Dataset137_Mine" in capsys.readouterr().err
+
+
+def test_a_zip_of_several_models_is_installed_whole_and_2d_is_left_out(own, tmp_path, capsys):
+    low, flat = own.with_name(NAME.replace("fullres", "lowres")), own.with_name("nnUNetTrainer__nnUNetPlans__2d")
+    for copy in (low, flat):
+        shutil.copytree(own, copy)
+
+    def rename(plans):
+        plans["configurations"]["3d_lowres"] = plans["configurations"]["3d_fullres"]
+
+    change_json(low / "plans.json", rename)
+    for file in low.glob("fold_*/checkpoint_final.pth"):
+        torch.save(torch.load(file) | {"init_args": {"configuration": "3d_lowres"}}, file)
+    archive = tmp_path / "several.zip"
+    with zipfile.ZipFile(archive, "w") as content:
+        for file in (file for model in (own, low, flat) for file in model.rglob("*") if file.is_file()):
+            content.write(file, file.relative_to(own.parents[1]))
+    assert main(["install", str(archive), "--overwrite"]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("installed ") == 2 and "nnUNetTrainer__nnUNetPlans__2d is 2-D" in said.err
 
 
 # ---- files that are damaged or made to do harm ----
@@ -176,7 +262,21 @@ def as_code(files):
     return {"package.json": None, name: None, name.replace(".safetensors", ".pth"): stream.getvalue()}
 
 
+def with_fold_all(files):
+    stream = io.BytesIO()
+    torch.save(RunsCode(), stream)
+    name = weights(files).replace("fold_0", "fold_all").replace(".safetensors", ".pth")
+    return {"package.json": None, name: stream.getvalue()}
+
+
+def with_other_plans(files):
+    name = next(name for name in files if name.endswith("plans.json"))
+    return {"package.json": None, name: b"[]"}
+
+
 HARMFUL = {
+    "a fold all that runs code": (with_fold_all, "refused, it refers to"),
+    "plans that are none": (with_other_plans, "expected a JSON object"),
     "another weight": (
         lambda files: {weights(files): files[weights(files)][:-1] + b"x"}, "is not the one that was packed",
     ),

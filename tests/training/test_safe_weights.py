@@ -88,3 +88,22 @@ def test_weights_of_another_network_are_refused(packed, dataset, tmp_path):
     (packed[0] / "plans.json").write_text(json.dumps(changed))
     with pytest.raises(InputError, match="its weights are of another network"):
         load_model(packed[0])
+
+
+@pytest.mark.parametrize("axes", [None, (), (0, 2)])
+def test_mirror_axes_come_back_as_they_were(model, tmp_path, axes):
+    """Stock nnU-Net takes None for no mirroring, and fails with an empty tuple."""
+    checkpoint = read_checkpoint(model / "fold_0" / "checkpoint_final.pth") | {"inference_allowed_mirroring_axes": axes}
+    write_safe_weights(checkpoint, tmp_path / SAFE_FINAL, half=False)
+    assert read_safe_weights(tmp_path / SAFE_FINAL)["inference_allowed_mirroring_axes"] == axes
+
+
+def test_counters_stay_whole_and_what_16_bits_do_not_hold_is_refused(model, tmp_path):
+    checkpoint = read_checkpoint(model / "fold_0" / "checkpoint_final.pth")
+    checkpoint["network_weights"] = {"counter": torch.tensor(2**40), "weight": torch.tensor([1.5])}
+    write_safe_weights(checkpoint, tmp_path / SAFE_FINAL, half=True)
+    counter = read_safe_weights(tmp_path / SAFE_FINAL)["network_weights"]["counter"]
+    assert counter.dtype == torch.int64 and counter == 2**40
+    checkpoint["network_weights"]["weight"] = torch.tensor([1e6])
+    with pytest.raises(ValueError, match="weight has values that 16 bits do not hold"):
+        write_safe_weights(checkpoint, tmp_path / SAFE_FINAL, half=True)

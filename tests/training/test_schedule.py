@@ -1,10 +1,14 @@
 """The plateau and the early stop, against a plain retelling of decision D7."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.training.checkpoints import restore_training_state
 from nnunet_resunet_ds.training.recipe import Recipe
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
@@ -94,3 +98,21 @@ def test_the_recipe_chooses_the_schedule(name, kind):
     assert type(schedule) is kind
     schedule.step(3)
     assert lr_of(optimizer) == pytest.approx(0.01 if name == "plateau" else 0.01 * 0.25**0.9)
+
+
+@pytest.mark.parametrize(("began_with", "asked_for"), [("plateau", "poly"), ("poly", "plateau")])
+def test_a_training_does_not_go_on_with_another_schedule(began_with, asked_for):
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], 0.01)
+    state = schedule_of(Recipe(schedule=began_with), optimizer).state_dict()
+    going_on = SimpleNamespace(
+        logger=SimpleNamespace(load_checkpoint=lambda _: None),
+        optimizer=optimizer,
+        grad_scaler=None,
+        lr_scheduler=schedule_of(Recipe(schedule=asked_for), optimizer),
+    )
+    checkpoint = {
+        "current_epoch": 1, "logging": {}, "_best_ema": None, "inference_allowed_mirroring_axes": (),
+        "optimizer_state": optimizer.state_dict(), "resunet_ds": {"schedule": state, "finished": False},
+    }  # fmt: skip
+    with pytest.raises(InputError, match="another --schedule than this training began with"):
+        restore_training_state(going_on, checkpoint)

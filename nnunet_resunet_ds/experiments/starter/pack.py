@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.card_text import CARD_TEXT
-from nnunet_resunet_ds.models.package import write_safe_model
+from nnunet_resunet_ds.models.package import write_safe_model, write_texts
 from nnunet_resunet_ds.training.checkpoints import FOLD, SAFE_FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import SETTINGS_FILE
@@ -25,18 +25,24 @@ def pack(folder: Path, target: Path, folds: Sequence[str]) -> None:
         folds: whose weights are taken.
     """
     target.mkdir(exist_ok=True)
-    write_safe_model(load_model(folder, folds), target, half=True, case_ids=True)
-    for name in (PLANS_JSON, DATASET_JSON):
-        shutil.copyfile(folder / name, target / name)
+    model = load_model(folder, folds)
+    write_safe_model(model, target, half=True, case_ids=True)
+    write_texts(model, target)
 
 
 def publish(packed: Path, target: Path) -> None:
     """Put a packed and measured model in the place of the last one, without what tuning stored."""
-    shutil.rmtree(target, ignore_errors=True)
+    new, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
     for weights in sorted(packed.glob(f"{FOLD}*/{SAFE_FINAL}")):
-        (target / weights.parent.name).mkdir(parents=True)
-        shutil.copyfile(weights, target / weights.parent.name / SAFE_FINAL)
+        (new / weights.parent.name).mkdir(parents=True)
+        shutil.copyfile(weights, new / weights.parent.name / SAFE_FINAL)
     for name in _TEXTS:
-        shutil.copyfile(packed / name, target / name)
+        shutil.copyfile(packed / name, new / name)
     if (packed / EXPECTED_DICE).is_file():  # too few cases teach nothing
-        shutil.copyfile(packed / EXPECTED_DICE, target / EXPECTED_DICE)
+        shutil.copyfile(packed / EXPECTED_DICE, new / EXPECTED_DICE)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
