@@ -4,6 +4,7 @@ import test_average_model
 import test_conversion_bad_input
 import test_ensemble_command
 import test_evaluate
+import test_export
 import test_fewer_channels
 import test_file_formats
 import test_joined_folders
@@ -34,6 +35,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
         *(("ensemble", kind) for kind in (*test_ensemble_command.BAD, *test_ensemble_command.FAILING)),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
+        *(("export", kind) for kind in (*test_export.BAD, test_export.OTHER_VALUES, test_export.WITHOUT_EXTRA)),
         *(("rank", kind) for kind in test_ranking.BAD),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]

@@ -32,7 +32,7 @@ FLOORS = (
     ("compute", "evaluation"),
     ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
     ("inference",),
-    ("ensembles", "tuning", "report", "cluster"),
+    ("ensembles", "tuning", "report", "cluster", "export"),
     ("demo", "doctor", "experiments"),
     ("commands",),
     ("cli",),

@@ -90,6 +90,27 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool, takes
         takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
     """
     group = parser.add_argument_group("model")
+    add_model_choice_arguments(group, several=several, takes_checkpoint=takes_checkpoint)
+    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=AUTO,
+        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
+    )
+    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
+
+
+def add_model_choice_arguments(
+    group: "argparse._ArgumentGroup", *, several: bool, takes_checkpoint: bool = True
+) -> None:
+    """Add the arguments that choose a model, and of it folds and weights.
+
+    Args:
+        group: of the subcommand's arguments.
+        several: whether ``-m`` can be given more than once.
+        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
+    """
     which = group.add_mutually_exclusive_group(required=True)
     which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
     which.add_argument(
@@ -108,14 +129,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool, takes
         group.add_argument(
             "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
         )
-    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
-    group.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=AUTO,
-        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
-    )
-    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
 
 
 def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
