@@ -15,6 +15,7 @@ import test_predicting_other_regions
 import test_ranking
 import test_tuning
 import test_uncertainty
+import test_write_container
 from bad_input import key, rows_of_docs
 
 
@@ -37,6 +38,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
         *(("export", kind) for kind in (*test_export.BAD, test_export.OTHER_VALUES, test_export.WITHOUT_EXTRA)),
         *(("rank", kind) for kind in test_ranking.BAD),
+        *(("submission", kind) for kind in (*test_write_container.BAD, test_write_container.DAMAGED)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

@@ -33,7 +33,7 @@ FLOORS = (
     ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
     ("inference",),
     ("ensembles", "tuning", "report", "cluster", "export"),
-    ("demo", "doctor", "experiments"),
+    ("demo", "doctor", "experiments", "container"),
     ("commands",),
     ("cli",),
 )

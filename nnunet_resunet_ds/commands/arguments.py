@@ -55,7 +55,7 @@ def dataset_id(text: str) -> int:
     return number
 
 
-def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: str) -> None:
+def add_allow_missing_argument(parser: argparse._ActionsContainer, what_is_done: str) -> None:
     """Add the argument that takes cases without all sequences.
 
     Args:
@@ -72,7 +72,7 @@ def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: st
     )
 
 
-def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
     """Add the argument that lets label maps of other settings stay."""
     parser.add_argument(
         "--overwrite",
