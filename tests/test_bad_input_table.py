@@ -4,6 +4,7 @@ import test_average_model
 import test_conversion_bad_input
 import test_ensemble_command
 import test_evaluate
+import test_export
 import test_fewer_channels
 import test_file_formats
 import test_fine_tuning
@@ -17,6 +18,7 @@ import test_ranking
 import test_starter_model
 import test_tuning
 import test_uncertainty
+import test_write_container
 from bad_input import key, rows_of_docs
 
 
@@ -40,7 +42,9 @@ def test_the_table_has_every_kind_and_no_other():
         *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
         *(("ensemble", kind) for kind in (*test_ensemble_command.BAD, *test_ensemble_command.FAILING)),
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
+        *(("export", kind) for kind in (*test_export.BAD, test_export.OTHER_VALUES, test_export.WITHOUT_EXTRA)),
         *(("rank", kind) for kind in test_ranking.BAD),
+        *(("submission", kind) for kind in (*test_write_container.BAD, test_write_container.DAMAGED)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

@@ -32,8 +32,8 @@ FLOORS = (
     ("compute", "evaluation"),
     ("plans", "loss", "training", "trainer", "nnunet_trainers", "experiments.comparison", "comparison"),
     ("inference",),
-    ("models", "ensembles", "tuning", "report", "cluster"),
-    ("demo", "doctor", "experiments"),
+    ("models", "ensembles", "tuning", "report", "cluster", "export"),
+    ("demo", "doctor", "experiments", "container"),
     ("commands",),
     ("cli",),
 )

@@ -57,7 +57,7 @@ def dataset_id(text: str) -> int:
     return number
 
 
-def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: str) -> None:
+def add_allow_missing_argument(parser: argparse._ActionsContainer, what_is_done: str) -> None:
     """Add the argument that takes cases without all sequences.
 
     Args:
@@ -74,7 +74,7 @@ def add_allow_missing_argument(parser: argparse.ArgumentParser, what_is_done: st
     )
 
 
-def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
     """Add the argument that lets label maps of other settings stay."""
     parser.add_argument(
         "--overwrite",
@@ -83,10 +83,10 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_choice(
+def add_model_arguments(
     parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
-) -> "argparse._ArgumentGroup":
-    """Add the arguments that choose a model, and return their group.
+) -> None:
+    """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
@@ -96,6 +96,28 @@ def add_model_choice(
     """
     without = "Without -d and -m: the starter model, see resunet-ds models." if starter else None
     group = parser.add_argument_group("model", without)
+    add_model_choice_arguments(group, several=several, takes_checkpoint=takes_checkpoint, starter=starter)
+    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=AUTO,
+        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
+    )
+    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
+
+
+def add_model_choice_arguments(
+    group: "argparse._ArgumentGroup", *, several: bool, takes_checkpoint: bool = True, starter: bool = False
+) -> None:
+    """Add the arguments that choose a model, and of it folds and weights.
+
+    Args:
+        group: of the subcommand's arguments.
+        several: whether ``-m`` can be given more than once.
+        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
+        starter: whether the starter model is taken where none is named.
+    """
     which = group.add_mutually_exclusive_group(required=not starter)
     which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
     which.add_argument(
@@ -115,22 +137,6 @@ def add_model_choice(
         group.add_argument(
             "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
         )
-    return group
-
-
-def add_model_arguments(
-    parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
-) -> None:
-    """Add the arguments that choose a model, as `add_model_choice` does, and how it predicts."""
-    group = add_model_choice(parser, several=several, takes_checkpoint=takes_checkpoint, starter=starter)
-    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
-    group.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=AUTO,
-        help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
-    )
-    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
 
 
 def chosen_model_folders(options: argparse.Namespace) -> list[Path]:

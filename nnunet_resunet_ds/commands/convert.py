@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_executor_arguments(parser)
 
 
-def add_edition_arguments(parser: argparse.ArgumentParser) -> None:
+def add_edition_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the arguments that choose the edition."""
     parser.add_argument(
         "--edition",

@@ -13,7 +13,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from nnunet_resunet_ds.commands.arguments import add_model_choice, chosen_model_folders
+from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folders
 
 SUMMARY = "a trained model as one file, with its card and digests"
 
@@ -21,7 +21,7 @@ SUMMARY = "a trained model as one file, with its card and digests"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-o", dest="output", type=Path, required=True, metavar="ZIP", help="file to write, .zip")
-    add_model_choice(parser, several=False)
+    add_model_choice_arguments(parser.add_argument_group("model"), several=False)
     card = parser.add_argument_group("card")
     card.add_argument("--licence", metavar="TEXT", help="of data and weights")
     card.add_argument("--cite", action="append", default=[], metavar="TEXT", help="what to cite; may be repeated")

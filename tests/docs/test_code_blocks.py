@@ -25,7 +25,7 @@ MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 NNUNET = {
     script.name: script for script in entry_points(group="console_scripts") if script.name.startswith("nnUNetv2_")
 }
-OTHERS = {".", "apt", "dask", "eval", "export", "mypy", "pytest", "ruff", "sbatch"}
+OTHERS = {".", "apt", "dask", "docker", "eval", "export", "mypy", "pytest", "ruff", "sbatch"}
 """Programs whose arguments are not looked at."""
 EXAMPLES = [
     Block(f"{name} --help", "bash", found[1])
