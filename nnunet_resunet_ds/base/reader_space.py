@@ -15,10 +15,10 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 SIMPLE_ITK, NIBABEL = "SimpleITKIO", "NibabelIO"
 """nnU-Net's readers that see the axes of an image as they are stored."""
 SIMPLE_ITK_TURNED, NIBABEL_TURNED = TURNING_READERS = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
-"""Those that turn them to `_TURNED_TO`."""
+"""Those that turn them to `TURNED_TO`."""
 READERS = (SIMPLE_ITK, NIBABEL, *TURNING_READERS)
 """All that read NIfTI."""
-_TURNED_TO = "RAS"
+TURNED_TO = "RAS"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 """From ITK's world, LPS, to NIfTI's."""
 
@@ -104,10 +104,10 @@ def reader_properties(reader: str, grid: sitk.Image) -> dict[str, Any]:
     if reader == NIBABEL:
         return {"nibabel_stuff": {"original_affine": _affine(grid)}}
     if reader == NIBABEL_TURNED:
-        turned = sitk.DICOMOrient(grid, _TURNED_TO)
+        turned = sitk.DICOMOrient(grid, TURNED_TO)
         return {"nibabel_stuff": {"original_affine": _affine(grid), "reoriented_affine": _affine(turned)}}
     original = {"original_orientation": orientation(grid)} if reader == SIMPLE_ITK_TURNED else {}
-    seen = sitk.DICOMOrient(grid, _TURNED_TO) if original else grid
+    seen = sitk.DICOMOrient(grid, TURNED_TO) if original else grid
     geometry = {name: getattr(seen, f"Get{name.capitalize()}")() for name in ("spacing", "origin", "direction")}
     return {"sitk_stuff": {**geometry, **original}}
 

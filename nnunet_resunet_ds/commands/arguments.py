@@ -57,6 +57,11 @@ def dataset_id(text: str) -> int:
     return number
 
 
+def model_folder(text: str) -> Path:
+    """Return the folder of a model, or of the starter model by its name."""
+    return STARTER_FOLDER if text == STARTER else Path(text)
+
+
 def add_allow_missing_argument(parser: argparse._ActionsContainer, what_is_done: str) -> None:
     """Add the argument that takes cases without all sequences.
 
@@ -123,7 +128,7 @@ def add_model_choice_arguments(
     which.add_argument(
         "-m",
         dest="model_folders",
-        type=Path,
+        type=model_folder,
         action="append",
         metavar="FOLDER",
         help=f"its folder, TRAINER__PLANS__CONFIGURATION, or {STARTER}"
@@ -146,7 +151,7 @@ def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
         InputError: no such model.
     """
     if options.model_folders:
-        return [STARTER_FOLDER if str(folder) == STARTER else folder for folder in options.model_folders]
+        return list(options.model_folders)
     if options.dataset_id is None:
         return [_starter_folder(options)]
     return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]

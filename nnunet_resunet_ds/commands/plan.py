@@ -15,12 +15,11 @@ examples, a small network for a quick look, and a training that starts from the 
 """
 
 import argparse
-from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
-from nnunet_resunet_ds.commands.arguments import dataset_id
-from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
+from nnunet_resunet_ds.commands.arguments import dataset_id, model_folder
+from nnunet_resunet_ds.models.starter import STARTER
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
@@ -38,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the new plans (default: %(default)s)")
     parser.add_argument(
         "--pretrained",
+        type=model_folder,
         metavar="MODEL",
         help=f"train on from this model: {STARTER}, or a model folder, TRAINER__PLANS__CONFIGURATION",
     )
@@ -85,7 +85,7 @@ def _plan_fine_tuning(options: argparse.Namespace) -> None:
         raise InputError(msg)
     tuning = plan_fine_tuning(
         options.dataset_id,
-        STARTER_FOLDER if options.pretrained == STARTER else Path(options.pretrained),
+        options.pretrained,
         stock_name=options.stock_name,
         name=options.name,
         configuration=options.configuration,

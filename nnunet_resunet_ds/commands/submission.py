@@ -6,8 +6,8 @@
 2. A container (--container). OUT gets a Dockerfile, an Apptainer definition, the entry point, a copy of the model, the
    code and a README that says how to build and run it. Docker is not needed here.
 3. A trial (--check-container). The entry point in OUT segments made-up cases of its edition as a challenge runs it: no
-   network, all read-only but the output, no home folder, little memory. Each line says what was found. Where a GPU is
-   missing, expect some minutes.
+   network, all read-only but the output, no home folder, little memory. Each line says what was found. Without a GPU
+   it takes as long as the cases take on a CPU, which --no-tta and fewer folds shorten.
 
 Examples:
   resunet-ds submission -i labels -o to_hand_in
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument
+from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument, model_folder
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 
 SUMMARY = "hand in: label maps in the values of an edition, or a container"
@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     container.add_argument(
         "-m",
         dest="model_folders",
-        type=Path,
+        type=model_folder,
         action="append",
         metavar="FOLDER",
-        help="the model's folder, TRAINER__PLANS__CONFIGURATION; again for an ensemble",
+        help="the model's folder, TRAINER__PLANS__CONFIGURATION, or starter; again for an ensemble",
     )
     container.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
     container.add_argument("-chk", dest="checkpoint", metavar="FILE", help="(default: checkpoint_final.pth)")

@@ -108,7 +108,10 @@ def _on_confinement(confinement: Confinement) -> Iterator[Finding]:
     else:
         remedy = "try it where you may use 'unshare --net', such as on a machine of your own"
         yield Finding(WARN, "network", "was there: unshare is not allowed here", remedy)
-    if confinement.is_read_only:
+    if confinement.is_read_only and confinement.writable:
+        folders = ", ".join(confinement.writable)
+        yield Finding(WARN, "file system", f"read-only, but {folders} could be written to: mounts of their own here")
+    elif confinement.is_read_only:
         yield Finding(OK, "file system", f"read-only but for the output, no home, /dev/shm of {SHARED_MEMORY}")
     else:
         yield Finding(WARN, "file system", "could be written to: mounting is not allowed here; no home")
@@ -121,8 +124,11 @@ def _on_run(run: Run, limits: Limits, n_cases: int) -> Iterator[Finding]:
         yield Finding(FAIL, "time", f"was over after {limits.seconds:g} s; {last}", "give it more: --seconds")
         return
     yield Finding(OK, "time", f"{run.seconds:.0f} s for {n_cases} cases, the start included, of {limits.seconds:g} s")
-    level = OK if run.code == 0 else FAIL
-    yield Finding(level, "exit code", "0" if level == OK else f"{run.code}; {last}")
+    if run.code == 0:
+        yield Finding(OK, "exit code", "0")
+    else:
+        remedy = "where it speaks of memory, give more with --memory; else correct what it names, and write it again"
+        yield Finding(FAIL, "exit code", f"{run.code}; {last}", remedy)
     limit = "not limited, as there is a GPU" if limits.memory_gib is None else f"of {limits.memory_gib:g} GiB"
     yield Finding(OK, "memory", f"{run.peak_gib:.1f} GiB at most, {limit}")
 
@@ -132,7 +138,8 @@ def _on_case(case: MadeUpCase, grid: sitk.Image, edition: Edition, output: Path)
     file = output / _name(case, edition)
     problem, values = _problem_and_values(file, grid, edition)
     if problem:
-        return Finding(FAIL, case.case_id, f"{problem} ({case.words})")
+        remedy = "see what 'exit code' said, or write the container again with a model of this edition"
+        return Finding(FAIL, case.case_id, f"{problem} ({case.words})", remedy)
     return Finding(OK, case.case_id, f"{file.name}, values {', '.join(map(str, values))} ({case.words})")
 
 
@@ -162,7 +169,8 @@ def _on_other_files(cases: Sequence[MadeUpCase], edition: Edition, output: Path)
     wanted = {_name(case, edition) for case in cases}
     others = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.name not in wanted)
     if others:
-        return Finding(FAIL, "output", f"holds other things, too: {', '.join(others[:_LINES_SHOWN])}")
+        shown = ", ".join(others[:_LINES_SHOWN])
+        return Finding(FAIL, "output", f"holds other things, too: {shown}", f"take the {ENTRY_POINT} as it was written")
     return Finding(OK, "output", "holds the label maps and nothing else")
 
 

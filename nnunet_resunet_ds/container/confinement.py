@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SHARED_MEMORY = "64m"
@@ -23,9 +23,18 @@ mount --bind "$1" "$1"
 mount --bind "$2" "$2"
 mount -t tmpfs -o size={SHARED_MEMORY} tmpfs /dev/shm
 mount -o remount,bind,ro "$1"
+while read -r _ _ _ _ target _; do
+    case "$target" in "$2"|/proc*|/sys*|/dev*) ;; *) mount -o remount,bind,ro "$target" 2>/dev/null || true ;; esac
+done < /proc/self/mountinfo
 mount -o remount,bind,ro /
 """
-"""With the folders of input and output."""
+"""With the folders of input and output. Other mounts are remounted, too, where that is allowed."""
+_SHOW_WRITABLE = """
+for folder in /tmp /var/tmp /home /root /opt /mnt; do
+    probe="$folder/.resunet-ds-probe-$$"
+    if ( : > "$probe" ) 2>/dev/null; then rm -f "$probe"; echo "$folder"; fi
+done
+"""
 _LIMITED = """
 if [ "$3" -gt 0 ]; then ulimit -d "$3"; fi
 shift 3
@@ -51,6 +60,8 @@ class Confinement:
     """The words of ``unshare``; none where it is not allowed."""
     is_read_only: bool
     """Whether the root and the input are."""
+    writable: tuple[str, ...] = ()
+    """Usual folders that can be written to all the same: mounts of their own."""
 
     @property
     def has_no_network(self) -> bool:
@@ -78,11 +89,17 @@ def possible_confinement(inputs: Path, output: Path) -> Confinement:
         for words in (("unshare", "--net", "--mount"), ("unshare", "--map-root-user", "--net", "--mount")):
             confinement = Confinement(words, is_read_only=True)
             if _works(confined(confinement, ["true"], inputs, output)):
-                return confinement
+                return replace(confinement, writable=_writable(confinement, inputs, output))
         for words in (("unshare", "--net"), ("unshare", "--map-root-user", "--net")):
             if _works([*words, "true"]):
                 return Confinement(words, is_read_only=False)
     return Confinement((), is_read_only=False)
+
+
+def _writable(confinement: Confinement, inputs: Path, output: Path) -> tuple[str, ...]:
+    words = confined(confinement, ["sh", "-c", _SHOW_WRITABLE], inputs, output)
+    shown = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout
+    return tuple(shown.split())
 
 
 def _works(words: Sequence[str]) -> bool:

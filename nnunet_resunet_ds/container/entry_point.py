@@ -128,11 +128,13 @@ def _code_within(process: "subprocess.Popen[bytes]", seconds: float) -> int | No
 
 
 def unanswered(inputs: Path, case_ids: set[str]) -> list[Path]:
-    """Return the folders with images of which none has the name of a case that is written."""
+    """Return the folders with an image that is of no case that is written; hidden ones do not count."""
+    begins = tuple(f"{case_id}{sign}" for case_id in case_ids for sign in "-_.")
     left = []
-    for folder, _, names in os.walk(inputs):
+    for folder, below, names in os.walk(inputs):
+        below[:] = [name for name in below if not name.startswith(".")]
         images = [name for name in names if name.lower().endswith((ENDING, ".nii")) and not name.startswith(".")]
-        if images and not any(name.startswith(case_id) for name in images for case_id in case_ids):
+        if not all(name.startswith(begins) for name in images):
             left.append(Path(folder))
     return left
 

@@ -15,6 +15,10 @@ _KEPT = ("network_weights", "trainer_name", "inference_allowed_mirroring_axes")
 """Of a checkpoint."""
 
 
+CHECKPOINT_ENDING = ".pth"
+"""Of copied weights, also where they are safetensors."""
+
+
 def copy_model(model: Model, folder: Path) -> None:
     """Write a model folder that predicts what the model does; a third of the size, or less.
 
@@ -33,7 +37,7 @@ def copy_model(model: Model, folder: Path) -> None:
         kept = {name: content.get(name) for name in _KEPT}
         kept["init_args"] = {"configuration": content["init_args"]["configuration"]}
         (folder / file.parent.name).mkdir()
-        write_checkpoint(kept, folder / file.parent.name / file.name)
+        write_checkpoint(kept, (folder / file.parent.name / file.name).with_suffix(CHECKPOINT_ENDING))
 
 
 def _plans(model: Model) -> dict[str, object]:

@@ -16,6 +16,8 @@ from dataset_conversion.sequences import brats_channels, optional_channels
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder, write_json, write_text
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.container.contract import (
     APPTAINER,
     DOCKERFILE,
@@ -36,6 +38,9 @@ from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.output import check_labels
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models, config_of_models
 
+_TUMOUR = {region.name for region in REGIONS}
+"""Regions that all models of tumours have, whatever dataset.json calls them."""
+
 
 def write_container(
     folder: Path, models: Sequence[Model], edition: str, *, absent: Sequence[str] = (), no_tta: bool = False
@@ -53,6 +58,7 @@ def write_container(
         InputError: no such edition, or the models do not fit it; or the folder holds other things.
     """
     chosen = edition_of_container(edition)
+    folder = folder.resolve()
     _check_folder(folder)
     lacking = _check_models_fit(models, chosen, absent)
     names = tuple(f"{MODELS}/{number}" for number in range(1, len(models) + 1))
@@ -82,6 +88,7 @@ def _check_models_fit(models: Sequence[Model], edition: Edition, absent: Sequenc
         check_labels(LabelConvention.of(edition), models)
     except InputError as error:
         raise InputError(str(error).replace("with --labels, or nnunet", "with --edition")) from error
+    _check_regions_fit(models[0], edition)
     channels = brats_channels(models[0].channels)
     lacking = optional_channels((*edition.not_guaranteed, *absent), channels)
     missing = [name for name in channels if name not in (*edition.channels, *lacking)]
@@ -91,18 +98,44 @@ def _check_models_fit(models: Sequence[Model], edition: Edition, absent: Sequenc
     return lacking
 
 
+def _check_regions_fit(model: Model, edition: Edition) -> None:
+    """Refuse a model whose labels mean other things in the edition; say so where it never paints one of them.
+
+    Raises:
+        InputError: a region that the edition does not have, or whose tissues are others there.
+    """
+    theirs = {name for region in edition.regions for name in (region.name.lower(), region.long_name.lower())}
+    own = {region.long_name.lower() for region in model.regions if region.name not in _TUMOUR}
+    for name in sorted(own - theirs):
+        msg = (
+            f"{model.folder}: segments {name}, which {edition.title} does not have; give another --edition, or another "
+            "model"
+        )
+        raise InputError(msg)
+    asked = [region for region in edition.regions if region.name not in _TUMOUR]
+    never = [region.long_name for region in asked if not own & {region.name.lower(), region.long_name.lower()}]
+    if never:
+        LOG.warning("%s: never paints %s, which %s asks for", model.folder, ", ".join(never), edition.title)
+
+
 def _check_folder(folder: Path) -> None:
     check_output_folder(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS).is_file():
-        msg = f"{folder}: holds other files than those of a container; give an empty folder, or one that is not there"
+    ours = {APPTAINER, DOCKERFILE, ENTRY_POINT, MODELS, README, REQUIREMENTS, SETTINGS}
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strangers = [name for name in there if name not in ours and not name.endswith(".whl")]
+    if strangers or (there and SETTINGS not in there):
+        what = strangers[0] if strangers else there[0]
+        msg = (
+            f"{folder}: holds other files than those of a container, such as {what}; move them, or give another folder"
+        )
         raise InputError(msg)
 
 
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder that gets this name at the end, and is removed where something fails."""
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    new, old = (folder.absolute().with_name(f".{uuid4().hex[:8]}.{folder.name}") for _ in range(2))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (folder.with_name(f".{uuid4().hex[:8]}.{folder.name}") for _ in range(2))
     new.mkdir()
     try:
         yield new
@@ -110,6 +143,8 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
             folder.replace(old)
         new.replace(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)  # the new one did not get its name
         for rest in (new, old):
             shutil.rmtree(rest, ignore_errors=True)
 

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dataset_conversion.labels import nnunet_convention
+from nnunet_resunet_ds.base.reader_space import TURNED_TO, TURNING_READERS
 from nnunet_resunet_ds.base.regions import Tissue
 from nnunet_resunet_ds.compute.environment import versions
 from nnunet_resunet_ds.export.onnx_graph import BATCH, INPUT, OPSET, OUTPUT
@@ -14,6 +15,7 @@ from nnunet_resunet_ds.network.res_unet_ds import SALIENT_ABOVE
 from postprocessing import PostprocessingConfig
 from postprocessing.config import PROBABILITIES
 
+MADE_BY = "resunet-ds export"
 _AXES = ("z", "y", "x")
 
 
@@ -26,7 +28,7 @@ def description_of(model: Model, config: PostprocessingConfig, files: Sequence[M
         files: an entry for each ONNX file.
     """
     return {
-        "made_by": "resunet-ds export",
+        "made_by": MADE_BY,
         "versions": {**versions(), "onnxruntime": version("onnxruntime"), "opset": str(OPSET)},
         "model": {"name": model.folder.name, "trainer": model.trainer_name, "checkpoint": model.checkpoint},
         "files": list(files),
@@ -45,6 +47,7 @@ def description_of(model: Model, config: PostprocessingConfig, files: Sequence[M
             "values": "logits; a sigmoid of each makes its probability",
             "regions": _regions(model, config),
         },
+        "at_threshold": "inside" if config.tumour_regions and config.nested else "outside",
         "labels": _labels(model),
         "preprocessing": _preprocessing(model),
         "inference": {
@@ -64,9 +67,10 @@ def _regions(model: Model, config: PostprocessingConfig) -> list[dict[str, Any]]
     further = [region.threshold for region in config.further]
     thresholds = [config.wt, config.tc, config.et, *further] if config.tumour_regions else further
     painted = model.dataset_json["regions_class_order"]
+    names = config.region_names
     return [
-        {"name": region.name, "labels": list(map(int, region.tissues)), "paints": int(label), "threshold": threshold}
-        for region, label, threshold in zip(model.regions, painted, thresholds, strict=False)
+        {"name": name, "labels": list(map(int, region.tissues)), "paints": int(label), "threshold": threshold}
+        for name, region, label, threshold in zip(names, model.regions, painted, thresholds, strict=False)
     ]
 
 
@@ -81,13 +85,14 @@ def _labels(model: Model) -> dict[str, str]:
 
 
 def _preprocessing(model: Model) -> dict[str, Any]:
-    """Return what is done before the network, in this order; see docs/export.md."""
+    """Return what is done before the network, in this order; see docs/how_to/export.md."""
     configuration, plans = model.configuration, model.plans
     schemes = zip(model.channels, configuration.normalization_schemes, configuration.use_mask_for_norm, strict=True)
     intensities = plans.foreground_intensity_properties_per_channel
     entries = configuration.configuration
     return {
         "reader": model.reader,
+        "reorient_to": TURNED_TO if model.reader in TURNING_READERS else None,
         "transpose_forward": list(plans.transpose_forward),
         "transpose_backward": list(plans.transpose_backward),
         "crop_to_nonzero": True,

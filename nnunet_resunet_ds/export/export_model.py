@@ -7,8 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nnunet_resunet_ds.base.files import check_output_file, digest, replacing, write_json
-from nnunet_resunet_ds.export.description import description_of
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import check_output_file, digest, read_json, replacing, write_json
+from nnunet_resunet_ds.export.description import MADE_BY, description_of
 from nnunet_resunet_ds.export.onnx_graph import check_packages, write_graph
 from nnunet_resunet_ds.export.parity import check_parity
 from nnunet_resunet_ds.inference.model import Model
@@ -54,16 +55,33 @@ def export_model(model: Model, output: Path) -> Exported:
     config = config_of_models([model])
     check_models(PredictionSettings(models=(model.files,), postprocessing=config), [model])
     output.parent.mkdir(parents=True, exist_ok=True)
-    files = _files(model, output)
+    files, described = _files(model, output), output.with_suffix(".json")
+    _check_is_ours(described)
     entries = []
     with ExitStack() as all_or_none:
         for fold, path in tqdm(files.items(), desc="export", unit="fold"):
             temporary = all_or_none.enter_context(replacing(path))
             difference = _export_fold(model, fold, temporary, path.name)
             entries.append(_entry(model, fold, path, temporary, difference))
-        described = output.with_suffix(".json")
         write_json(description_of(model, config, entries), all_or_none.enter_context(replacing(described)))
     return Exported(tuple(files.values()), described, max(entry["max_difference"] for entry in entries))
+
+
+def _check_is_ours(described: Path) -> None:
+    """Refuse to replace a JSON file that an export did not write.
+
+    Raises:
+        InputError: it is there.
+    """
+    if not described.exists():
+        return
+    try:
+        content = read_json(described)
+    except InputError:
+        content = None
+    if not isinstance(content, dict) or content.get("made_by") != MADE_BY:
+        msg = f"{described}: is there, and no export wrote it; choose another name with --onnx"
+        raise InputError(msg)
 
 
 def _files(model: Model, output: Path) -> dict[str, Path]:

@@ -82,6 +82,19 @@ def test_images_that_were_not_found_are_named(folders, monkeypatch):
     assert names_in(output) == ["a_gtv.nii.gz", "b_gtv.nii.gz"]
 
 
+def test_ids_that_begin_alike_do_not_answer_for_each_other(tmp_path):
+    for name in ("CASE-0004", "CASE-0004_FU003d", ".hidden"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}_T1.nii.gz").touch()
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for name in ("CASE-0005_T1.nii.gz", "CASE-0006_T1.nii.gz"):
+        (flat / name).touch()
+    written = {"CASE-0004", "CASE-0005"}
+    assert entry_point.unanswered(tmp_path, written) == [flat]
+    assert entry_point.unanswered(tmp_path, {"CASE-0004_FU003d", "CASE-0005", "CASE-0006"}) == [tmp_path / "CASE-0004"]
+
+
 def test_being_killed_is_said_and_leaves_what_was_finished(folders, monkeypatch, tmp_path):
     inputs, output = folders
     instead(monkeypatch, "(labels / 'a.nii.gz').write_text('a'); os.kill(os.getpid(), 9)")

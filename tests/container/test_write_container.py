@@ -16,6 +16,7 @@ from models import predict, small_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.container import entry_point
 from nnunet_resunet_ds.container.made_up_cases import ids_of
@@ -23,6 +24,8 @@ from nnunet_resunet_ds.container.pins import pins
 from nnunet_resunet_ds.container.wheel import write_wheel
 from nnunet_resunet_ds.container.write_container import write_container
 from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.safe_weights import write_safe_weights
 
 PROJECT = Path(__file__).parents[2]
 
@@ -95,10 +98,68 @@ def test_what_an_edition_does_not_guarantee_may_be_absent(dataset, tmp_path):
 def test_a_container_is_replaced_as_a_whole(model, tmp_path):
     out = tmp_path / "out"
     write_container(out, [load_model(model)] * 2, "2023-gli")
-    (out / "notes.txt").write_text("mine")
     write_container(out, [load_model(model)], "2023-ssa")
-    assert not (out / "notes.txt").exists() and not (out / "models" / "2").exists()
+    assert not (out / "models" / "2").exists()
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_files_of_the_user_in_its_folder_are_never_removed(model, tmp_path):
+    out = tmp_path / "out"
+    write_container(out, [load_model(model)], "2023-gli")
+    (out / "output").mkdir()
+    (out / "output" / "tumour.nii.gz").write_text("mine")
+    with pytest.raises(InputError, match="holds other files than those of a container, such as output"):
+        write_container(out, [load_model(model)], "2023-ssa")
+    assert (out / "output" / "tumour.nii.gz").read_text() == "mine"
+
+
+def test_where_the_new_one_cannot_take_its_place_the_old_one_stays(model, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write_container(out, [load_model(model)], "2023-gli")
+    replace, moves = Path.replace, []
+
+    def fail_second(path, target):
+        if path.parent == tmp_path:
+            moves.append(path)
+            if len(moves) == 2:
+                raise OSError(16, "Device or resource busy", str(path))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_second)
+    with pytest.raises(OSError, match="busy"):
+        write_container(out, [load_model(model)], "2023-ssa")
+    assert json.loads((out / "container.json").read_text())["edition"] == "2023-gli"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_model_of_safe_weights_is_copied_as_well(model, tmp_path):
+    for fold in ("fold_0", "fold_1"):
+        file = model / fold / "checkpoint_final.pth"
+        write_safe_weights(read_checkpoint(file), file.with_suffix(".safetensors"), half=False)
+        file.unlink()
+    before = load_model(model)
+    write_container(tmp_path / "out", [before], "2023-gli")
+    assert load_model(tmp_path / "out" / "models" / "1").identities == before.identities
+
+
+def model_of(dataset, edition, folder):
+    plans, _, preprocessed = dataset
+    (preprocessed / "dataset.json").unlink()
+    write_dataset_json(preprocessed, EDITIONS[edition], n_training=5)
+    return load_model(write_model(folder, small_plans(plans), json.loads((preprocessed / "dataset.json").read_text())))
+
+
+def test_labels_are_compared_by_what_they_mean(dataset, tmp_path, caplog):
+    """4 is the cystic component in PED, and the resection cavity in GLI."""
+    model = model_of(dataset, "2024-ped", tmp_path / "ped")
+    with pytest.raises(InputError, match="segments cystic component, which BraTS 2024 GLI does not have"):
+        write_container(tmp_path / "out", [model], "2024-gli")
+
+
+def test_a_region_that_is_never_painted_is_named(model, tmp_path, caplog):
+    with caplog.at_level("WARNING"):
+        write_container(tmp_path / "out", [load_model(model)], "2024-gli")
+    assert "never paints resection cavity, which BraTS 2024 GLI asks for" in caplog.text
 
 
 @pytest.mark.parametrize("key", [key for key, edition in EDITIONS.items() if not edition.folders])

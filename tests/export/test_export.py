@@ -20,8 +20,8 @@ from nnunet_resunet_ds.export.description import description_of
 from nnunet_resunet_ds.export.parity import structured_patch
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
-from postprocessing import PostprocessingConfig
-from postprocessing.further_region import FurtherRegion
+from nnunet_resunet_ds.inference.prediction_settings import config_of_models
+from postprocessing import PostprocessingConfig, postprocess
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 SHAPE = (4, 16, 16, 16)
@@ -119,12 +119,15 @@ def test_onnx_and_json_are_enough_to_predict_a_case(cohort, exported):
     patch = np.zeros((1, *told["input"]["shape"][1:]), np.float32)
     patch[0, :, 5:11, 4:11, 4:12] = images
     mean = np.mean([sigmoid(run(out / entry["file"], patch)) for entry in told["files"]], axis=0)
-    _, expected = Predictor.from_model_folder(model, use_mirroring=False, precision="fp32").predict_case(files)
+    labels, expected = Predictor.from_model_folder(model, use_mirroring=False, precision="fp32").predict_case(files)
     np.testing.assert_allclose(mean[0, :, 5:11, 4:11, 4:12], expected, atol=1e-3)
     regions = told["output"]["regions"]
     assert [(r["name"], r["labels"], r["threshold"], r["paints"]) for r in regions] == [
         ("WT", [1, 2, 3], 0.45, 1), ("TC", [2, 3], 0.4, 2), ("ET", [3], 0.45, 3),
     ]  # fmt: skip
+    assert told["at_threshold"] == "inside" and told["preprocessing"]["reorient_to"] is None
+    config = PostprocessingConfig.from_mapping(told["postprocessing"])
+    np.testing.assert_array_equal(postprocess(mean[0, :, 5:11, 4:11, 4:12], config), labels)
     assert told["labels"] == {"0": "background", "1": "ED", "2": "NCR", "3": "ET"}
     assert told["inference"]["patch_size"] == [16, 16, 16] and told["inference"]["mirror_axes"] == [0, 1, 2]
 
@@ -132,8 +135,8 @@ def test_onnx_and_json_are_enough_to_predict_a_case(cohort, exported):
 @pytest.mark.parametrize(
     ("edition", "labels", "name"),
     [
-        ("2024-gli", ["background", "ED", "NCR", "ET", "resection cavity"], "resection cavity"),
-        ("menrt", ["background", "GTV"], "gross tumor volume"),
+        ("2024-gli", ["background", "ED", "NCR", "ET", "resection cavity"], "RC"),
+        ("menrt", ["background", "GTV"], "GTV"),
     ],
 )
 def test_further_and_other_regions_have_names_and_thresholds(dataset, tmp_path, edition, labels, name):
@@ -145,8 +148,7 @@ def test_further_and_other_regions_have_names_and_thresholds(dataset, tmp_path, 
     for key in ("normalization_schemes", "use_mask_for_norm"):
         plans["configurations"]["3d_fullres"][key] = plans["configurations"]["3d_fullres"][key][:n_channels]
     model = write_model(tmp_path / "other", small_plans(plans), dataset_json)
-    further = {"name": name, "label": len(labels) - 1, "threshold": 0.3}
-    config = PostprocessingConfig(further=(FurtherRegion(**further),), tumour_regions=edition != "menrt")
+    config = config_of_models([load_model(model)]).with_threshold(name, 0.3)
     told = description_of(load_model(model), config, [])
     assert list(told["labels"].values()) == labels
     last = told["output"]["regions"][-1]
@@ -231,3 +233,11 @@ def test_norms_of_many_voxels_are_exact(tmp_path):
     exact = (exact - exact.mean((2, 3, 4), keepdims=True)) / np.sqrt(exact.var((2, 3, 4), keepdims=True) + norm.eps)
     weight, bias = (p.detach().numpy().reshape(2, 1, 1, 1) for p in (norm.weight, norm.bias))
     np.testing.assert_allclose(run(tmp_path / "norm.onnx", x), exact * weight + bias, atol=1e-5)
+
+
+def test_a_json_of_something_else_is_not_replaced(model, tmp_path, capsys):
+    (tmp_path / "plans.json").write_text("{}")
+    assert export(model, tmp_path / "plans.onnx") == 2
+    assert "is there, and no export wrote it" in capsys.readouterr().err
+    assert (tmp_path / "plans.json").read_text() == "{}" and names_in(tmp_path / ".") != []
+    assert not list(tmp_path.glob("*.onnx"))
