@@ -1,10 +1,9 @@
 """Read the Dice that nnU-Net's own validation of the folds left in a model folder."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from nnunetv2.evaluation.evaluate_predictions import key_to_label_or_region
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import regions_of
@@ -47,5 +46,4 @@ def _is_of_final_weights(fold: Path) -> bool:
 
 def _label_values(key: str) -> frozenset[int]:
     """Return the label values of a region by its name in nnU-Net's summary: ``(1, 2, 3)`` or ``3``."""
-    values = key_to_label_or_region(key)
-    return frozenset(values if isinstance(values, tuple) else [values])
+    return frozenset(map(int, re.findall(r"\d+", key)))

@@ -57,8 +57,8 @@ def plan(
         InputError: no such dataset or plans, or settings that cannot be.
     """
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
-    stock = stock_plans(dataset_id, stock_name, configuration)
     check_plan_settings(name, stock_name, batch_size, read_json(folder / DATASET_JSON), recipe)
+    stock = stock_plans(dataset_id, stock_name, configuration)
     adapted = with_res_unet_ds(
         stock,
         configuration,
