@@ -29,7 +29,13 @@ from nnunet_resunet_ds.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, check_plan_settings, stock_plans, write_plans
+from nnunet_resunet_ds.training.plan_writing import (
+    DEFAULT_NAME,
+    check_plan_settings,
+    check_regions_and_weights,
+    stock_plans,
+    write_plans,
+)
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
 from nnunet_resunet_ds.training.recipe import SECTION
 
@@ -75,15 +81,17 @@ def plan_fine_tuning(
     Raises:
         InputError: no such dataset, plans or model, or they do not fit each other.
     """
+    check_plan_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
+    stock = stock_plans(dataset_id, stock_name, configuration)
     dataset_json = read_json(folder / DATASET_JSON)
-    check_plan_settings(name, stock_name, batch_size, dataset_json, recipe)
+    check_regions_and_weights(dataset_json, recipe)
     checkpoint = _first_fold(model)
     trained = _trained_settings(model, checkpoint)
     _check_channels(model, folder, dataset_json)
     adapted = with_network_of(
         trained,
-        stock_plans(dataset_id, stock_name, configuration),
+        stock,
         configuration,
         patch_size=patch_size,
         batch_size=batch_size,

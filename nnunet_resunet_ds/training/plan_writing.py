@@ -56,9 +56,10 @@ def plan(
     Raises:
         InputError: no such dataset or plans, or settings that cannot be.
     """
+    check_plan_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
-    check_plan_settings(name, stock_name, batch_size, read_json(folder / DATASET_JSON), recipe)
     stock = stock_plans(dataset_id, stock_name, configuration)
+    check_regions_and_weights(read_json(folder / DATASET_JSON), recipe)
     adapted = with_res_unet_ds(
         stock,
         configuration,
@@ -73,17 +74,13 @@ def plan(
     return write_plans(folder, name, configuration, adapted.plans), adapted
 
 
-def check_plan_settings(
-    name: str, stock_name: str, batch_size: int, dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None
-) -> None:
+def check_plan_settings(name: str, stock_name: str, batch_size: int) -> None:
     """Refuse settings of new plans that cannot be.
 
     Args:
         name: of the plans.
         stock_name: of those to start from.
         batch_size: patches a step.
-        dataset_json: of the dataset.
-        recipe: fields of `Recipe`.
 
     Raises:
         InputError: naming what is wrong.
@@ -93,6 +90,14 @@ def check_plan_settings(
     if name == stock_name:
         msg = f"the new plans would overwrite {stock_name}; choose another --name"
         raise InputError(msg)
+
+
+def check_regions_and_weights(dataset_json: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> None:
+    """Refuse a dataset of plain labels, and weights of other regions than it has.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
     check_regions(dataset_json)
     check_region_weights(Recipe.from_section(recipe or {}).region_weights, dataset_json)
 
