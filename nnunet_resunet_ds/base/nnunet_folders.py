@@ -1,6 +1,7 @@
 """Find nnU-Net's three folders through its environment variables."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from nnunet_resunet_ds.base.errors import InputError
 
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
+_DATASET = re.compile(r"Dataset\d{3,}_")
 PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
 """File names in a model folder; a dataset has dataset.json, too."""
 IDENTITY = "identity"
@@ -42,7 +44,7 @@ def datasets_with_id(variable: str, dataset_id: int) -> list[Path]:
 def all_datasets(variable: str) -> list[Path]:
     """Return the ``DatasetXXX_NAME`` folders below an nnU-Net folder; none where the variable is not set."""
     value = os.environ.get(variable)
-    return sorted(Path(value).glob("Dataset[0-9][0-9][0-9]_*")) if value else []
+    return sorted(path for path in Path(value).glob("Dataset*_*") if _DATASET.match(path.name)) if value else []
 
 
 def dataset_folder(variable: str, dataset_id: int) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from models import small_plans, write_model
 from nnunetv2.evaluation.evaluate_predictions import save_summary_json
 
+from nnunet_resunet_ds.base.nnunet_folders import all_datasets, datasets_with_id
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.models import inventory
 from nnunet_resunet_ds.models.inventory import known_models
@@ -110,3 +111,11 @@ def test_two_dimensional_models_are_not_listed(own, capsys):
     assert main(["models", "--json"]) == 0
     said = capsys.readouterr()
     assert str(own) not in said.out and "left out" not in said.err
+
+
+def test_datasets_have_three_digits_or_more(nnunet_folders):
+    for name in ("Dataset137_BraTS2021", "Dataset1137_Large", "Dataset13_Short", "Dataset_None"):
+        (nnunet_folders / "nnUNet_raw" / name).mkdir()
+    assert [path.name for path in all_datasets("nnUNet_raw")] == ["Dataset1137_Large", "Dataset137_BraTS2021"]
+    assert [path.name for path in datasets_with_id("nnUNet_raw", 1137)] == ["Dataset1137_Large"]
+    assert [path.name for path in datasets_with_id("nnUNet_raw", 137)] == ["Dataset137_BraTS2021"]
