@@ -190,10 +190,7 @@ def with_res_unet_ds(
     Raises:
         InputError: no such configuration, one that is 2-D, or a network or recipe that cannot be.
     """
-    section = dict(recipe or {})
-    Recipe.from_section(section)  # checks it
-    stock = resolved_configuration(plans, configuration)
-    _check_three_dimensional(configuration, stock)
+    section, stock = _checked(plans, configuration, recipe)
     notes: list[str] = []
     if patch_size is None:
         patch_size = _paper_or_stock_patch_size(stock, notes)
@@ -233,10 +230,8 @@ def with_network_of(
     Raises:
         InputError: the patch does not fit the network, or nothing marks the brain that it reads.
     """
-    section = dict(recipe or {})
-    Recipe.from_section(section)  # checks it
-    stock, architecture = resolved_configuration(plans, configuration), trained["architecture"]
-    _check_three_dimensional(configuration, stock)
+    section, stock = _checked(plans, configuration, recipe)
+    architecture = trained["architecture"]
     patch = list(patch_size or trained["patch_size"])
     multiples = [prod(axis) for axis in zip(*architecture["arch_kwargs"]["strides"], strict=True)]
     if any(axis % multiple for axis, multiple in zip(patch, multiples, strict=True)) or prod(patch) <= prod(multiples):
@@ -249,6 +244,17 @@ def with_network_of(
     changes = {"patch_size": patch, "batch_size": batch_size, "batch_dice": True, "architecture": dict(architecture)}
     adapted = _with_changes(plans, configuration, changes)
     return AdaptedPlans({**adapted.plans, SECTION: section}, adapted.notes)
+
+
+def _checked(
+    plans: Mapping[str, Any], configuration: str, recipe: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the recipe as a section of plans, and the resolved configuration, after a check of both."""
+    section = dict(recipe or {})
+    Recipe.from_section(section)  # checks it
+    stock = resolved_configuration(plans, configuration)
+    _check_three_dimensional(configuration, stock)
+    return section, stock
 
 
 def obeyed_or_adapted(plans: Mapping[str, Any], configuration: str) -> AdaptedPlans:

@@ -86,7 +86,7 @@ def write_safe_model(model: Model, folder: Path, *, half: bool, case_ids: bool) 
     for fold, file in zip(model.weights, model.files.checkpoints, strict=True):
         name = f"{FOLD}{fold}/{SAFE_FINAL}"
         (folder / name).parent.mkdir(exist_ok=True)
-        write_safe_weights(read_checkpoint(file), folder / name, half=half, case_ids=case_ids)
+        write_safe_weights(read_checkpoint(file, mapped=True), folder / name, half=half, case_ids=case_ids)
         files[name] = folder / name
     return files
 

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import pytest
+from browser import browser_at, needs_chromium
 from code_blocks import PROJECT
 
 from nnunet_resunet_ds.cli import COMMANDS, _parser
@@ -18,7 +18,7 @@ pytest.importorskip("material", reason="the extra docs is not installed")
 pytest.importorskip("mkdocstrings", reason="the extra docs is not installed")
 from command_pages import command_page, index_page
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
 IN_WORDS = (PROJECT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 LOADED = re.compile(
     r"""<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>|@import|url\(["']?http"""
@@ -93,12 +93,12 @@ def test_what_leads_nowhere_ends_the_build(line, said, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Debian's chromium and chromium-driver are not here")
+@needs_chromium
 def test_search_works_in_files(site):
     pytest.importorskip("selenium")
     from selenium.webdriver.common.by import By
 
-    with browser_at(site / "how_to" / "train.html") as browser:
+    with browser_at(site / "how_to" / "train.html", NO_NETWORK) as browser:
         box = browser.find_element(By.CSS_SELECTOR, "input.md-search__input")
         browser.execute_script("arguments[0].focus()", box)
         box.send_keys("hysteresis")
@@ -108,25 +108,3 @@ def test_search_works_in_files(site):
                 break
             time.sleep(0.1)
         assert any("how_to/postprocess.html" in link.get_attribute("href") for link in links)
-
-
-@contextmanager
-def browser_at(page):
-    """Open a page in Chromium, without a network; at the end, nothing may have gone wrong in it."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=Service(DRIVER)) as driver:
-        driver.get(page.as_uri())
-        yield driver
-        assert driver.get_log("browser") == []

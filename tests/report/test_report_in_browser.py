@@ -1,25 +1,21 @@
 """The report in headless Chromium: it shows what it should, and answers mouse and keyboard."""
 
-import shutil
 import time
-from contextlib import contextmanager
 
 import pytest
+from browser import browser_at, needs_chromium
 from reports import CASES, add_a_false_lesion, make_cohort, note_certainty
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
 
 selenium = pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.options import Options  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.select import Select  # noqa: E402
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Debian's chromium and chromium-driver are not here")
+pytestmark = needs_chromium
+WINDOW = "--window-size=1400,900"
 ODD_NAME = "a<b>&c"
 
 
@@ -39,22 +35,8 @@ def browser(tmp_path_factory):
             max_viewers=2,
         )
     )
-    with browser_at(page) as driver:
+    with browser_at(page, WINDOW) as driver:
         yield driver
-
-
-@contextmanager
-def browser_at(page):
-    """Open a page in Chromium; at the end, nothing may have gone wrong in it."""
-    options = Options()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options=options, service=Service(DRIVER)) as driver:
-        driver.get(page.as_uri())
-        yield driver
-        assert driver.get_log("browser") == []
 
 
 def by_id(browser, name):
@@ -301,7 +283,7 @@ def doubtful(tmp_path_factory):
     note_certainty(folder, {CASES[0]: 0.9, CASES[1]: 0.5, CASES[2]: 0.8}, with_maps=(CASES[1],))
     page = folder / "report.html"
     write_report(ReportSettings([folder / "raw"], folder / "labels", page))
-    with browser_at(page) as driver:
+    with browser_at(page, WINDOW) as driver:
         yield driver
 
 

@@ -14,6 +14,7 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import LabelConvention
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT, Score, Scores
+from nnunet_resunet_ds.training.checkpoints import FOLD
 from nnunet_resunet_ds.tuning.cross_validation import CACHE
 from nnunet_resunet_ds.tuning.held_out import Tuning
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
@@ -47,7 +48,7 @@ def score_cases(folder: Path, tuning: Tuning) -> Iterator[CaseScores]:
             WITHOUT: PRESETS["nnunet"],
             WITH: part.settings if tuning.is_worth_it else tuning.start,
         }
-        for file in sorted((folder / CACHE / f"fold_{part.name}").glob("*.npz")):
+        for file in sorted((folder / CACHE / f"{FOLD}{part.name}").glob("*.npz")):
             case = read_stored_case(file)
             scores = {state: scores_of(case, config) for state, config in settings.items()}
             yield CaseScores(part.name, file.stem, scores)
