@@ -90,7 +90,7 @@ def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
     for group in parser._action_groups:  # argparse has no public name for them
         if group._group_actions:
             yield f"## {(group.title or 'further').capitalize()}\n"
-            yield from ["| argument | |", "|---|---|", *map(_row, group._group_actions), ""]
+            yield from ["| argument | does |", "|---|---|", *map(_row, group._group_actions), ""]
 
 
 def _row(action: argparse.Action) -> str:

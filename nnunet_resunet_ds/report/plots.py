@@ -52,6 +52,8 @@ class Plot:
     """The marks, axes and boxes of one figure."""
 
     title: str
+    description: str
+    """The figure in words, for who does not see it."""
     marks: list[Mark]
     y_ticks: list[Tick]
     boxes: list[Box]
@@ -79,6 +81,7 @@ def distribution(title: str, columns: Mapping[str, Mapping[str, float]], unit: s
     width = (WIDTH - _LEFT - _RIGHT) / len(known)
     marks: list[Mark] = []
     boxes: list[Box] = []
+    medians: list[str] = []
     for number, (region, of_cases) in enumerate(known.items()):
         centre = _LEFT + width * (number + 0.5)
         for place, (case, value) in enumerate(of_cases.items()):
@@ -86,9 +89,10 @@ def distribution(title: str, columns: Mapping[str, Mapping[str, float]], unit: s
             text = f"{case}: {region} {value:.3g}{unit}"
             marks.append(Mark(centre + offset, scale(value), case, number, text))
         if of_cases:
-            q1, median, q3 = (scale(float(value)) for value in np.quantile(list(of_cases.values()), (0.25, 0.5, 0.75)))
-            boxes.append(Box(centre, _SPREAD * width, q1, median, q3, region, number))
-    return Plot(title, marks, scale.ticks(), boxes, [])
+            q1, median, q3 = np.quantile(list(of_cases.values()), (0.25, 0.5, 0.75)).tolist()
+            boxes.append(Box(centre, _SPREAD * width, scale(q1), scale(median), scale(q3), region, number))
+            medians.append(f"{region} {median:.3g}{unit}")
+    return Plot(title, f"{title}, median: {', '.join(medians)}", marks, scale.ticks(), boxes, [])
 
 
 def agreement(title: str, volumes: Mapping[str, Mapping[str, tuple[float, float]]]) -> Plot | None:
@@ -122,6 +126,7 @@ def agreement(title: str, volumes: Mapping[str, Mapping[str, tuple[float, float]
     millilitres = [value for value in (0, 1, 3, 10, 30, 100, 300, 1000) if value * 1000 <= largest]
     return Plot(
         title,
+        f"{title}, {len(marks)} points",
         marks,
         [Tick(place(up, 1000 * value), str(value)) for value in millilitres],
         [],

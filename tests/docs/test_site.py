@@ -1,15 +1,13 @@
 """The site: built without a warning, every command in it, nothing in it that comes from the network."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 
 import pytest
 from browser import browser_at, needs_chromium
 from code_blocks import PROJECT
+from documentation_site import build_site
 
 from nnunet_resunet_ds.cli import COMMANDS, _parser
 
@@ -24,27 +22,6 @@ LOADED = re.compile(
     r"""<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>|@import|url\(["']?http"""
 )
 """What a browser would fetch from elsewhere."""
-
-
-def build(folder, site):
-    """Build as make docs does, in another folder, and return what came of it."""
-    return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site],
-        cwd=folder,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    done = build(PROJECT, folder)
-    assert done.returncode == 0, done.stdout
-    return folder
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -88,7 +65,7 @@ def test_what_leads_nowhere_ends_the_build(line, said, tmp_path):
     shutil.copy(PROJECT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
         page.write(f"\n{line}\n")
-    done = build(tmp_path, tmp_path / "site")
+    done = build_site(tmp_path, tmp_path / "site")
     assert done.returncode != 0 and said in done.stdout
 
 

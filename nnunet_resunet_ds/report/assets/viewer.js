@@ -33,6 +33,7 @@ class Viewer {
     box.className = "plane";
     const canvas = document.createElement("canvas");
     canvas.id = `plane-${plane.name}`;
+    canvas.role = "img";
     const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, id: `slice-${plane.name}` });
     const output = document.createElement("output");
     const label = document.createElement("label");
@@ -120,8 +121,7 @@ class Viewer {
       const button = document.createElement("button");
       button.textContent = name;
       button.title = `${name} (${number + 1})`;
-      button.role = "radio";
-      button.ariaChecked = String(name === this.modality);
+      button.ariaPressed = String(name === this.modality);
       button.addEventListener("click", () => this.choose(name));
       return button;
     });
@@ -145,7 +145,7 @@ class Viewer {
   choose(modality) {
     this.modality = modality;
     for (const button of document.getElementById("modalities").children)
-      button.ariaChecked = String(button.textContent === modality);
+      button.ariaPressed = String(button.textContent === modality);
     this.draw();
   }
 
@@ -210,6 +210,7 @@ class Viewer {
     const scale = LONGEST_SIDE / Math.max(...extent);
     const image = slice(this.volumes[this.modality], this.shape, plane, at);
     const { canvas } = plane;
+    canvas.ariaLabel = `${this.modality}, ${plane.name} slice ${at + 1} of ${this.shape[plane.fixed]}`;
     canvas.width = Math.round(extent[plane.column] * scale);
     canvas.height = Math.round(extent[plane.row] * scale);
     const context = canvas.getContext("2d");
@@ -264,7 +265,7 @@ class Viewer {
     );
     const table = document.createElement("table");
     const head = table.createTHead().insertRow();
-    for (const text of ["", ...Object.keys(values)]) head.append(Object.assign(document.createElement("th"), { textContent: text }));
+    for (const text of ["Metric", ...Object.keys(values)]) head.append(Object.assign(document.createElement("th"), { textContent: text }));
     for (const [name, title] of metrics) {
       const row = table.insertRow();
       row.insertCell().textContent = title;
