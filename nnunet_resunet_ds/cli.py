@@ -33,6 +33,7 @@ from nnunet_resunet_ds.commands import (
     tune,
 )
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
+from nnunet_resunet_ds.commands.json_answer import lines_or_json
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "scheduler", None):
         options = with_absolute_paths(options)
     try:
-        with shown(verbose=options.verbose), second_interrupt_ends():
+        with shown(verbose=options.verbose), second_interrupt_ends(), lines_or_json(options):
             COMMANDS[options.command].run(options)
     except (InputError, SchedulerLostError, WorkerDiedError) as error:
         return _stopped(options.command, str(error))

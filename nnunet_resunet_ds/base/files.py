@@ -3,10 +3,11 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,15 @@ def write_text(text: str, path: Path) -> None:
     """Write a text file, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def with_nulls(content: Any) -> Any:  # noqa: ANN401 (whatever json can write)
+    """Return content with null for each number that JSON does not have: NaN and the infinities."""
+    if isinstance(content, Mapping):
+        return {key: with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [with_nulls(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_json(content: Any, path: Path) -> None:  # noqa: ANN401 (whatever json can write)

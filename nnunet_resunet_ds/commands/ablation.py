@@ -18,11 +18,14 @@ Examples:
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 
@@ -70,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_arguments(parser, leave_out=("gamma", "seed"))
     add_job_arguments(parser)
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -109,14 +113,15 @@ def run(options: argparse.Namespace) -> None:
             check_split(settings.preprocessed)
             return run_on_workers(options, jobs_of(runs, rungs, device), device)
 
-        ablation(*wanted, on_a_gpu, run=on_workers, done=_show)
+        ablation(*wanted, on_a_gpu, run=on_workers, done=partial(_show, options))
     else:
-        ablation(*wanted, options.device, done=_show)
+        ablation(*wanted, options.device, done=partial(_show, options))
 
 
-def _show(written: "Written") -> None:
+def _show(options: argparse.Namespace, written: "Written") -> None:
     from nnunet_resunet_ds.base.text_table import aligned
 
+    answer(options, asdict(written))
     for table in written.tables:
         print(f"\n{table.title}")
         for line in aligned([table.header, *table.rows]):

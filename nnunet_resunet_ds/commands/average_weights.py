@@ -16,6 +16,7 @@ import argparse
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "mean of the weights of the last epochs, kept where it does not lose on validation"
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-anyway", action="store_true", help="write the averaged weights also where they lose on validation"
     )
     add_model_arguments(parser, several=False, takes_checkpoint=False)
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
     from nnunet_resunet_ds.training.checkpoints import FINAL
-    from nnunet_resunet_ds.tuning.average_model import average_model, averaging_lines
+    from nnunet_resunet_ds.tuning.average_model import average_model, averaging_content, averaging_lines
 
     if options.last is not None:
         check_whole_number("--last", options.last, at_least=1)
@@ -48,4 +50,5 @@ def run(options: argparse.Namespace) -> None:
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, FINAL)))
     with only_writer(folder):
         averaging = average_model(chosen_settings(options, [model]), options.last, keep_anyway=options.keep_anyway)
+    answer(options, averaging_content(averaging))
     print("", *averaging_lines(averaging), sep="\n")

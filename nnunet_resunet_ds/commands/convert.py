@@ -16,11 +16,15 @@ import argparse
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+
+if TYPE_CHECKING:
+    from dataset_conversion.cohort import CohortReport
 
 SUMMARY = "make an nnU-Net raw dataset from BraTS folders"
 
@@ -55,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="replace a dataset that another program made, or remove its cases that are not in INPUT",
     )
     add_executor_arguments(parser)
+    add_json_argument(parser)
 
 
 def add_edition_arguments(parser: argparse._ActionsContainer) -> None:
@@ -94,6 +99,7 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
         executor=executor,
     )
     decision, cases = result.cohort.decision, result.cohort.cases
+    answer(options, _content(result))
     labelled = sum(case.segmentation is not None for case in cases)
     print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
     for line in correction_lines(cases, decision.edition):
@@ -103,6 +109,24 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
         lines = [line for case_id in sorted(result.problems) for line in result.problems[case_id]]
         raise InputError("\n".join([*lines, f"{len(result.problems)} of {len(cases)} cases are invalid"]))
     print("no case is invalid")
+
+
+def _content(result: "CohortReport") -> dict[str, object]:
+    """Return what a check found, for programs; of a case whose files were not opened, its problems alone."""
+    decision = result.cohort.decision
+    found = ("voxels", "absent", "warnings")
+    return {
+        "edition": decision.edition.key,
+        "reason": decision.reason,
+        "cases": {
+            case.case_id: {
+                "segmentation": case.segmentation is not None,
+                **{name: getattr(result.reports.get(case.case_id), name, None) for name in found},
+                "problems": result.problems.get(case.case_id, []),
+            }
+            for case in result.cohort.cases
+        },
+    }
 
 
 def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
@@ -128,7 +152,9 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
         overwrite=options.overwrite,
         executor=executor,
     )
-    cases = read_json(dataset / MANIFEST)["cases"]
+    manifest = read_json(dataset / MANIFEST)
+    answer(options, {"dataset": dataset, **manifest})
+    cases = manifest["cases"]
     training = sum(entry["segmentation"] is not None for entry in cases.values())
     _print_findings(cases)
     print(f"{dataset}: {training} training and {len(cases) - training} test cases; see {MANIFEST} for details")

@@ -12,12 +12,13 @@ Examples:
 """
 
 import argparse
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding, worst
 from nnunet_resunet_ds.doctor.examination import examine
 
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also examine this model folder, TRAINER__PLANS__CONFIGURATION; can be given several times",
     )
     parser.add_argument("--no-speed", action="store_true", help="do not measure the speed, which takes ten seconds")
-    parser.add_argument("--json", action="store_true", help="print all findings as JSON at the end")
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,17 +54,19 @@ def run(options: argparse.Namespace) -> None:
     findings = []
     for finding in examine(options.dataset_id, options.model_folders, measure_speed=not options.no_speed):
         findings.append(finding)
-        if not options.json:
-            for line in lines_of(finding):
-                tqdm.write(line)
-    if options.json:
-        print(json.dumps({"worst": worst(findings), "findings": list(map(asdict, findings))}, indent=2))
+        for line in lines_of(finding):
+            tqdm.write(line)
+    answer(options, findings_content(findings))
     counts = {level: sum(finding.level == level for finding in findings) for level in (OK, WARN, FAIL)}
-    if not options.json:
-        print(", ".join(f"{count} {level}" for level, count in counts.items()))
+    print(", ".join(f"{count} {level}" for level, count in counts.items()))
     if counts[FAIL]:
         msg = f"{counts[FAIL]} of {len(findings)} findings fail; each says what to do"
         raise InputError(msg)
+
+
+def findings_content(findings: Sequence[Finding]) -> dict[str, object]:
+    """Return findings for programs."""
+    return {"worst": worst(findings), "findings": list(map(asdict, findings))}
 
 
 def lines_of(finding: Finding) -> list[str]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_file
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.cohort_metrics import Evaluation
@@ -89,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
     add_executor_arguments(parser)
+    add_json_argument(parser)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +117,7 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
-    from nnunet_resunet_ds.evaluation.metrics_file import summary_lines
+    from nnunet_resunet_ds.evaluation.metrics_file import metrics_content, summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 
     for path, ending in ((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")):
@@ -142,6 +144,7 @@ def run(options: argparse.Namespace) -> None:
         more["by_sequences"] = _groups_section(groups, evaluation)
     if options.compare:
         more |= _compare(evaluations, protocol)
+    answer(options, metrics_content(evaluation, more))
     _write(options, evaluation, more, groups)
 
 

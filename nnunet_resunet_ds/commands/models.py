@@ -11,10 +11,11 @@ Examples:
 """
 
 import argparse
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.models.inventory import KnownModel
@@ -25,7 +26,7 @@ _HEADER = ("model", "data", "cases", "folds", "Dice", "MB", "TFLOP")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("--json", action="store_true", help="print all that is known, for programs")
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,9 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER, starter_card
 
     models = list(known_models())
-    if options.json:
-        print(json.dumps([asdict(model) for model in models], indent=2))
-        return
+    answer(options, list(map(asdict, models)))
     print(*aligned([_HEADER, *map(_row, models)]), "", sep="\n")
     if STARTER_FOLDER.is_dir():
         card = starter_card()

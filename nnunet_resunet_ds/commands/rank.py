@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.base.files import check_output_file
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "rank several evaluated systems, and test whether they differ"
 
@@ -34,16 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", dest="output", type=Path, metavar="JSON", help="write the ranking to this file")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the ranking as a table")
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Rank, print the table and write the files."""
-    from nnunet_resunet_ds.evaluation.ranking_files import rank_files, ranking_lines, write_ranking, write_ranking_table
+    from nnunet_resunet_ds.evaluation.ranking_files import (
+        rank_files,
+        ranking_content,
+        ranking_lines,
+        write_ranking,
+        write_ranking_table,
+    )
 
     for path, ending in ((options.output, ".json"), (options.csv, ".csv")):
         if path:
             check_output_file(path, ending)
     ranking = rank_files(options.metrics, options.ranked_by)
+    answer(options, ranking_content(ranking))
     print("\n".join(ranking_lines(ranking)))
     for path, write in ((options.output, write_ranking), (options.csv, write_ranking_table)):
         if path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 if TYPE_CHECKING:
     from dataset_conversion.splits import Fold
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make one split instead, and hold out this share of the cases, such as 0.2",
     )
     parser.add_argument("--seed", type=int, default=12345, help="random seed (default: %(default)s, as in nnU-Net)")
+    add_json_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing splits_final.json")
 
 
@@ -49,14 +51,29 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         overwrite=options.overwrite,
     )
+    answer(options, {"files": files, "folds": list(map(_content, folds))})
     for line in _table(folds):
         print(line)
     print(f"wrote {', '.join(map(str, files))}")
 
 
+def _content(fold: "Fold") -> dict[str, object]:
+    """Return a fold for programs; cases with ET are those of the validation, null where nothing labels it."""
+    return {
+        "train": [case.case_id for case in fold.train],
+        "val": [case.case_id for case in fold.val],
+        "val_patients": sorted({case.patient for case in fold.val}),
+        "val_with_et": [case.case_id for case in fold.val if case.enhancing] if _labels_et([fold]) else None,
+    }
+
+
+def _labels_et(folds: "Sequence[Fold]") -> bool:
+    return all(case.enhancing is not None for fold in folds for case in fold.val)
+
+
 def _table(folds: "Sequence[Fold]") -> "Iterator[str]":
     """Yield the lines of the fold table; cases with ET are counted where the dataset labels it."""
-    with_et = all(case.enhancing is not None for fold in folds for case in fold.val)
+    with_et = _labels_et(folds)
     yield "fold  train cases  validation cases  patients" + ("  with ET" if with_et else "")
     for number, fold in enumerate(folds):
         patients = len({case.patient for case in fold.val})

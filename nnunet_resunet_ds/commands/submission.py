@@ -23,6 +23,7 @@ from typing import NamedTuple
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument, model_folder
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "hand in: label maps in the values of an edition, or a container"
 _MEMORY_GIB, _SECONDS = 16.0, 3600.0
@@ -87,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", type=float, metavar="GIB", help=f"that it may take where no GPU is (default: {_MEMORY_GIB:g})"
     )
     check.add_argument("--seconds", type=float, metavar="N", help=f"that it may take (default: {_SECONDS:g})")
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -141,6 +143,7 @@ def _translate(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
     )
     values = ", ".join(f"{raw} {edition.tissue_name(tissue)}" for raw, tissue in edition.tissues.items() if tissue)
+    answer(options, {"edition": edition.key, "files": written})
     print(f"wrote {len(written)} label maps of {edition.title} ({values}) to {options.output_folder}")
 
 
@@ -156,6 +159,7 @@ def _write(options: argparse.Namespace) -> None:
     settings = write_container(
         options.container, models, edition.key, absent=options.allow_missing, no_tta=options.no_tta
     )
+    answer(options, {"edition": edition.key, "container": options.container, "may_lack": settings.absent})
     lacking = f"; a case may lack {', '.join(settings.absent)}" if settings.absent else ""
     print(f"wrote a container for {edition.title} to {options.container}{lacking}")
     print(f"try it here:  resunet-ds submission --check-container {options.container}")
@@ -169,7 +173,7 @@ def _check(options: argparse.Namespace) -> None:
         InputError: something fails.
     """
     from nnunet_resunet_ds.base.setting_checks import check_positive
-    from nnunet_resunet_ds.commands.doctor import lines_of
+    from nnunet_resunet_ds.commands.doctor import findings_content, lines_of
     from nnunet_resunet_ds.container.check_container import check_container, usual_limits
     from nnunet_resunet_ds.doctor import FAIL
 
@@ -181,6 +185,7 @@ def _check(options: argparse.Namespace) -> None:
     for finding in check_container(options.check_container, usual_limits(memory, seconds)):
         findings.append(finding)
         print(*lines_of(finding), sep="\n", flush=True)
+    answer(options, findings_content(findings))
     n_failed = sum(finding.level == FAIL for finding in findings)
     if n_failed:
         msg = f"{options.check_container}: {n_failed} of {len(findings)} findings fail; correct them, and check again"

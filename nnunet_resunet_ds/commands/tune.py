@@ -22,6 +22,7 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser, several=False)
     add_executor_arguments(parser, takes_threads=False)
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
     from nnunet_resunet_ds.training.checkpoints import checkpoint_name
     from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
-    from nnunet_resunet_ds.tuning.outcome import gain_lines
+    from nnunet_resunet_ds.tuning.outcome import gain_content, gain_lines
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
     from postprocessing.model_config import SETTINGS_FILE
 
@@ -72,5 +74,14 @@ def run(options: argparse.Namespace) -> None:
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
     with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:
         tuned = tune_model(settings, options.metric, protocol=options.protocol, from_npz=options.npz, executor=executor)
+    answer(
+        options,
+        {
+            "model": folder,
+            **gain_content(tuned.tuning, tuned.metric),
+            "expected_dice": tuned.expected_dice.to_mapping(),
+            "files": [folder / name for name in (SETTINGS_FILE, TABLE, PICTURE)],
+        },
+    )
     print("", *gain_lines(tuned.tuning, tuned.metric), "", *learnt_lines(tuned.expected_dice), "", sep="\n")
     print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")

@@ -10,7 +10,7 @@ from typing import Any
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, replacing, write_json
+from nnunet_resunet_ds.base.files import read_json, replacing, with_nulls, write_json
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import Digests, Evaluation
@@ -31,15 +31,14 @@ _WIDTHS = (22, 8, 10, 22, 8, 8, 0)
 _HEADER = ("", "", "mean", "95 % interval of it", "std", "median", "quartiles")
 
 
-def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``; a value that is not a number becomes null.
+def metrics_content(evaluation: Evaluation, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``metrics.json`` says; what is not a number is still NaN.
 
     Args:
         evaluation: the metrics of all cases.
-        path: of the file.
         more: further entries, such as a comparison.
     """
-    content = {
+    return {
         "protocol": evaluation.protocol.name,
         _EMPTY_REGIONS: evaluation.empty_regions.name,
         "version": __version__,
@@ -50,7 +49,11 @@ def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -
         "not_evaluated": evaluation.problems,
         **more,
     }
-    write_json(_with_nulls(content), path)
+
+
+def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -> None:
+    """Write ``metrics.json``; a value that is not a number becomes null."""
+    write_json(with_nulls(metrics_content(evaluation, more)), path)
 
 
 def groups_section(groups: Sequence[Group], evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -199,12 +202,6 @@ def comparison_lines(name: str, differences: Mapping[str, Mapping[str, Differenc
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _with_nulls(content: Any) -> Any:  # noqa: ANN401 (whatever json can write)
-    if isinstance(content, Mapping):
-        return {key: _with_nulls(value) for key, value in content.items()}
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _cells(metric: str, of: Statistics) -> tuple[str, ...]:

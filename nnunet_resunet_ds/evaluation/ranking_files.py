@@ -109,8 +109,8 @@ def ranking_lines(ranking: Ranking) -> Iterator[str]:
         yield f"{p_value:7.4f}  {better} before {worse}"
 
 
-def write_ranking(ranking: Ranking, path: Path) -> None:
-    """Write the ranking as JSON: places, mean ranks, ranks in every case, and p-values, a list of pairs."""
+def ranking_content(ranking: Ranking) -> dict[str, Any]:
+    """Return the ranking for programs: places, mean ranks, ranks in every case, and p-values, a list of pairs."""
     systems = {
         system: {
             "place": ranking.places[system],
@@ -122,8 +122,12 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
     pairs: list[dict[str, Any]] = [
         {"better": better, "worse": worse, "p_value": p_value} for (better, worse), p_value in ranking.p_values.items()
     ]
-    content = {"version": __version__, "metrics": ranking.metrics, "systems": systems, "pairs": pairs}
-    write_json(content, path)
+    return {"version": __version__, "metrics": ranking.metrics, "systems": systems, "pairs": pairs}
+
+
+def write_ranking(ranking: Ranking, path: Path) -> None:
+    """Write the ranking as JSON."""
+    write_json(ranking_content(ranking), path)
 
 
 def write_ranking_table(ranking: Ranking, path: Path) -> None:

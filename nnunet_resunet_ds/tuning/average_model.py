@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,24 @@ def _write(averages: Mapping[str, _Average], comparisons: Sequence[Comparison]) 
 
 def _gain(folds: Sequence[Comparison]) -> float:
     return float(np.concatenate([fold.averaged - fold.final for fold in folds]).mean())
+
+
+def averaging_content(averaging: Averaging) -> dict[str, Any]:
+    """Return what came of averaging for programs: mean Dice of each fold's validation cases, and what was written."""
+    return {
+        "folds": [
+            {
+                "fold": fold.fold,
+                "epochs": fold.epochs,
+                "cases": len(fold.final),
+                "final": float(fold.final.mean()),
+                "averaged": float(fold.averaged.mean()),
+            }
+            for fold in averaging.folds
+        ],
+        "gain": averaging.gain,
+        "written": averaging.written,
+    }
 
 
 def averaging_lines(averaging: Averaging) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,6 +67,28 @@ def _draw_gains(axes: Axes, tuning: Tuning, metric: Metric) -> None:
 
 def _gain_title(metric: Metric) -> str:
     return "gain" if metric.sign > 0 else "fall"
+
+
+def gain_content(tuning: Tuning, metric: Metric) -> dict[str, Any]:
+    """Return the same for programs; a gain is positive where the tuned settings are better, by any metric."""
+    return {
+        "metric": metric.key,
+        "folds": [
+            {
+                "fold": part.name,
+                "cases": part.n_cases,
+                "before": metric.shown(part.before),
+                "tuned_on_the_others": metric.shown(part.tuned),
+                "gain": part.gain,
+            }
+            for part in tuning.parts
+        ],
+        "gain": tuning.gain,
+        "spread": tuning.spread,
+        "is_worth_it": tuning.is_worth_it,
+        "best": tuning.best.to_mapping(),
+        "chosen": tuning.chosen.to_mapping(),
+    }
 
 
 def gain_lines(tuning: Tuning, metric: Metric) -> Iterator[str]:

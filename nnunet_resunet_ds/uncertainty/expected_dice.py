@@ -62,13 +62,16 @@ class ExpectedDiceModel:
         expected = {name: self.regions[name](of_case) for name, of_case in certainties.items() if name in self.regions}
         return {name: value for name, value in expected.items() if value is not None}
 
-    def write(self, folder: Path) -> None:
-        """Write into a model folder."""
-        content = {
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what the file says."""
+        return {
             "tuned_on": dict(self.tuned_on),
             "regions": {name: asdict(expected) for name, expected in self.regions.items()},
         }
-        write_json(content, folder / EXPECTED_DICE)
+
+    def write(self, folder: Path) -> None:
+        """Write into a model folder."""
+        write_json(self.to_mapping(), folder / EXPECTED_DICE)
 
 
 def read_expected_dice(folder: Path) -> ExpectedDiceModel | None:

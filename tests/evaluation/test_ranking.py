@@ -157,6 +157,8 @@ def test_the_files_hold_the_ranking(systems, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "ranked in 2 cases by dice" in printed and f"0.2500  {good} before {bad}" in printed
     assert printed.index(f"1.000  {good}") < printed.index(f"2.000  {fair}")
+    assert rank(*systems, "--by", "dice", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == content
 
 
 def test_by_default_it_ranks_by_the_metrics_of_the_protocol(systems, capsys):

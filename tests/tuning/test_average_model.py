@@ -64,9 +64,12 @@ def test_the_mean_of_the_final_weights_themselves_is_kept_bit_for_bit(folds, cap
         assert checkpoints.weights_identity(averaged) == checkpoints.weights_identity(final)
 
 
-def test_only_the_last_are_averaged(folds):
+def test_only_the_last_are_averaged(folds, capsys):
     keep(folds[0], -90, 0, 2, 4)
-    assert average("-f", "0", "--last", "3", "--keep-anyway") == 0
+    assert average("-f", "0", "--last", "3", "--keep-anyway", "--json") == 0
+    answered = json.loads(capsys.readouterr().out)
+    assert answered["written"] == [str(folds[0] / LAST)]
+    assert [(of["fold"], of["epochs"], of["cases"]) for of in answered["folds"]] == [("0", [6, 7, 8], 3)]
     expected = with_bias(weights_of(folds[0] / checkpoints.FINAL), 2)
     found = checkpoints.read_checkpoint(folds[0] / LAST)
     for name, values in expected.items():

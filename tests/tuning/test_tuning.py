@@ -165,7 +165,11 @@ def test_tune_predicts_once_and_leaves_settings_table_and_picture(trained, monke
         rows = list(csv.DictReader(stream))
     assert len(rows) > 50 and float(rows[0]["mean_score"]) >= float(rows[-1]["mean_score"])
     assert (model / "tuning.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["tune", "-m", str(model), "--no-tta"]) == 0
+    assert main(["tune", "-m", str(model), "--no-tta", "--metric", metric, "--json"]) == 0
+    answered = json.loads(capsys.readouterr().out)
+    assert answered["chosen"] == config.to_mapping() and answered["metric"] == metric.replace("-", "_")
+    assert answered["gain"] == pytest.approx(np.mean([fold["gain"] for fold in answered["folds"]]))
+    assert f"mean gain {answered['gain']:+.4f}, spread {answered['spread']:.4f}" in said
     assert sorted(evaluated) == ids  # kept from before
     assert main(["tune", "-m", str(model)]) == 0
     assert len(evaluated) == 2 * len(ids)  # with flips they are others
