@@ -270,9 +270,10 @@ def _mixed(ids: Sequence[str], candidates: Sequence[Edition]) -> InputError:
     nearest = min(misfits, key=lambda key: len(misfits[key]))
     n_fitting = len(ids) - len(misfits[nearest])
     odd = misfits[nearest][0]
-    why = (
-        f"{odd} is not of {nearest}, as {n_fitting} of {len(ids)} cases are"
-        if n_fitting
-        else f"{odd} is of none we know"
-    )
-    return InputError(f"cannot tell the edition: {why}; name it with --edition, one of {', '.join(EDITIONS)}, {CUSTOM}")
+    all_known = len(candidates) == len(EDITIONS)
+    if n_fitting:
+        why = f"{odd} is not of {nearest}, as {n_fitting} of {len(ids)} cases are"
+    else:
+        why = f"{odd} is of none {'we know' if all_known else 'of these'}"
+    keys = ", ".join([*(edition.key for edition in candidates), *([CUSTOM] if all_known else [])])
+    return InputError(f"cannot tell the edition: {why}; name it whole with --edition, one of {keys}")

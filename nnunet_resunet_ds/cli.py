@@ -1,6 +1,7 @@
 """Run the command ``resunet-ds``. Each subcommand is a module of `commands`, imported without anything heavy."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -84,6 +85,8 @@ find out why something does not work: resunet-ds doctor
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 done, 2 bad input, 130 interrupted; a fault of ours raises (1)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # in a log, lines and errors stand in the order in which they came
+        sys.stdout.reconfigure(line_buffering=True)
     options = _parser().parse_args(arguments)
     from nnunet_resunet_ds.base.log import shown  # noqa: PLC0415 (not for --help)
 

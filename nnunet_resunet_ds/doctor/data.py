@@ -36,25 +36,28 @@ PREPROCESSED_PER_RAW_BYTE = 2.0
 
 def folders_for(dataset_id: int | None) -> Iterator[Finding]:
     """Yield a finding for each of nnU-Net's folders; with a dataset, compare the space with what it still needs."""
-    return folders(None if dataset_id is None else space_needed(dataset_id))
+    space = None if dataset_id is None else space_needed(dataset_id)
+    return folders(space, where_not_set=WARN if dataset_id is None else FAIL)
 
 
-def folders(space_needed: float | None = None) -> Iterator[Finding]:
+def folders(space_needed: float | None = None, where_not_set: str = FAIL) -> Iterator[Finding]:
     """Yield a finding for each of nnU-Net's folders.
 
     Args:
         space_needed: bytes of preprocessed data that will still be written; None: `LEAST_SPACE`.
+        where_not_set: level of a variable that is not set.
     """
     needed = LEAST_SPACE if space_needed is None else {**LEAST_SPACE, "nnUNet_preprocessed": space_needed}
     for variable in NNUNET_FOLDERS:
-        yield _folder(variable, needed[variable])
+        if os.environ.get(variable):
+            yield _folder(variable, needed[variable])
+        else:
+            text = "is not set; training needs it, and predicting with your own models; the starter model does not"
+            yield Finding(where_not_set, variable, text, f"export {variable}=FOLDER, a folder of yours")
 
 
 def _folder(variable: str, needed: float) -> Finding:
-    value = os.environ.get(variable)
-    if not value:
-        return Finding(FAIL, variable, "is not set", f"export {variable}=/data/{variable}")
-    folder = Path(value)
+    folder = Path(os.environ[variable])
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         return Finding(FAIL, variable, f"{folder} {what}", f"mkdir -p '{folder}', or name another folder")

@@ -78,7 +78,8 @@ def _extra(extra: str, requirements: list[Requirement]) -> Finding:
     subject = f"extra {extra}"
     problems = [f"{requirement.name} {problem}" for requirement in requirements if (problem := _problem(requirement))]
     if problems:
-        return Finding(WARN, subject, "; ".join(problems), f"where you need it: pip install '{DISTRIBUTION}[{extra}]'")
+        level = OK if all(installed_version(one.name) is None for one in requirements) else WARN
+        return Finding(level, subject, "; ".join(problems), f"where you need it: pip install '{DISTRIBUTION}[{extra}]'")
     return Finding(OK, subject, ", ".join(f"{one.name} {installed_version(one.name)}" for one in requirements))
 
 

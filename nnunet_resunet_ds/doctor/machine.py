@@ -34,6 +34,7 @@ _FEATURES, _SIZE = 64, {"cpu": 48, "cuda": 128, "mps": 64}
 """Of the convolution that is timed: as at the network's finest stage."""
 _CHANNELS = 4
 """Sequences of a BraTS case."""
+_WITHOUT_A_GPU = "give -device cpu to nnUNetv2_train and nnUNetv2_predict; our own commands take the CPU by themselves"
 GIB = 2**30
 WORKER_BYTES = 1.5 * GIB
 """Of one of nnU-Net's workers: Python and torch, and a BraTS case that it preprocesses or augments."""
@@ -65,10 +66,10 @@ def gpu() -> Finding:
     if torch.backends.mps.is_available():
         return Finding(OK, "GPU", "Apple's: give -device mps")
     if torch.version.cuda is None:
-        remedy = "if there is a GPU: install PyTorch for it, see pytorch.org; if not: give -device cpu"
+        remedy = f"if there is a GPU: install PyTorch for it, see pytorch.org; if not: {_WITHOUT_A_GPU}"
         return Finding(WARN, "GPU", "none, and this PyTorch is built without CUDA", remedy)
     text = f"none that PyTorch, built for CUDA {torch.version.cuda}, can use"
-    remedy = "if there is a GPU: check its driver with nvidia-smi; if not: give -device cpu"
+    remedy = f"if there is a GPU: check its driver with nvidia-smi; if not: {_WITHOUT_A_GPU}"
     return Finding(WARN, "GPU", text, remedy)
 
 
@@ -90,7 +91,10 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     dtype, line = prediction_dtype(AUTO, network, device, tile)
     chosen = next(name for name, of in formats.items() if of == (dtype or torch.float32))
     minutes = TFLOP_PER_TILE * TILES_PER_CASE / rates[chosen] / 60
-    text = f"{line} At the rate above the paper's network takes about {minutes:.1f} minutes a BraTS case, eight flips"
+    text = (
+        f"{line} At the rate above the paper's network takes about {minutes:.1f} minutes a BraTS case, eight flips; the "
+        "starter model takes far less"
+    )
     if minutes > SLOW_MINUTES:
         remedy = "predict with --no-tta in an eighth of the time; train on a GPU, or a smaller network: resunet-ds plan"
         yield Finding(WARN, "prediction", text, remedy)

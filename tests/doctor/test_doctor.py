@@ -51,7 +51,7 @@ def test_this_environment_has_what_the_distribution_asks_for():
     [
         ("nnunetv2", "2.7.0", FAIL, "pip install 'nnunetv2<3,>=2.8.1'"),
         ("nnunetv2", "3.0", FAIL, "pip install 'nnunetv2<3,>=2.8.1'"),
-        ("monai", None, WARN, "pip install 'nnunet-resunet-ds[comparison]'"),
+        ("monai", "1.3", WARN, "pip install 'nnunet-resunet-ds[comparison]'"),
         ("tqdm", None, FAIL, "pip install 'tqdm>=4.60'"),
     ],
 )
@@ -70,6 +70,20 @@ def test_a_package_of_another_version_is_named_with_the_command(name, version, l
     assert found.level == level
     assert remedy in found.remedy
     assert name in f"{found.subject} {found.text}"
+
+
+def test_an_extra_that_is_not_installed_is_no_fault(monkeypatch):
+    known = metadata.version
+
+    def installed(asked):
+        if asked == "monai":
+            raise metadata.PackageNotFoundError(asked)
+        return known(asked)
+
+    monkeypatch.setattr(metadata, "version", installed)
+    found = {finding.subject: finding for finding in software()}["extra comparison"]
+    assert (found.level, found.text) == (OK, "monai is not installed")
+    assert "pip install 'nnunet-resunet-ds[comparison]'" in found.remedy
 
 
 # ---- trainer ----
@@ -133,11 +147,19 @@ def test_three_writable_folders_with_space_are_ok(nnunet_folders):
     assert [finding.level for finding in data.folders(0.0)] == [OK] * 3
 
 
+def test_the_starter_model_needs_none_of_them(nnunet_folders, monkeypatch):
+    for kind in ("raw", "preprocessed", "results"):
+        monkeypatch.delenv(f"nnUNet_{kind}")
+    assert [finding.level for finding in data.folders_for(None)] == [WARN] * 3
+    monkeypatch.setenv("nnUNet_raw", str(nnunet_folders))
+    assert [finding.level for finding in data.folders_for(137)][1:] == [FAIL, FAIL]
+
+
 def test_folders_that_are_unset_missing_files_or_read_only_are_named(nnunet_folders, monkeypatch):
     monkeypatch.delenv("nnUNet_raw")
     monkeypatch.setenv("nnUNet_preprocessed", str(nnunet_folders / "nowhere"))
     raw, preprocessed, results = data.folders()
-    assert (raw.level, raw.text, "export nnUNet_raw=" in raw.remedy) == (FAIL, "is not set", True)
+    assert (raw.level, raw.text[:10], "export nnUNet_raw=" in raw.remedy) == (FAIL, "is not set", True)
     assert (preprocessed.level, "mkdir -p" in preprocessed.remedy) == (FAIL, True)
     (nnunet_folders / "file").touch()
     monkeypatch.setenv("nnUNet_raw", str(nnunet_folders / "file"))
