@@ -179,6 +179,6 @@ def _label_maps(folder: Path) -> list[Path]:
         raise InputError(msg)
     files = sorted(path for path in folder.glob(f"*{FILE_ENDING}") if not path.name.startswith("."))
     if not files:
-        msg = f"{folder}: no label maps ({FILE_ENDING}) here; give the folder that resunet-ds predict or postprocess wrote"
+        msg = f"{folder}: no label maps ({FILE_ENDING}) here; give what resunet-ds predict or postprocess wrote"
         raise InputError(msg)
     return files

@@ -92,8 +92,8 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     chosen = next(name for name, of in formats.items() if of == (dtype or torch.float32))
     minutes = TFLOP_PER_TILE * TILES_PER_CASE / rates[chosen] / 60
     text = (
-        f"{line} At the rate above the paper's network takes about {minutes:.1f} minutes a BraTS case, eight flips; the "
-        "starter model takes far less"
+        f"{line} At the rate above the paper's network takes about {minutes:.1f} minutes a BraTS case with eight "
+        "flips; the starter model takes far less"
     )
     if minutes > SLOW_MINUTES:
         remedy = "predict with --no-tta in an eighth of the time; train on a GPU, or a smaller network: resunet-ds plan"
