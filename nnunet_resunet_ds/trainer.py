@@ -45,6 +45,7 @@ from nnunet_resunet_ds.training.head_metrics import (
 from nnunet_resunet_ds.training.modality_dropout import ModalityDropout, check_dropout_fits
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
+from nnunet_resunet_ds.training.pretrained import pretrained_of, take_weights
 from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
@@ -120,10 +121,17 @@ class ResUNetDSTrainer(ResumableTrainer):
 
     @one_line_errors()
     def initialize(self) -> None:
-        """Make network and optimiser as nnU-Net does, from the recipe's seed, and choose the number format."""
+        """Make network and optimiser as nnU-Net does, from the recipe's seed or the weights that the plans name.
+
+        Then choose the number format.
+        """
         if self.recipe.seed is not None:
             _seed_generators(self.recipe.seed + self.local_rank)
         super().initialize()
+        pretrained = pretrained_of(self.plans_manager.plans)
+        if pretrained is not None and self.starts_new:
+            folder = Path(nnUNet_preprocessed, self.plans_manager.dataset_name)
+            self.print_to_log_file(take_weights(self.plain_network, pretrained, folder))
         self.dtype, note = training_dtype(
             self.recipe.precision, self.plain_network, self.device, self.input_size, self.print_to_log_file
         )

@@ -31,6 +31,7 @@ def test_the_table_has_every_kind_and_no_other():
         ("convert", test_joined_folders.ONE_MISSING),
         *(("install", kind) for kind in (*test_package.HARMFUL, test_package.NO_ZIP)),
         *(("plan", f"pretrained: {kind}") for kind in test_fine_tuning.BAD),
+        *(("nnUNetv2_train", kind) for kind in test_fine_tuning.SPOILT),
         *(("predict", f"{flag} without -d") for flag, _ in test_starter_model.NAMES_OF_OTHERS),
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),

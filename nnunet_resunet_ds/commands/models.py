@@ -42,6 +42,10 @@ def run(options: argparse.Namespace) -> None:
     if STARTER_FOLDER.is_dir():
         card = starter_card()
         print(f"starter: {card.headline}", card.prediction, f"its card: {STARTER_FOLDER / CARD_TEXT}", sep="\n")
+    for model in models:
+        if model.n_seen_before:
+            seen = f"the model that it started from had seen {model.n_seen_before} of its validation cases"
+            print(f"* {model.name}: {seen}, so Dice of new cases is lower")
     own = [model for model in models if model.name != STARTER]
     if own:
         print("choose one of yours with -d and -p, or with -m $nnUNet_results/MODEL")
@@ -58,7 +62,7 @@ def _row(model: "KnownModel") -> tuple[str, ...]:
         model.data,
         str(model.n_cases),
         ", ".join(model.folds),
-        dice or "not measured",
+        (dice or "not measured") + ("*" if model.n_seen_before else ""),
         f"{model.megabytes:.1f}",
         f"{model.tera_operations:g}",
     )

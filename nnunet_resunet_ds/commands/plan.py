@@ -3,15 +3,15 @@
 Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
 paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
 
-With --pretrained the network is that of a trained model, and its weights are written next to the plans, for stock
-nnU-Net to start from.
+With --pretrained the network is that of a trained model, and its weights are written next to the plans. Each fold that
+is trained with these plans starts from them.
 
 examples, a small network for a quick look, and a training that starts from the starter model:
   resunet-ds plan -d 137 --patch-size 64 64 64 --features 16 32 64 128 --epochs 20
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p nnUNetResUNetDSPlans
 
   resunet-ds plan -d 137 --pretrained starter --name FineTuned --lr 1e-3 --schedule poly --epochs 50
-  nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p FineTuned -pretrained_weights …/FineTuned_pretrained.pth
+  nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p FineTuned
 """
 
 import argparse
@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _plan_fine_tuning(options: argparse.Namespace) -> None:
     """Write plans and weights, after a check that nothing else is asked of the network."""
-    from nnunet_resunet_ds.training.fine_tuning import plan_fine_tuning
+    from nnunet_resunet_ds.models.starter import STARTER_FOLDER
+    from nnunet_resunet_ds.training.fine_tuning import PLANS_OF_THEIR_SPACING, plan_fine_tuning
 
     given = [flag for flag, is_usual in _network_flags(options).items() if not is_usual]
     if given:
@@ -92,9 +93,16 @@ def _plan_fine_tuning(options: argparse.Namespace) -> None:
         patch_size=options.patch_size,
         batch_size=options.batch_size,
         recipe=chosen_recipe(options),
+        called="the starter model" if options.pretrained == STARTER_FOLDER else None,
     )
     print(*tuning.notes, f"wrote {tuning.plans} and {tuning.weights}", sep="\n")
-    print(f"next: {_training_command(options)} -pretrained_weights {tuning.weights}")
+    if tuning.preprocess:
+        print(f"next, for their voxel size: {tuning.preprocess}")
+        print(f"then: this command again, with -p {PLANS_OF_THEIR_SPACING}")
+        print(f"or train on the data as it is: {_training_command(options)}")
+    else:
+        print(f"next: {_training_command(options)}")
+    print(f"each fold starts from these weights; all folds: resunet-ds train -d {options.dataset_id} -p {options.name}")
 
 
 def _network_flags(options: argparse.Namespace) -> dict[str, bool]:
@@ -108,7 +116,11 @@ def _network_flags(options: argparse.Namespace) -> dict[str, bool]:
 
 
 def _training_command(options: argparse.Namespace) -> str:
-    return f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
+    from nnunet_resunet_ds.inference.predictor import chosen_device
+
+    words = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
+    device = chosen_device(None).type
+    return words if device == "cuda" else f"{words} -device {device}"  # nnU-Net takes a GPU, unless told otherwise
 
 
 def _plan(options: argparse.Namespace) -> None:

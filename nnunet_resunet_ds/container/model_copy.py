@@ -22,7 +22,7 @@ def copy_model(model: Model, folder: Path) -> None:
         folder: that is not there.
     """
     folder.mkdir(parents=True)
-    write_texts(model, folder)
+    write_texts(model, folder, case_ids=False)
     for file in model.files.checkpoints:
         content = read_checkpoint(file, mapped=True)
         kept = {name: content.get(name) for name in _KEPT}

@@ -37,6 +37,7 @@ from nnunet_resunet_ds.training.checkpoints import (
     read_checkpoint,
     weights_identity,
 )
+from nnunet_resunet_ds.training.pretrained import pretrained_of
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.trainer_class import trainer_class
 
@@ -77,7 +78,7 @@ class Model:
     mirror_axes: tuple[int, ...]
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
     training_cases: frozenset[str] = frozenset()
-    """Ids of the cases that any of the weights was trained on, as far as the checkpoints note them."""
+    """Ids of the cases that any of the weights was trained on, or started from weights that were, as far as noted."""
 
     @property
     def files(self) -> ModelFiles:
@@ -185,6 +186,8 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     plans = PlansManager(dict(_plans(folder, in_folder, trained_with, configuration_name)))
     _check_names(folder, plans, dataset_json)
     configuration = _configuration(folder, plans, configuration_name)
+    pretrained = pretrained_of(plans.plans)
+    training_cases |= set(pretrained.cases if pretrained else ())
     model = Model(
         folder,
         plans,

@@ -71,6 +71,10 @@ class ModelCard:
     limits: tuple[str, ...]
     weights: Mapping[str, str]
     """Fold → identity of the weights that it is of."""
+    started_from: str = ""
+    """The model whose weights the training started from; empty where they were random."""
+    n_seen_before: int = 0
+    """How many of the measured cases that model had seen in its training."""
 
     @property
     def n_cases(self) -> int:
@@ -88,7 +92,14 @@ class ModelCard:
     def headline(self) -> str:
         """One line for the user of the model."""
         dice = ", ".join(f"{region} {value:.2f}" for region, value in self.dice.items())
-        return f"{self.summary}; mean Dice of cases that it had not seen: {dice or 'not measured'}"
+        return f"{self.summary}; mean Dice of {self._measured_on}: {dice or 'not measured'}"
+
+    @property
+    def _measured_on(self) -> str:
+        if not self.n_seen_before:
+            return "cases that it had not seen"
+        seen = f"{self.n_seen_before} of which {self.started_from}, where it started from, had seen"
+        return f"its validation cases, {seen}"
 
     def write(self, folder: Path) -> None:
         """Write into the folder of a model."""

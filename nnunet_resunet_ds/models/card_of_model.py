@@ -21,9 +21,10 @@ from nnunet_resunet_ds.models.card import (
     read_card,
 )
 from nnunet_resunet_ds.models.inventory import configuration_name, described
-from nnunet_resunet_ds.models.validation import validation_scores
+from nnunet_resunet_ds.models.validation import n_seen_before, validation_scores
 from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD
 from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.pretrained import pretrained_of
 
 NOT_SAID = "not said"
 LIMIT = "Not a medical device."
@@ -68,7 +69,7 @@ def card_of_model(
     if metrics is None:
         return replace(card, weights=model.identities)
     scores, how = _evaluated(metrics)
-    return replace(card, weights=model.identities, scores=scores, how_measured=how, folds=())
+    return replace(card, weights=model.identities, scores=scores, how_measured=how, folds=(), n_seen_before=0)
 
 
 def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
@@ -76,6 +77,7 @@ def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
     is_final = Path(model.checkpoint).stem == Path(FINAL).stem
     found = validation_scores(model.folder, model.dataset_json, known.folds) if is_final else {}
     by_region = _summarised(found)
+    pretrained = pretrained_of(model.plans.plans)
     folds = f"fold{'s' if len(known.folds) > 1 else ''} {', '.join(known.folds)}"
     cases = tuple(sorted(model.training_cases)) if case_ids else ()
     return ModelCard(
@@ -89,6 +91,8 @@ def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
         prediction=f"A case of usual size takes {known.tera_operations:g} TFLOP without flips.",
         limits=(LIMIT,),
         weights=model.identities,
+        started_from=pretrained.model if pretrained else "",
+        n_seen_before=n_seen_before(model.folder, pretrained, known.folds) if by_region else 0,
     )
 
 

@@ -33,6 +33,11 @@ def _scores(card: ModelCard) -> Iterator[str]:
         yield "Not measured."
         return
     yield card.how_measured
+    if card.n_seen_before:
+        yield (
+            f"The training started from the weights of {card.started_from}, which had seen {card.n_seen_before} of "
+            "these cases: the scores are higher than those of new cases."
+        )
     yield from ("", *markdown_rows(*score_table(card)))
     if card.folds:
         yield from ("", *_folds(card))
@@ -62,6 +67,9 @@ def _folds(card: ModelCard) -> Iterator[str]:
 
 def _training(card: ModelCard) -> Iterator[str]:
     training = card.training
+    if card.started_from:
+        yield f"The training started from the weights of {card.started_from} (`resunet-ds plan --pretrained`)."
+        yield ""
     if "seconds" in training:
         versions = ", ".join(f"{name} {version}" for name, version in training["versions"].items())
         yield f"Training took {training['seconds']:,} s for all folds, on {training['hardware']}; {versions}."

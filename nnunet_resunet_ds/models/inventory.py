@@ -18,10 +18,11 @@ from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_l
 from nnunet_resunet_ds.inference.sliding_window import padded_shape, tiles
 from nnunet_resunet_ds.models.card import CARD, ModelCard, read_card
 from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
-from nnunet_resunet_ds.models.validation import validation_scores
+from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, validation_scores
 from nnunet_resunet_ds.network.cost import count_cost
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.pretrained import pretrained_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,14 @@ class KnownModel:
     folder: str
     data: str
     n_cases: int
-    """Of the dataset that it was trained on."""
+    """That these folds were trained on, all together; where they do not note it, those of the dataset."""
     folds: tuple[str, ...]
     """Those that count here."""
     dice: Mapping[str, float]
-    """Region → mean over cases that the weights had not seen: of the card where there is one, else of nnU-Net's
+    """Region → mean over cases that its training had not seen: of the card where there is one, else of nnU-Net's
     validation."""
+    n_seen_before: int = 0
+    """How many of these the model that its training started from had seen."""
     megabytes: float
     """Of the weights' files."""
     parameters: int
@@ -93,7 +96,8 @@ def described(folder: Path, name: str, folds: Sequence[str] | None = None) -> Kn
         n_tiles = _n_tiles(configuration)
         dice = card.dice if card else _mean_dice(validation_scores(folder, dataset_json, folds))
         data = " and ".join(source.name for source in card.sources) if card else str(plans["dataset_name"])
-        n_cases = card.n_cases if card else int(dataset_json["numTraining"])
+        n_cases = card.n_cases if card else n_training_cases(folder, folds) or int(dataset_json["numTraining"])
+        seen = card.n_seen_before if card else n_seen_before(folder, pretrained_of(plans), folds) if dice else 0
     except InputError:
         raise
     except Exception as error:  # damaged plans make a network raise anything
@@ -107,6 +111,7 @@ def described(folder: Path, name: str, folds: Sequence[str] | None = None) -> Kn
         n_cases=n_cases,
         folds=folds,
         dice=dice,
+        n_seen_before=seen,
         megabytes=round(sum(file.stat().st_size for file in files) / 1e6, 1),
         parameters=cost.parameters,
         tera_operations=round(cost.flops * n_tiles * len(folds) / 1e12, 2),

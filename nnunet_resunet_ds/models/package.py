@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nnunet_resunet_ds.base.files import read_json, write_json
@@ -15,6 +16,7 @@ from nnunet_resunet_ds.models.card import CARD, ModelCard
 from nnunet_resunet_ds.models.card_text import CARD_TEXT, write_card_text
 from nnunet_resunet_ds.models.inventory import configuration_name
 from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SAFE_FINAL, SUMMARY, VALIDATION, read_checkpoint
+from nnunet_resunet_ds.training.pretrained import PRETRAINED, pretrained_of
 from nnunet_resunet_ds.training.safe_weights import write_safe_weights
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import PLANS_SECTION, SETTINGS_FILE
@@ -39,7 +41,7 @@ def package(model: Model, card: ModelCard, output: Path, *, for_nnunet: bool = F
         card.write(folder)
         write_card_text(card, folder)
         files = {text: folder / text for text in (CARD, CARD_TEXT)}
-        files |= write_texts(model, folder)
+        files |= write_texts(model, folder, case_ids=case_ids)
         if for_nnunet:
             files |= _checkpoints(model)
         else:
@@ -59,14 +61,21 @@ def packed_name(model: Model) -> str:
     return f"{dataset}/{name}"
 
 
-def write_texts(model: Model, folder: Path) -> dict[str, Path]:
+def write_texts(model: Model, folder: Path, *, case_ids: bool) -> dict[str, Path]:
     """Write plans, dataset.json and settings; return name → file.
 
     The plans are those that the model predicts with, which may be others than its plans.json says.
+
+    Args:
+        model: whose.
+        folder: that is there.
+        case_ids: let the plans name the cases of the model that the training started from.
     """
     in_folder = read_json(model.folder / PLANS_JSON)
     tuned = {PLANS_SECTION: in_folder[PLANS_SECTION]} if PLANS_SECTION in in_folder else {}
-    write_json({**model.plans.plans, **tuned}, folder / PLANS_JSON)
+    pretrained = pretrained_of(model.plans.plans)
+    nameless = {} if case_ids or pretrained is None else {PRETRAINED: replace(pretrained, cases=()).to_mapping()}
+    write_json({**model.plans.plans, **tuned, **nameless}, folder / PLANS_JSON)
     there = [name for name in _AS_THEY_ARE if (model.folder / name).is_file()]
     for name in there:
         shutil.copyfile(model.folder / name, folder / name)

@@ -11,6 +11,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
+from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import noted_cases
 from nnunet_resunet_ds.plans import (
     NETWORK_CLASS_NAME,
@@ -25,8 +26,10 @@ from nnunet_resunet_ds.training.checkpoints import (
     Checkpoint,
     available_folds,
     checkpoint_name,
+    plain_weights,
     plans_of,
     read_checkpoint,
+    weights_identity,
     write_checkpoint,
 )
 from nnunet_resunet_ds.training.plan_writing import (
@@ -37,10 +40,13 @@ from nnunet_resunet_ds.training.plan_writing import (
     write_plans,
 )
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
+from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained
 from nnunet_resunet_ds.training.recipe import SECTION
 
 PRETRAINED_ENDING = "_pretrained.pth"
-"""After the name of the plans: the weights to start from, as ``nnUNetv2_train -pretrained_weights`` takes them."""
+"""After the name of the plans: the weights to start from, as a checkpoint."""
+PLANS_OF_THEIR_SPACING = "PlansOfPretrained"
+"""Name for the stock plans at the voxel size of the weights, where the data was preprocessed at another."""
 
 
 class FineTuning(NamedTuple):
@@ -50,6 +56,8 @@ class FineTuning(NamedTuple):
     weights: Path
     notes: list[str]
     """Lines for the user."""
+    preprocess: str | None
+    """The command that preprocesses at the voxel size that the weights are of; None where the data has it."""
 
 
 def plan_fine_tuning(
@@ -62,11 +70,12 @@ def plan_fine_tuning(
     patch_size: Sequence[int] | None = None,
     batch_size: int = PAPER_BATCH_SIZE,
     recipe: Mapping[str, Any] | None = None,
+    called: str | None = None,
 ) -> FineTuning:
     """Write plans with the network of a trained model, and its weights, into ``$nnUNet_preprocessed/DatasetXXX_NAME``.
 
-    The weights are those of its first fold. The output layers are not taken, as always in nnU-Net, so the regions may
-    be others.
+    The weights are those of its first fold. Each training with these plans starts from them. Where the regions are
+    others, the output layers start at random.
 
     Args:
         dataset_id: of a dataset that nnUNetv2_plan_and_preprocess has seen.
@@ -77,6 +86,7 @@ def plan_fine_tuning(
         patch_size: voxels (Z, Y, X); None is the model's.
         batch_size: patches a step.
         recipe: fields of `Recipe` to train differently from the paper.
+        called: the model in words; None is the name of its folder.
 
     Raises:
         InputError: no such dataset, plans or model, or they do not fit each other.
@@ -97,18 +107,45 @@ def plan_fine_tuning(
         batch_size=batch_size,
         recipe=recipe,
     )
-    notes = [
-        *adapted.notes,
-        *_spacing_note(trained, adapted, configuration, dataset_id),
-        *_shared_cases(folder, checkpoint),
-    ]
     weights = folder / f"{name}{PRETRAINED_ENDING}"
-    path = write_plans(folder, name, configuration, adapted.plans)
+    noted = noted_cases(checkpoint.get(SECTION) or {})
+    pretrained = Pretrained(
+        weights.name,
+        weights_identity(plain_weights(checkpoint)),
+        called or model.name,
+        output_layers=_same_outputs(read_json(model / DATASET_JSON), dataset_json),
+        cases=noted.train if noted else (),
+    )
+    spacing_note, preprocess = _other_spacing(trained, adapted, configuration, dataset_id)
+    notes = [*adapted.notes, *_output_note(pretrained), *spacing_note, *_shared_cases(folder, pretrained)]
+    plans = {**adapted.plans, PRETRAINED: pretrained.to_mapping()}
+    path = write_plans(folder, name, configuration, plans)
     write_checkpoint({"network_weights": checkpoint["network_weights"]}, weights)
-    return FineTuning(path, weights, notes)
+    return FineTuning(path, weights, notes, preprocess)
+
+
+def _same_outputs(trained: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Tell whether the outputs of a model are the regions of a dataset, in the same order."""
+    of_both = [
+        [(region.name, region.tissues) for region in regions_of(content)] + [content["labels"].get("ignore")]
+        for content in (trained, own)
+    ]
+    return of_both[0] == of_both[1]
+
+
+def _output_note(pretrained: Pretrained) -> list[str]:
+    if pretrained.output_layers:
+        return []
+    return [
+        "The regions of this dataset are not those of the model, so the output layers start at random. At first the "
+        "new model is worse than the one that it starts from."
+    ]
 
 
 def _first_fold(model: Path) -> Checkpoint:
+    if not model.is_dir():
+        msg = f"{model}: no such folder; give starter, or the folder of a trained model (resunet-ds models lists them)"
+        raise InputError(msg)
     name = checkpoint_name(model, FINAL)
     folds = available_folds(model, name)
     if not folds:
@@ -140,26 +177,29 @@ def _check_channels(model: Path, dataset: Path, dataset_json: Mapping[str, Any])
         raise InputError(msg)
 
 
-def _spacing_note(trained: Mapping[str, Any], adapted: AdaptedPlans, configuration: str, dataset_id: int) -> list[str]:
+def _other_spacing(
+    trained: Mapping[str, Any], adapted: AdaptedPlans, configuration: str, dataset_id: int
+) -> tuple[list[str], str | None]:
+    """Return a line about voxels of another size, and the command that preprocesses at the size of the weights."""
     own = resolved_configuration(adapted.plans, configuration)["spacing"]
     if np.allclose(own, trained["spacing"], rtol=0.1):
-        return []
+        return [], None
     mm = " ".join(f"{axis:g}" for axis in trained["spacing"])
-    return [
-        f"The weights are of images of {mm} mm, and this data has {' '.join(f'{axis:g}' for axis in own)}. For theirs, "
-        f"preprocess with: nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} "
-        f"-overwrite_target_spacing {mm} -overwrite_plans_name NAME, and give -p NAME."
-    ]
+    note = f"The weights are of images of {mm} mm, and this data has {' '.join(f'{axis:g}' for axis in own)} mm."
+    preprocess = (
+        f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} -overwrite_target_spacing {mm} "
+        f"-overwrite_plans_name {PLANS_OF_THEIR_SPACING}"
+    )
+    return [note], preprocess
 
 
-def _shared_cases(dataset: Path, checkpoint: Checkpoint) -> list[str]:
+def _shared_cases(dataset: Path, pretrained: Pretrained) -> list[str]:
     """Name cases on which the model was trained: validation of them would look better than it is."""
-    noted = noted_cases(checkpoint.get(SECTION) or {})
     own = {file.name.removesuffix(FILE_ENDING) for file in (dataset / REFERENCES).glob(f"*{FILE_ENDING}")}
-    shared = sorted(own & set(noted.train if noted else ()))
+    shared = sorted(own & set(pretrained.cases))
     if not shared:
         return []
     return [
-        f"{len(shared)} cases of this dataset, such as {shared[0]}, are training cases of the model: Dice of them in "
-        "validation says nothing of new cases."
+        f"{len(shared)} of the cases of this dataset, such as {shared[0]}, are training cases of the weights to start "
+        "from: Dice of them in validation says nothing of new cases."
     ]

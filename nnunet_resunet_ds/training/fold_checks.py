@@ -10,6 +10,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLI
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
 from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
+from nnunet_resunet_ds.training.pretrained import check_same_start
 from nnunet_resunet_ds.training.recipe import SECTION
 
 N_STOCK_FOLDS = 5
@@ -143,7 +144,7 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
         configuration: of these plans.
 
     Raises:
-        InputError: with what differs, and what to do.
+        InputError: with what differs, and what to do; other weights to start from count, too.
     """
     model = fold.parent
     others = sorted({path.parent for path in model.glob("fold_*/checkpoint_*.pth")} - {fold})
@@ -157,3 +158,4 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
             "that fold away"
         )
         raise InputError(msg)
+    check_same_start(model, plans)

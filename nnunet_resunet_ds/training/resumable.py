@@ -53,6 +53,8 @@ class ResumableTrainer(nnUNetTrainer):
     """The training and validation cases; None before the data is looked for."""
     finished = False
     """Whether the final weights are chosen; such a training is only validated."""
+    starts_new = True
+    """Whether no checkpoint is loaded."""
     restored = False
     """Whether this goes on from a checkpoint of its own folder."""
     is_changing = False
@@ -169,6 +171,7 @@ class ResumableTrainer(nnUNetTrainer):
         Raises:
             InputError: it cannot be read, is of a different network, or of a variant of this trainer.
         """
+        self.starts_new = False
         if not self.was_initialized:
             self.initialize()
         path, checkpoint, notes = checkpoints.checkpoint_to_load(Path(filename_or_checkpoint), Path(self.output_folder))

@@ -104,6 +104,37 @@ def test_names_of_cases_leave_the_house_only_when_asked_for(own, tmp_path, flags
     assert (b"secret_1" in everything) == named
 
 
+@pytest.fixture
+def fine_tuned(own):
+    """The model, as if its training had started from weights that had seen one of its two validation cases."""
+    section = {"file": "x.pth", "weights": "0", "model": "the starter model", "output_layers": True}
+    section["cases"] = ["secret_2", "secret_5"]
+    plans = json.loads((own / "plans.json").read_text())
+    (own / "plans.json").write_text(json.dumps({**plans, "resunet_ds_pretrained": section}))
+    for fold, (train, val) in (("fold_0", (["secret_1"], ["secret_2"])), ("fold_1", (["secret_2"], ["secret_1"]))):
+        weights = {"weights": "w", "validated": "w"}
+        (own / fold / "run.json").write_text(json.dumps({"cases": {"train": train, "val": val}, **weights}))
+    return own
+
+
+def test_a_fine_tuned_model_says_what_it_started_from_and_what_that_had_seen(fine_tuned, tmp_path, monkeypatch, capsys):
+    assert load_model(fine_tuned).training_cases == {"secret_1", "secret_2", "secret_5"}
+    assert main(["models", "--json"]) == 0
+    *_, listed = json.loads(capsys.readouterr().out)
+    assert listed["n_seen_before"] == 1 and listed["n_cases"] == 2
+    assert main(["models"]) == 0
+    assert "started from had seen 1 of its validation cases" in capsys.readouterr().out
+    packed(fine_tuned, tmp_path)
+    assert "1 of which the starter model, where it started from, had seen" in capsys.readouterr().out
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(tmp_path / "model.zip")]) == 0
+    card, text = read_card(installed), (installed / "MODEL_CARD.md").read_text()
+    assert (card.started_from, card.n_seen_before) == ("the starter model", 1)
+    assert "which had seen 1 of these cases" in text and "`resunet-ds plan --pretrained`" in text
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert not any(b"secret" in archive.read(name) for name in archive.namelist())
+
+
 def test_nnunet_s_own_zip_goes_both_ways(own, tmp_path, monkeypatch):
     archive = packed(own, tmp_path, "--nnunet")
     stock = {**os.environ, "nnUNet_results": str(tmp_path / "stock")}

@@ -27,7 +27,7 @@ def pack(folder: Path, target: Path, folds: Sequence[str]) -> None:
     target.mkdir(exist_ok=True)
     model = load_model(folder, folds)
     write_safe_model(model, target, half=True, case_ids=True)
-    write_texts(model, target)
+    write_texts(model, target, case_ids=True)
 
 
 def publish(packed: Path, target: Path) -> None:
