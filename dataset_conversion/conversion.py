@@ -84,7 +84,8 @@ def convert(
     Args:
         inputs: folders to search for cases; cases of a folder without any segmentation become test cases.
         dataset_id: 1 to 999.
-        name: after ``DatasetXXX_``; None is the edition's own name.
+        name: after ``DatasetXXX_``; None is the name of the dataset that this function made with this ID before, else
+            that of the edition.
         edition: a key of `EDITIONS`, a year, ``"auto"`` or ``"custom"``: see `detect_edition`.
         edition_file: the description of a custom edition.
         allow_missing: sequences that a case may lack, such as ``("T2",)``: an image of zeros is written for them.
@@ -102,7 +103,7 @@ def convert(
     """
     check_link_mode(link_mode)
     cohort = find_cohort(inputs, edition, edition_file, allow_missing)
-    dataset = _dataset_folder(dataset_id, name or cohort.decision.edition.dataset_name)
+    dataset = _dataset_folder(dataset_id, name or _name_so_far(dataset_id) or cohort.decision.edition.dataset_name)
     LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
     for line in correction_lines(cohort.cases, cohort.decision.edition):
         LOG.info("%s", line)
@@ -150,6 +151,12 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     return publish(staging, dataset, [file for case in cases for file in case_files(case, edition).values()])
 
 
+def _name_so_far(dataset_id: int) -> str | None:
+    """Return the name of the dataset that was converted with this ID before: more cases may be of another edition."""
+    found = [folder for folder in datasets_with_id("nnUNet_raw", dataset_id) if read_manifest(folder) is not None]
+    return found[0].name.partition("_")[2] if len(found) == 1 else None
+
+
 def _dataset_folder(dataset_id: int, name: str) -> Path:
     """Return where the dataset will be, or refuse what nnU-Net cannot take."""
     check_whole_number("the dataset ID", dataset_id, at_least=1, at_most=MAX_DATASET_ID)
@@ -158,7 +165,11 @@ def _dataset_folder(dataset_id: int, name: str) -> Path:
     for variable in NNUNET_FOLDERS:
         for existing in datasets_with_id(variable, dataset_id):
             if existing.name != dataset.name:  # nnU-Net wants one name for an ID in all of its folders
-                msg = f"{existing}: dataset {dataset_id} is there already; remove it or choose another ID with -d"
+                there = existing.name.partition("_")[2]
+                msg = (
+                    f"{existing}: dataset {dataset_id} is there with another name; choose another ID with -d, or add to "
+                    f"it with all folders, the earlier ones too, and -n {there}"
+                )
                 raise InputError(msg)
     return dataset
 

@@ -4,7 +4,7 @@ The command finds the cases below each INPUT by their file names (CASE_t1ce.nii.
 2023, 4-D files in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. If no case of an INPUT, or of
 a folder directly below it, has a segmentation, these cases become imagesTs. Files in a folder of corrections, such as
 ...-corrected-labels, replace those that they correct. If you stop the command, run it again: it goes on where it was.
-If you have more cases later, run it again: it adds them.
+If you have more cases later, run it again with all folders, the earlier ones too: it adds what is new.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dataset number, 1 to 999, or whole name, such as Dataset137_BraTS2021",
     )
     aim.add_argument("--check", action="store_true", help="check the files and count the labels, and write nothing")
-    parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: the name of the edition)")
+    parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: that of the dataset with this ID, else of the edition)")
     add_edition_arguments(parser)
     add_allow_missing_argument(parser, "an image of zeros is written, and conversion.json lists them as absent")
     images = parser.add_mutually_exclusive_group()

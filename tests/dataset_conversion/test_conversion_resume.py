@@ -219,6 +219,15 @@ def test_two_at_a_time_are_refused(cohort, raw):
     convert([cohort], 137)
 
 
+def test_cases_of_another_year_join_the_dataset_under_its_name(cohort, raw, tmp_path):
+    dataset = convert([cohort], 137)
+    make_case(tmp_path / "earlier", "Brats18_TCIA01_201_1", seed=5)
+    assert convert([cohort, tmp_path / "earlier"], 137) == dataset == raw / "Dataset137_BraTS2021"
+    images = {file.name for file in (dataset / "imagesTr").iterdir()}
+    assert "Brats18_TCIA01_201_1_0000.nii.gz" in images and len(images) == 12
+    assert convert([tmp_path / "earlier"], 138).name == "Dataset138_BraTS2018"
+
+
 def test_run_again_it_adds_what_is_new_and_keeps_what_is_not_its_own(cohort, raw, monkeypatch, caplog):
     caplog.set_level(logging.INFO, LOG.name)
     dataset = convert([cohort], 137)

@@ -25,7 +25,7 @@ shortened to their last part here, and what libraries say to `(…)`. The rows a
 def row(command: str, kind: str, answer: str) -> str:
     """Return the row of an answer, without what differs from machine to machine."""
     line = re.sub(r"resunet-ds [\w-]+: error: ", "", answer.strip().splitlines()[0])
-    line = re.sub(r"(/[^\s/:']+)+/", "", line)  # folders
+    line = re.sub(r"[\w.-]*(/[^\s/:']+)+/", "", line)  # folders
     line = re.sub(r"\([^()]*(\([^()]*\))?[^()]*\)", "(…)", line)
     line = re.sub(r"(.)\1{20,}", r"\1…", line)
     return f"| {command} | {kind} | {line.replace('|', chr(92) + '|')} |"
