@@ -167,8 +167,8 @@ def _dataset_folder(dataset_id: int, name: str) -> Path:
             if existing.name != dataset.name:  # nnU-Net wants one name for an ID in all of its folders
                 there = existing.name.partition("_")[2]
                 msg = (
-                    f"{existing}: dataset {dataset_id} is there with another name; choose another ID with -d, or add to "
-                    f"it with all folders, the earlier ones too, and -n {there}"
+                    f"{existing}: dataset {dataset_id} is there with another name; choose another ID with -d, or add "
+                    f"to it with all folders, the earlier ones too, and -n {there}"
                 )
                 raise InputError(msg)
     return dataset

@@ -69,6 +69,9 @@ def write_submission(
     _check_output(output_folder, input_folder)
     given = _given_convention(files, labels, chosen)
     _check_kind(given, chosen, input_folder)
+    never = [chosen.tissue_name(tissue) for tissue in chosen.tissues.values() if tissue not in given.tissues.values()]
+    if never:
+        LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
     doubt = doubts(chosen, case_ids)
     if doubt:
         LOG.warning("%s", doubt)

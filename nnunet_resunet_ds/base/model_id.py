@@ -56,6 +56,8 @@ def find_model_folder(dataset_id: int, trainer: str, configuration: str, plans: 
     """
     dataset = dataset_folder("nnUNet_results", dataset_id)
     found = models_in(dataset, trainer, plans or "*", configuration)
+    if len(found) > 1:  # a training that stopped before its first checkpoint leaves a folder, and no model
+        found = [model for model in found if any(model.glob("fold_*/checkpoint_*"))] or found
     if len(found) == 1:
         return found[0]
     if found:

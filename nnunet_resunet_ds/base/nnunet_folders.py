@@ -57,22 +57,27 @@ def dataset_folder(variable: str, dataset_id: int) -> Path:
     found = datasets_with_id(variable, dataset_id)
     if len(found) != 1:
         what = "no dataset" if not found else f"{len(found)} datasets ({', '.join(path.name for path in found)})"
-        msg = f"{parent}: {what} with ID {dataset_id}; expected exactly one folder Dataset{dataset_id:03d}_NAME"
+        expected = f"expected exactly one folder Dataset{dataset_id:03d}_NAME"
+        raw = datasets_with_id("nnUNet_raw", dataset_id)
+        if variable == "nnUNet_preprocessed" and not found and len(raw) == 1:
+            expected = f"{raw[0].name} is not preprocessed yet: {preprocess_command(raw[0].name)}"
+        msg = f"{parent}: {what} with ID {dataset_id}; {expected}"
         raise InputError(msg)
     return found[0]
 
 
 def preprocess_command(dataset_name: str, configuration: str = "3d_fullres") -> str:
-    """Return the command that plans and preprocesses a dataset again.
+    """Return the command that plans and preprocesses a dataset.
 
-    Without ``--clean``, nnU-Net keeps the fingerprint of the cases that were there before.
+    Where it was preprocessed before, nnU-Net keeps the fingerprint of the earlier cases without ``--clean``.
 
     Args:
         dataset_name: ``DatasetXXX_NAME``.
         configuration: what to preprocess for.
     """
     dataset_id = int(dataset_name.removeprefix("Dataset").partition("_")[0])
-    return f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration} --clean"
+    again = " --clean" if datasets_with_id("nnUNet_preprocessed", dataset_id) else ""
+    return f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}{again}"
 
 
 @contextmanager

@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dataset number, 1 to 999, or whole name, such as Dataset137_BraTS2021",
     )
     aim.add_argument("--check", action="store_true", help="check the files and count the labels, and write nothing")
-    parser.add_argument("-n", dest="name", help="dataset name after DatasetXXX_ (default: that of the dataset with this ID, else of the edition)")
+    parser.add_argument(
+        "-n",
+        dest="name",
+        help="dataset name after DatasetXXX_ (default: that of the dataset with this ID, else of the edition)",
+    )
     add_edition_arguments(parser)
     add_allow_missing_argument(parser, "an image of zeros is written, and conversion.json lists them as absent")
     images = parser.add_mutually_exclusive_group()

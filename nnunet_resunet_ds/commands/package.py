@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.errors import InputError
     from nnunet_resunet_ds.base.files import check_output_file
     from nnunet_resunet_ds.inference.model import load_model
-    from nnunet_resunet_ds.models.card_of_model import card_of_model
+    from nnunet_resunet_ds.models.card_of_model import NOT_SAID, card_of_model
     from nnunet_resunet_ds.models.package import package
 
     check_output_file(options.output, ".zip")
@@ -68,7 +68,11 @@ def run(options: argparse.Namespace) -> None:
         limits=options.limit,
         case_ids=options.case_ids,
     )
+    if any(source.licence == NOT_SAID for source in card.sources):
+        print("warning: the card does not say under which licence the data and weights are; say it with --licence")
+    replaced = " in place of the earlier file" if options.output.exists() else ""
     package(model, card, options.output, for_nnunet=options.nnunet, case_ids=options.case_ids)
     size = options.output.stat().st_size / 1e6
     command = "nnUNetv2_install_pretrained_model_from_zip" if options.nnunet else "resunet-ds install"
-    print(card.headline, f"wrote {options.output}, {size:.1f} MB; install it: {command} {options.output}", sep="\n")
+    print(card.headline)
+    print(f"wrote {options.output}{replaced}, {size:.1f} MB; install it: {command} {options.output}")

@@ -190,4 +190,4 @@ def _check(options: argparse.Namespace) -> None:
     if n_failed:
         msg = f"{options.check_container}: {n_failed} of {len(findings)} findings fail; correct them, and check again"
         raise InputError(msg)
-    print(f"{len(findings)} findings, none fails: {options.check_container} can be handed in")
+    print(f"{len(findings)} findings, none fails. Next: docker build, and a run of the image as its README.md says")

@@ -90,7 +90,7 @@ def training_dtype(
     """
     dtype, line = _chosen(precision, network, device, _Work(_STEP, training_runs, size), tell)
     if dtype is torch.bfloat16 and device.type == "cpu" and not bf16_gradients_are_right():
-        return None, f"Convolutions in fp32: PyTorch {torch.__version__} gets gradients wrong in bf16 on this CPU."
+        return None, f"Training in fp32: in bf16 PyTorch {torch.__version__} gets gradients wrong on this CPU."
     return dtype, line
 
 

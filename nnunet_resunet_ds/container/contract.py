@@ -50,7 +50,10 @@ def read_settings(folder: Path) -> ContainerSettings:
         InputError: the folder is not that of a container, or the file is damaged.
     """
     file = folder / SETTINGS
-    if not folder.is_dir() or not file.is_file():
+    if not folder.is_dir():
+        msg = f"{folder}: no such folder; give the one that resunet-ds submission --container wrote"
+        raise InputError(msg)
+    if not file.is_file():
         msg = f"{folder}: has no {SETTINGS}, so it is no container of ours; {REMEDY}"
         raise InputError(msg)
     content = read_json(file)

@@ -208,7 +208,10 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
 
 def _check_is_folder(folder: Path) -> None:
     if not folder.is_dir():
-        msg = f"{folder}: no such folder; give the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
+        msg = (
+            f"{folder}: no such folder; give starter, or the folder that training wrote, "
+            "TRAINER__PLANS__CONFIGURATION: resunet-ds models lists them"
+        )
         raise InputError(msg)
 
 

@@ -140,7 +140,7 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
         if changed:
             msg = (
                 f"{model}: was trained with plans {name} of another {', '.join(changed)}; give the new plans another "
-                "name with --name, or move that model away"
+                "name with --name, start from the stock plans of that model with -p, or move that model away"
             )
             raise InputError(msg)
 

@@ -254,7 +254,7 @@ def test_bad_requests_are_named(cohort, raw, tmp_path, monkeypatch):
 def test_an_id_that_is_taken_is_refused(cohort, raw):
     convert([cohort], 137)
     before = {p: p.stat().st_mtime_ns for p in raw.rglob("*")}
-    with pytest.raises(InputError, match="there with another name; .* and -n BraTS2021"):
+    with pytest.raises(InputError, match=r"there with another name; .* and -n BraTS2021"):
         convert([cohort], 137, "Other")
     assert {p: p.stat().st_mtime_ns for p in raw.rglob("*")} == before
 
@@ -263,7 +263,7 @@ def test_an_id_that_is_taken_is_refused(cohort, raw):
 def test_the_id_must_be_free_in_all_of_nnunet_s_folders(cohort, raw, kind):
     """nnU-Net stops at an ID that has two names."""
     (raw.parent / f"nnUNet_{kind}" / "Dataset137_Other").mkdir()
-    with pytest.raises(InputError, match="Dataset137_Other: dataset 137 is there with another name; .* -n Other"):
+    with pytest.raises(InputError, match=r"Dataset137_Other: dataset 137 is there with another name; .* -n Other"):
         convert([cohort], 137)
     convert([cohort], 137, "Other")
 
