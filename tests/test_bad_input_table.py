@@ -15,6 +15,7 @@ import test_predict_bad_input
 import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
+import test_report_says
 import test_starter_model
 import test_tuning
 import test_uncertainty
@@ -45,6 +46,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION, *test_wrong_sides.BAD)),
         *(("export", kind) for kind in (*test_export.BAD, test_export.OTHER_VALUES, test_export.WITHOUT_EXTRA)),
         *(("rank", kind) for kind in test_ranking.BAD),
+        *(("report", kind) for kind in test_report_says.BAD),
         *(("submission", kind) for kind in (*test_write_container.BAD, test_write_container.DAMAGED)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
