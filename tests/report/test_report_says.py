@@ -9,7 +9,16 @@ import pytest
 import SimpleITK as sitk
 from brats_files import write
 from region_datasets import APART
-from reports import CASES, PREDICTED, SPACING, add_a_false_lesion, make_cohort, note_certainty, tumour
+from reports import (
+    CASES,
+    PREDICTED,
+    SPACING,
+    add_a_false_lesion,
+    make_cohort,
+    note_certainty,
+    note_training_cases,
+    tumour,
+)
 from test_report import data_of, run
 
 from nnunet_resunet_ds.base.errors import InputError
@@ -23,7 +32,6 @@ from nnunet_resunet_ds.report.report_case import ReportCase
 from nnunet_resunet_ds.uncertainty.expected_dice import SIGNS, ExpectedDice, ExpectedDiceModel
 
 GLI = PROTOCOLS["brats2023-gli"]
-OF_TRAINING = "a training case?: the model was trained on one of this name"
 
 
 @pytest.fixture
@@ -109,16 +117,8 @@ def test_segmentations_among_the_images_are_pointed_at(cohort, capsys):
 # ---- training cases ----
 
 
-def note_training(cohort, cases):
-    def change(content):
-        for case in cases:
-            content["cases"][case]["warnings"] = ["dark: T1", OF_TRAINING]
-
-    change_run(cohort, change)
-
-
 def test_training_cases_are_counted_at_the_top_and_flagged(cohort, capsys):
-    note_training(cohort, CASES[:2])
+    note_training_cases(cohort, CASES[:2])
     page = cohort / "report.html"
     words = ("-i", cohort / "raw", "-pred", cohort / "labels", "-o", page)
     assert run(*words, "-ref", cohort / "raw") == 0
