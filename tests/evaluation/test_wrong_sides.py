@@ -1,6 +1,7 @@
 """What is said where reference and predictions are mixed up, and where scores do not mean what they seem to."""
 
 import json
+import math
 import shutil
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate
 from nnunet_resunet_ds.evaluation.pairs import find_pairs
+from nnunet_resunet_ds.evaluation.penalties import has_penalty
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, near_protocols
 from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE
 from nnunet_resunet_ds.inference.input_warnings import training_case_warnings
@@ -217,6 +219,24 @@ def test_cases_with_the_penalty_are_counted_by_region(folders, capsys):
     assert of_2026.startswith("HD95: 373 mm") and "or is all elsewhere: TC in 1, ET in 2 of 3" in of_2026
     one = [folder / f"{NAMES[1]}.nii.gz" for folder in folders]
     assert penalties(capsys, one)[0].endswith("invented: ET")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dice", "hd95", "volumes", "is_penalty"),
+    [
+        ("brats2023-gli", 0.0, 374.0, (9, 0), True),
+        ("brats2023-gli", 0.0, 373.9, (9, 9), False),  # as far apart as that
+        ("brats2023-gli", 0.0, 420.0, (9, 9), False),  # in a larger image
+        ("brats2023-gli", 1.0, 0.0, (0, 0), False),
+        ("brats2021", 0.0, 374.2, (0, 9), True),
+        ("brats2021", 0.0, 300.0, (9, 9), False),
+        ("brats2021", 1.0, 0.0, (0, 0), False),  # both are empty
+        ("brats2021", 0.0, math.nan, (0, 9), False),
+    ],
+)
+def test_a_penalty_is_told_from_a_distance(protocol, dice, hd95, volumes, is_penalty):
+    metrics = {"dice": dice, "hd95": hd95, "reference_volume": volumes[0], "prediction_volume": volumes[1]}
+    assert has_penalty(metrics, PROTOCOLS[protocol]) == is_penalty
 
 
 def test_a_lesion_too_small_to_count_is_a_missed_region(folders, capsys):
