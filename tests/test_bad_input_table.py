@@ -15,10 +15,12 @@ import test_predict_bad_input
 import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
+import test_report_says
 import test_starter_model
 import test_tuning
 import test_uncertainty
 import test_write_container
+import test_wrong_sides
 from bad_input import key, rows_of_docs
 
 
@@ -42,9 +44,10 @@ def test_the_table_has_every_kind_and_no_other():
         ("predict", test_uncertainty.DAMAGED_EXPECTED_DICE),
         *(("predict", f"regions: {kind}") for kind in test_predicting_other_regions.BAD),
         *(("ensemble", kind) for kind in (*test_ensemble_command.BAD, *test_ensemble_command.FAILING)),
-        *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION)),
+        *(("evaluate", kind) for kind in (*test_evaluate.BAD, test_evaluate.CONTRADICTION, *test_wrong_sides.BAD)),
         *(("export", kind) for kind in (*test_export.BAD, test_export.OTHER_VALUES, test_export.WITHOUT_EXTRA)),
         *(("rank", kind) for kind in test_ranking.BAD),
+        *(("report", kind) for kind in test_report_says.BAD),
         *(("submission", kind) for kind in (*test_write_container.BAD, test_write_container.DAMAGED)),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]

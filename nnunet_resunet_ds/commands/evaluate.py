@@ -1,9 +1,9 @@
 """Compare label maps with the reference as a BraTS challenge does: Dice, HD95, lesion-wise Dice and HD95.
 
-REFERENCE and PREDICTION are two files, two folders of CASE.nii.gz (labelsTr, labels), or raw BraTS case folders. A file
-next to them (dataset.json, run.json) or the file names of an edition declare what their label values mean. If nothing
-declares it, the values are read as those of the protocol. The command prints how it reads them; you can overrule this
-with --ref-labels and --pred-labels.
+REFERENCE and PREDICTION are two files, two folders of CASE.nii.gz (labelsTr, labels), or raw BraTS case folders. Label
+maps from resunet-ds predict and raw BraTS cases need nothing more. For others, run.json or dataset.json next to them
+says what their label values mean; where neither does, the values are read as those of the protocol. The command prints
+how it reads them. Give --ref-labels and --pred-labels to say it yourself.
 
 Examples:
   resunet-ds evaluate -ref /data/BraTS2021_train -pred labels -o metrics.json
@@ -37,7 +37,12 @@ SUMMARY = "compare label maps with the reference, by the metrics of BraTS"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument(
-        "-ref", dest="reference", type=Path, required=True, metavar="REFERENCE", help="reference: file or folder"
+        "-ref",
+        dest="reference",
+        type=Path,
+        required=True,
+        metavar="REFERENCE",
+        help="label maps of experts: file or folder",
     )
     parser.add_argument(
         "-pred",
@@ -52,30 +57,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="output",
         type=Path,
         metavar="JSON",
-        help="write the metrics of every case and the summary to this file",
+        help="write the metrics of every case and their statistics to this file",
     )
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the same as a table")
     parser.add_argument(
         "--lesions",
         type=Path,
         metavar="CSV",
-        help="write a table of false and missed lesions: place, volume, and the peak probability where CASE.npz lies "
-        "next to the prediction",
+        help="write a table of false and missed lesions: where each is, its volume, and its highest probability where "
+        "CASE.npz lies next to the prediction",
     )
     add_label_arguments(parser)
     parser.add_argument(
         "--empty-regions",
         choices=("brats", "brats2026", "nan"),
-        help="metrics of an empty region: brats gives Dice 1 and HD95 0 where reference and prediction are both empty, "
-        "and the penalty where one is; brats2026 gives no number where both are, and the penalty where one is; nan "
-        "gives no number for either, as nnU-Net. Means leave out what has no number (default: what the challenge does: "
-        "brats until 2025, brats2026 then)",
+        help="the score of an empty region. brats: Dice 1 and HD95 0 where reference and prediction are both empty, "
+        "the penalty where one of them is. brats2026: no number where both are, the penalty where one is. nan: no "
+        "number in both cases, as nnU-Net. Means leave out what has no number (default: what the challenge does, brats "
+        "until 2025 and brats2026 in 2026)",
     )
     parser.add_argument(
         "--by-sequences",
         action="store_true",
-        help="also give the means of the cases that had all sequences, of those without T2, and so on, by what predict "
-        "--allow-missing noted in run.json",
+        help="also give the means of the cases that had all sequences, of those without T2, and so on; predict "
+        "--allow-missing notes in run.json what a case lacked",
     )
     parser.add_argument(
         "--compare",
@@ -83,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="OTHER",
-        help="also evaluate label maps of other systems, and compare",
+        help="also evaluate the label maps of other systems, and test the differences",
     )
     parser.add_argument(
         "--allow-missing", action="store_true", help="leave out cases that have only a reference or only a prediction"
@@ -97,21 +102,22 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments for the protocol and the meaning of label values."""
     parser.add_argument(
         "--protocol",
-        help="rules of one challenge: brats2021, brats2023-{gli,ssa,ped,men,met}, brats2024-{gli,ssa,ped,met,menrt}, "
-        "brats2025-{gli,ssa,ped,men,met,menrt}, brats2026-{met,ped,goat} (default: brats2023-gli)",
+        help="score by the rules of this challenge: brats2021, brats2023-{gli,ssa,ped,men,met}, "
+        "brats2024-{gli,ssa,ped,met,menrt}, brats2025-{gli,ssa,ped,men,met,menrt}, brats2026-{met,ped,goat} (default: "
+        "brats2023-gli)",
     )
     labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
     parser.add_argument(
         "--ref-labels",
         dest="reference_labels",
         metavar="LABELS",
-        help=f"what the label values of the reference mean: {labels}",
+        help=f"what the label values of the reference mean: {labels} (default: what files next to them say)",
     )
     parser.add_argument(
         "--pred-labels",
         dest="prediction_labels",
         metavar="LABELS",
-        help="what the label values of the predictions mean",
+        help="what the label values of the predictions mean (default: what files next to them say)",
     )
 
 
@@ -133,7 +139,10 @@ def run(options: argparse.Namespace) -> None:
     with chosen_executor(options, [options.reference, *pairs]) as executor:
         evaluations = {path: _evaluate(options, of_path, protocol, executor) for path, of_path in pairs.items()}
     evaluation = evaluations[options.prediction]
-    print("\n".join(["", *summary_lines(evaluation)]))
+    other_rules = "" if options.protocol else _other_rules(pairs[options.prediction])
+    print("\n".join(["", *summary_lines(evaluation, other_rules)]))
+    for path, of_path in pairs.items():
+        _warn_of_training_cases(path, of_path, evaluations[path], of_several=len(pairs) > 1)
     more: dict[str, object] = {
         "reference": str(options.reference.absolute()),
         "prediction": str(options.prediction.absolute()),
@@ -201,8 +210,27 @@ def _introduce(systems: "Sequence[Pairs]", protocol: "Protocol") -> None:
     print(f"reference: {systems[0].reference.described(protocol)}")
     for pairs in systems:
         print(f"{pairs.prediction.source}: {pairs.prediction.described(protocol)}")
-        for line in pairs.warnings:
-            print(f"warning: {line}")
+    for line in dict.fromkeys(line for pairs in systems for line in pairs.warnings):
+        print(f"warning: {line}")
+
+
+def _other_rules(pairs: "Pairs") -> str:
+    """Say how to be scored by other rules than the default; "" where the reference is of the default's edition."""
+    from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, near_protocols
+
+    near = near_protocols(pairs.reference.labels)
+    name = near[0] if near else "brats2021"
+    return "" if DEFAULT in near else f"--protocol {name} for those of {PROTOCOLS[name].title.removeprefix('BraTS ')}"
+
+
+def _warn_of_training_cases(path: Path, pairs: "Pairs", evaluation: "Evaluation", *, of_several: bool) -> None:
+    """Say how many of the cases that are scored the model may have been trained on."""
+    from nnunet_resunet_ds.evaluation.training_cases import training_cases, training_cases_line
+
+    files = {pair.case: pair.prediction for pair in pairs.pairs if pair.case in evaluation.cases}
+    line = training_cases_line(len(training_cases(files)), len(evaluation.cases))
+    if line:
+        print(f"warning: {path}: {line}" if of_several else f"warning: {line}")
 
 
 def _evaluate(

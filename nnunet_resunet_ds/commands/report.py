@@ -79,4 +79,5 @@ def run(options: argparse.Namespace) -> None:
         print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)
     size = settings.output.stat().st_size / 1e6
-    print(f"wrote {settings.output}: {len(written.cases)} cases, {with_pictures} with pictures, {size:.1f} MB")
+    n = f"{len(written.cases)} cases" if len(written.cases) > 1 else "1 case"
+    print(f"wrote {settings.output}: {n}, {with_pictures} with pictures, {size:.1f} MB")

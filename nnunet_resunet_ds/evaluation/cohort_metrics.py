@@ -65,7 +65,8 @@ def evaluate(
         executor: evaluates the cases; None is a thread for each core.
 
     Raises:
-        InputError: nothing to compare, cases have one file only, or no case could be evaluated.
+        InputError: nothing to compare, cases have one file only or the same file on both sides, or no case could be
+            evaluated.
     """
     pairs = find_pairs(
         reference,

@@ -49,6 +49,8 @@ class LabelMaps:
     """Why that is known, for the user."""
     is_declared: bool
     """Whether anything said so."""
+    of_release: bool = False
+    """Whether the files are named as the segmentations of a release."""
 
     @property
     def labels(self) -> str:
@@ -77,7 +79,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
         raise InputError(msg)
     if not source.exists():
-        msg = f"{source}: no such file or folder"
+        msg = f"{source}: no such file or folder{_where_cases_lie(source)}"
         raise InputError(msg)
     if source.is_file() and not source.name.endswith(RAW_ENDINGS):
         msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
@@ -89,13 +91,13 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         raise InputError(msg)
     if labels is not None:
         named = None if labels == PROTOCOL_LABELS else convention_named(labels)
-        return LabelMaps(source, files, named, "as you said", is_declared=True)
+        return LabelMaps(source, files, named, "as you said", is_declared=True, of_release=bool(of_release))
     declared = _declared(files)
     if declared is None and of_release:
         declared = _by_case_ids(source, of_release)
     if declared is None:
         return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
-    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True)
+    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True, of_release=bool(of_release))
 
 
 def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
@@ -157,6 +159,13 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
         table[value] = values_of[scheme[value]]
     translated: NDArray[np.uint8] = table[values]
     return translated
+
+
+def _where_cases_lie(source: Path) -> str:
+    """Return the remedy for the name of a case in place of a path; "" for any other path."""
+    if source.is_absolute() or len(source.parts) > 1 or not _is_release_case(source.name):
+        return ""
+    return f"; it is the name of a case: give the path of its folder, such as /data/…/{source.name}"
 
 
 def _release_file(path: Path) -> dict[str, Path]:

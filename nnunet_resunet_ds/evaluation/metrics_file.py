@@ -14,6 +14,7 @@ from nnunet_resunet_ds.base.files import read_json, replacing, with_nulls, write
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import Digests, Evaluation
+from nnunet_resunet_ds.evaluation.penalties import penalty_lines
 from nnunet_resunet_ds.evaluation.protocols import COUNTS, TITLES, Matching, Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.sequences import Group, summarise_groups
 from nnunet_resunet_ds.evaluation.statistics import Difference, Statistics, Summary, summarise
@@ -27,8 +28,9 @@ _FILES = "files"
 """Entry of metrics.json: case → SHA-256 of its reference and prediction."""
 STATISTICS = tuple(field.name for field in fields(Statistics))
 _MILLIMETRES = ("hd95", "lesion_hd95")
-_WIDTHS = (22, 8, 10, 22, 8, 8, 0)
-_HEADER = ("", "", "mean", "95 % interval of it", "std", "median", "quartiles")
+_WIDTHS = (22, 8, 10, 27, 8, 8, 0)
+_INTERVAL = "95 % interval of the mean"
+_HEADER = ("", "", "mean", _INTERVAL, "std", "median", "quartiles")
 
 
 def metrics_content(evaluation: Evaluation, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,15 +153,17 @@ def _statistic_rows(title: str, name: str, summary: Summary, protocol: Protocol)
         yield [title, region, *(getattr(of_metrics[metric], name) for metric in protocol.metrics)]
 
 
-def summary_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Yield a table of every metric and region over all cases."""
+def summary_lines(evaluation: Evaluation, other_rules: str = "") -> Iterator[str]:
+    """Yield a table of every metric and region over all cases, and where a penalty stands in it.
+
+    Args:
+        evaluation: the metrics of all cases.
+        other_rules: how to be scored by other rules; "" leaves it out.
+    """
     summary = summarise(evaluation.cases)
     n = len(evaluation.cases)
-    yield (
-        f"{evaluation.protocol.title}, {n} cases"
-        if n > 1
-        else f"{evaluation.protocol.title}, {next(iter(evaluation.cases))}"
-    )
+    of_what = f"{n} cases" if n > 1 else next(iter(evaluation.cases))
+    yield "; ".join(filter(None, (f"scored by the rules of {evaluation.protocol.title}, {of_what}", other_rules)))
     yield _row(*(_HEADER if n > 1 else ()))
     for metric, title in TITLES.items():
         if metric in evaluation.protocol.metrics:
@@ -171,6 +175,7 @@ def summary_lines(evaluation: Evaluation) -> Iterator[str]:
             yield _row(
                 "" if number else "Lesions", region, f"{found:.0f} found, {false:.0f} false, {missed:.0f} missed"
             )
+    yield from penalty_lines(evaluation)
 
 
 def group_lines(groups: Sequence[Group], evaluation: Evaluation) -> Iterator[str]:
@@ -187,7 +192,7 @@ def group_lines(groups: Sequence[Group], evaluation: Evaluation) -> Iterator[str
 def comparison_lines(name: str, differences: Mapping[str, Mapping[str, Difference]]) -> Iterator[str]:
     """Yield a table of how the predictions differ from those of the system ``name``."""
     yield f"minus {name}, over the cases of both"
-    yield _row("", "", "mean", "95 % interval of it", "median", "", "Wilcoxon's p")
+    yield _row("", "", "mean", _INTERVAL, "median", "", "Wilcoxon's p")
     for metric, title in TITLES.items():
         for region, of_metrics in differences.items():
             if metric in of_metrics:

@@ -1,6 +1,6 @@
 """Find the reference of each prediction, and read both on one grid."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dataset_conversion.labels import LabelConvention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues, find_label_maps, label_values, to_protocol
+from nnunet_resunet_ds.evaluation.origins import origin_warnings
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
 MAX_NAMES_SHOWN = 10
@@ -42,12 +43,14 @@ class Pairs:
     @property
     def warnings(self) -> list[str]:
         """Return the lines that the user must see before the numbers."""
-        told = [maps for maps in (self.reference, self.prediction) if maps.is_declared]
-        if len(told) != 1:
-            return self.unpaired
-        (other,) = (maps for maps in (self.reference, self.prediction) if not maps.is_declared)
-        line = f"{other.source}: no file says what its label values mean; say it with --ref-labels or --pred-labels"
-        return [line, *self.unpaired]
+        return [*origin_warnings(self.reference, self.prediction), *self._undeclared(), *self.unpaired]
+
+    def _undeclared(self) -> Iterator[str]:
+        """Yield a line where one side alone says what its values mean."""
+        others = [maps for maps in (self.reference, self.prediction) if not maps.is_declared]
+        if len(others) == 1:
+            source = others[0].source
+            yield f"{source}: no file says what its label values mean; say it with --ref-labels or --pred-labels"
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,12 @@ def find_pairs(
         allow_missing: go on with the pairs where some cases have one file only.
 
     Raises:
-        InputError: nothing to compare, or cases have one file only.
+        InputError: nothing to compare, cases have one file only, or a case has the same file on both sides.
     """
     first, second = find_label_maps(reference, reference_labels), find_label_maps(prediction, prediction_labels)
     if reference.is_file() and prediction.is_file():
         (case,) = second.files
-        return Pairs([Pair(case, reference, prediction)], first, second, [])
+        return _checked(Pairs([Pair(case, reference, prediction)], first, second, []))
     pairs = pair_label_maps(first, second)
     if pairs.unpaired and not allow_missing:
         raise InputError("\n".join([*pairs.unpaired, "leave these out with --allow-missing"]))
@@ -101,7 +104,7 @@ def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
     """Pair label maps by the names of their cases.
 
     Raises:
-        InputError: no case has both.
+        InputError: no case has both, or a case has the same file on both sides.
     """
     common = [case for case in reference.files if case in prediction.files]
     if not common:
@@ -115,7 +118,31 @@ def pair_label_maps(reference: LabelMaps, prediction: LabelMaps) -> Pairs:
         *_unpaired(prediction, reference, f"{prediction.source}: no reference in {reference.source} for"),
     ]
     pairs = [Pair(case, reference.files[case], prediction.files[case]) for case in common]
-    return Pairs(pairs, reference, prediction, unpaired)
+    return _checked(Pairs(pairs, reference, prediction, unpaired))
+
+
+def _checked(pairs: Pairs) -> Pairs:
+    """Return pairs of which no case has one file on both sides.
+
+    Raises:
+        InputError: a case has.
+    """
+    same = [pair for pair in pairs.pairs if _is_one_file(pair.reference, pair.prediction)]
+    if not same:
+        return pairs
+    msg = (
+        f"{same[0].prediction}: is reference and prediction at once, in {len(same)} of {len(pairs.pairs)} cases; give "
+        "the predictions with -pred, and where they lie among raw cases, move them to a folder of their own"
+    )
+    raise InputError(msg)
+
+
+def _is_one_file(first: Path, second: Path) -> bool:
+    """Tell whether two paths, links among them, lead to one file; where one leads nowhere, reading it says so."""
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False
 
 
 def load_pair(pair: Pair, conventions: Conventions, protocol: Protocol) -> LoadedPair:

@@ -323,7 +323,26 @@ def protocol_named(name: str) -> Protocol:
     Raises:
         InputError: there is none of that name.
     """
-    if name not in PROTOCOLS:
-        msg = f"protocol {name!r} is not known; choose from {', '.join(PROTOCOLS)}"
-        raise InputError(msg)
-    return PROTOCOLS[name]
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    near = near_protocols(name)
+    choice = (
+        f"near it: {', '.join(near)}; see resunet-ds evaluate --help" if near else f"choose from {', '.join(PROTOCOLS)}"
+    )
+    msg = f"protocol {name!r} is not known; {choice}"
+    raise InputError(msg)
+
+
+def near_protocols(name: str) -> list[str]:
+    """Return the protocols that a year, a task, an edition or a title such as ``BraTS 2021`` means.
+
+    Args:
+        name: upper and lower case are the same; ``2024`` means all of that year, ``met`` all of that task.
+    """
+    wanted = name.lower().replace(" ", "-").replace("_", "-").removeprefix("brats").strip("-").replace("-rt", "rt")
+    parts = {protocol: protocol.removeprefix("brats") for protocol in PROTOCOLS}
+    return [
+        protocol
+        for protocol, part in parts.items()
+        if wanted and (part == wanted or part.startswith(f"{wanted}-") or part.endswith(f"-{wanted}"))
+    ]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.files import replacing
-from nnunet_resunet_ds.evaluation.protocols import TITLES, VOLUMES, Protocol
+from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, TITLES, VOLUMES, Protocol
+from nnunet_resunet_ds.evaluation.training_cases import is_training_case, training_cases_line
+from nnunet_resunet_ds.report.explanations import explanations
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
 from nnunet_resunet_ds.report.report_case import ReportCase
 from nnunet_resunet_ds.uncertainty.region_certainty import (
@@ -38,7 +41,7 @@ CERTAINTY_TITLES = {
 """Of the numbers that ``predict`` notes of a region, those that the page shows; see `RegionCertainty`."""
 N_SHOWN_AT_FIRST = 3
 """Regions whose contours the viewer shows at first."""
-_SCRIPTS = ("table.js", "volume.js", "viewer.js", "page.js")
+_SCRIPTS = ("table.js", "volume.js", "paint.js", "help.js", "viewer.js", "page.js")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class Card:
     detail: str
 
 
-def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path: Path) -> None:
+def write_page(
+    cases: Sequence[ReportCase],
+    protocol: Protocol,
+    title: str,
+    path: Path,
+    expected_dice_errors: Mapping[str, float] = MappingProxyType({}),
+) -> None:
     """Write the page, atomically.
 
     Args:
@@ -58,6 +67,7 @@ def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path
         protocol: its regions and metrics are shown.
         title: the title of the page.
         path: the HTML file.
+        expected_dice_errors: region → mean error of the Dice to expect, as far as it is known.
     """
     environment = Environment(
         autoescape=True, loader=FunctionLoader(_asset), undefined=StrictUndefined, trim_blocks=True
@@ -65,20 +75,36 @@ def write_page(cases: Sequence[ReportCase], protocol: Protocol, title: str, path
     template = environment.get_template("page.html.j2")
     content = {
         "title": title,
-        "subtitle": f"{len(cases)} cases, {protocol.title}, {date.today()}, nnunet-resunet-ds {__version__}",
+        "subtitle": f"{_of_what(cases, protocol)}, {date.today()}, nnunet-resunet-ds {__version__}",
+        "notice": training_notice(cases),
+        "has_hint": len(cases) > 1 and any(case.pictures for case in cases),
         "style": _asset("style.css"),
         "script": "\n".join(map(_asset, _SCRIPTS)),
         "cards": list(cards(cases, protocol)),
         "plots": [plot for plot in plots(cases, protocol) if plot],
         "plot_size": (WIDTH, HEIGHT),
         "colours": COLOURS,
-        "data": data_of_page(cases, protocol),
+        "data": data_of_page(cases, protocol, expected_dice_errors),
         "pictures": [_script_json(asdict(case.pictures)) if case.pictures else None for case in cases],
         "script_json": _script_json,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         stream.writelines(template.generate(content))
+
+
+def training_notice(cases: Sequence[ReportCase]) -> str:
+    """Say how many of the scored cases the model may have been trained on; "" where none is."""
+    scored = [case for case in cases if case.metrics]
+    return training_cases_line(sum(is_training_case(case.warnings) for case in scored), len(scored))
+
+
+def _of_what(cases: Sequence[ReportCase], protocol: Protocol) -> str:
+    """Say how many cases there are, and by which rules they are scored or which regions are shown."""
+    n = f"{len(cases)} cases" if len(cases) > 1 else "1 case"
+    if protocol.name not in PROTOCOLS:
+        return f"{n}, {protocol.title}"
+    return f"{n}, {'by the rules' if any(case.metrics for case in cases) else 'regions'} of {protocol.title}"
 
 
 def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
@@ -89,26 +115,27 @@ def cards(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Card]:
     for region in list(protocol.regions)[:N_SHOWN_AT_FIRST]:
         if scored:
             dice, hd95 = (_column(cases, region, metric) for metric in ("dice", "hd95"))
-            yield Card(
-                f"{region} Dice", _shown(_mean(dice), ".3f"), f"mean; median HD95 {_shown(_median(hd95), '.1f')} mm"
-            )
+            which = "mean; median HD95" if scored > 1 else "HD95"
+            yield Card(f"{region} Dice", _shown(_mean(dice), ".3f"), f"{which} {_shown(_median(hd95), '.1f')} mm")
         else:
             volumes = [case.volumes[region] / 1000 for case in cases]
-            yield Card(f"{region} volume", f"{_median(volumes):.1f} ml", "median")
+            yield Card(f"{region} volume", f"{_median(volumes):.1f} ml", "median" if len(cases) > 1 else "predicted")
     if scored and "lesion_dice" in protocol.metrics:
         means = [_mean(_column(cases, region, "lesion_dice")) for region in protocol.regions]
         yield Card("Lesion-wise Dice", _shown(_mean(means), ".3f"), "mean over regions")
-    yield Card("To look at", str(flagged), "cases with a flag")
+    yield Card("To look at", str(flagged), "case with a flag" if flagged == 1 else "cases with a flag")
 
 
 def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | None]:
-    """Yield the figures; None where a figure has no value."""
+    """Yield the figures; None where a figure has no value. Quartiles of one case alone would be three equal lines."""
     scored = [case for case in cases if case.metrics]
     if not scored:
+        if len(cases) < 2:
+            return
         volumes = {region: {case.name: case.volumes[region] / 1000 for case in cases} for region in protocol.regions}
         yield distribution("Predicted volume (ml)", volumes, " ml")
         return
-    for metric in ("dice", "hd95", "lesion_dice"):
+    for metric in ("dice", "hd95", "lesion_dice") if len(scored) > 1 else ():
         if metric in protocol.metrics:
             columns = {
                 region: {case.name: case.metrics[region][metric] for case in scored} for region in protocol.regions
@@ -124,13 +151,17 @@ def plots(cases: Sequence[ReportCase], protocol: Protocol) -> Iterator[Plot | No
     )
 
 
-def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, Any]:
+def data_of_page(
+    cases: Sequence[ReportCase], protocol: Protocol, expected_dice_errors: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return the data that the scripts read: regions, metrics, and every case without its pictures."""
     has_metrics = any(case.metrics for case in cases)
     titles = {**TITLES, **LESION_COUNTS}
     metrics = {name: title for name, title in titles.items() if name in protocol.metrics} if has_metrics else {}
     known = {name for case in cases for numbers in case.certainty.values() for name in numbers}
     certainty = {name: title for name, title in CERTAINTY_TITLES.items() if name in known}
+    shown = metrics | certainty | {"volume": "Predicted volume (ml)"}
+    told = explanations(protocol, expected_dice_errors)
     sorted_by = protocol.ranked_by[0] if has_metrics else next(iter(certainty), "volume")
     return {
         "sorted_by": sorted_by,
@@ -143,7 +174,8 @@ def data_of_page(cases: Sequence[ReportCase], protocol: Protocol) -> dict[str, A
             }
             for number, (name, rule) in enumerate(protocol.regions.items())
         ],
-        "metrics": metrics | certainty | {"volume": "Predicted volume (ml)"},
+        "metrics": shown,
+        "explanations": {name: told[name] for name in shown if name in told},
         "cases": [_case_data(case) for case in cases],
     }
 

@@ -12,9 +12,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.write import ABSENT
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import GTV, WT
-from nnunet_resunet_ds.base.run_file import read_runs
+from nnunet_resunet_ds.base.run_file import MODELS, WEIGHTS, Runs, read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from nnunet_resunet_ds.uncertainty.maps import MAPS, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, DISAGREEMENT, EXPECTED
 from postprocessing.case import CHANGES, TABLE
@@ -36,6 +38,8 @@ LEAST_EXPECTED_DICE = 0.7
 """Regions of which less is expected are flagged."""
 MAX_DISAGREEMENT = 0.3
 """Regions on which folds disagree more, as 1 − their Dice, are flagged."""
+_MODEL_FOLDERS = "model_folders"
+"""In run.json: where the models lay that predicted."""
 _TUMOURS = (WT.name, GTV.name)
 """First regions that are all of the tumour."""
 
@@ -66,17 +70,18 @@ def flags(
     ]
 
 
-def doubts(certainty: Certainty) -> list[str]:
+def doubts(certainty: Certainty, *, has_reference: bool) -> list[str]:
     """Return a short line for each region that tuning or the other folds doubt.
 
     Args:
         certainty: what ``predict`` noted about the case.
+        has_reference: the Dice is measured, so that the one to expect is no reason to look.
     """
     return [
         *(
             f"expected Dice of {region} {numbers[EXPECTED]:.2f}"
             for region, numbers in certainty.items()
-            if numbers.get(EXPECTED, 1) < LEAST_EXPECTED_DICE
+            if numbers.get(EXPECTED, 1) < LEAST_EXPECTED_DICE and not has_reference
         ),
         *(
             f"folds disagree on {region}: Dice {1 - numbers[DISAGREEMENT]:.2f}"
@@ -109,6 +114,8 @@ class PredictionNotes:
     """Case → its entry in run.json."""
     changes: Mapping[str, list[str]] = field(default_factory=dict)
     """Case → a line for each step of the post-processing that changed something."""
+    expected_dice_errors: Mapping[str, float] = field(default_factory=dict)
+    """Region → mean error of the Dice to expect; empty where the model that predicted is not there."""
 
     def of_case(self, case: str) -> "PredictionNotes":
         """Return the notes about one case alone."""
@@ -165,7 +172,23 @@ def read_prediction_notes(folder: Path) -> PredictionNotes:
     runs = read_runs(folder)
     entries = runs.cases if runs else {}
     changes = {case: list(map(_line, entry[CHANGES])) for case, entry in entries.items() if CHANGES in entry}
-    return PredictionNotes(entries, {**_changes_in_table(folder / TABLE), **_without_empty(changes)})
+    all_changes = {**_changes_in_table(folder / TABLE), **_without_empty(changes)}
+    return PredictionNotes(entries, all_changes, _expected_dice_errors(runs) if runs else {})
+
+
+def _expected_dice_errors(runs: Runs) -> dict[str, float]:
+    """Return region → mean error of the Dice to expect, where one model predicted all cases and is still the same."""
+    folders, models = runs.last.get(_MODEL_FOLDERS), runs.last.get(MODELS)
+    if runs.earlier or not isinstance(folders, list) or len(folders) != 1:
+        return {}
+    try:
+        expected = read_expected_dice(Path(str(folders[0])))
+        weights = set(models[0][WEIGHTS].values()) if models else set()
+    except (InputError, OSError, AttributeError, LookupError, TypeError):
+        return {}
+    if expected is None or not weights <= set(dict(expected.tuned_on).values()):
+        return {}
+    return {name: of_region.error for name, of_region in expected.regions.items()}
 
 
 def _changes_in_table(table: Path) -> dict[str, list[str]]:

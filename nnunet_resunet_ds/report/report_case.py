@@ -24,6 +24,7 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE, is_training_case
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
 from nnunet_resunet_ds.report.remarks import Certainty, PredictionNotes, doubts, flags, only
@@ -33,6 +34,9 @@ BEFORE = "before"
 """The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
 _DISPLAYED = "LPS"
 """Orientation of what is shown: right of the patient on the left, as radiologists look at it."""
+
+_LEAST_IN_ML = 5.0
+"""Mm³ from which a volume is more than 0.00 ml."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class CaseFiles:
         msg = f"{self.label_maps[PREDICTION].files[name]}: has no images of the case {name}; give their folder with -i"
         raise InputError(msg)
 
+    def has_images(self, name: str) -> bool:
+        """Tell whether any image of a case was found; `raw_case` says what may be wrong with them."""
+        return name in self._raw_cases or bool(self.images.problems.get(name))
+
     def folders(self, name: str) -> list[Path]:
         """Return the folders in which the label maps of a case are, each once."""
         return list(dict.fromkeys(maps.files[name].parent for maps in self.label_maps.values() if name in maps.files))
@@ -127,6 +135,7 @@ def read_case(case: CaseToRead) -> ReportCase:
         InputError: the prediction cannot be read, or has labels that the protocol lacks.
     """
     name, files = case.name, case.files
+    warnings = files.notes.warnings(name)
     grid, prediction = _labels(name, PREDICTION, files)
     pictures, problem = None, ""
     if case.with_pictures:
@@ -138,8 +147,11 @@ def read_case(case: CaseToRead) -> ReportCase:
         name,
         volumes=_volumes(prediction, grid, files.protocol),
         metrics=case.metrics,
-        flags=_flags(name, files, grid, prediction),
-        warnings=files.notes.warnings(name),
+        flags=[
+            *([TRAINING_CASE] if is_training_case(warnings) else ()),
+            *_flags(name, files, grid, prediction, has_reference=bool(case.metrics)),
+        ],
+        warnings=warnings,
         changes=list(files.notes.changes.get(name, [])),
         problem=problem,
         pictures=pictures,
@@ -203,11 +215,19 @@ def _channel_names(folders: Sequence[Path]) -> tuple[str, ...]:
     return CHANNEL_NAMES
 
 
-def _told(lesion: UnmatchedLesion) -> str:
-    """Return what the viewer says of a lesion."""
+def _told(lesion: UnmatchedLesion, voxel_volume: float) -> str:
+    """Return what the viewer says of a lesion; it explains the coordinates, which name no side of the brain."""
     peak = "" if lesion.peak_probability is None else f", peak probability {lesion.peak_probability:.2f}"
-    place = ", ".join(f"{value:.0f}" for value in lesion.position)
-    return f"{lesion.kind} {lesion.region}: {lesion.volume / 1000:.2f} ml{peak}, at {place} mm"
+    place = ", ".join(f"{axis} {value:.0f}" for axis, value in zip("xyz", lesion.position, strict=True))
+    return f"{lesion.kind} {lesion.region}: {_size(lesion.volume, voxel_volume)}{peak}, at {place} mm"
+
+
+def _size(volume: float, voxel_volume: float) -> str:
+    """Return a volume in ml, or in voxels where it is too small for two digits of ml."""
+    if volume >= _LEAST_IN_ML:
+        return f"{volume / 1000:.2f} ml"
+    n = round(volume / voxel_volume)
+    return f"{n} voxel{'s' if n > 1 else ''}"
 
 
 def _shown_lesions(
@@ -221,14 +241,15 @@ def _shown_lesions(
         pictures: None where there are none.
     """
     if pictures is None or not lesions:
-        return [ShownLesion(_told(lesion), None) for lesion in lesions]
+        return [ShownLesion(_told(lesion, _voxel_volume(grid)), None) for lesion in lesions]
     displayed = sitk.DICOMOrient(grid, _DISPLAYED)
     first = pictures.origin
     shown = []
     for lesion in lesions:
         point = grid.TransformIndexToPhysicalPoint((lesion.x, lesion.y, lesion.z))
         x, y, z = displayed.TransformPhysicalPointToIndex(point)
-        shown.append(ShownLesion(_told(lesion), (z - first[0], y - first[1], x - first[2])))
+        text = _told(lesion, _voxel_volume(grid))
+        shown.append(ShownLesion(text, (z - first[0], y - first[1], x - first[2])))
     return shown
 
 
@@ -241,11 +262,12 @@ def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> d
     }
 
 
-def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues) -> list[str]:
+def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues, *, has_reference: bool) -> list[str]:
     protocol = files.protocol
     in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else prediction
     probabilities = files.notes.mean_probabilities(name, in_nnunet, grid, *files.folders(name))
-    return [*doubts(files.notes.certainty(name)), *flags(prediction, protocol, _voxel_volume(grid), probabilities)]
+    doubtful = doubts(files.notes.certainty(name), has_reference=has_reference)
+    return [*doubtful, *flags(prediction, protocol, _voxel_volume(grid), probabilities)]
 
 
 def _voxel_volume(grid: sitk.Image) -> float:

@@ -18,11 +18,12 @@ from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions, read_metrics
-from nnunet_resunet_ds.evaluation.pairs import pair_label_maps
+from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
-from nnunet_resunet_ds.report.page import write_page
+from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
+from nnunet_resunet_ds.report.page import training_notice, write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
 from nnunet_resunet_ds.report.remarks import Certainty, read_prediction_notes
 from nnunet_resunet_ds.report.report_case import BEFORE, CaseFiles, CaseToRead, ReportCase, find_images, read_case
@@ -113,19 +114,37 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     known = _read_scores(settings.metrics, settings.protocol) if settings.metrics else None
     protocol = known.protocol if known else _protocol(settings, label_maps[PREDICTION])
     label_maps = {which: in_own_values(maps, protocol) for which, maps in label_maps.items()}
-    scores = known or _evaluated(label_maps, protocol, executor)
+    pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION]) if REFERENCE in label_maps else None
     for which, maps in label_maps.items():
-        LOG.info("%s: %s", which, maps.described(scores.protocol))
-    for line in scores.warnings:
+        LOG.info("%s: %s", which, maps.described(protocol))
+    for line in pairs.warnings if pairs else ():
         LOG.warning(line)
+    files = _case_files(settings, label_maps, protocol)
+    _look_at_images(settings, files)
+    scores = known or _evaluated(pairs, protocol, executor)
     if settings.metrics:
         _check_metrics(settings.metrics, label_maps[PREDICTION], scores)
-    files = _case_files(settings, label_maps, scores.protocol)
     written = _read_cases(files, scores, settings.max_viewers, executor)
     if written.problems and not (settings.skip_invalid and written.cases):
         raise InputError("\n".join([*written.problems, "leave these out of the report with --skip-invalid"]))
-    write_page(written.cases, scores.protocol, settings.title, settings.output)
+    notice = training_notice(written.cases)
+    if notice:
+        LOG.warning(notice)
+    write_page(written.cases, protocol, settings.title, settings.output, files.notes.expected_dice_errors)
     return written
+
+
+def _look_at_images(settings: ReportSettings, files: CaseFiles) -> None:
+    """Say where a reference lies that was not given.
+
+    Raises:
+        InputError: cases have no images, and may not be left out.
+    """
+    if not settings.skip_invalid:
+        check_images_are_there(settings.images, files, settings.max_viewers)
+    if settings.reference is None and settings.metrics is None:
+        for line in references_among_images(settings.images, files.label_maps[PREDICTION].files):
+            LOG.info(line)
 
 
 def worst_first(
@@ -166,13 +185,12 @@ def _mean(values: Iterable[float], none: float = math.inf) -> float:
 
 @dataclass(frozen=True)
 class _Scores:
-    """The metrics of the cases, and what was said while they were made."""
+    """The metrics of the cases, and which could not be evaluated."""
 
     protocol: Protocol
     cases: Mapping[str, Metrics] = field(default_factory=dict)
     lesions: Mapping[str, Sequence[UnmatchedLesion]] = field(default_factory=dict)
     problems: Sequence[str] = ()
-    warnings: Sequence[str] = ()
 
 
 def _protocol(settings: ReportSettings, predictions: LabelMaps) -> Protocol:
@@ -188,13 +206,12 @@ def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
     return _Scores(found, cases, read_lesions(metrics))
 
 
-def _evaluated(label_maps: Mapping[str, LabelMaps], protocol: Protocol, executor: Executor | None) -> _Scores:
+def _evaluated(pairs: Pairs | None, protocol: Protocol, executor: Executor | None) -> _Scores:
     """Evaluate the predictions that have a reference."""
-    if REFERENCE not in label_maps:
+    if pairs is None:
         return _Scores(protocol)
-    pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION])
     evaluation = evaluate_pairs(pairs, protocol, executor=executor)
-    return _Scores(protocol, evaluation.cases, evaluation.lesions, evaluation.problems, pairs.warnings)
+    return _Scores(protocol, evaluation.cases, evaluation.lesions, evaluation.problems)
 
 
 def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> None:
@@ -242,5 +259,9 @@ def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: E
     ]
     outcomes = for_each(work, read_case, "report", executor, name=lambda case: case.name)
     cases, _ = results_and_problems(outcomes)
-    problems = [str(outcome) if isinstance(outcome, InputError) else outcome.problem for outcome in outcomes]
-    return Written(cases, list(dict.fromkeys(filter(None, [*scores.problems, *problems]))))
+    problems = {
+        case.name: str(outcome) if isinstance(outcome, InputError) else outcome.problem
+        for case, outcome in zip(work, outcomes, strict=True)
+    }
+    by_name = [problems[name] for name in sorted(problems)]
+    return Written(cases, list(dict.fromkeys(filter(None, [*scores.problems, *by_name]))))

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,8 @@ def test_splits_answers_with_the_file_that_it_writes(trained, nnunet_folders, ca
 
 def test_evaluate_answers_with_metrics_json(cohort, tmp_path, capsys):
     output = tmp_path / "metrics.json"
-    code, said, lines = asked(capsys, "evaluate", "-ref", cohort, "-pred", cohort, "-o", output)
+    perfect = shutil.copytree(cohort, tmp_path / "perfect")
+    code, said, lines = asked(capsys, "evaluate", "-ref", cohort, "-pred", perfect, "-o", output)
     assert code == 0 and said == json.loads(output.read_text()) and "mean" in lines
     assert said["summary"]["WT"]["dice"]["mean"] == 1
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
         float(next(row for row in rows if row["case"] == "mean" and row["region"] == "ET")["dice"]) == summary["mean"]
     )
     printed = capsys.readouterr().out
-    assert f"ET      {summary['mean']:.4f}" in printed
+    assert f"ET      {summary['mean']:.4f}" in printed and "95 % interval of the mean" in printed
     assert "Lesion-wise HD95" in printed and "nothing next to them says what they are" in printed
 
 
@@ -131,9 +132,10 @@ def test_a_case_twice_below_a_raw_folder_is_refused_unless_it_is_a_copy(cohort, 
     copy = cohort / "again" / CASES[0] / file.name
     copy.parent.mkdir(parents=True)
     copy.write_bytes(file.read_bytes())
-    assert run("-ref", cohort, "-pred", cohort) == 0
+    other = shutil.copytree(cohort, cohort.with_name("other"))
+    assert run("-ref", cohort, "-pred", other) == 0
     write(copy, np.zeros((6, 7, 8), np.uint8))
-    assert run("-ref", cohort, "-pred", cohort) == 2
+    assert run("-ref", cohort, "-pred", other) == 2
     assert "is of the same case; keep the right one" in capsys.readouterr().err
 
 
@@ -210,11 +212,12 @@ def test_releases_beside_brats_are_found_by_their_names(case, suffixes, tmp_path
 
 
 def test_an_edition_that_its_names_leave_open_is_asked_for(folders, tmp_path, capsys):
-    write(tmp_path / "ped" / "BraTS-PED-00001-000-seg.nii.gz", blobs(0), spacing=SPACING)
-    assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped") == 2
+    for folder in ("ped", "other"):
+        write(tmp_path / folder / "BraTS-PED-00001-000-seg.nii.gz", blobs(0), spacing=SPACING)
+    compared = ("-ref", tmp_path / "ped", "-pred", tmp_path / "other", "--protocol", "brats2024-ped")
+    assert run(*compared) == 2
     assert "--ref-labels" in capsys.readouterr().err
-    told = ("--ref-labels", "2024-ped", "--pred-labels", "2024-ped")
-    assert run("-ref", tmp_path / "ped", "-pred", tmp_path / "ped", "--protocol", "brats2024-ped", *told) == 0
+    assert run(*compared, "--ref-labels", "2024-ped", "--pred-labels", "2024-ped") == 0
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -226,8 +229,10 @@ def test_nnunets_values_become_those_of_every_protocol(name, tmp_path):
     assert [protocol.labels[value] for value in translated.tolist()] == values.tolist()
 
 
-def test_real_cases_are_perfect_predictions_of_themselves(real_cases):
-    found = evaluate(real_cases, real_cases, "brats2023-gli")
+def test_real_cases_are_perfect_predictions_of_themselves(real_cases, tmp_path):
+    for file in real_cases.rglob("*_seg.nii.gz"):
+        shutil.copy(file, tmp_path)
+    found = evaluate(real_cases, tmp_path, "brats2023-gli")
     assert len(found.cases) == 5
     for case in found.cases.values():
         for metrics in case.values():
@@ -329,14 +334,15 @@ def test_comparison_with_another_system(folders, tmp_path, capsys):
     output = tmp_path / "metrics.json"
     assert run("-ref", reference, "-pred", prediction, "--compare", prediction) == 2
     assert "compared with itself" in capsys.readouterr().err
-    assert run("-ref", reference, "-pred", prediction, "--compare", reference, "-o", output) == 0
+    perfect = shutil.copytree(reference, tmp_path / "perfect")
+    assert run("-ref", reference, "-pred", prediction, "--compare", perfect, "-o", output) == 0
     comparison = json.loads(output.read_text())["comparison"]
-    of_et = comparison["differences"][str(reference)]["ET"]["lesion_dice"]
+    of_et = comparison["differences"][str(perfect)]["ET"]["lesion_dice"]
     ours = [case["ET"]["lesion_dice"] for case in read_metrics(output)[1].values()]
     assert of_et["mean"] == pytest.approx(np.mean(ours) - 1)
-    assert comparison["mean_ranks"][str(reference)] < comparison["mean_ranks"][str(prediction)]
+    assert comparison["mean_ranks"][str(perfect)] < comparison["mean_ranks"][str(prediction)]
     printed = capsys.readouterr().out
-    assert f"minus {reference}" in printed and printed.count("label maps with the values of") == 3
+    assert f"minus {perfect}" in printed and printed.count("label maps with the values of") == 3
 
 
 def metrics(*values):

@@ -61,6 +61,15 @@ def add_a_false_lesion(folder, case):
     write(folder / "labels" / f"{case}.nii.gz", predicted, spacing=SPACING)
 
 
+def note_training_cases(folder, cases):
+    """Note in run.json, as ``predict`` does, that the model may have been trained on these cases."""
+    run_file = folder / "labels" / "run.json"
+    run = json.loads(run_file.read_text())
+    for case in cases:
+        run["cases"][case]["warnings"] = ["dark: T1", "a training case?: the model was trained on one of this name"]
+    run_file.write_text(json.dumps(run))
+
+
 def note_certainty(folder, expected_dice, with_maps=()):
     """Note in run.json what ``predict`` would of cases; and write maps in which the region is all undecided.
 

@@ -90,7 +90,8 @@ def test_the_card_has_the_validation_of_nnunet(own, tmp_path, monkeypatch):
 
 
 def test_or_what_evaluate_measured(own, cohort, tmp_path, monkeypatch):
-    assert main(["evaluate", "-ref", str(cohort), "-pred", str(cohort), "-o", str(tmp_path / "metrics.json")]) == 0
+    perfect = shutil.copytree(cohort, tmp_path / "perfect")
+    assert main(["evaluate", "-ref", str(cohort), "-pred", str(perfect), "-o", str(tmp_path / "metrics.json")]) == 0
     packed(own, tmp_path, "--metrics", str(tmp_path / "metrics.json"))
     installed = elsewhere(tmp_path, monkeypatch)
     assert main(["install", str(tmp_path / "model.zip")]) == 0

@@ -5,7 +5,7 @@ import time
 import pytest
 from axe import look_as, violations
 from browser import browser_at, needs_chromium
-from reports import CASES, add_a_false_lesion, make_cohort, note_certainty
+from reports import CASES, add_a_false_lesion, make_cohort, note_certainty, note_training_cases
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
 
@@ -21,10 +21,11 @@ SIDEWAYS = "const box = document.getElementById('viewer'); return box.scrollWidt
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """A report with everything that one can have: reference, before, lesions, flags and maps of entropy."""
+    """A report with everything that it can have: reference, before, lesions, flags, a warning and maps of entropy."""
     folder = make_cohort(tmp_path_factory.mktemp("cohort"))
     add_a_false_lesion(folder, CASES[1])
     note_certainty(folder, {CASES[0]: 0.9, CASES[1]: 0.5, CASES[2]: 0.8}, with_maps=(CASES[1],))
+    note_training_cases(folder, CASES[:1])
     page = folder / "report.html"
     write_report(
         ReportSettings([folder / "raw"], folder / "labels", page, reference=folder / "raw", before=folder / "before")

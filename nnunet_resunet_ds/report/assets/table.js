@@ -15,6 +15,7 @@ class CaseTable {
     this.flagged = document.getElementById("flagged");
     this.sorting = { column: null, ascending: true }; // null: as the report lists them, the worst first
     for (const [name, title] of Object.entries(data.metrics)) this.metric.append(new Option(title, name));
+    for (const option of this.metric.options) option.title = data.explanations[option.value] ?? "";
     this.metric.value = data.sorted_by;
     this.columns = ["Case", ...data.regions.map((region) => region.name), "Flags"];
     this.headings = this.columns.map((column) => this.heading(column));
@@ -66,7 +67,9 @@ class CaseTable {
     const numbers = this.numbers;
     this.table.tBodies[0].replaceChildren(...numbers.map((number) => this.row(number)));
     const order = column === null && this.data.sorted_by !== "volume" ? ", the worst first" : "";
-    document.getElementById("count").textContent = `${numbers.length} of ${this.data.cases.length} cases${order}`;
+    const n = this.data.cases.length;
+    document.getElementById("count").textContent = n > 1 ? `${numbers.length} of ${n} cases${order}` : "";
+    document.getElementById("explanation").textContent = this.data.explanations[this.metric.value] ?? "";
   }
 
   heading(column) {

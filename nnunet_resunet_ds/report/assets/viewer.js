@@ -2,8 +2,10 @@
 
 const PIXELS_A_SLICE = 80; // of the wheel: a notch of a mouse is about 100, a stroke on a trackpad many small ones
 const LINES_A_SLICE = 3;
-const FAINTEST = 12; // of a map, 0 to 255: below it is the noise of compression
 const LONGEST_SIDE = 640; // of a plane, in pixels of its canvas
+const PLACES =
+  "x, y and z are the coordinates of the file's header: x grows to the patient's left, y to the back, z upwards. " +
+  "Where they are 0 depends on the file: in BraTS at a corner of the image, not in the middle of the brain.";
 
 /** Three planes through one case, with contours of prediction and reference. */
 class Viewer {
@@ -78,6 +80,9 @@ class Viewer {
     document.getElementById("viewer-title").textContent = shownCase.name;
     this.tell(shownCase);
     this.volumes = null;
+    for (const id of ["previous", "next"]) document.getElementById(id).hidden = order.length < 2;
+    this.help({});
+    this.load(false);
     if (!this.dialog.open) this.dialog.showModal();
     const source = document.getElementById(`pictures-${number}`);
     for (const id of ["planes", "controls", "largest"]) document.getElementById(id).hidden = !source;
@@ -86,7 +91,24 @@ class Viewer {
       return;
     }
     this.say("");
-    await this.read(JSON.parse(source.textContent), number);
+    this.load(true);
+    try {
+      await this.read(JSON.parse(source.textContent), number);
+    } catch (error) {
+      if (number === this.number) this.say(`The pictures of this case cannot be shown: ${error.message}`);
+    }
+    if (number === this.number) this.load(false);
+  }
+
+  /** Say that the pictures are being decoded, and keep the planes of another case out of sight until they are. */
+  load(isLoading) {
+    document.getElementById("loading").textContent = isLoading ? "loading …" : "";
+    document.getElementById("planes").ariaBusy = String(isLoading);
+  }
+
+  /** List the keys that do something in this case. */
+  help(shown) {
+    document.getElementById("help").textContent = helpOf({ ...shown, others: this.order.length > 1 });
   }
 
   async read(pictures, number) {
@@ -112,6 +134,12 @@ class Viewer {
     this.drawModalities(names);
     for (const [name, key] of [["prediction", "prediction"], ["reference", "reference"], ["changes", "before"]])
       document.getElementById(`${name}-label`).hidden = !(key in labels);
+    this.help({
+      modalities: names.length,
+      reference: "reference" in labels,
+      changes: "before" in labels,
+      maps: Object.keys(maps).length > 0,
+    });
     this.planes.forEach((plane) => (plane.slider.max = shape[plane.fixed] - 1));
     this.goToLargest();
   }
@@ -187,7 +215,7 @@ class Viewer {
     const toggles = { p: 0, r: 1, c: 2 };
     const steps = { ArrowUp: 1, ArrowDown: -1 };
     const key = event.key;
-    if (key in toggles) this.toggles[toggles[key]].click();
+    if (key in toggles) this.toggle(this.toggles[toggles[key]]);
     else if (key in steps && this.volumes) this.move(this.active, this.position[this.active] + steps[key]);
     else if (key === "l") this.goToLargest();
     else if (key === "u") this.nextOverlay();
@@ -196,6 +224,11 @@ class Viewer {
     else if (/^[1-9]$/.test(key)) document.getElementById("modalities").children[Number(key) - 1]?.click();
     else return;
     event.preventDefault();
+  }
+
+  /** Switch contours on or off, unless this case has none. */
+  toggle(checkbox) {
+    if (!checkbox.parentElement.hidden) checkbox.click();
   }
 
   draw() {
@@ -268,14 +301,15 @@ class Viewer {
     for (const text of ["Metric", ...Object.keys(values)]) head.append(Object.assign(document.createElement("th"), { textContent: text }));
     for (const [name, title] of metrics) {
       const row = table.insertRow();
-      row.insertCell().textContent = title;
+      row.insertCell().append(explained(title, this.data.explanations[name]));
       for (const value of Object.values(values))
         row.insertCell().textContent = typeof value[name] === "number" ? formatted(name, value[name]) : "–";
     }
     const lists = [["Flags", flags], ["Images", warnings], ["Post-processing", changes]]
       .filter(([, lines]) => lines.length > 0)
       .map(([title, lines]) => listOf(title, lines));
-    if (lesions.length > 0) lists.unshift(listOf("Lesions", lesions.map((lesion) => this.lesionEntry(lesion))));
+    if (lesions.length > 0)
+      lists.unshift(listOf("Lesions", lesions.map((lesion) => this.lesionEntry(lesion)), PLACES));
     document.getElementById("about").replaceChildren(table, ...lists);
   }
 
@@ -304,29 +338,12 @@ function tableOf(labels) {
   return table;
 }
 
-function greyPicture({ width, height, data }) {
-  const picture = new OffscreenCanvas(width, height);
-  const context = picture.getContext("2d");
-  const pixels = context.createImageData(width, height);
-  data.forEach((grey, place) => pixels.data.set([grey, grey, grey, 255], place * 4));
-  context.putImageData(pixels, 0, 0);
-  return picture;
+/** Text with what it means as a tip, where that is known. */
+function explained(text, meaning) {
+  return meaning ? Object.assign(document.createElement("span"), { textContent: text, title: meaning }) : text;
 }
 
-/** Colours over what lies below: from nothing where a map is 0, over red, to yellow where it is 255. */
-function heatPicture({ width, height, data }) {
-  const picture = new OffscreenCanvas(width, height);
-  const context = picture.getContext("2d");
-  const pixels = context.createImageData(width, height);
-  data.forEach((value, place) => {
-    const opacity = value < FAINTEST ? 0 : 60 + 0.6 * value;
-    pixels.data.set([255, value, 0, opacity], place * 4);
-  });
-  context.putImageData(pixels, 0, 0);
-  return picture;
-}
-
-function listOf(title, lines) {
+function listOf(title, lines, note = "") {
   const box = document.createElement("div");
   const heading = Object.assign(document.createElement("h2"), { textContent: title });
   const list = document.createElement("ul");
@@ -336,5 +353,6 @@ function listOf(title, lines) {
     list.append(item);
   }
   box.append(heading, list);
+  if (note) box.append(Object.assign(document.createElement("p"), { className: "hint", textContent: note }));
   return box;
 }
