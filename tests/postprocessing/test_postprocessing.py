@@ -254,7 +254,7 @@ def broken(folder, how):
 )  # fmt: skip
 def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_path, how, bad_input):
     broken(prediction, how)
-    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written") as raised:
+    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 case failed, 1 written") as raised:
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
     bad_input("postprocess", how, str(raised.value))
     assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
