@@ -58,8 +58,8 @@ def _line_on(model: "Model") -> str:
         return f"model: {model.folder}, {folds}, {model.checkpoint}"
     dice = ", ".join(f"{region} {value:.2f}" for region, value in starter_card().dice.items())
     return (
-        f"the starter model: a first look, not a result; mean Dice of cases that it had not seen: {dice}; {folds}; choose "
-        "your own with -d or -m"
+        f"the starter model: a first look, not a result; mean Dice of cases that it had not seen: {dice}; {folds}; "
+        "choose your own with -d or -m"
     )
 
 
