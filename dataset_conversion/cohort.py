@@ -14,6 +14,7 @@ from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
 from dataset_conversion.precedence import is_correction
 from dataset_conversion.sequences import optional_channels
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.text_table import aligned
@@ -301,7 +302,7 @@ def absence_lines(absent: Mapping[str, Sequence[str]]) -> list[str]:
 def _counted(cases: Sequence[str]) -> str:
     """Return how many cases, and the first of them."""
     shown = ", ".join(cases[:MAX_CASES_SHOWN])
-    return f"{len(cases)} cases, {shown}{', …' if len(cases) > MAX_CASES_SHOWN else ''}"
+    return f"{counted(len(cases), 'case')}, {shown}{', …' if len(cases) > MAX_CASES_SHOWN else ''}"
 
 
 def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
@@ -319,4 +320,7 @@ def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
 
 
 def _line(kind: str, details: Mapping[str, str]) -> str:
+    """Name the cases of a kind of warning, each with what is said of it, or once what is said of all alike."""
+    if len(set(details.values())) == 1:
+        return f"warning: {kind}: {_counted(list(details))} ({next(iter(details.values()))})"
     return f"warning: {kind}: {_counted([f'{case_id} ({detail})' for case_id, detail in details.items()])}"

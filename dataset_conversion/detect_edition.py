@@ -185,7 +185,8 @@ def _told(case_ids: Iterable[str], candidates: Sequence[Edition], alike: Alike) 
         return None
     if choices:
         chosen = _widest(choices)
-        reason = f"told from the case ids, all {len(ids)} are like {ids[0]}"
+        like = f"ids, all {len(ids)} are like {ids[0]}" if len(ids) > 1 else f"id {ids[0]}"
+        reason = f"told from the case {like}"
         return Decision(chosen, reason + _remark(chosen, fitting, alike))
     choices_of = {case_id: _earliest(_fitting_all([case_id], candidates)) for case_id in ids}
     together = list(dict.fromkeys(edition.key for found in choices_of.values() for edition in found))

@@ -53,6 +53,10 @@ class RawCase:
     """Role → files that differ from the one that is used, and that it takes the place of: see `precedence`."""
     optional: tuple[str, ...] = ()
     """Channels that may be absent: without a file, or with an image of zeros. Zeros then stand for them."""
+    name_in_files: str | None = None
+    """What the names of its images call it, where they were given one by one and it has another name."""
+    notes: tuple[str, ...] = ()
+    """``KIND: detail`` of what is odd about its files, known before any is opened."""
 
     @property
     def files(self) -> list[Path]:

@@ -1,7 +1,8 @@
 """Find the images of cases to predict, by the names of any edition or of nnU-Net, and read them."""
 
+import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect_edition import AUTO, detect_edition, same_images
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
+from dataset_conversion.file_sequences import named_otherwise
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
 from dataset_conversion.sequences import brats_channels, optional_channels
@@ -24,6 +26,8 @@ from nnunet_resunet_ds.base.file_formats import found_instead
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
 
+EXCHANGED = "images exchanged?"
+"""Kind of warning."""
 _NNUNET_IMAGE = re.compile(rf"(?P<case>.+)_(?P<channel>\d{{4}})({'|'.join(map(re.escape, RAW_ENDINGS))})")
 
 
@@ -148,8 +152,23 @@ def single_case(
             raise InputError(msg)
     folder = next(iter(used.values())).parent
     edition = EDITIONS["2021"]  # whose layout is a file a channel
-    case = RawCase(case_id, folder, folder, used, optional=optional)
-    return CaseSet(edition, "as you named the files", [case], wanted, {})
+    odd = named_otherwise(used, wanted)
+    notes = (f"{EXCHANGED}: {_as_what(odd)}, by the names of the files",) if odd else ()
+    name = common_name(used.values())
+    case = RawCase(case_id, folder, folder, used, optional=optional, name_in_files=name, notes=notes)
+    return CaseSet(edition, _as_what(used), [case], wanted, {})
+
+
+def _as_what(files: Mapping[str, Path]) -> str:
+    return ", ".join(f"{sequence} is {file.name}" for sequence, file in files.items())
+
+
+def common_name(files: Iterable[Path]) -> str | None:
+    """Return what the names of several images of one case begin with, up to the last sign between words."""
+    names = [file.name for file in files]
+    start = os.path.commonprefix(names)  # noqa: RUF071 (of names, not of paths)
+    whole_words = start[: max(start.rfind(sign) for sign in "_- ") + 1].rstrip("_- ")
+    return whole_words or None
 
 
 def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> LoadedCase:
@@ -172,7 +191,7 @@ def load_case(case: RawCase, edition: Edition, channels: Sequence[str]) -> Loade
     elsewhere = compare_grids(opened.grids).differences
     present = [channel for channel in channels if channel not in opened.absent]
     identities = {channel: opened.sources[case.images[channel]].identity for channel in present}
-    notes = [*opened.notes, *opened.warnings]
+    notes = [*case.notes, *opened.notes, *opened.warnings]
     return LoadedCase(images, grids.reference, elsewhere, notes, identities, opened.absent)
 
 

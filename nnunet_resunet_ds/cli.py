@@ -34,6 +34,7 @@ from nnunet_resunet_ds.commands import (
     tune,
 )
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
+from nnunet_resunet_ds.commands.helpful_parser import HelpfulParser
 from nnunet_resunet_ds.commands.json_answer import lines_or_json
 
 COMMANDS: dict[str, ModuleType] = {
@@ -87,7 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 done, 2 bad input, 130 interrupted; a fault of ours raises (1)."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # in a log, lines and errors stand in the order in which they came
         sys.stdout.reconfigure(line_buffering=True)
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    if not given:
+        parser.print_help(sys.stderr)
+        parser.exit(EXIT_BAD_INPUT)
+    options = parser.parse_args(given)
     from nnunet_resunet_ds.base.log import shown  # noqa: PLC0415 (not for --help)
 
     if getattr(options, "scheduler", None):
@@ -117,7 +123,7 @@ def _stopped(command: str, message: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="resunet-ds",
         description="Segment brain tumours with a deeply supervised residual U-Net, trained by nnU-Net v2.",
         epilog=_THE_WAY,
@@ -131,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
             help=command.SUMMARY,
             description=command.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            for_strays=getattr(command, "FOR_STRAYS", ""),
         )
         command.add_arguments(subparser)
         subparser.add_argument("-v", "--verbose", action="store_true", help="print what is done to each case")

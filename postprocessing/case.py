@@ -1,13 +1,14 @@
 """Post-process one case: thresholds, then the steps; and say what each step changed."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
@@ -17,7 +18,7 @@ from postprocessing.thresholds import apply_thresholds
 from postprocessing.volume import Labels, Moves, Probabilities, Volume
 
 TABLE = "postprocessing_changes.csv"
-CHANGES = "changes"
+CHANGES, WARNINGS = "changes", "warnings"
 """Of a case in ``run.json``."""
 
 
@@ -32,6 +33,8 @@ class Change:
     """That these voxels form."""
     mean_probability: float | None
     """Of the step's region over these voxels; None where there are none."""
+    emptied: str = ""
+    """The region that had voxels before and has none now; of nested ones the outermost."""
 
 
 Changes = Mapping[str, Sequence[Change]]
@@ -55,7 +58,7 @@ def postprocess(
         InputError: the array is not (R, Z, Y, X), or not probabilities; or a step needs the volume of a voxel.
     """
     labels = apply_thresholds(probabilities, config)
-    for _ in _moves(labels, probabilities, config, voxel_volume):
+    for _ in _take_steps(labels, probabilities, config, voxel_volume):
         pass
     return labels
 
@@ -65,15 +68,22 @@ def postprocess_explained(
 ) -> tuple[Labels, list[Change]]:
     """Do what `postprocess` does, and say what each step that is on has changed."""
     labels = apply_thresholds(probabilities, config)
-    changes = [
-        _change(step, moves, volume) for step, moves, volume in _moves(labels, probabilities, config, voxel_volume)
-    ]
-    return labels, changes
+    taken = _take_steps(labels, probabilities, config, voxel_volume)
+    return labels, [_change(one, volume) for one, volume in taken]
 
 
-def _moves(
+class _Taken(NamedTuple):
+    """A step that was taken."""
+
+    step: Step
+    moves: Moves
+    emptied: Set[str]
+    """Regions whose last voxels left."""
+
+
+def _take_steps(
     labels: Labels, probabilities: Probabilities, config: PostprocessingConfig, voxel_volume: float | None
-) -> Iterator[tuple[Step, Moves, Volume]]:
+) -> Iterator[tuple[_Taken, Volume]]:
     """Take the steps that are on, in place; yield each with what it did."""
     steps = [step for step in config.steps if step.is_on]
     _check_voxel_volume(steps, voxel_volume)
@@ -83,8 +93,9 @@ def _moves(
     volume = Volume(labels, probabilities, config.connectivity, voxel_volume, nestings)
     for step in steps:
         moves = step.moves(volume) if step.region in nestings else Moves(step.region)
+        there = volume.regions_there
         volume.take(moves)
-        yield step, moves, volume
+        yield _Taken(step, moves, there - volume.regions_there), volume
 
 
 def _check_voxel_volume(steps: Sequence[Step], voxel_volume: float | None) -> None:
@@ -95,7 +106,8 @@ def _check_voxel_volume(steps: Sequence[Step], voxel_volume: float | None) -> No
         raise InputError(msg)
 
 
-def _change(step: Step, moves: Moves, volume: Volume) -> Change:
+def _change(taken: _Taken, volume: Volume) -> Change:
+    step, moves = taken.step, taken.moves
     voxels = moves.voxels
     if not len(voxels):
         return Change(step.name, 0, 0, None)
@@ -103,7 +115,12 @@ def _change(step: Step, moves: Moves, volume: Volume) -> Change:
     if n_components is None:
         n_components = volume.components_of(step.region, voxels).count
     mean = volume.probability(step.region)[voxels].mean(dtype=np.float64)
-    return Change(step.name, len(voxels), n_components, float(mean))
+    return Change(step.name, len(voxels), n_components, float(mean), _outermost(taken.emptied, volume))
+
+
+def _outermost(regions: Set[str], volume: Volume) -> str:
+    """Return the region of some that lies in none of the others; "" where there is none."""
+    return next((name for name in regions if volume.nestings[name].within not in regions), "")
 
 
 def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:
@@ -128,12 +145,12 @@ def summary_lines(changes: Changes) -> Iterator[str]:
             by_step.setdefault(change.step, []).append(change)
     for step, of_cases in by_step.items():
         changed = [change for change in of_cases if change.voxels]
-        line = f"{step}: changed {len(changed)} of {len(of_cases)} cases"
+        line = f"{step}: changed {len(changed)} of {counted(len(of_cases), 'case')}"
         if changed:
             voxels, components = (sum(getattr(change, name) for change in changed) for name in ("voxels", "components"))
             weights = [change.voxels for change in changed]
             mean = np.average([change.mean_probability or 0.0 for change in changed], weights=weights)
-            line += f", {voxels} voxels in {components} components of mean probability {mean:.2f}"
+            line += f", {counted(voxels, 'voxel')} in {counted(components, 'component')} of mean probability {mean:.2f}"
         yield line
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written
@@ -28,8 +29,9 @@ from nnunet_resunet_ds.base.run_file import (
     Runs,
     read_runs,
 )
-from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
+from postprocessing.case import CHANGES, TABLE, WARNINGS, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
+from postprocessing.emptied import emptied_warnings
 from postprocessing.model_config import (
     SETTINGS_FILE,
     check_config_fits,
@@ -98,7 +100,7 @@ def postprocess_folder(
     failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
     written = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, InputError)}
     if failures:
-        raise InputError("\n".join([*failures, f"{len(failures)} cases failed, {len(written)} are written"]))
+        raise InputError("\n".join([*failures, f"{counted(len(failures), 'case')} failed, {len(written)} written"]))
     return written
 
 
@@ -133,7 +135,8 @@ def _postprocess_files(
         if isinstance(outcome, InputError):
             run_file.note_failure(case, str(outcome))
         else:
-            run_file.note(case, f"{case}{LABEL_SUFFIX}", {CHANGES: list(map(asdict, outcome))})
+            noted = {CHANGES: list(map(asdict, outcome)), WARNINGS: list(emptied_warnings(outcome, config))}
+            run_file.note(case, f"{case}{LABEL_SUFFIX}", noted)
 
     runs = read_runs(files[0].parent)
     work = partial(_postprocess_file, output_folder=run_file.folder, config=config, as_nnunet=as_nnunet, runs=runs)

@@ -89,6 +89,11 @@ class Volume:
         other._labels, other._known = self._labels.copy(), dict(self._known)
         return other
 
+    @property
+    def regions_there(self) -> frozenset[str]:
+        """The regions that have voxels."""
+        return frozenset(name for name, known in self._known.items() if len(known.voxels))
+
     def voxels(self, region: str) -> Voxels:
         """Return the voxels of a region."""
         return self._known[region].voxels

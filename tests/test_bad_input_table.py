@@ -12,6 +12,7 @@ import test_joined_folders
 import test_outputs
 import test_package
 import test_predict_bad_input
+import test_predict_paths
 import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
@@ -38,6 +39,10 @@ def test_the_table_has_every_kind_and_no_other():
         *(("predict", f"case: {kind}") for kind in test_predict_bad_input.BAD_CASES),
         *(("predict", f"model: {kind}") for kind in test_predict_bad_input.BAD_MODELS),
         ("predict", test_fewer_channels.ONE_FOR_TWO),
+        *(
+            ("predict", kind)
+            for kind in (test_predict_paths.BARE, test_predict_paths.NO_FILE, test_predict_paths.AMONG)
+        ),
         ("predict", test_outputs.ANOTHER_FORMAT),
         ("predict", test_predicting_absent_sequences.NO_SUCH_SEQUENCE),
         ("predict", test_uncertainty.UNCERTAIN_LOGITS),

@@ -46,6 +46,42 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+def refused(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    shown = refused([], capsys)
+    assert all(f"  {name} " in shown for name in ("predict", "convert", "doctor")) and "from a BraTS download" in shown
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("pedict", "predict"), ("Predict", "predict"), ("reprot", "report")])
+def test_a_misspelt_command_is_answered_with_the_nearest(typed, meant, capsys):
+    last = refused([typed], capsys).splitlines()[-1]
+    assert f"{typed} is no command; did you mean resunet-ds {meant}?" in last and len(last) < 120
+
+
+def test_a_word_that_is_near_no_command_gets_none(capsys):
+    last = refused(["nonsense"], capsys).splitlines()[-1]
+    assert "did you mean" not in last and "resunet-ds --help lists all" in last
+
+
+@pytest.mark.parametrize("rest", [[], ["-o", "out"]])
+@pytest.mark.parametrize("command", ["predict", "postprocess"])
+def test_a_folder_without_its_flag_is_answered_with_what_to_type(command, rest, capsys):
+    shown = refused([command, "cases", *rest], capsys)
+    assert f"give the folder with -i: resunet-ds {command} -i cases -o OUTPUT" in shown.splitlines()[-1]
+    assert f"usage: resunet-ds {command} " in shown
+
+
+def test_a_misspelt_flag_is_answered_with_the_nearest(capsys):
+    last = refused(["predict", "-i", "a", "-o", "b", "--overwite"], capsys).splitlines()[-1]
+    assert last.endswith("unrecognized arguments: --overwite; did you mean --overwrite?")
+
+
 def test_bad_input_exits_with_2_without_traceback(tmp_path):
     done = subprocess.run(
         [COMMAND, "postprocess", "-i", str(tmp_path / "nowhere"), "-o", str(tmp_path / "out")],

@@ -42,6 +42,20 @@ def models_in(dataset: Path, trainer: str = "*", plans: str = "*", configuration
     return sorted(dataset.glob(folder_name(trainer, plans, configuration)))
 
 
+def check_model_folder(folder: Path) -> None:
+    """Check that the folder of a model is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not folder.is_dir():
+        msg = (
+            f"{folder}: no such folder; give starter, or the folder that training wrote, "
+            "TRAINER__PLANS__CONFIGURATION: resunet-ds models lists them"
+        )
+        raise InputError(msg)
+
+
 def find_model_folder(dataset_id: int, trainer: str, configuration: str, plans: str | None = None) -> Path:
     """Return the folder of the one trained model that these names fit, below ``$nnUNet_results``.
 

@@ -6,7 +6,7 @@ point to them. The file speaks only for the label maps that it lists.
 
 import json
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of, is_same, read_json, write_json
+from nnunet_resunet_ds.base.setting_changes import told_changes
 
 RUN = "run.json"
 MADE_BY, LABELS, CUSTOM_EDITION = "made_by", "labels", "custom_edition"
@@ -163,23 +164,31 @@ class RunFile:
     def _check_alike(self, runs: Runs, cases: Container[str], *, resume: bool) -> None:
         if resume and runs.cases and (others := self._differences(runs.last)):
             msg = (
-                f"{self.folder}: the label maps there were made with other settings ({', '.join(others)}); give "
-                "another folder, or leave out --continue to replace them"
+                f"{self.folder}: the label maps there were made with other settings ({self._told(others, runs.last)}); "
+                "give another folder, or leave out --continue to replace them"
             )
             raise InputError(msg)
         for case in runs.cases:
             run = runs.of_case(case)
             if case not in cases and run is not None and (others := self._differences(run)):
                 msg = (
-                    f"{self.folder}: {case} was made with other settings ({', '.join(others)}), and its label map "
-                    "would lie among those of this run; give another folder, or allow it with --overwrite"
+                    f"{self.folder}: {case} was made with other settings ({self._told(others, run)}), and its label "
+                    "map would lie among those of this run; give another folder, or allow it with --overwrite"
                 )
                 raise InputError(msg)
 
     def _differences(self, run: Mapping[str, Any]) -> list[str]:
         """Return in which settings another run differs; where it says nothing of one, that is none."""
         known = [key for key in self.settings if key in run]
-        return [key for key in known if self.earlier_forms.get(key, _as_it_is)(run[key]) != self.settings[key]]
+        return [key for key in known if self._of_today(key, run[key]) != self.settings[key]]
+
+    def _of_today(self, key: str, value: Any) -> Any:  # noqa: ANN401 (JSON may hold anything)
+        """Return a setting of another run in today's form."""
+        return self.earlier_forms.get(key, _as_it_is)(value)
+
+    def _told(self, keys: Sequence[str], run: Mapping[str, Any]) -> str:
+        """Say in words in which settings another run differs."""
+        return told_changes({key: self._of_today(key, run[key]) for key in keys}, self.settings)
 
     def _take_over(self, runs: Runs, cases: Container[str]) -> None:
         """Keep the entries of label maps that stay; those of other settings point to their own.

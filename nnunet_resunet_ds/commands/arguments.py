@@ -84,7 +84,8 @@ def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="write into a folder in which label maps of other settings stay; run.json says of each what made it",
+        help="write into a folder that has label maps of other settings; those of other cases stay, and run.json says "
+        "which settings made which",
     )
 
 

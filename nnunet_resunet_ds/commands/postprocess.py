@@ -11,10 +11,15 @@ Examples:
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.base.counted import counted
+from nnunet_resunet_ds.base.run_file import RUN
 from nnunet_resunet_ds.commands.arguments import add_overwrite_argument, add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
 
 SUMMARY = "probabilities → label maps"
+FOR_STRAYS = "give the folder with -i: resunet-ds postprocess -i {} -o OUTPUT"
+"""What to type where an argument has no flag before it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Post-process the folder and say what that changed and where everything is."""
+    check_folders([options.input_folder], "-i")
+    check_files([options.config])
+    from dataset_conversion.cohort import warning_lines
     from postprocessing.case import TABLE, summary_lines
+    from postprocessing.emptied import emptied_warnings
     from postprocessing.folder import log_what_does_not_fit, postprocess_folder
     from postprocessing.model_config import SETTINGS_FILE, config_of_predictions
 
@@ -46,6 +55,8 @@ def run(options: argparse.Namespace) -> None:
         changes = postprocess_folder(
             options.input_folder, options.output_folder, config, executor, overwrite=options.overwrite
         )
-    for line in summary_lines(changes):
+    emptied = {case: list(emptied_warnings(of_case, config)) for case, of_case in changes.items()}
+    for line in (*summary_lines(changes), *warning_lines(emptied)):
         print(line)
-    print(f"wrote {len(changes)} label maps to {options.output_folder}; {SETTINGS_FILE} and {TABLE} are there, too")
+    n = counted(len(changes), "label map")
+    print(f"wrote {n} to {options.output_folder}; {SETTINGS_FILE}, {RUN} and {TABLE} are there, too")

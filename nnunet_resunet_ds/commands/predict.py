@@ -16,7 +16,6 @@ Examples:
 """
 
 import argparse
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import check_model_folder
 from nnunet_resunet_ds.commands.arguments import (
     add_allow_missing_argument,
     add_model_arguments,
@@ -35,6 +35,15 @@ from nnunet_resunet_ds.commands.arguments import (
 )
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
+from nnunet_resunet_ds.commands.prediction_lines import (
+    FLAGS,
+    conclude,
+    introduce,
+    n_flips,
+    say_cases,
+    say_what_is_there,
+)
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
@@ -42,18 +51,17 @@ if TYPE_CHECKING:
     from dataset_conversion.labels import LabelConvention
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
-    from nnunet_resunet_ds.inference.pipeline import Predicted
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
-    from nnunet_resunet_ds.inference.predictor import Predictor
 
 SUMMARY = "images → label maps, in one process"
-_FILES = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
+FOR_STRAYS = "give the folder with -i: resunet-ds predict -i {} -o OUTPUT"
+"""What to type where an argument has no flag before it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-i", dest="inputs", nargs="+", type=Path, metavar="INPUT", help="folders to search")
-    for channel, name in _FILES.items():
+    for channel, name in FLAGS.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{channel} image of a single case")
     parser.add_argument(
         "-o",
@@ -63,7 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUTPUT",
         help="folder; for a single case also a file, .nii.gz or .nii",
     )
-    parser.add_argument("--continue", dest="resume", action="store_true", help="leave out what is already there")
+    parser.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="go on with the last run there: predict only the cases that it has not finished",
+    )
     add_allow_missing_argument(
         parser,
         "an image of zeros stands for them, and run.json says what each case lacked. Train with "
@@ -112,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
+    folders = _check_paths(options)
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.inference.on_workers import predict_cases_on
     from nnunet_resunet_ds.inference.output import check_labels
@@ -119,7 +133,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.inference.prediction_settings import check_models, config_of_models
     from nnunet_resunet_ds.inference.predictor import Predictor
 
-    models = [load_model(folder, options.folds, options.checkpoint) for folder in chosen_model_folders(options)]
+    models = [load_model(folder, options.folds, options.checkpoint) for folder in folders]
     case_set = _case_set(options, models[0])
     labels = _label_convention(options, case_set, models[0])
     check_labels(labels, models)
@@ -138,8 +152,8 @@ def run(options: argparse.Namespace) -> None:
     else:
         predictor = Predictor.from_settings(settings, models)
     may_lack = any(case.optional for case in case_set.cases)
-    _introduce(options, settings, models, predictor, may_lack=may_lack)
-    print(f"{len(case_set.cases)} cases, read as {case_set.edition.title}: {case_set.reason}")
+    introduce(options, settings, models, predictor, may_lack=may_lack)
+    say_cases(case_set, _files(options))
     environment = settings.environment(predictor.hardware if predictor else {})
     output = _output(options, labels, settings.recorded(models), environment, _map_kinds(settings, models))
     reads = [*(model.folder for model in models), *_inputs(options)]
@@ -147,17 +161,23 @@ def run(options: argparse.Namespace) -> None:
         chosen_executor(options, reads, [output.folder]) as executor,
         output.opened(models, case_set.cases, resume=options.resume, overwrite=options.overwrite),
     ):
+        say_what_is_there(output, case_set.cases, options)
         if predictor:
             predicted = predict_cases(predictor, case_set, output, resume=options.resume)
         else:
             assert executor is not None  # of the scheduler
             predicted = predict_cases_on(executor, settings, case_set, output, resume=options.resume)
-    _conclude(predicted, output)
+    conclude(predicted, output)
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
     """Return the folders or files that are given."""
-    return options.inputs or [file for name in _FILES.values() if (file := getattr(options, name))]
+    return options.inputs or list(_files(options).values())
+
+
+def _files(options: argparse.Namespace) -> dict[str, Path]:
+    """Return sequence → image of a single case, of those that are given."""
+    return {sequence: file for sequence, flag in FLAGS.items() if (file := getattr(options, flag))}
 
 
 def _map_kinds(settings: "PredictionSettings", models: "list[Model]") -> tuple[str, ...]:
@@ -166,11 +186,11 @@ def _map_kinds(settings: "PredictionSettings", models: "list[Model]") -> tuple[s
 
     if not settings.uncertainty:
         return ()
-    if sum(len(model.weights) for model in models) * _n_flips(models[0], settings) > 1:
+    if sum(len(model.weights) for model in models) * n_flips(models[0], settings) > 1:
         return ENTROPY, VARIANCE
     LOG.warning(
         "one fold without flips: nothing varies, so there is no map of variance, but of entropy alone; for both, leave "
-        "out --disable_tta, or give several folds (-f) or models (-m)"
+        "out --no-tta, or give several folds (-f) or models (-m)"
     )
     return (ENTROPY,)
 
@@ -217,30 +237,53 @@ def _check_output(output: Path) -> None:
     check_output_folder(output)
 
 
-def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
-    from dataset_conversion.image_cases import find_prediction_cases, single_case
+def _check_paths(options: argparse.Namespace) -> list[Path]:
+    """Check what can be checked of the paths without anything heavy, and return the folders of the models.
 
+    Raises:
+        InputError: a path is missing, or is not of what it should be.
+    """
     _check_output(options.output)
-    files = {channel: getattr(options, name) for channel, name in _FILES.items() if getattr(options, name)}
-    if bool(files) == bool(options.inputs):
-        msg = f"give either folders with -i, or one case with {' '.join(f'--{name}' for name in _FILES.values())}"
+    if bool(_files(options)) == bool(options.inputs):
+        msg = f"give either folders with -i, or one case with {' '.join(f'--{name}' for name in FLAGS.values())}"
         raise InputError(msg)
-    if options.inputs:
-        if _is_file(options.output):
-            msg = f"{options.output}: cases of folders need a folder for -o"
+    if options.inputs and _is_file(options.output):
+        msg = f"{options.output}: cases of folders need a folder for -o"
+        raise InputError(msg)
+    check_folders(options.inputs or (), "-i")
+    check_files([*_files(options).values(), options.config, options.edition_file])
+    _check_is_apart(options.output, options.inputs or ())
+    folders = chosen_model_folders(options)
+    for folder in folders:
+        check_model_folder(folder)
+    return folders
+
+
+def _check_is_apart(output: Path, folders: Iterable[Path]) -> None:
+    """Refuse to write label maps into a folder of images.
+
+    Raises:
+        InputError: the output is one of these folders.
+    """
+    for folder in folders:
+        if output.resolve() == folder.resolve():
+            msg = f"{output}: the images are there, and label maps would lie among them; give another folder with -o"
             raise InputError(msg)
-        return find_prediction_cases(
+
+
+def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
+    from dataset_conversion.image_cases import common_name, find_prediction_cases, single_case
+
+    if options.inputs:
+        found = find_prediction_cases(
             options.inputs, model.channels, options.edition, options.edition_file, options.allow_missing
         )
+        _check_is_apart(options.output, {file.parent for case in found.cases for file in case.files})
+        return found
+    files = _files(options)
     name = options.output.name.removesuffix(_ending(options.output) or "")
-    case_id = name if _is_file(options.output) else _common_start(files.values())
+    case_id = name if _is_file(options.output) else common_name(files.values()) or "case"
     return single_case(case_id, files, model.channels, options.allow_missing)
-
-
-def _common_start(files: Iterable[Path]) -> str:
-    """Return what the names of the images of one case begin with, up to the last sign between words."""
-    start = os.path.commonprefix([file.name for file in files])  # noqa: RUF071 (of names, not of paths)
-    return start[: max(start.rfind(sign) for sign in "_- ") + 1].rstrip("_- ") or "case"
 
 
 def _label_convention(options: argparse.Namespace, case_set: "CaseSet", model: "Model") -> "LabelConvention":
@@ -257,59 +300,3 @@ def _label_convention(options: argparse.Namespace, case_set: "CaseSet", model: "
     except InputError as error:
         msg = f"--labels {options.labels}: {error}".replace("--edition", "--labels")
         raise InputError(msg) from error
-
-
-def _introduce(
-    options: argparse.Namespace,
-    settings: "PredictionSettings",
-    models: "list[Model]",
-    predictor: "Predictor | None",
-    *,
-    may_lack: bool,
-) -> None:
-    """Print how the cases are predicted, some of which may lack a sequence."""
-    from nnunet_resunet_ds.inference.model import DROPOUT_TRAINER
-    from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
-
-    if models[0].folder == STARTER_FOLDER:
-        print(f"the starter model: {starter_card().headline}; choose your own with -d or -m")
-    for model in models:
-        print(f"model: {model.folder}, fold {', '.join(model.weights)}, {model.checkpoint}")
-    where = f"the workers of {options.scheduler}"
-    if predictor:
-        where = f"{predictor.device} in {predictor.hardware['precision']}"
-    if may_lack and not all(model.knows_absent_channels for model in models):
-        LOG.warning(
-            "the model was not trained with absent sequences, as %s does: expect less of cases that lack one",
-            DROPOUT_TRAINER,
-        )
-    tiles = settings.tiles if settings.tiles == "whole" else f"{settings.tiles} (step {settings.tile_step:g})"
-    print(f"on {where}: {_n_flips(models[0], settings)} flips, {tiles} tiles, {settings.average} averaged")
-
-
-def _n_flips(model: "Model", settings: "PredictionSettings") -> int:
-    """Return over how many flips a prediction is averaged; 1 is none but the image as it is."""
-    return 2 ** len(model.mirror_axes) if settings.use_mirroring else 1
-
-
-def _conclude(predicted: "Predicted", output: "Output") -> None:
-    from dataset_conversion.cohort import absence_lines, warning_lines
-    from nnunet_resunet_ds.uncertainty.maps import FOLDER as MAPS_FOLDER
-    from postprocessing.case import summary_lines
-
-    said = (*summary_lines(output.changes), *absence_lines(predicted.absent), *warning_lines(predicted.warnings))
-    print(*said, sep="\n", end="\n" if said else "")
-    earlier = f", {len(predicted.skipped)} were there" if predicted.skipped else ""
-    what = f"{len(predicted.written)} label map{'' if len(predicted.written) == 1 else 's'} to {output.folder}"
-    if len(predicted.written) == 1 and not earlier and not predicted.failures:  # a single case
-        what = str(output.writer.label_map(predicted.written[0]))
-    print(f"wrote {what}{earlier}")
-    if output.map_kinds:
-        print(f"maps of uncertainty ({' and '.join(output.map_kinds)}): {output.folder / MAPS_FOLDER}")
-    for fault in predicted.faults.values():
-        print("\n".join(predicted.failures.values()))
-        raise fault
-    if predicted.failures:
-        lines = [predicted.failures[case_id] for case_id in sorted(predicted.failures)]
-        n_failed = f"{len(lines)} cases failed; correct them and run with --continue"
-        raise InputError("\n".join([*lines, n_failed]))

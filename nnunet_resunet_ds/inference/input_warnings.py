@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from dataset_conversion.exchanged import exchanged_by_content
+from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import Images, LoadedCase
 from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empty
+from dataset_conversion.sequences import sequence_named
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
 from nnunet_resunet_ds.inference.model import Model
@@ -40,6 +43,9 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
     if not any(model.is_of_stripped_heads for model in models):
         odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
     warnings = [*loaded.notes, *odd]
+    if any(model.is_of_stripped_heads for model in models):
+        by_sequence = {sequence_named(name) or name: image for name, image in values.items()}
+        warnings += exchanged_by_content(by_sequence, loaded.spacing)
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     if any(model.reader not in TURNING_READERS for model in models):
@@ -51,9 +57,9 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
     return list(dict.fromkeys(warnings))
 
 
-def training_case_warnings(case_id: str, models: Sequence[Model]) -> list[str]:
-    """Say so where a case has the name of one that a model was trained on."""
-    if not any(case_id in model.training_cases for model in models):
+def training_case_warnings(case: RawCase, models: Sequence[Model]) -> list[str]:
+    """Say so where a case, or its images, have the name of one that a model was trained on."""
+    if not any({case.case_id, case.name_in_files} & model.training_cases for model in models):
         return []
     return ["a training case?: the model was trained on one of this name, so this result says nothing of new cases"]
 

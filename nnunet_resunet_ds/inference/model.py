@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import check_model_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
@@ -206,17 +207,8 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
     return model
 
 
-def _check_is_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        msg = (
-            f"{folder}: no such folder; give starter, or the folder that training wrote, "
-            "TRAINER__PLANS__CONFIGURATION: resunet-ds models lists them"
-        )
-        raise InputError(msg)
-
-
 def _read_object(folder: Path, name: str) -> Mapping[str, Any]:
-    _check_is_folder(folder)
+    check_model_folder(folder)
     path = folder / name
     if not path.is_file():
         msg = f"{path}: missing; -m takes the model folder that training wrote, TRAINER__PLANS__CONFIGURATION"
@@ -258,7 +250,7 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     Raises:
         InputError: a fold that was asked for, or every fold, has none.
     """
-    _check_is_folder(folder)
+    check_model_folder(folder)
     available = available_folds(folder, checkpoint)
     wanted = (
         [str(fold) for fold in folds]

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
 from dataset_conversion.write import ABSENT
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
@@ -30,11 +31,12 @@ from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from nnunet_resunet_ds.inference.spread import Spread
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, certainty_of_regions
-from postprocessing.case import postprocess_explained
+from postprocessing.case import WARNINGS, Change, postprocess_explained
+from postprocessing.emptied import emptied_warnings
 from postprocessing.probabilities import mean_probabilities
 
-IMAGES, WARNINGS = "images", "warnings"
-"""Of a case in ``run.json``: channel → identity of the file that it was predicted from; and what is odd about it."""
+IMAGES = "images"
+"""Of a case in ``run.json``: channel → identity of the file that it was predicted from."""
 NOTHING_FOUND = "nothing found: the label map is empty, as no voxel reached the thresholds and stayed"
 """A warning about a case."""
 MAX_THREADS = 3
@@ -209,8 +211,11 @@ class _Pipeline:
         self._report = report
         self._hide = hide_progress
         self._has_said_passes = False
+        self._on_others = ""
 
     def run(self, cases: Sequence[RawCase]) -> None:
+        """Take all cases through."""
+        self._on_others = "; other cases differ with their size" if len(cases) > 1 else ""
         unwritten: deque[tuple[str, Future[None]]] = deque()
         threads = n_threads_for(self._predictor.device)
         with (
@@ -250,7 +255,7 @@ class _Pipeline:
             msg = f"{case.folder}: {case.case_id}: {error}"
             raise InputError(msg) from error
         models = self._predictor.models
-        warnings = [*training_case_warnings(case.case_id, models), *input_warnings(loaded, cases, models)]
+        warnings = [*training_case_warnings(case, models), *input_warnings(loaded, cases, models)]
         images = {**loaded.identities, **_identities_of_zeros(case, loaded.absent)}
         return _ReadCase(loaded.grid, cases, warnings, images, loaded.absent)
 
@@ -264,7 +269,7 @@ class _Pipeline:
         start = time.monotonic()
         total = self._predictor.n_forward_passes(read.cases)
         if not self._has_said_passes and not self._hide:
-            LOG.info("%s: %d forward passes of the network; other cases differ with their size", case_id, total)
+            LOG.info("%s: %s of the network%s", case_id, counted(total, "forward pass", "es"), self._on_others)
         self._has_said_passes = True
         interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
         look: dict[str, Any] = {"leave": False, "position": 1, "mininterval": interval, "disable": self._hide}
@@ -304,12 +309,16 @@ class _Pipeline:
             IMAGES: read.images,
             **({ABSENT: list(read.absent)} if read.absent else {}),
             "network_seconds": round(seconds, 2),
-            WARNINGS: read.warnings if labels.any() else [*read.warnings, NOTHING_FOUND],
+            WARNINGS: [*read.warnings, *self._result_warnings(labels, changes)],
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
             CERTAINTY: self._certainty(labels, probabilities, spread, volume),
         }
         self._report(CaseOutcome(case_id, entry))
+
+    def _result_warnings(self, labels: NDArray[np.uint8], changes: Sequence[Change]) -> list[str]:
+        """Return what is odd about a label map."""
+        return [*emptied_warnings(changes, self._predictor.postprocessing), *([] if labels.any() else [NOTHING_FOUND])]
 
     def _certainty(
         self, labels: NDArray[np.uint8], probabilities: Probabilities, spread: Spread | None, voxel_volume: float

@@ -148,5 +148,5 @@ def test_predicted_as_if_stored_like_the_others_with_a_warning(cohort, model, tm
     for name in (f"{case}.nii.gz" for case in CASES):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
     said = capsys.readouterr().out
-    assert f"warning: turned: 1 cases, {CASES[1]} ({CASES[1]}_t1ce.nii.gz had its axes stored as" in said
+    assert f"warning: turned: 1 case, {CASES[1]} ({CASES[1]}_t1ce.nii.gz had its axes stored as" in said
     assert "not co-registered" not in said

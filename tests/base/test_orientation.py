@@ -107,7 +107,7 @@ def test_predict_says_so(cohort, model, tmp_path, capsys):
         shear_sform(cohort / CASES[0] / f"{CASES[0]}_{modality}.nii.gz", ALMOST)
     assert predict(cohort, tmp_path / "out", model) == 0
     said = capsys.readouterr().out
-    assert f"warning: axes put at right angles: 1 cases, {CASES[0]} (the axes of {CASES[0]}_t1.nii.gz were" in said
+    assert f"warning: axes put at right angles: 1 case, {CASES[0]} (the axes of {CASES[0]}_t1.nii.gz were" in said
     assert "not co-registered" not in said
 
 

@@ -14,6 +14,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 
 FIRST, SECOND = CASES
+OF_A_FLAG = "post-processing (--config, --preset or a flag of it):"
 
 
 def of_one(cohort, case, output, model, *flags):
@@ -34,13 +35,19 @@ def test_a_second_case_does_not_hide_the_first(cohort, model, tmp_path):
     assert declared_convention(out.glob("*.nii.gz")).convention.key == "2021"
 
 
-@pytest.mark.parametrize(("flags", "named"), [([], "labels"), (["--labels", "2021", "--wt", "0.2"], "postprocessing")])
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ([], "label values (--labels, of submission --edition): then 2021, now nnunet"),
+        (["--labels", "2021", "--wt", "0.2"], f"{OF_A_FLAG} wt then 0.45, now 0.2"),
+    ],
+)
 def test_other_settings_in_the_same_folder_are_refused(cohort, model, tmp_path, capsys, flags, named):
     out = tmp_path / "one"
     of_one(cohort, FIRST, out, model, "--labels", "2021")
     before = content(out)
     assert of_one(cohort, SECOND, out, model, *flags) == 2
-    assert f"{FIRST} was made with other settings ({named}" in capsys.readouterr().err
+    assert f"{FIRST} was made with other settings ({named})" in capsys.readouterr().err
     assert content(out) == before and not (out / f"{SECOND}.nii.gz").exists()
 
 
@@ -114,7 +121,7 @@ def test_post_processing_has_a_run_of_its_own_and_keeps_earlier_cases(cohort, mo
     assert declared_convention(out.glob("*.nii.gz")).convention.key == "nnunet"
     capsys.readouterr()
     assert main(["postprocess", "-i", str(alone[FIRST]), "-o", str(out), "--wt", "0.1"]) == 2
-    assert f"{SECOND} was made with other settings (postprocessing)" in capsys.readouterr().err
+    assert f"{SECOND} was made with other settings ({OF_A_FLAG} wt then 0.45, now 0.1)" in capsys.readouterr().err
     # into the folder of the prediction in another edition's values: the record is replaced with the label maps
     again = tmp_path / "as_2021"
     predict(cohort, again, model, "--labels", "2021")

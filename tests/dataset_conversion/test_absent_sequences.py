@@ -45,7 +45,7 @@ def zeros_in(cohort, modality):
 
 def test_an_image_of_zeros_stands_on_the_grid_of_the_others(without_t2, raw, capsys):
     assert main(["convert", str(without_t2), "-d", "137", "--allow-missing", "T2"]) == 0
-    assert f"without T2: 1 cases, {LACKING}; zeros stand for it" in capsys.readouterr().out
+    assert f"without T2: 1 case, {LACKING}; zeros stand for it" in capsys.readouterr().out
     dataset = raw / "Dataset137_BraTS2021"
     images = [str(dataset / "imagesTr" / f"{LACKING}_{channel:04d}.nii.gz") for channel in range(4)]
     assert check_cases(images, str(dataset / "labelsTr" / f"{LACKING}.nii.gz"), 4, SimpleITKIO)  # nnU-Net's own check

@@ -191,7 +191,7 @@ def test_odd_cases_are_converted_with_a_warning(tmp_path, raw, capsys, kind):
     assert main(["convert", str(case), "-d", "137"]) == 0
     (dataset,) = raw.iterdir()
     assert any(warning.startswith(kind) for warning in entry_of(dataset)["warnings"])
-    assert f"warning: {kind}: 1 cases, {CASE}" in capsys.readouterr().out
+    assert f"warning: {kind}: 1 case, {CASE}" in capsys.readouterr().out
 
 
 def test_real_cases_have_nothing_odd_but_a_missing_tissue(real_cases):

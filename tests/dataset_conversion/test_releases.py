@@ -227,7 +227,7 @@ def test_met_without_t2_says_how_to_take_it(met, raw, capsys):
     assert main(command) == 2
     assert "; BraTS 2025 MET has cases without it, which --allow-missing T2 takes" in capsys.readouterr().err
     assert main([*command, "--allow-missing", "T2"]) == 0
-    assert f"without T2: 1 cases, {STRAY}; zeros stand for it" in capsys.readouterr().out
+    assert f"without T2: 1 case, {STRAY}; zeros stand for it" in capsys.readouterr().out
     (dataset,) = raw.iterdir()
     assert entries(dataset)[STRAY]["absent"] == ["T2"]
     assert geometry(dataset / "imagesTr" / f"{STRAY}_0002.nii.gz") == geometry(
@@ -243,7 +243,7 @@ def test_a_target_is_no_tissue(nnunet_folders, capsys):
     assert main(["convert", str(root), "-d", "137"]) == 0
     printed = capsys.readouterr().out
     assert "GTV" in printed and "enhancing" not in printed
-    assert "warning: no gross tumour volume: 1 cases, BraTS-MEN-RT-0002-1" in printed
+    assert "warning: no gross tumour volume: 1 case, BraTS-MEN-RT-0002-1" in printed
     dataset = nnunet_folders / "nnUNet_raw" / "Dataset137_BraTSMEN-RT"
     assert read_json(dataset / "dataset.json")["labels"] == {"background": 0, "gross tumor volume": [1, 1]}
     with pytest.raises(InputError, match="BraTS MEN-RT labels other things"):

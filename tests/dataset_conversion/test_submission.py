@@ -177,7 +177,7 @@ def test_undeclared_values_are_read_as_nnunet_s_and_that_is_said(labels, tmp_pat
 def test_submissions_to_two_editions_do_not_share_a_folder(labels, tmp_path, capsys):
     write_submission(labels, tmp_path / "out", "2021")
     write(tmp_path / "more" / "BraTS2021_00007.nii.gz", np.zeros(SHAPE, np.uint8))
-    with pytest.raises(InputError, match=r"other settings \(labels\)"):
+    with pytest.raises(InputError, match=r"label values .*: then 2021, now 2023-gli"):
         write_submission(tmp_path / "more", tmp_path / "out", "2023-gli")
     write_submission(tmp_path / "more", tmp_path / "out", "2021")
     assert len(find_label_maps(tmp_path / "out").files) == 3

@@ -183,4 +183,4 @@ def test_the_output_is_no_member_and_other_label_maps_do_not_mix(folders, capsys
     (folders / "a" / f"{CASES[0]}.nii.gz").unlink()
     (folders / "c" / f"{CASES[0]}.nii.gz").unlink()
     assert ensemble(folders, *told, "--method", "simple") == 2
-    assert "other settings (method)" in capsys.readouterr().err
+    assert "other settings (method (--method): then majority, now simple" in capsys.readouterr().err

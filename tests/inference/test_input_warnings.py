@@ -78,7 +78,7 @@ def test_a_case_of_training_is_named(cohort, model, tmp_path, capsys):
     assert all("a training case?" in found[case] for case in CASES)
     assert "warning: a training case?: 2 cases" in capsys.readouterr().out
     assert predict(cohort, tmp_path / "fold_0", model, "-f", "0") == 0
-    assert f"a training case?: 1 cases, {CASES[1]}" in capsys.readouterr().out
+    assert f"a training case?: 1 case, {CASES[1]}" in capsys.readouterr().out
 
 
 def test_an_empty_result_is_said(cohort, model, tmp_path, capsys):

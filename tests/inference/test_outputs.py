@@ -25,14 +25,14 @@ def single(cohort, model):
 def test_a_single_case_is_written_as_its_name_says(single, tmp_path, capsys):
     for name in ("tumour.nii.gz", "other.nii"):
         assert single(tmp_path / name) == 0
-        assert f"wrote {tmp_path / name}\n" in capsys.readouterr().out
+        assert f"wrote {tmp_path / name}; run.json" in capsys.readouterr().out
     np.testing.assert_array_equal(values_of(tmp_path / "tumour.nii.gz"), values_of(tmp_path / "other.nii"))
     assert (tmp_path / "tumour.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
     assert (tmp_path / "other.nii").read_bytes()[:4] == (348).to_bytes(4, "little")
     assert find_label_maps(tmp_path / "other.nii").labels == "nnunet"
     before = (tmp_path / "other.nii").stat().st_mtime_ns
     assert single(tmp_path / "other.nii", "--continue") == 0
-    assert (tmp_path / "other.nii").stat().st_mtime_ns == before and "1 were there" in capsys.readouterr().out
+    assert (tmp_path / "other.nii").stat().st_mtime_ns == before and "1 was there" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["tumour.mha", "tumour.nrrd", "tumour.NII.GZ", "tumour.png", "tumour.gz", "t.img"])

@@ -34,7 +34,7 @@ def expected(cohort, case, model, **settings):
 def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort, images_ts, model, tmp_path, capsys):
     assert predict(cohort, tmp_path / "raw", model) == 0
     said = capsys.readouterr().out
-    assert "read as BraTS 2021" in said and "fold 0, 1" in said and "wrote 2 label maps" in said
+    assert "read as BraTS 2021" in said and "folds 0, 1" in said and "wrote 2 label maps" in said
     assert predict(images_ts, tmp_path / "ts", model) == 0
     case = CASES[0]
     files = [
@@ -57,7 +57,7 @@ def test_raw_folders_images_ts_and_single_files_give_the_same_label_maps(cohort,
 def test_run_json_says_how_and_with_what(cohort, model, tmp_path, capsys):
     predict(cohort, tmp_path / "out", model, "--wt", "0.3", "--average", "logits", "-f", "1", "--tile-step", "0.25")
     said = capsys.readouterr()
-    assert f"{CASES[0]}: 1 forward passes of the network" in said.out + said.err
+    assert f"{CASES[0]}: 1 forward pass of the network" in said.out + said.err
     assert "overlapping (step 0.25) tiles" in said.out
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     weights = load_model(model, [1]).identities
@@ -69,7 +69,7 @@ def test_run_json_says_how_and_with_what(cohort, model, tmp_path, capsys):
     assert sorted(run["cases"]) == list(CASES)
     assert any("not skull-stripped?" in warning for warning in run["cases"][CASES[0]]["warnings"])
     table = (tmp_path / "out" / "postprocessing_changes.csv").read_text().splitlines()
-    assert table[0] == "case,step,voxels,components,mean_probability" and len(table) == 1 + 2 * 2
+    assert table[0] == "case,step,voxels,components,mean_probability,emptied" and len(table) == 1 + 2 * 2
 
 
 def test_probabilities_are_in_nnunet_s_format_and_postprocess_to_the_same(cohort, model, tmp_path):
@@ -157,7 +157,7 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
     assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
     assert evaluated == [CASES[1]] and second.is_file()
     assert (first.read_bytes(), first.stat().st_mtime_ns) == untouched
-    assert "1 were there" in capsys.readouterr().out
+    assert "1 was there" in capsys.readouterr().out
     assert len((out / "postprocessing_changes.csv").read_text().splitlines()) == 1 + 2 * 2  # of both cases
     (out / f"{CASES[0]}.npz").unlink()
     assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
@@ -184,7 +184,7 @@ def test_continuing_with_other_settings_is_refused(cohort, model, tmp_path, caps
     out = tmp_path / "out"
     predict(cohort, out, model)
     assert predict(cohort, out, model, "--continue", "--wt", "0.2") == 2
-    assert "other settings (postprocessing)" in capsys.readouterr().err
+    assert "(post-processing (--config, --preset or a flag of it): wt then 0.45, now 0.2);" in capsys.readouterr().err
     (out / "run.json").unlink()
     assert predict(cohort, out, model, "--continue") == 2
     assert "no run.json" in capsys.readouterr().err
@@ -242,7 +242,7 @@ def test_other_weights_in_the_same_place_are_noticed(cohort, model, tmp_path, ca
     predict(cohort, tmp_path / "out", model, "-f", "0")
     shutil.copy(model / "fold_1" / "checkpoint_final.pth", model / "fold_0" / "checkpoint_final.pth")
     assert predict(cohort, tmp_path / "out", model, "-f", "0", "--continue") == 2
-    assert "other settings (models)" in capsys.readouterr().err
+    assert "other settings (weights of the model: trained again since then)" in capsys.readouterr().err
 
 
 # ---- images are safe ----

@@ -37,7 +37,7 @@ def test_a_bad_case_is_named_at_the_end_and_does_not_stop_the_others(cohort, mod
     spoil(cohort / CASES[0])
     assert predict(cohort, tmp_path / "out", model) == 2
     error = capsys.readouterr().err
-    assert CASES[0] in error and "1 cases failed" in error and "Traceback" not in error
+    assert CASES[0] in error and "1 case failed" in error and "Traceback" not in error
     assert re.search(named, error)
     bad_input("predict", f"case: {kind}", next(line for line in error.splitlines() if "error:" in line))
     assert (tmp_path / "out" / f"{CASES[1]}.nii.gz").is_file()
@@ -70,7 +70,7 @@ def test_what_is_odd_is_said_and_predicted(cohort, model, tmp_path, capsys):
         "another spacing than in training", "intensities unlike training", "another orientation than BraTS'"
     }  # fmt: skip
     said = capsys.readouterr().out
-    assert "warning: not co-registered?: 1 cases" in said and "warning: intensities unlike training: 1 cases" in said
+    assert "warning: not co-registered?: 1 case" in said and "warning: intensities unlike training: 1 case" in said
     assert values_of(tmp_path / "out" / f"{CASES[1]}.nii.gz").shape == (6, 7, 8)
 
 
@@ -79,7 +79,7 @@ def test_one_image_given_as_two_modalities_is_said(cohort, model, tmp_path, caps
     shutil.copyfile(case / f"{case.name}_t1.nii.gz", case / f"{case.name}_t2.nii.gz")
     assert predict(cohort, tmp_path / "out", model) == 0
     said = capsys.readouterr().out
-    assert f"same image twice: 1 cases, {CASES[0]} (T1 and T2 are voxel for voxel the same" in said
+    assert f"same image twice: 1 case, {CASES[0]} (T1 and T2 are voxel for voxel the same" in said
 
 
 # ---- nothing can be predicted ----

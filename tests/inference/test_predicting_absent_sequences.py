@@ -99,7 +99,7 @@ def test_raw_cases_that_lack_a_sequence_are_predicted_where_it_is_allowed(cohort
     assert "_t2.nii.gz: missing; all of T1, T1ce, T2, FLAIR are needed" in capsys.readouterr().err
     assert predict(cohort, tmp_path / "out", model, "--allow-missing", "T2") == 0
     printed = capsys.readouterr()
-    assert f"without T2: 1 cases, {FIRST}; zeros stand for it" in printed.out
+    assert f"without T2: 1 case, {FIRST}; zeros stand for it" in printed.out
     assert f"{FIRST}: has T1, T1ce, FLAIR and no T2" in printed.err
     assert printed.err.count("was not trained with absent sequences, as ResUNetDSTrainerModalityDropout does") == 1
     np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{FIRST}.nii.gz"), labels)
@@ -176,7 +176,7 @@ def test_a_sequence_that_has_appeared_or_gone_since_is_noticed(cohort, model, tm
     capsys.readouterr()
     assert predict(cohort, out, model, "--allow-missing", "T2", "--continue") == 0
     printed = capsys.readouterr()
-    assert f"{FIRST}: its images have changed since" in printed.err and "1 were there" in printed.out
+    assert f"{FIRST}: its images have changed since" in printed.err and "1 was there" in printed.out
     predict(cohort, tmp_path / "whole", model)
     one, other = (values_of(folder / f"{FIRST}.nii.gz") for folder in (out, tmp_path / "whole"))
     np.testing.assert_array_equal(one, other)
@@ -206,6 +206,6 @@ def test_workers_do_the_same(cohort, model, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(predict_command, "chosen_executor", lambda *_: nullcontext(pool))
         flags = ("--allow-missing", "T2", "--scheduler", "local:1", "-device", "cpu")
         assert predict(cohort, tmp_path / "out", model, *flags) == 0
-    assert f"without T2: 1 cases, {FIRST}; zeros stand for it" in capsys.readouterr().out
+    assert f"without T2: 1 case, {FIRST}; zeros stand for it" in capsys.readouterr().out
     assert entries(tmp_path / "out")[FIRST]["absent"] == ["T2"]
     np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{FIRST}.nii.gz"), labels)

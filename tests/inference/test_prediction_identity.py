@@ -50,7 +50,7 @@ def test_a_case_whose_images_changed_is_predicted_again(cohort, model, tmp_path,
     assert predict(cohort, tmp_path / "out", model, "--continue") == 0
     printed = capsys.readouterr()
     assert f"{FIRST}: its images have changed since it was predicted" in printed.err and SECOND not in printed.err
-    assert "1 label map" in printed.out and "1 were there" in printed.out
+    assert "1 label map" in printed.out and "1 was there" in printed.out
     predict(cohort, tmp_path / "right", model)
     assert_same_maps(tmp_path / "out", tmp_path / "right")
 
@@ -78,7 +78,7 @@ def test_of_a_run_that_noted_no_images_their_times_tell(cohort, model, tmp_path,
     assert "2 were there" in printed.out and "does not note the images of every case" in printed.err
     change_image(cohort)
     assert predict(cohort, tmp_path / "out", model, "--continue") == 0
-    assert "1 were there" in capsys.readouterr().out
+    assert "1 was there" in capsys.readouterr().out
 
 
 def test_the_settings_of_a_run_hold_no_path_and_no_time(cohort, model, tmp_path):
@@ -135,7 +135,7 @@ def test_stock_probabilities_of_another_model_are_refused(stock, tmp_path, capsy
     write(stock / f"{FIRST}.nii.gz", painted(np.random.default_rng(9).random((3, 6, 7, 8))))
     assert main(["postprocess", "-i", str(stock), "-o", str(tmp_path / "two")]) == 2
     error = capsys.readouterr().err
-    assert f"{FIRST}.npz: is not of the label map next to it" in error and "1 cases failed, 1 are written" in error
+    assert f"{FIRST}.npz: is not of the label map next to it" in error and "1 case failed, 1 written" in error
     assert list(maps_of(tmp_path / "two")) == [f"{SECOND}.nii.gz"]
 
 
@@ -185,8 +185,7 @@ def test_regions_of_other_values_are_not_averaged(dataset, tmp_path):
     ours = with_region(dataset_json, "cyst")
     inside = {**ours, "labels": {**ours["labels"], next(iter(list(ours["labels"])[1:])): [1, 2, 3, 4]}}
     folders = [
-        write_model(tmp_path / name, small_plans(plans), content)
-        for name, content in (("a", ours), ("b", inside))
+        write_model(tmp_path / name, small_plans(plans), content) for name, content in (("a", ours), ("b", inside))
     ]
     with pytest.raises(InputError, match="has other channels or regions"):
         Predictor([load_model(folder) for folder in folders])

@@ -168,7 +168,7 @@ def test_going_on_makes_the_maps_that_are_missing(cohort, model, tmp_path, capsy
     assert "wrote 2 label maps" in capsys.readouterr().out
     (out / "uncertainty" / f"{CASES[1]}_TC_entropy.nii.gz").unlink()
     assert predict(cohort, out, model, "--uncertainty", "--continue") == 0
-    assert "1 were there" in capsys.readouterr().out
+    assert "1 was there" in capsys.readouterr().out
     assert predict(cohort, out, model, "--uncertainty", "--continue") == 0
     assert "2 were there" in capsys.readouterr().out
 

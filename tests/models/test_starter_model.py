@@ -85,8 +85,10 @@ def test_its_text_and_the_readme_have_the_numbers_of_the_card(card):
 def test_it_predicts_where_no_model_is_named(phantom, tmp_path, capsys, card):
     assert main(["predict", "-i", str(phantom), "-o", str(tmp_path / "labels"), "--no-tta"]) == 0
     said = capsys.readouterr().out
-    assert f"the starter model: {card.headline}; choose your own with -d or -m" in said and "fold 0, 1, 2, 3, 4" in said
-    assert "smaller than in training: 1 cases" in said and "another spacing" not in said
+    dice = ", ".join(f"{region} {value:.2f}" for region, value in card.dice.items())
+    assert "the starter model: a first look, not a result; mean Dice of cases that it had not seen: " in said
+    assert f": {dice}; folds 0, 1, 2, 3, 4; choose your own with -d or -m" in said and "starter_model" not in said
+    assert "smaller than in training: 1 case" in said and "another spacing" not in said
     run = json.loads((tmp_path / "labels" / "run.json").read_text())
     assert len(run["cases"]) == 1 and "WT" in next(iter(run["cases"].values()))["certainty"]
 

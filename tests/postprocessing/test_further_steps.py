@@ -195,7 +195,7 @@ def test_the_command_takes_their_flags_and_the_spacing_of_the_images(tmp_path, c
     flags = ("--preset", "none", "--et-component-mm3", "5", "--wt-peak", "0.5")
     assert main(["postprocess", "-i", str(folder), "-o", str(tmp_path / "out"), *flags]) == 0
     said = capsys.readouterr().out
-    assert "et_components: changed 1 of 1 cases, 2 voxels" in said and "wt_peak: changed 0 of 1 cases" in said
+    assert "et_components: changed 1 of 1 case, 2 voxels" in said and "wt_peak: changed 0 of 1 case" in said
     assert (values_of(tmp_path / "out" / "a.nii.gz") == 3).sum() == 8
     stored = json.loads((tmp_path / "out" / "postprocessing.json").read_text())
     assert stored["steps"][0] == {"step": "components", "region": "ET", "voxels": 0, "probability": 0.9, "mm3": 5.0}

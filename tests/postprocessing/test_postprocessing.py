@@ -254,7 +254,7 @@ def broken(folder, how):
 )  # fmt: skip
 def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_path, how, bad_input):
     broken(prediction, how)
-    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 cases failed, 1 are written") as raised:
+    with pytest.raises(InputError, match=r"out/a\.(.|\n)*1 case failed, 1 written") as raised:
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
     bad_input("postprocess", how, str(raised.value))
     assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
@@ -268,7 +268,7 @@ def test_a_broken_case_is_named_and_does_not_stop_the_others(prediction, tmp_pat
 def test_label_maps_of_another_format_are_named_with_the_way_to_convert_them(prediction, tmp_path):
     sitk.WriteImage(sitk.ReadImage(str(prediction / "a.nii.gz")), str(prediction / "a.nrrd"))
     (prediction / "a.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"a\.nrrd: is an NRRD image, and only NIfTI(.|\n)*1 are written"):
+    with pytest.raises(InputError, match=r"a\.nrrd: is an NRRD image, and only NIfTI(.|\n)*1 written"):
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
 
 

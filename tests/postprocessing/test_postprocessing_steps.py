@@ -181,12 +181,13 @@ def test_the_command_writes_and_prints_what_it_changed(tmp_path, capsys):
         sitk.WriteImage(sitk.GetImageFromArray(painted(of_case)), str(folder / f"{case}.nii.gz"))
     assert main(["postprocess", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "et_components: changed 1 of 2 cases, 2 voxels in 1 components of mean probability 0.60" in said
+    assert "et_components: changed 1 of 2 cases, 2 voxels in 1 component of mean probability 0.60" in said
     assert "et_total: changed 0 of 2 cases" in said
     with (tmp_path / "out" / "postprocessing_changes.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert rows[0] == {
-        "case": "a", "step": "et_components", "voxels": "2", "components": "1", "mean_probability": "0.6000"
+        "case": "a", "step": "et_components", "voxels": "2", "components": "1", "mean_probability": "0.6000",
+        "emptied": "ET",
     }  # fmt: skip
     assert len(rows) == 4 and rows[3]["mean_probability"] == ""
 

@@ -274,7 +274,7 @@ def test_a_folder_begun_by_an_earlier_version_is_gone_on_with(name, tmp_path):
         run.open({"a", "b"}, resume=True)
         return run
 
-    with pytest.raises(InputError, match=r"other settings \(postprocessing\)"):
+    with pytest.raises(InputError, match=r"other settings \(post-processing \(.*\): wt then [\d.]+, now 0.11\)"):
         go_on(MEANING[name].with_values(wt=0.11))
     run = go_on(MEANING[name])
     assert run.is_mine("a")

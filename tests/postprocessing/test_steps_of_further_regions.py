@@ -234,7 +234,7 @@ def test_the_command_takes_them_and_tells_what_they_did(dataset_json, tmp_path, 
     expected = (Hysteresis(region, 0.0, 0.9), ComponentFilter(region, 9))
     assert config == replace(start, steps=(*expected, *start.steps))
     said = capsys.readouterr().out
-    assert f"{name}_hysteresis: changed 1 of 1 cases" in said and f"{name}_components: changed" in said
+    assert f"{name}_hysteresis: changed 1 of 1 case" in said and f"{name}_components: changed" in said
     _, changes = postprocess_explained(values, config)
     with (tmp_path / "out" / "postprocessing_changes.csv").open() as stream:
         rows = [(row["step"], int(row["voxels"])) for row in csv.DictReader(stream)]

@@ -1,0 +1,53 @@
+"""Tell from the name of an image file which MR sequence it is, by the names of all editions and of nnU-Net."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dataset_conversion.editions import EDITIONS
+from dataset_conversion.precedence import has_suffix, stem_of
+from dataset_conversion.sequences import sequence_named
+
+_NUMBERED = re.compile(r".+_(\d{4})")
+_SUFFIXES = {
+    suffix: channel
+    for edition in EDITIONS.values()
+    for channel in edition.image_suffixes
+    for suffix in edition.suffixes_of(channel)
+    if suffix
+}
+
+
+def named_otherwise(files: Mapping[str, Path], channels: Sequence[str]) -> dict[str, Path]:
+    """Return those files whose names say another sequence than the one that they are given as.
+
+    Args:
+        files: of one case: sequence (T1, T1ce, T2, FLAIR) → file.
+        channels: the same names in the order of the model, in which nnU-Net numbers files.
+    """
+    numbers = {file: _number(file) for file in files.values()}
+    are_numbered = None not in numbers.values() and len(set(numbers.values())) == len(files)
+    odd = {}
+    for sequence, file in files.items():
+        named = sequence_of_file(file.name)
+        number = numbers[file]
+        if named is None and are_numbered and number is not None and number < len(channels):
+            named = channels[number]
+        if named not in (None, sequence):
+            odd[sequence] = file
+    return odd
+
+
+def sequence_of_file(name: str) -> str | None:
+    """Return the sequence that the name of a file ends in, such as T1ce of ``CASE-t1c.nii.gz``; None where unknown."""
+    stem = stem_of(name)
+    if stem is None:
+        return None
+    fitting = [suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)]
+    return _SUFFIXES[max(fitting, key=len)] if fitting else sequence_named(stem)
+
+
+def _number(file: Path) -> int | None:
+    """Return the number that nnU-Net's ``CASE_0001.nii.gz`` has; where all files share it, it is that of a case."""
+    match = _NUMBERED.fullmatch(stem_of(file.name) or "")
+    return int(match[1]) if match else None
