@@ -110,9 +110,12 @@ class _HandOver:
 def _run(words: Sequence[str], variables: Mapping[str, str], folder: Path, hand_over: _HandOver) -> int:
     """Run the command, hand over what it finishes, and return its exit code."""
     with subprocess.Popen(words, env=variables, cwd=folder) as process:
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        while (code := _code_within(process, _SECONDS_BETWEEN_LOOKS)) is None:
-            hand_over()
+        earlier = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            while (code := _code_within(process, _SECONDS_BETWEEN_LOOKS)) is None:
+                hand_over()
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
     hand_over()
     if code < 0:
         message = f"resunet-ds predict was ended by signal {-code} (9: the memory was not enough, or the time was over)"

@@ -28,6 +28,13 @@ def browser(site):
         yield driver
 
 
+def show_as(browser, scheme, width):
+    """Let the next page be in these colours, whatever was chosen in those before, which the theme keeps."""
+    look_as(browser, scheme, width)
+    time.sleep(SECONDS_OF_COLOURS)  # the page that is open follows, and notes it
+    browser.execute_script("localStorage.clear()")
+
+
 def press(browser, *keys):
     ActionChains(browser).send_keys(*keys).perform()
 
@@ -38,8 +45,7 @@ def focused(browser):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 390)])
 def test_every_page_can_be_read_by_everyone(browser, site, scheme, width):
-    look_as(browser, scheme, width)
-    browser.execute_script("localStorage.clear()")  # where the theme keeps the scheme of before
+    show_as(browser, scheme, width)
     pages = [page for page in sorted(site.rglob("*.html")) if page.name != "404.html"]  # it is for a server
     found = {}
     for page in pages:
@@ -63,7 +69,7 @@ def test_what_cannot_be_read_is_found(browser, site):
 
 
 def test_the_keyboard_alone_leads_to_the_text_and_to_any_page(browser, site):
-    look_as(browser, "light", 1400)
+    show_as(browser, "light", 1400)
     browser.get((site / "index.html").as_uri())
     press(browser, Keys.TAB)
     time.sleep(SECONDS_OF_COLOURS)
@@ -89,7 +95,7 @@ def test_the_keyboard_alone_leads_to_the_text_and_to_any_page(browser, site):
 
 
 def test_the_keyboard_alone_turns_it_dark(browser, site):
-    look_as(browser, "light", 1400)
+    show_as(browser, "light", 1400)
     browser.get((site / "index.html").as_uri())
     body = browser.find_element(By.TAG_NAME, "body")
     assert body.get_attribute("data-md-color-scheme") == "default"
@@ -99,7 +105,6 @@ def test_the_keyboard_alone_turns_it_dark(browser, site):
             break
     press(browser, Keys.ENTER)
     assert body.get_attribute("data-md-color-scheme") == "slate"
-    browser.execute_script("localStorage.clear()")
 
 
 @pytest.mark.parametrize(

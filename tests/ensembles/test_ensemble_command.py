@@ -1,6 +1,7 @@
 """``resunet-ds ensemble`` as its users type it: label maps of any origin, and probabilities."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -168,7 +169,8 @@ def test_targets_of_radiotherapy_are_joined_whatever_they_are_called(tmp_path):
     expected = sum((labels_of(number) > 1).astype(int) for number in range(3)) >= 2
     np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{name}.nii.gz"), expected)
     metrics = tmp_path / "metrics.json"  # the next command takes 1 for GTV, and not for oedema
-    compared = ("-ref", str(tmp_path / "out"), "-pred", str(tmp_path / "out"))
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    compared = ("-ref", str(tmp_path / "copy"), "-pred", str(tmp_path / "out"))
     assert main(["evaluate", *compared, "--protocol", "brats2025-menrt", "-o", str(metrics)]) == 0
     assert main(["evaluate", *compared, "--protocol", "brats2023-gli", "-o", str(metrics)]) == 2
     assert ensemble(tmp_path, "--input-labels", "menrt", "--labels", "2021") == 2

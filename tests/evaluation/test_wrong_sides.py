@@ -163,9 +163,10 @@ def test_label_maps_of_submission_are_no_download(tmp_path):
 
 
 def test_the_kind_of_warning_is_that_of_predict():
-    model = SimpleNamespace(training_cases=["a"])
-    assert training_case_warnings("a", [model])[0].startswith(f"{TRAINING_CASE}: ")
-    assert training_case_warnings("b", [model]) == []
+    model = SimpleNamespace(training_cases={"a"})
+    case, other = (SimpleNamespace(case_id=name, name_in_files=name) for name in "ab")
+    assert training_case_warnings(case, [model])[0].startswith(f"{TRAINING_CASE}: ")
+    assert training_case_warnings(other, [model]) == []
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

@@ -30,7 +30,7 @@ print(sorted({HEAVY!r} & set(sys.modules)), rc)
     ("words", "named"),
     [
         (["predict", "-i", "nowhere", "-o", "out"], "nowhere: no such folder; give a path, such as -i /"),
-        (["predict", "-i", ".", "-o", "out", "-m", "nowhere"], "nowhere: no such folder; give the model folder"),
+        (["predict", "-i", ".", "-o", "out", "-m", "nowhere"], "nowhere: no such folder; give starter, or the folder"),
         (["predict", "-i", ".", "-o", "out", "--config", "a/b.json"], "a/b.json: no such file; "),
         (["predict", "--t1", "a.nii.gz", "-o", "out"], "a.nii.gz: no such file"),
         (["predict", "-i", ".", "-o", "."], ".: the images are there"),
