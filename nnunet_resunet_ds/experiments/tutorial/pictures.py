@@ -157,7 +157,8 @@ def save(picture: Image.Image | Figure, path: Path) -> None:
 def _small_png(image: Image.Image) -> bytes:
     for n_colours in N_COLOURS:
         stream = BytesIO()
-        image.quantize(n_colours, dither=Image.Dither.NONE).save(stream, format="PNG", optimize=True)
+        palette = image.quantize(n_colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # rare colours stay
+        palette.save(stream, format="PNG", optimize=True)
         if stream.tell() <= MAX_BYTES:
             break
     return stream.getvalue()
