@@ -153,8 +153,9 @@ def run(options: argparse.Namespace) -> None:
         more["by_sequences"] = _groups_section(groups, evaluation)
     if options.compare:
         more |= _compare(evaluations, protocol)
-    answer(options, metrics_content(evaluation, more))
-    _write(options, evaluation, more, groups)
+    content = metrics_content(evaluation, more)
+    answer(options, content)
+    _write(options, evaluation, content, groups)
 
 
 def _groups(pairs: "Pairs") -> "list[Group]":
@@ -176,13 +177,13 @@ def _groups_section(groups: "list[Group]", evaluation: "Evaluation") -> list[dic
 
 
 def _write(
-    options: argparse.Namespace, evaluation: "Evaluation", more: dict[str, object], groups: "list[Group]"
+    options: argparse.Namespace, evaluation: "Evaluation", content: dict[str, object], groups: "list[Group]"
 ) -> None:
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
     from nnunet_resunet_ds.evaluation.unmatched_lesions import write_lesions
 
     writes: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (options.output, lambda path: write_metrics(evaluation, path, more)),
+        (options.output, lambda path: write_metrics(content, path)),
         (options.csv, lambda path: write_table(evaluation, path, groups)),
         (options.lesions, lambda path: write_lesions(evaluation.lesions, path)),
     ]

@@ -13,6 +13,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.evaluate import add_label_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
@@ -79,5 +80,6 @@ def run(options: argparse.Namespace) -> None:
         print(f"warning: {problem}")
     with_pictures = sum(case.pictures is not None for case in written.cases)
     size = settings.output.stat().st_size / 1e6
-    n = f"{len(written.cases)} cases" if len(written.cases) > 1 else "1 case"
-    print(f"wrote {settings.output}: {n}, {with_pictures} with pictures, {size:.1f} MB")
+    print(
+        f"wrote {settings.output}: {counted(len(written.cases), 'case')}, {with_pictures} with pictures, {size:.1f} MB"
+    )

@@ -53,9 +53,9 @@ def metrics_content(evaluation: Evaluation, more: Mapping[str, Any]) -> dict[str
     }
 
 
-def write_metrics(evaluation: Evaluation, path: Path, more: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``; a value that is not a number becomes null."""
-    write_json(with_nulls(metrics_content(evaluation, more)), path)
+def write_metrics(content: Mapping[str, Any], path: Path) -> None:
+    """Write what `metrics_content` returns; a value that is not a number becomes null."""
+    write_json(with_nulls(content), path)
 
 
 def groups_section(groups: Sequence[Group], evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nnunet_resunet_ds.base.run_file import Runs, read_runs
+from postprocessing.case import WARNINGS
 
 TRAINING_CASE = "a training case?"
 """Kind of warning by which ``predict`` notes a case of the name of one that the model was trained on."""
-_WARNINGS = "warnings"
 
 
 def is_training_case(warnings: Iterable[str]) -> bool:
@@ -36,5 +36,5 @@ def training_cases_line(n: int, n_scored: int) -> str:
 
 def _warnings(runs: Runs | None, file: Path) -> list[str]:
     case = runs.case_of_file(file.name) if runs else None
-    noted = runs.cases[case].get(_WARNINGS) if runs is not None and case is not None else None
+    noted = runs.cases[case].get(WARNINGS) if runs is not None and case is not None else None
     return [str(warning) for warning in noted] if isinstance(noted, list) else []

@@ -13,6 +13,7 @@ from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empt
 from dataset_conversion.sequences import sequence_named
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
+from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 
@@ -61,7 +62,7 @@ def training_case_warnings(case: RawCase, models: Sequence[Model]) -> list[str]:
     """Say so where a case, or its images, have the name of one that a model was trained on."""
     if not any({case.case_id, case.name_in_files} & model.training_cases for model in models):
         return []
-    return ["a training case?: the model was trained on one of this name, so this result says nothing of new cases"]
+    return [f"{TRAINING_CASE}: the model was trained on one of this name, so this result says nothing of new cases"]
 
 
 def _spacing_warnings(model: Model, case: Preprocessed) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import regions_of
-from nnunet_resunet_ds.base.splits_file import noted_cases
+from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
 from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
 from nnunet_resunet_ds.training.pretrained import Pretrained
@@ -37,7 +37,7 @@ def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequ
 
 def n_training_cases(folder: Path, folds: Sequence[str]) -> int | None:
     """Return how many cases these folds were trained on, all together; None where one of them does not note it."""
-    noted = [noted_cases(read_record(folder / f"{FOLD}{fold}")) for fold in folds]
+    noted = _noted(folder, folds)
     return None if None in noted else len({case for cases in noted if cases for case in cases.train})
 
 
@@ -45,8 +45,12 @@ def n_seen_before(folder: Path, pretrained: Pretrained | None, folds: Sequence[s
     """Return how many validation cases of these folds the weights that they started from were trained on."""
     if pretrained is None:
         return 0
-    noted = [noted_cases(read_record(folder / f"{FOLD}{fold}")) for fold in folds]
-    return len(set(pretrained.cases) & {case for cases in noted if cases for case in cases.val})
+    return len(set(pretrained.cases) & {case for cases in _noted(folder, folds) if cases for case in cases.val})
+
+
+def _noted(folder: Path, folds: Sequence[str]) -> list[FoldCases | None]:
+    """Return the cases that each fold notes; None for one that notes none."""
+    return [noted_cases(read_record(folder / f"{FOLD}{fold}")) for fold in folds]
 
 
 def _is_of_final_weights(fold: Path) -> bool:

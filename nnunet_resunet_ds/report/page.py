@@ -14,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, TITLES, VOLUMES, Protocol
 from nnunet_resunet_ds.evaluation.training_cases import is_training_case, training_cases_line
@@ -101,7 +102,7 @@ def training_notice(cases: Sequence[ReportCase]) -> str:
 
 def _of_what(cases: Sequence[ReportCase], protocol: Protocol) -> str:
     """Say how many cases there are, and by which rules they are scored or which regions are shown."""
-    n = f"{len(cases)} cases" if len(cases) > 1 else "1 case"
+    n = counted(len(cases), "case")
     if protocol.name not in PROTOCOLS:
         return f"{n}, {protocol.title}"
     return f"{n}, {'by the rules' if any(case.metrics for case in cases) else 'regions'} of {protocol.title}"

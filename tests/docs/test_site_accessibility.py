@@ -5,12 +5,11 @@ import time
 
 import pytest
 from axe import WCAG, look_as, violations
-from browser import browser_at, needs_chromium
+from browser import browser_at, focused, needs_chromium, press
 from code_blocks import PAGES
 
 pytestmark = [pytest.mark.long, needs_chromium]
 selenium = pytest.importorskip("selenium")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -33,14 +32,6 @@ def show_as(browser, scheme, width):
     look_as(browser, scheme, width)
     time.sleep(SECONDS_OF_COLOURS)  # the page that is open follows, and notes it
     browser.execute_script("localStorage.clear()")
-
-
-def press(browser, *keys):
-    ActionChains(browser).send_keys(*keys).perform()
-
-
-def focused(browser):
-    return browser.switch_to.active_element
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 390)])

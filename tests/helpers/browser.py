@@ -11,6 +11,17 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
+def press(browser, *keys):
+    """Press keys, one after the other, wherever the focus is."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(*keys).perform()
+
+
+def focused(browser):
+    return browser.switch_to.active_element
+
+
 @contextmanager
 def browser_at(page, *arguments):
     """Open a page in Chromium; at the end, nothing may have gone wrong in it.

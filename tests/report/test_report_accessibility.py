@@ -4,13 +4,12 @@ import time
 
 import pytest
 from axe import look_as, violations
-from browser import browser_at, needs_chromium
+from browser import browser_at, focused, needs_chromium, press
 from reports import CASES, add_a_false_lesion, make_cohort, note_certainty, note_training_cases
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
 
 selenium = pytest.importorskip("selenium")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -39,14 +38,6 @@ def fresh(browser):
     look_as(browser, "light", 1400)
     browser.refresh()
     return browser
-
-
-def press(browser, *keys):
-    ActionChains(browser).send_keys(*keys).perform()
-
-
-def focused(browser):
-    return browser.switch_to.active_element
 
 
 def tab_to(browser, text, by="text"):

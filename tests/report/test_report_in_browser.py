@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from browser import browser_at, needs_chromium
+from browser import browser_at, needs_chromium, press
 from reports import CASES, add_a_false_lesion, make_cohort, note_certainty
 
 from nnunet_resunet_ds.report import ReportSettings, write_report
@@ -57,10 +57,6 @@ def rows(browser):
 
 def pixels(browser, plane="axial"):
     return browser.execute_script(f"return document.getElementById('plane-{plane}').toDataURL()")
-
-
-def press(browser, key):
-    ActionChains(browser).send_keys(key).perform()
 
 
 @pytest.fixture
