@@ -159,9 +159,9 @@ class ResUNetDS(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Map images (B, C, Z, Y, X) to logits (B, R, Z, Y, X), or to one such tensor a head, finest first."""
-        x = laid_out(x, channels_last=self._channels_last)
         if self.salient_channel:
             x = torch.cat((x, salient_voxels(x)), dim=1)
+        x = laid_out(x, channels_last=self._channels_last)  # now, for joining a channel undoes it
         logits: Tensor | list[Tensor] = self.decoder(self.encoder(x))
         return logits
 

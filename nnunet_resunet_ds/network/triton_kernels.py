@@ -311,8 +311,8 @@ def join(
         columns, exists = _columns(0, n_up, rows, n_voxels, BC)
         source = _in_products(rows, columns, n_voxels, n_up, height, width, KZ, KY, KX)
         shift = tl.load(bias + columns, mask=columns < n_up, other=0.0).to(ACC)
-        values = tl.load(products + source, mask=exists, other=0.0).to(ACC) + shift[None, :]
-        tl.store(out + voxels * (n_up + n_skip) + columns[None, :], values.to(out.dtype.element_ty), mask=exists)
+        upsampled = tl.load(products + source, mask=exists, other=0.0).to(ACC) + shift[None, :]
+        tl.store(out + voxels * (n_up + n_skip) + columns[None, :], upsampled.to(out.dtype.element_ty), mask=exists)
     else:
         columns, exists = _columns(n_blocks_up, n_skip, rows, n_voxels, BC)
         values = tl.load(skip + voxels * n_skip + columns[None, :], mask=exists, other=0.0)
