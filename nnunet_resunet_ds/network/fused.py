@@ -4,6 +4,7 @@ Each function agrees with the plain form up to rounding, in value and gradient. 
 norm goes without its bias: the norm takes it away again, so that its gradient is 0.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,8 +25,10 @@ _BLOCK_ELEMENTS = 4096
 _MAX_COLUMNS = 64
 _MIN_COLUMNS = 16
 """A block of so many channels in fp16 is one sector of a GPU's memory."""
-_PROGRAMS = 1024
-"""That add up voxels: several for each multiprocessor of a large GPU."""
+_MAX_GROUP = 8
+"""Channels that a thread may load at once: 16 bytes of fp16, the most there is."""
+_PROGRAMS = 4096
+"""That add up voxels: many for each multiprocessor of a large GPU, so that few are left for the end."""
 _MERGED_PARTS, _MERGED_COLUMNS = 256, 16
 
 Three = tuple[int, int, int]
@@ -36,6 +39,9 @@ class Blocks(NamedTuple):
 
     rows: int
     columns: int
+    group: int
+    """Channels that come together: a power of 2 that divides them."""
+    n_groups: int
 
     @classmethod
     def of(cls, n_channels: int) -> "Blocks":
@@ -44,7 +50,14 @@ class Blocks(NamedTuple):
         while columns > _MIN_COLUMNS and n_channels % columns:
             columns //= 2
         columns = min(columns if n_channels % columns == 0 else _MAX_COLUMNS, triton.next_power_of_2(n_channels))
-        return cls(_BLOCK_ELEMENTS // columns, columns)
+        group = math.gcd(n_channels, _MAX_GROUP)
+        elements = _BLOCK_ELEMENTS * group // _MAX_GROUP  # with an address each they would not fit into registers
+        return cls(elements // columns, columns, group, n_channels // group)
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """What a kernel is compiled for."""
+        return {"GROUP": self.group, "BR": self.rows, "BC": self.columns}
 
     def grid(self, n_rows: int, n_channels: int, n_samples: int) -> Three:
         """Return the programs of a kernel that visits everything once."""
@@ -133,11 +146,11 @@ def moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     mean, scale = x.new_empty((2, n_samples, n_channels), dtype=parts.dtype)
     grid = (n_parts, triton.cdiv(n_channels, blocks.columns), n_samples)
     kernels.moments_of_parts[grid](
-        x, parts[0], parts[1], n_voxels, n_channels, rows_a_program, ACC=_acc(x), BR=blocks.rows, BC=blocks.columns
+        x, parts[0], parts[1], n_voxels, blocks.n_groups, rows_a_program, ACC=_acc(x), **blocks.constants
     )
     kernels.moments_of_image[(1, triton.cdiv(n_channels, _MERGED_COLUMNS), n_samples)](
-        parts[0], parts[1], mean, scale, eps, n_voxels, n_channels, rows_a_program, n_parts,
-        ACC=_acc(x), BR=_MERGED_PARTS, BC=_MERGED_COLUMNS,
+        parts[0], parts[1], mean, scale, eps, n_voxels, blocks.n_groups, rows_a_program, n_parts,
+        GROUP=blocks.group, ACC=_acc(x), BR=_MERGED_PARTS, BC=_MERGED_COLUMNS,
     )  # fmt: skip
     return mean, scale
 
@@ -170,8 +183,8 @@ def _normalise(
 ) -> Tensor:
     n_voxels, n_channels, blocks = x[0, 0].numel(), x.shape[1], Blocks.of(x.shape[1])
     kernels.normalise[blocks.grid(n_voxels, n_channels, len(x))](
-        x, x if residual is None else residual, out, mean, scale, weight, bias, n_voxels, n_channels, slope or 0.0,
-        ADDS=residual is not None, ACTIVATES=slope is not None, ACC=_acc(x), BR=blocks.rows, BC=blocks.columns,
+        x, x if residual is None else residual, out, mean, scale, weight, bias, n_voxels, blocks.n_groups, slope or 0.0,
+        ADDS=residual is not None, ACTIVATES=slope is not None, ACC=_acc(x), **blocks.constants,
     )  # fmt: skip
     return out
 
@@ -184,8 +197,8 @@ def _gradient_sums(
     blocks, rows_a_program, n_parts = _parts(n_samples, n_channels, n_voxels)
     parts = mean.new_empty((2, n_samples, n_parts, n_channels))
     kernels.gradient_sums_of_parts[(n_parts, triton.cdiv(n_channels, blocks.columns), n_samples)](
-        gradient, out, x, mean, scale, parts[0], parts[1], n_voxels, n_channels, rows_a_program, slope or 0.0,
-        ACTIVATES=slope is not None, ACC=_acc(x), BR=blocks.rows, BC=blocks.columns,
+        gradient, out, x, mean, scale, parts[0], parts[1], n_voxels, blocks.n_groups, rows_a_program, slope or 0.0,
+        ACTIVATES=slope is not None, ACC=_acc(x), **blocks.constants,
     )  # fmt: skip
     return parts.sum(2)
 
@@ -206,8 +219,8 @@ def _gradient_of_input(
     n_voxels, n_channels, blocks = x[0, 0].numel(), x.shape[1], Blocks.of(x.shape[1])
     kernels.gradient_of_input[blocks.grid(n_voxels, n_channels, len(x))](
         gradient, out, x, mean, scale, weight, sums[0], sums[1],
-        of_x, of_x if of_residual is None else of_residual, n_voxels, n_channels, slope or 0.0,
-        ADDS=of_residual is not None, ACTIVATES=slope is not None, ACC=_acc(x), BR=blocks.rows, BC=blocks.columns,
+        of_x, of_x if of_residual is None else of_residual, n_voxels, blocks.n_groups, slope or 0.0,
+        ADDS=of_residual is not None, ACTIVATES=slope is not None, ACC=_acc(x), **blocks.constants,
     )  # fmt: skip
 
 
@@ -227,8 +240,8 @@ class _AveragePool(torch.autograd.Function):
         out = torch.empty((*x.shape[:2], *shape), dtype=x.dtype, device=x.device, memory_format=LAST)
         blocks = Blocks.of(x.shape[1])
         kernels.average_windows[blocks.grid(out[0, 0].numel(), x.shape[1], len(x))](
-            x, out, x.shape[1], *shape, *x.shape[3:], x[0, 0].numel(), *window,
-            ACC=_acc(x), BR=blocks.rows, BC=blocks.columns,
+            x, out, blocks.n_groups, *shape, *x.shape[3:], x[0, 0].numel(), *window,
+            ACC=_acc(x), **blocks.constants,
         )  # fmt: skip
         return out
 
@@ -240,8 +253,8 @@ class _AveragePool(torch.autograd.Function):
         n_voxels, n_channels = of_x[0, 0].numel(), of_x.shape[1]
         blocks = Blocks.of(n_channels)
         kernels.spread_over_windows[blocks.grid(n_voxels, n_channels, len(of_x))](
-            gradient, of_x, n_channels, *gradient.shape[2:], *of_x.shape[3:], n_voxels, *context.window,
-            ACC=_acc(of_x), BR=blocks.rows, BC=blocks.columns,
+            gradient, of_x, blocks.n_groups, *gradient.shape[2:], *of_x.shape[3:], n_voxels, *context.window,
+            ACC=_acc(of_x), **blocks.constants,
         )  # fmt: skip
         return of_x, None
 
@@ -271,8 +284,9 @@ class _Join(torch.autograd.Function):
         n_samples, n_skip, *shape = skip.shape
         out = torch.empty((n_samples, n_up + n_skip, *shape), dtype=skip.dtype, device=skip.device, memory_format=LAST)
         kernels.join[_grid_of_join(shape, n_up, n_skip, n_samples)](
-            products, bias, skip, out, *_join_sizes(shape, n_up, n_skip), *kernel, ACC=_acc(skip), **_join_blocks(n_up)
-        )
+            products, bias, skip, out, *_join_sizes(shape, n_up, n_skip), *kernel,
+            ACC=_acc(skip), **_join_constants(n_up, n_skip),
+        )  # fmt: skip
         return out
 
     @staticmethod
@@ -284,15 +298,19 @@ class _Join(torch.autograd.Function):
         of_products = gradient.new_empty(context.products_shape)
         of_skip = torch.empty(context.skip_shape, dtype=gradient.dtype, device=gradient.device, memory_format=LAST)
         kernels.part[_grid_of_join(shape, n_up, n_skip, n_samples)](
-            gradient, of_products, of_skip, *_join_sizes(shape, n_up, n_skip), *context.kernel, **_join_blocks(n_up)
-        )
+            gradient, of_products, of_skip, *_join_sizes(shape, n_up, n_skip), *context.kernel,
+            **_join_constants(n_up, n_skip),
+        )  # fmt: skip
         of_bias = of_products.view(-1, n_up).sum(0, dtype=_dtype_of_sums(gradient)).to(context.bias_dtype)
         return of_products, of_bias, of_skip, None, None
 
 
-def _join_blocks(n_up: int) -> dict[str, int]:
-    blocks = Blocks.of(n_up)
-    return {"BR": blocks.rows, "BC": blocks.columns}
+def _join_constants(n_up: int, n_skip: int) -> dict[str, int]:
+    return {**Blocks.of(n_up).constants, "GROUP": _join_group(n_up, n_skip)}
+
+
+def _join_group(n_up: int, n_skip: int) -> int:
+    return math.gcd(n_up, n_skip, _MAX_GROUP)
 
 
 def _grid_of_join(shape: Sequence[int], n_up: int, n_skip: int, n_samples: int) -> Three:
@@ -304,4 +322,5 @@ def _grid_of_join(shape: Sequence[int], n_up: int, n_skip: int, n_samples: int) 
 
 
 def _join_sizes(shape: Sequence[int], n_up: int, n_skip: int) -> tuple[int, ...]:
-    return shape[0] * shape[1] * shape[2], n_up, n_skip, shape[1], shape[2]
+    group = _join_group(n_up, n_skip)
+    return shape[0] * shape[1] * shape[2], n_up // group, n_skip // group, shape[1], shape[2]

@@ -29,11 +29,21 @@ def _joined(count, mean, m2, other_count, other_mean, other_m2):
     return total, mean + distance * share, m2 + other_m2 + distance * distance * count * share
 
 
-@triton.jit(do_not_specialize=["n_voxels", "rows_a_program"])
+@triton.jit(do_not_specialize=["n_groups", "n_voxels", "rows_a_program"])
 def moments_of_parts(
-    x, means, m2s, n_voxels, n_channels, rows_a_program, ACC: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr
+    x,
+    means,
+    m2s,
+    n_voxels,
+    n_groups,
+    rows_a_program,
+    GROUP: tl.constexpr,
+    ACC: tl.constexpr,
+    BR: tl.constexpr,
+    BC: tl.constexpr,
 ):
     """Write mean and squared deviations (B, parts, C) of each part of the voxels; part p is of program (p, ·, ·)."""
+    n_channels = n_groups * GROUP
     first = tl.program_id(0) * rows_a_program
     count = tl.zeros((1,), ACC)
     mean = tl.zeros((BC,), ACC)
@@ -51,7 +61,7 @@ def moments_of_parts(
     tl.store(m2s + target, m2, mask=columns < n_channels)
 
 
-@triton.jit(do_not_specialize=["n_voxels", "rows_a_program", "n_parts"])
+@triton.jit(do_not_specialize=["n_groups", "n_voxels", "rows_a_program", "n_parts"])
 def moments_of_image(
     means,
     m2s,
@@ -59,14 +69,16 @@ def moments_of_image(
     scale_out,
     eps,
     n_voxels,
-    n_channels,
+    n_groups,
     rows_a_program,
     n_parts,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write mean and one over the standard deviation (B, C) from the parts."""
+    n_channels = n_groups * GROUP
     count = tl.zeros((1,), ACC)
     mean = tl.zeros((BC,), ACC)
     m2 = tl.zeros((BC,), ACC)
@@ -86,7 +98,7 @@ def moments_of_image(
     tl.store(scale_out + target, 1 / tl.sqrt(m2 / n_voxels + eps), mask=columns < n_channels)
 
 
-@triton.jit(do_not_specialize=["n_voxels"])
+@triton.jit(do_not_specialize=["n_groups", "n_voxels"])
 def normalise(
     x,
     residual,
@@ -96,15 +108,17 @@ def normalise(
     weight,
     bias,
     n_voxels,
-    n_channels,
+    n_groups,
     slope,
     ADDS: tl.constexpr,
     ACTIVATES: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write leaky_relu(weight · (x − mean) · scale + bias + residual), residual and activation where asked."""
+    n_channels = n_groups * GROUP
     columns, offsets, exists = _place(n_voxels, n_channels, tl.program_id(0) * BR, BR, BC)
     inside = columns < n_channels
     moment = tl.program_id(2) * n_channels + columns
@@ -130,7 +144,7 @@ def _gradient_before_activation(gradient, out, offsets, exists, slope, ACTIVATES
     return values
 
 
-@triton.jit(do_not_specialize=["n_voxels", "rows_a_program"])
+@triton.jit(do_not_specialize=["n_groups", "n_voxels", "rows_a_program"])
 def gradient_sums_of_parts(
     gradient,
     out,
@@ -140,15 +154,17 @@ def gradient_sums_of_parts(
     sums,
     products,
     n_voxels,
-    n_channels,
+    n_groups,
     rows_a_program,
     slope,
     ACTIVATES: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write the sums of g and of g·x̂ (B, parts, C) of each part of the voxels, where x̂ is x before weight and bias."""
+    n_channels = n_groups * GROUP
     first = tl.program_id(0) * rows_a_program
     columns = tl.program_id(1) * BC + tl.arange(0, BC)
     inside = columns < n_channels
@@ -168,7 +184,7 @@ def gradient_sums_of_parts(
     tl.store(products + target, product, mask=inside)
 
 
-@triton.jit(do_not_specialize=["n_voxels"])
+@triton.jit(do_not_specialize=["n_groups", "n_voxels"])
 def gradient_of_input(
     gradient,
     out,
@@ -181,15 +197,17 @@ def gradient_of_input(
     of_x,
     of_residual,
     n_voxels,
-    n_channels,
+    n_groups,
     slope,
     ADDS: tl.constexpr,
     ACTIVATES: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write w·s·(g − Σg/n − x̂·Σg·x̂/n) with s the scale and n voxels, and the gradient of the residual, which is g."""
+    n_channels = n_groups * GROUP
     columns, offsets, exists = _place(n_voxels, n_channels, tl.program_id(0) * BR, BR, BC)
     inside = columns < n_channels
     moment = tl.program_id(2) * n_channels + columns
@@ -206,11 +224,11 @@ def gradient_of_input(
     tl.store(of_x + offsets, values.to(of_x.dtype.element_ty), mask=exists)
 
 
-@triton.jit(do_not_specialize=["depth", "height", "width", "in_height", "in_width", "n_in"])
+@triton.jit(do_not_specialize=["n_groups", "depth", "height", "width", "in_height", "in_width", "n_in"])
 def average_windows(
     x,
     out,
-    n_channels,
+    n_groups,
     depth,
     height,
     width,
@@ -220,11 +238,13 @@ def average_windows(
     WZ: tl.constexpr,
     WY: tl.constexpr,
     WX: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write the mean over each window of (WZ, WY, WX) voxels; depth, height and width are those of the result."""
+    n_channels = n_groups * GROUP
     columns, offsets, exists = _place(depth * height * width, n_channels, tl.program_id(0) * BR, BR, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
     corner = (rows // (height * width) * WZ * in_height + rows // width % height * WY) * in_width + rows % width * WX
@@ -239,11 +259,11 @@ def average_windows(
     tl.store(out + offsets, (total / (WZ * WY * WX)).to(out.dtype.element_ty), mask=exists)
 
 
-@triton.jit(do_not_specialize=["depth", "height", "width", "in_height", "in_width", "n_in"])
+@triton.jit(do_not_specialize=["n_groups", "depth", "height", "width", "in_height", "in_width", "n_in"])
 def spread_over_windows(
     gradient,
     of_x,
-    n_channels,
+    n_groups,
     depth,
     height,
     width,
@@ -253,11 +273,13 @@ def spread_over_windows(
     WZ: tl.constexpr,
     WY: tl.constexpr,
     WX: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write the gradient of `average_windows`: a share of its window's to each voxel, 0 where there is no window."""
+    n_channels = n_groups * GROUP
     columns, offsets, exists = _place(n_in, n_channels, tl.program_id(0) * BR, BR, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
     z, y, x = rows // (in_height * in_width) // WZ, rows // in_width % in_height // WY, rows % in_width // WX
@@ -285,25 +307,27 @@ def _in_products(rows, columns, n_voxels, n_up, height, width, KZ: tl.constexpr,
     return place[:, None] * n_up + columns[None, :]
 
 
-@triton.jit(do_not_specialize=["n_voxels", "height", "width"])
+@triton.jit(do_not_specialize=["n_voxels", "n_up_groups", "n_skip_groups", "height", "width"])
 def join(
     products,
     bias,
     skip,
     out,
     n_voxels,
-    n_up,
-    n_skip,
+    n_up_groups,
+    n_skip_groups,
     height,
     width,
     KZ: tl.constexpr,
     KY: tl.constexpr,
     KX: tl.constexpr,
+    GROUP: tl.constexpr,
     ACC: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write (upsampled, skip) with the channels of both, voxel by voxel of the finer grid."""
+    n_up, n_skip = n_up_groups * GROUP, n_skip_groups * GROUP
     n_blocks_up = tl.cdiv(n_up, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
     voxels = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None]
@@ -320,23 +344,25 @@ def join(
         tl.store(out + target, values.to(out.dtype.element_ty), mask=exists)
 
 
-@triton.jit(do_not_specialize=["n_voxels", "height", "width"])
+@triton.jit(do_not_specialize=["n_voxels", "n_up_groups", "n_skip_groups", "height", "width"])
 def part(
     gradient,
     of_products,
     of_skip,
     n_voxels,
-    n_up,
-    n_skip,
+    n_up_groups,
+    n_skip_groups,
     height,
     width,
     KZ: tl.constexpr,
     KY: tl.constexpr,
     KX: tl.constexpr,
+    GROUP: tl.constexpr,
     BR: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Write the gradients of what `join` joins."""
+    n_up, n_skip = n_up_groups * GROUP, n_skip_groups * GROUP
     n_blocks_up = tl.cdiv(n_up, BC)
     rows = tl.program_id(0) * BR + tl.arange(0, BR)
     voxels = (tl.program_id(2).to(tl.int64) * n_voxels + rows)[:, None]
