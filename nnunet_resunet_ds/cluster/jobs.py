@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.locks import try_lock
+from nnunet_resunet_ds.base.progress_bars import bar_interval
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 
 SECONDS_TO_SAVE = 120.0
 """For a training that is told to stop."""
 SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_TRIES = 0.5
-_SECONDS_BETWEEN_LINES_IN_A_FILE = 60.0
 _CPU_SETTINGS = {"nnUNet_def_n_proc": "2", "nnUNet_n_proc_DA": "0"}
 """On a CPU, unless set by the user: data is made in the process that trains, in an order that the seed decides."""
 
@@ -85,15 +85,14 @@ class EpochBar:
 
 @contextmanager
 def epoch_bar(trainings: Sequence[Trained]) -> Iterator[EpochBar]:
-    """Draw the bar until the block ends; print a line a minute where standard error is a file.
+    """Draw the bar until the block ends; print a line now and then where standard error is a file.
 
     The bar has no end where the epochs of a training are not known.
     """
     known = [training.epochs for training in trainings if training.epochs is not None]
     total = sum(known) if len(known) == len(trainings) else None
     done = sum(training.epochs_done for training in trainings)
-    interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
-    with tqdm(total=total, initial=done, unit="epoch", mininterval=interval) as bar:
+    with tqdm(total=total, initial=done, unit="epoch", mininterval=bar_interval()) as bar:
         shown = EpochBar(trainings, bar)
         yield shown
         shown.look()

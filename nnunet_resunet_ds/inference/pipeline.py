@@ -1,7 +1,6 @@
 """Predict many cases in one process: while the network works on one, the next is read and the last is written."""
 
 import math
-import sys
 import time
 import traceback
 from collections import deque
@@ -25,6 +24,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
+from nnunet_resunet_ds.base.progress_bars import bar_interval
 from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.inference.input_warnings import input_warnings, training_case_warnings
 from nnunet_resunet_ds.inference.predictor import Predictor
@@ -42,8 +42,8 @@ NOTHING_FOUND = "nothing found: the label map is empty, as no voxel reached the 
 MAX_THREADS = 3
 """That read, and as many that write, where the network computes on a GPU: a case may take longer there than in it."""
 _CORES_PER_THREAD = 4
-_SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_LINES_IN_A_FILE = 0.5, 30.0
-"""Of the progress within a case."""
+_SECONDS_BETWEEN_PASSES = 0.5
+"""That the progress within a case is drawn."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -271,7 +271,7 @@ class _Pipeline:
         if not self._has_said_passes and not self._hide:
             LOG.info("%s: %s of the network%s", case_id, counted(total, "forward pass", "es"), self._on_others)
         self._has_said_passes = True
-        interval = _SECONDS_BETWEEN_LINES if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_IN_A_FILE
+        interval = bar_interval(_SECONDS_BETWEEN_PASSES)
         look: dict[str, Any] = {"leave": False, "position": 1, "mininterval": interval, "disable": self._hide}
         with tqdm(total=total, desc=f"  {case_id}", unit="pass", **look) as bar:
             try:

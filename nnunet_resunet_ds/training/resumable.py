@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.base.files import remove_half_written
+from nnunet_resunet_ds.base.progress_bars import passing_bar
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
@@ -276,7 +276,7 @@ def _batches(
         _Terminated: SIGTERM came, on any rank.
     """
     title = f"epoch {trainer.current_epoch}, {name}"
-    for number in tqdm(range(n_steps), title, leave=False, disable=True if trainer.local_rank else None):
+    for number in passing_bar(range(n_steps), title, "step", hidden=bool(trainer.local_rank)):
         batch = _next_batch(loader, termination)
         if on_any_rank(batch is None, trainer.device) or batch is None:
             raise _Terminated
