@@ -1,10 +1,11 @@
 """Translate label maps to the values of a BraTS edition, ready to hand in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,12 @@ from dataset_conversion.labels import (
 )
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
+from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of
 
 _SUBMISSION = "resunet-ds submission"
 
@@ -79,10 +81,11 @@ def write_submission(
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
+    settle = partial(_note, run_file, entries_of(files))
     with only_writer(output_folder):
         run_file.open(set(case_ids), overwrite=overwrite)
         try:
-            outcomes = for_each(files, work, "translate", executor, settle=partial(_note, run_file))
+            outcomes = for_each(files, work, "translate", executor, settle=settle)
         finally:
             run_file.close()
     written, problems = results_and_problems(outcomes)
@@ -102,12 +105,12 @@ def _case_id(file: Path) -> str:
     return file.name.removesuffix(FILE_ENDING)
 
 
-def _note(run_file: RunFile, file: Path, outcome: Path | InputError) -> None:
-    """Keep in run.json what came of a case."""
+def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:
+    """Keep in run.json what came of a case, and what its own run.json says of the images."""
     if isinstance(outcome, InputError):
         run_file.note_failure(_case_id(file), str(outcome))
     else:
-        run_file.note(_case_id(file), outcome.name, {})
+        run_file.note(_case_id(file), outcome.name, with_image_notes([before[file]] if file in before else []))
 
 
 def _given_convention(files: Sequence[Path], labels: str | None, edition: Edition) -> LabelConvention:

@@ -18,7 +18,7 @@ from postprocessing.thresholds import apply_thresholds
 from postprocessing.volume import Labels, Moves, Probabilities, Volume
 
 TABLE = "postprocessing_changes.csv"
-CHANGES, WARNINGS = "changes", "warnings"
+CHANGES = "changes"
 """Of a case in ``run.json``."""
 
 

@@ -13,6 +13,7 @@ from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written
+from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -29,7 +30,7 @@ from nnunet_resunet_ds.base.run_file import (
     Runs,
     read_runs,
 )
-from postprocessing.case import CHANGES, TABLE, WARNINGS, Change, changes_of, postprocess_explained, write_changes
+from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
 from postprocessing.emptied import emptied_warnings
 from postprocessing.model_config import (
@@ -135,8 +136,10 @@ def _postprocess_files(
         if isinstance(outcome, InputError):
             run_file.note_failure(case, str(outcome))
         else:
-            noted = {CHANGES: list(map(asdict, outcome)), WARNINGS: list(emptied_warnings(outcome, config))}
-            run_file.note(case, f"{case}{LABEL_SUFFIX}", noted)
+            name = f"{case}{LABEL_SUFFIX}"
+            before = runs.entry_of_file(name) if runs else None
+            notes = with_image_notes([before] if before else [], list(emptied_warnings(outcome, config)))
+            run_file.note(case, name, {CHANGES: list(map(asdict, outcome)), **notes})
 
     runs = read_runs(files[0].parent)
     work = partial(_postprocess_file, output_folder=run_file.folder, config=config, as_nnunet=as_nnunet, runs=runs)

@@ -6,7 +6,7 @@ point to them. The file speaks only for the label maps that it lists.
 
 import json
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,11 @@ class Runs:
         case = self.case_of_file(name)
         return None if case is None else self.of_case(case)
 
+    def entry_of_file(self, name: str) -> Mapping[str, Any] | None:
+        """Return what is said of the case of a label map, by the name of its file; None where none of ours is there."""
+        case = self.case_of_file(name)
+        return None if case is None else self.cases[case]
+
     def case_of_file(self, name: str) -> str | None:
         """Return the case of a label map, by the name of its file; None where none of ours is of that name."""
         return self._case_of.get(name)
@@ -98,6 +103,14 @@ def read_runs(folder: Path) -> Runs | None:
     cases, earlier = content.pop(_CASES, {}), content.pop(_EARLIER_RUNS, [])
     runs = Runs(path, content, tuple(earlier) if isinstance(earlier, list) else (), cases)
     return runs if _is_whole(runs) else None
+
+
+def entries_of(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
+    """Return label map → what ``run.json`` next to it says of its case, of those that one lists."""
+    files = list(files)
+    runs = {folder: read_runs(folder) for folder in {file.parent for file in files}}
+    found = {file: of_folder.entry_of_file(file.name) for file in files if (of_folder := runs[file.parent])}
+    return {file: entry for file, entry in found.items() if entry is not None}
 
 
 def _is_whole(runs: Runs) -> bool:

@@ -15,6 +15,7 @@ from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
+from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
@@ -27,7 +28,7 @@ from nnunet_resunet_ds.base.regions import (
     begin_with_tumour_regions,
     regions_class_order,
 )
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
@@ -149,13 +150,15 @@ def write_ensemble(
     work = partial(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
+    before = entries_of(member.files[case] for member in members for case in cases)
+    settle = partial(_note, run_file, before, members)
     with only_writer(output):
         remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES}", RUN)
         run_file.open(set(cases), overwrite=overwrite)
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
         try:
-            outcomes = for_each(cases, work, "ensemble", executor, settle=partial(_note, run_file))
+            outcomes = for_each(cases, work, "ensemble", executor, settle=settle)
         finally:
             run_file.close()
     written, failures = results_and_problems(outcomes)
@@ -250,9 +253,16 @@ def _write_case(
     return written
 
 
-def _note(run_file: RunFile, case: str, outcome: Path | InputError) -> None:
-    """Keep in run.json what came of a case."""
+def _note(
+    run_file: RunFile,
+    before: Mapping[Path, Mapping[str, Any]],
+    members: Sequence[Member],
+    case: str,
+    outcome: Path | InputError,
+) -> None:
+    """Keep in run.json what came of a case, and what that of a member says of the images."""
     if isinstance(outcome, InputError):
         run_file.note_failure(case, str(outcome))
     else:
-        run_file.note(case, outcome.name, {})
+        of_members = [before[file] for member in members if (file := member.files[case]) in before]
+        run_file.note(case, outcome.name, with_image_notes(of_members))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.run_file import Runs, read_runs
+from nnunet_resunet_ds.base.image_notes import ABSENT
+from nnunet_resunet_ds.base.run_file import RUN, entries_of
 from nnunet_resunet_ds.evaluation.statistics import Cases, Summary, summarise
 
 COMPLETE, UNKNOWN = "all sequences", "not noted"
@@ -41,14 +41,13 @@ def group_by_sequences(files: Mapping[str, Path]) -> list[Group]:
 
 
 def absent_sequences(files: Mapping[str, Path]) -> dict[str, tuple[str, ...] | None]:
-    """Return case → the names of the sequences that it lacked, sorted; None where run.json does not list the case."""
-    runs = {folder: read_runs(folder) for folder in {file.parent for file in files.values()}}
-    return {case: _absent(runs[file.parent], file) for case, file in files.items()}
-
-
-def _absent(runs: Runs | None, file: Path) -> tuple[str, ...] | None:
-    case = runs.case_of_file(file.name) if runs else None
-    return None if runs is None or case is None else _checked(runs.cases[case].get(ABSENT, []), case, runs.path)
+    """Return case → the names of the sequences that it lacked, sorted; None where run.json does not say it."""
+    entries = entries_of(files.values())
+    noted = {case: entries.get(file, {}).get(ABSENT) for case, file in files.items()}
+    return {
+        case: None if absent is None else _checked(absent, case, files[case].with_name(RUN))
+        for case, absent in noted.items()
+    }
 
 
 def _checked(absent: Any, case: str, path: Path) -> tuple[str, ...]:  # noqa: ANN401 (JSON may hold anything)

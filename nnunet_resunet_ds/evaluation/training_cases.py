@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nnunet_resunet_ds.base.run_file import Runs, read_runs
-from postprocessing.case import WARNINGS
+from nnunet_resunet_ds.base.image_notes import WARNINGS
+from nnunet_resunet_ds.base.run_file import entries_of
 
 TRAINING_CASE = "a training case?"
 """Kind of warning by which ``predict`` notes a case of the name of one that the model was trained on."""
@@ -21,8 +21,9 @@ def training_cases(files: Mapping[str, Path]) -> list[str]:
     Args:
         files: case → its predicted label map.
     """
-    runs = {folder: read_runs(folder) for folder in {file.parent for file in files.values()}}
-    return [case for case, file in files.items() if is_training_case(_warnings(runs[file.parent], file))]
+    noted = {file: entry.get(WARNINGS) for file, entry in entries_of(files.values()).items()}
+    warnings = {file: map(str, lines) for file, lines in noted.items() if isinstance(lines, list)}
+    return [case for case, file in files.items() if is_training_case(warnings.get(file, ()))]
 
 
 def training_cases_line(n: int, n_scored: int) -> str:
@@ -32,9 +33,3 @@ def training_cases_line(n: int, n_scored: int) -> str:
     which = f"{n} of {n_scored} cases may be training cases" if n_scored > 1 else "this case may be a training case"
     what = "do not say how it does on new ones"
     return f"{which} of the model (run.json): these scores {what}"
-
-
-def _warnings(runs: Runs | None, file: Path) -> list[str]:
-    case = runs.case_of_file(file.name) if runs else None
-    noted = runs.cases[case].get(WARNINGS) if runs is not None and case is not None else None
-    return [str(warning) for warning in noted] if isinstance(noted, list) else []

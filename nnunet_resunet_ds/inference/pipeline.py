@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
-from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
+from nnunet_resunet_ds.base.image_notes import ABSENT, IMAGE_WARNINGS, WARNINGS
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.base.progress_bars import bar_interval
@@ -31,7 +31,7 @@ from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from nnunet_resunet_ds.inference.spread import Spread
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, certainty_of_regions
-from postprocessing.case import WARNINGS, Change, postprocess_explained
+from postprocessing.case import Change, postprocess_explained
 from postprocessing.emptied import emptied_warnings
 from postprocessing.probabilities import mean_probabilities
 
@@ -125,7 +125,7 @@ class Predicted:
         if outcome.failure is None:
             self.written.append(outcome.case_id)
             self.warnings[outcome.case_id] = list(outcome.entry[WARNINGS])
-            if ABSENT in outcome.entry:
+            if outcome.entry[ABSENT]:
                 self.absent[outcome.case_id] = list(outcome.entry[ABSENT])
         else:
             self.failures[outcome.case_id] = outcome.failure
@@ -307,8 +307,9 @@ class _Pipeline:
         )
         entry = {
             IMAGES: read.images,
-            **({ABSENT: list(read.absent)} if read.absent else {}),
+            ABSENT: list(read.absent),
             "network_seconds": round(seconds, 2),
+            IMAGE_WARNINGS: read.warnings,
             WARNINGS: [*read.warnings, *self._result_warnings(labels, changes)],
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),

@@ -11,8 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.write import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.image_notes import ABSENT, WARNINGS
 from nnunet_resunet_ds.base.regions import GTV, WT
 from nnunet_resunet_ds.base.run_file import MODELS, WEIGHTS, Runs, read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
@@ -128,7 +128,7 @@ class PredictionNotes:
 
     def warnings(self, case: str) -> list[str]:
         """Return what ``predict`` said about a case's images."""
-        return [str(line) for line in self.entries.get(case, {}).get("warnings", [])]
+        return [str(line) for line in self.entries.get(case, {}).get(WARNINGS, [])]
 
     def certainty(self, case: str) -> Certainty:
         """Return how sure ``predict`` was of each region of a case; empty where it did not say."""

@@ -22,7 +22,7 @@ def folders(tmp_path):
     for number, name in enumerate(NAMES):
         write(tmp_path / "ref" / f"{name}.nii.gz", reference)
         write(tmp_path / "pred" / f"{name}.nii.gz", np.roll(reference, number, 0))
-    note(tmp_path / "pred", {case: {} if not absent else {"absent": absent} for case, absent in listed()})
+    note(tmp_path / "pred", {case: {"absent": absent} for case, absent in listed()})
     return tmp_path / "ref", tmp_path / "pred"
 
 
@@ -76,6 +76,12 @@ def test_one_line_says_that_nothing_is_noted(folders, capsys):
     printed = capsys.readouterr().out
     assert "no run.json notes a case that lacked a sequence" in printed
     assert "not noted" in printed.partition("by the sequences that cases had")[2]
+
+
+def test_a_case_of_which_run_json_says_nothing_is_not_taken_for_complete(folders):
+    """As after postprocess, of what nnU-Net predicted."""
+    note(folders[1], {NAMES[0]: {"changes": []}})
+    assert [group.title for group in group_by_sequences(files(folders[1], NAMES[:1]))] == ["not noted"]
 
 
 def test_label_maps_without_any_evaluated_case_are_no_group(folders, tmp_path):

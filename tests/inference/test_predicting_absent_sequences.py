@@ -13,6 +13,7 @@ from models import predict
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command
+from nnunet_resunet_ds.evaluation.sequences import absent_sequences
 from nnunet_resunet_ds.inference import Predictor, on_workers
 from nnunet_resunet_ds.inference.model import load_model
 
@@ -105,8 +106,25 @@ def test_raw_cases_that_lack_a_sequence_are_predicted_where_it_is_allowed(cohort
     np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{FIRST}.nii.gz"), labels)
     found = entries(tmp_path / "out")
     assert found[FIRST]["absent"] == ["T2"] and sorted(found[FIRST]["images"]) == ["FLAIR", "T1", "T1ce"]
-    assert "absent" not in found[SECOND]
+    assert found[SECOND]["absent"] == []
     assert not any("modalities cover" in line or "unlike training: T2" in line for line in found[FIRST]["warnings"])
+
+
+def test_every_later_step_knows_which_sequences_were_absent_and_what_was_odd(cohort, model, tmp_path, capsys):
+    """evaluate --by-sequences and report took such a case for a complete one after postprocess."""
+    file_of(cohort, FIRST, "t2").unlink()
+    folder = {name: str(tmp_path / name) for name in ("out", "post", "joined", "handed_in")}
+    assert predict(cohort, folder["out"], model, "--allow-missing", "T2", "--save-probabilities") == 0
+    assert main(["postprocess", "-i", folder["out"], "-o", folder["post"]]) == 0
+    assert main(["ensemble", folder["out"], folder["post"], "-o", folder["joined"], "--method", "majority"]) == 0
+    assert main(["submission", "-i", folder["joined"], "-o", folder["handed_in"]]) == 0
+    predicted = entries(tmp_path / "out")
+    assert predicted[FIRST]["image_warnings"]
+    for name in ("post", "joined", "handed_in"):
+        files = {case: tmp_path / name / f"{case}.nii.gz" for case in CASES}
+        assert absent_sequences(files) == {FIRST: ("T2",), SECOND: ()}
+        for case in CASES:
+            assert set(predicted[case]["image_warnings"]) <= set(entries(tmp_path / name)[case]["warnings"])
 
 
 def test_where_all_are_there_nothing_changes(cohort, model, tmp_path):
@@ -180,7 +198,7 @@ def test_a_sequence_that_has_appeared_or_gone_since_is_noticed(cohort, model, tm
     predict(cohort, tmp_path / "whole", model)
     one, other = (values_of(folder / f"{FIRST}.nii.gz") for folder in (out, tmp_path / "whole"))
     np.testing.assert_array_equal(one, other)
-    assert "absent" not in entries(out)[FIRST]
+    assert entries(out)[FIRST]["absent"] == []
     file.unlink()
     assert predict(cohort, out, model, "--allow-missing", "T2", "--continue") == 0
     assert entries(out)[FIRST]["absent"] == ["T2"]

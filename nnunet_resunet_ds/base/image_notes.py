@@ -1,0 +1,26 @@
+"""What ``run.json`` notes about the images of a case: it holds for every label map that comes of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+ABSENT = "absent"
+"""Entry of a case: the names of the sequences that it lacks. Where there is no such entry, nobody knows."""
+IMAGE_WARNINGS, WARNINGS = "image_warnings", "warnings"
+"""Entries of a case: what is odd about its images, and that with what is odd about its label map."""
+
+
+def with_image_notes(entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a step notes of a case: all that is known of its images, and its own warnings.
+
+    Args:
+        entries: of the case in ``run.json`` of the steps before, one for each label map that goes into this one's.
+        warnings: of this step about its label map.
+    """
+    entries = list(entries)
+    notes = {}
+    for key in (ABSENT, IMAGE_WARNINGS):
+        lists = [entry[key] for entry in entries if isinstance(entry.get(key), list)]
+        if lists:
+            notes[key] = list(dict.fromkeys(chain(*lists)))
+    return {**notes, WARNINGS: [*notes.get(IMAGE_WARNINGS, []), *warnings]}
