@@ -215,6 +215,11 @@ def _of_the_first_rank(paths: Iterable[Path], edition: Edition) -> list[Path]:
     return [path for path, rank in ranks.items() if rank == min(ranks.values())]
 
 
+def are_other_cases(one: str, other: str) -> bool:
+    """Tell whether two names are those of different cases of releases; of a name of any other form nobody knows."""
+    return one != other and _is_release_case(one) and _is_release_case(other)
+
+
 def _is_release_case(case: str) -> bool:
     return any(edition.case_id.fullmatch(case) for edition in _RELEASES)
 

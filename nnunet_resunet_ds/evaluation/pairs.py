@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from dataset_conversion.labels import LabelConvention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues, find_label_maps, label_values, to_protocol
+from nnunet_resunet_ds.evaluation.label_maps import (
+    LabelMaps,
+    LabelValues,
+    are_other_cases,
+    find_label_maps,
+    label_values,
+    to_protocol,
+)
 from nnunet_resunet_ds.evaluation.origins import origin_warnings
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
@@ -43,7 +50,14 @@ class Pairs:
     @property
     def warnings(self) -> list[str]:
         """Return the lines that the user must see before the numbers."""
-        return [*origin_warnings(self.reference, self.prediction), *self._undeclared(), *self.unpaired]
+        lines = (*self._of_other_cases(), *self._undeclared())
+        return [*origin_warnings(self.reference, self.prediction), *lines, *self.unpaired]
+
+    def _of_other_cases(self) -> Iterator[str]:
+        """Yield a line where two files are compared whose names are those of different cases."""
+        first, named = self.pairs[0], next(iter(self.reference.files))
+        if first.case not in self.reference.files and are_other_cases(first.case, named):
+            yield f"{first.prediction} is of {first.case}, and {first.reference} of {named}: is it the same patient?"
 
     def _undeclared(self) -> Iterator[str]:
         """Yield a line where one side alone says what its values mean."""

@@ -23,6 +23,7 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
+from nnunet_resunet_ds.report.one_case import images_as, label_map_as
 from nnunet_resunet_ds.report.page import training_notice, write_page
 from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
 from nnunet_resunet_ds.report.remarks import Certainty, read_prediction_notes
@@ -88,7 +89,11 @@ class ReportSettings:
             REFERENCE: (self.reference, self.reference_labels),
             BEFORE: (self.before, self.prediction_labels),
         }
-        return {which: find_label_maps(path, labels) for which, (path, labels) in wanted.items() if path}
+        found = {which: find_label_maps(path, labels) for which, (path, labels) in wanted.items() if path}
+        if not self.prediction.is_file():
+            return found
+        (case,) = found[PREDICTION].files
+        return {which: label_map_as(case, maps) for which, maps in found.items()}
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,8 @@ def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], p
     folder = settings.prediction if settings.prediction.is_dir() else settings.prediction.parent
     notes = read_prediction_notes(folder)
     images = find_images(settings.images, folder, settings.edition, settings.edition_file, notes.absent)
-    return CaseFiles(protocol, images, label_maps, notes, settings.quality)
+    first = next(iter(label_maps[PREDICTION].files))
+    return CaseFiles(protocol, images_as(first, images, settings.prediction), label_maps, notes, settings.quality)
 
 
 def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: Executor | None) -> Written:

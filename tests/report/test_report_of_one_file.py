@@ -1,0 +1,56 @@
+"""``report`` of one label map that has any name, and what is not taken for the same case."""
+
+import pytest
+from reports import CASES, make_cohort
+
+from nnunet_resunet_ds.cli import main
+
+FIRST, SECOND = CASES[:2]
+
+
+@pytest.fixture
+def given(tmp_path):
+    """The folder of one raw case, its segmentation, and a prediction under a name of its own."""
+    cohort = make_cohort(tmp_path)
+    mine = cohort / "mine.nii.gz"
+    (cohort / "labels" / f"{FIRST}.nii.gz").rename(mine)
+    return cohort, cohort / "raw" / FIRST, mine
+
+
+def report(images, prediction, output, *words):
+    return main(["report", "-i", str(images), "-pred", str(prediction), "-o", str(output), *map(str, words)])
+
+
+def test_it_is_shown_with_the_images_of_the_one_case_and_scored(given, tmp_path, capsys):
+    _, raw, mine = given
+    page = tmp_path / "report.html"
+    assert report(raw, mine, page, "-ref", raw / f"{FIRST}_seg.nii.gz", "--pred-labels", "nnunet") == 0
+    said = capsys.readouterr()
+    assert f"mine.nii.gz: shown with the images of {FIRST}, the one case there" in said.err
+    assert "1 case, 1 with pictures" in said.out and '"mine"' in page.read_text()
+
+
+def test_of_several_cases_none_is_guessed(given, tmp_path, capsys):
+    cohort, _, mine = given
+    assert report(cohort / "raw", mine, tmp_path / "report.html") == 2
+    assert "has no images of 1 of 1 cases: mine" in capsys.readouterr().err
+
+
+def test_another_patient_is_refused(given, tmp_path, capsys):
+    cohort, raw, _ = given
+    other = cohort / "labels" / f"{SECOND}.nii.gz"
+    assert report(raw, other, tmp_path / "report.html") == 2
+    assert f"has no images of 1 of 1 cases: {SECOND}" in capsys.readouterr().err
+    raw_of_other = cohort / "raw" / SECOND
+    assert report(raw_of_other, other, tmp_path / "report.html", "-ref", raw / f"{FIRST}_seg.nii.gz") == 2
+    assert "the names of the files must be the same" in capsys.readouterr().err
+
+
+def test_evaluate_asks_where_two_files_are_of_different_cases(given, capsys):
+    cohort, raw, mine = given
+    reference, other = raw / f"{FIRST}_seg.nii.gz", cohort / "labels" / f"{SECOND}.nii.gz"
+    assert main(["evaluate", "-ref", str(reference), "-pred", str(other)]) == 0
+    said = capsys.readouterr().out
+    assert f"{other} is of {SECOND}, and {reference} of {FIRST}: is it the same patient?" in said
+    assert main(["evaluate", "-ref", str(reference), "-pred", str(mine), "--pred-labels", "nnunet"]) == 0
+    assert "same patient" not in capsys.readouterr().out
