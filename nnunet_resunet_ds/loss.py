@@ -96,7 +96,7 @@ class RegionDiceFocalLoss(nn.Module):
         dice = (2 * both + SMOOTHING) / (predicted + true + SMOOTHING)
         if self.batch_dice:
             return self._mean_over_regions(dice[0])
-        n_samples = _sum_over_ranks(dice.new_tensor([dice.shape[0]]))
+        n_samples = _sum_over_ranks(dice.new_full((1,), dice.shape[0]))
         return self._mean_over_regions(_sum_over_ranks(dice.sum(0)) / n_samples)
 
     def _focal(self, focal: Tensor, counted: Tensor) -> Tensor:

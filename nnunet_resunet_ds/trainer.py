@@ -32,6 +32,7 @@ from nnunet_resunet_ds.training.augmentation.crop_loader import CENTRES
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
 from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loaders
 from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
+from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
 from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
 from nnunet_resunet_ds.training.head_metrics import (
     HEAD_DICE,
@@ -48,7 +49,7 @@ from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_da
 from nnunet_resunet_ds.training.pretrained import pretrained_of, take_weights
 from nnunet_resunet_ds.training.ranks import of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
-from nnunet_resunet_ds.training.resumable import Batch, Outputs, ResumableTrainer
+from nnunet_resunet_ds.training.resumable import ResumableTrainer
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
 MAX_GRADIENT_NORM = 12
@@ -180,7 +181,7 @@ class ResUNetDSTrainer(ResumableTrainer):
             self.configuration_manager.batch_dice,
             region_weights=self.recipe.region_weights,
             use_ignore_label=self.label_manager.has_ignore_label,
-        )
+        ).to(self.device)
         scales = self._get_deep_supervision_scales()
         if scales is None:
             return self.region_loss
@@ -229,7 +230,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     # ---- steps ----
 
     def train_step(self, batch: Batch) -> Outputs:
-        """Train on one batch as nnU-Net does, in the number format chosen."""
+        """Train on one batch as nnU-Net does, in the number format chosen; the loss is not waited for."""
         target = _on_device(batch["target"], self.device)
         images = batch["data"].to(self.device, non_blocking=True)
         if self.modality_dropout is not None:
@@ -247,7 +248,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         else:
             self.grad_scaler.step(self.optimizer)
             self.grad_scaler.update()
-        return {"loss": loss.detach().cpu().numpy()}
+        return {"loss": loss.detach()}
 
     def validation_step(self, batch: Batch) -> Outputs:
         """Return what nnU-Net wants to know of the finest head, and loss and counts of every head."""

@@ -105,6 +105,11 @@ def bf16_is_faster() -> bool:
     return convolution_seconds(torch.float32) >= MIN_GAIN * convolution_seconds(torch.bfloat16)
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Tell whether a device convolves in bf16 at all; GPUs before Ampere emulate the format, and cuDNN refuses it."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 @functools.cache
 def bf16_gradients_are_right() -> bool:
     """Tell whether weight gradients of small convolutions in bf16 on this CPU are those in fp32, up to rounding.

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype, training_dtype
-from nnunet_resunet_ds.compute.precision import autocast, call_seconds, random_convolution
+from nnunet_resunet_ds.compute.precision import autocast, call_seconds, has_bf16, random_convolution
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.predictor import chosen_device
 from nnunet_resunet_ds.network import ResUNetDS
@@ -79,7 +79,8 @@ def speed(seconds: float = SECONDS) -> Iterator[Finding]:
     On a CPU with bf16 units the latter is half a minute of measuring, once: a training of that network needs it, too.
     """
     device = chosen_device(None)
-    formats = {FP32: torch.float32, BF16: torch.bfloat16} | ({FP16: torch.float16} if device.type == "cuda" else {})
+    formats = {FP32: torch.float32} | ({BF16: torch.bfloat16} if has_bf16(device) else {})
+    formats |= {FP16: torch.float16} if device.type == "cuda" else {}
     rates = {name: convolution_rate(dtype, device, seconds / len(formats)) for name, dtype in formats.items()}
     measured = ", ".join(f"{name} {rate:.2f}" for name, rate in rates.items())
     yield Finding(OK, "speed", f"3³ convolutions on {machine(device)}, TFLOP/s: {measured}")

@@ -42,7 +42,7 @@ from nnunet_resunet_ds.inference.sliding_window import (
     flips,
 )
 from nnunet_resunet_ds.inference.spread import Spread, mean_and_spread
-from nnunet_resunet_ds.inference.transfer import Advance, ready_to_send
+from nnunet_resunet_ds.inference.transfer import Advance, current, ready_to_send
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import expected_dice_of
 from postprocessing import PostprocessingConfig, postprocess
@@ -232,7 +232,7 @@ class Predictor:
         Raises:
             torch.OutOfMemoryError: not even one tile fits on the device.
         """
-        with freed_memory_kept(self.device):
+        with freed_memory_kept(self.device), current(self.device):
             return [
                 window.mean_over_folds(list(model.weights.values()), case.data, advance)
                 for model, window, case in zip(self.models, self._windows, cases, strict=True)

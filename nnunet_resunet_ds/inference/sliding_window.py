@@ -24,6 +24,7 @@ OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")
 """Half-overlapping patches, or one evaluation of the whole padded volume."""
 TILE_STEP = 0.5
 """Between tiles, in patch sizes: half overlap, as in nnU-Net."""
+_NO_ENGINE = "unable to find an engine"
 LEAST_TILE_STEP = 0.05
 """A smaller one takes thousands of times as long, and is a slip."""
 PEAK = 10
@@ -255,6 +256,8 @@ class ForwardPass:
         self.device = device
         self.batch_size = batch_size
         self._weights: Mapping[str, Tensor] | None = None
+        self._on_device: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+        """Weights of folds, and the same converted on a GPU: each case takes all folds in turn."""
         self._network = network.to(device).eval()
         self.dtype, line = prediction_dtype(precision, network, device, tile)
         self._is_converted = use_dtype(network, self.dtype)
@@ -266,8 +269,20 @@ class ForwardPass:
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take the weights of another fold; those that it has already are not copied again."""
         if weights is not self._weights:
-            self._network.load_state_dict(weights)
+            self._network.load_state_dict(self._converted(weights))
             self._weights = weights
+
+    def _converted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights on the GPU in the formats of the network; elsewhere as they are."""
+        if self.device.type != "cuda":
+            return weights
+        for known, converted in self._on_device:
+            if known is weights:
+                return converted
+        own = self._network.state_dict()
+        converted = {name: values.to(self.device, own[name].dtype) for name, values in weights.items()}
+        self._on_device.append((weights, converted))
+        return converted
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return fp32 logits (B, R, Z, Y, X) of inputs (B, C, Z, Y, X), on the device.
@@ -283,6 +298,7 @@ class ForwardPass:
                 if self.batch_size == 1:
                     raise
                 self.batch_size //= 2
+            self._on_device.clear()
             torch.cuda.empty_cache()
             LOG.warning("out of memory on %s: going on with %d at a time", self.device, self.batch_size)
 
@@ -310,6 +326,7 @@ class ForwardPass:
             return
         LOG.debug("autocast instead of weights in %s: %s", self.dtype, first_line(error))
         self._is_converted = False
+        self._on_device.clear()
         with torch.inference_mode(False):  # parameters must not become tensors of inference
             self._network.float()
         if self._weights is not None:
@@ -318,8 +335,14 @@ class ForwardPass:
     def _compute(self, inputs: Tensor) -> Tensor:
         dtype = self.dtype if self._is_converted else None
         inputs = inputs.to(self.device, dtype)
-        with autocast(None if self._is_converted else self.dtype, self.device):
-            return self._logits(inputs).float()
+        try:
+            with autocast(None if self._is_converted else self.dtype, self.device):
+                return self._logits(inputs).float()
+        except RuntimeError as error:
+            # cuDNN says this where its workspace does not fit, and where it cannot compute so, which one input shows
+            if _NO_ENGINE in str(error) and (len(inputs) > 1 or self._has_run):
+                raise torch.OutOfMemoryError(str(error)) from error
+            raise
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if self._compiled is not None:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch import Tensor
@@ -11,6 +11,11 @@ MAX_AHEAD = 2
 """Tiles that a GPU has been given and not finished: enough that it never waits for the next."""
 Advance = Callable[[int], object]
 """Called with the number of forward passes of one input that are done."""
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the one on which kernels are started in a block; Triton starts them there, wherever tensors lie."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def ready_to_send(volume: Tensor, device: torch.device) -> Tensor:

@@ -110,6 +110,7 @@ def restore_training_state(trainer: "nnUNetTrainer", checkpoint: Checkpoint) -> 
     trainer._best_ema = checkpoint["_best_ema"]
     trainer.inference_allowed_mirroring_axes = checkpoint["inference_allowed_mirroring_axes"]
     trainer.optimizer.load_state_dict(checkpoint["optimizer_state"])
+    _lay_out_as_weights(trainer.optimizer)
     if trainer.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
         trainer.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
     schedule = checkpoint[SECTION]["schedule"]
@@ -118,6 +119,18 @@ def restore_training_state(trainer: "nnUNetTrainer", checkpoint: Checkpoint) -> 
         raise InputError(msg)
     trainer.lr_scheduler.load_state_dict(schedule)
     trainer.finished = checkpoint[SECTION]["finished"]
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what an optimiser keeps of each weight into its layout in memory.
+
+    A checkpoint keeps the layout that it was saved in. PyTorch's fused Adam goes through weights and state in the order
+    of memory: on a CPU it would pair other elements without a word, on a GPU it refuses (PyTorch 2.14).
+    """
+    for weights, state in optimizer.state.items():
+        for name, values in state.items():
+            if isinstance(values, torch.Tensor) and values.shape == weights.shape and values.dim() > 1:
+                state[name] = torch.empty_like(weights, dtype=values.dtype).copy_(values)
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

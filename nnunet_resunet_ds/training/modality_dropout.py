@@ -88,4 +88,4 @@ class ModalityDropout:
         left_out[:, : self._n_channels] = torch.from_numpy(~kept)
         if not left_out.any():
             return images
-        return images.masked_fill(left_out.to(images.device)[..., None, None, None], 0)
+        return images.masked_fill(left_out.to(images.device, non_blocking=True)[..., None, None, None], 0)

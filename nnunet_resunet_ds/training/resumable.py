@@ -1,27 +1,29 @@
 """Train so that nothing is lost: a training that was stopped and continued with ``--c`` ends as if never stopped."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from numpy.typing import NDArray
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
+from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.base.files import remove_half_written
-from nnunet_resunet_ds.base.progress_bars import passing_bar
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
 from nnunet_resunet_ds.training import checkpoints, kept_weights
 from nnunet_resunet_ds.training.ending import close_loaders, end_at_once, leave, save_and_exit
+from nnunet_resunet_ds.training.epoch_steps import (
+    Batch,
+    Outputs,
+    Terminated,
+    epoch_batches,
+    interrupted_where,
+    run_steps,
+)
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans, check_trainer
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
@@ -32,10 +34,6 @@ from postprocessing.model_config import carry_to_plans
 
 SAVE_LATEST_EVERY = 5
 """Epochs; nnU-Net's own 50 are too many to lose."""
-
-Batch = dict[str, Any]
-Outputs = dict[str, Any]
-"""What nnU-Net collects of a step."""
 
 
 class ResumableTrainer(nnUNetTrainer):
@@ -194,10 +192,6 @@ class ResumableTrainer(nnUNetTrainer):
 # ---- the loop over epochs, and SIGTERM in it ----
 
 
-class _Terminated(Exception):  # noqa: N818 (no error)
-    """SIGTERM came in the middle of an epoch."""
-
-
 def _train(trainer: ResumableTrainer, termination: Termination) -> None:
     """Start, run the epochs that are left, and end the training.
 
@@ -208,7 +202,7 @@ def _train(trainer: ResumableTrainer, termination: Termination) -> None:
         _start(trainer, termination)
         while trainer.current_epoch < trainer.num_epochs and not trainer.lr_scheduler.should_stop:
             _run_epoch(trainer, termination)
-    except _Terminated:
+    except Terminated:
         termination.saving()
         save_and_exit(trainer, aborted=False)
     except Aborted:
@@ -222,105 +216,25 @@ def _train(trainer: ResumableTrainer, termination: Termination) -> None:
 
 def _start(trainer: ResumableTrainer, termination: Termination) -> None:
     """Start loading, and let the optimiser say when it changes weights."""
-    with _interrupted_where(termination), termination.abortable():
+    with interrupted_where(termination), termination.abortable():
         trainer.on_train_start()
     trainer.optimizer.register_step_pre_hook(lambda *_: setattr(trainer, "is_changing", True))
     trainer.optimizer.register_step_post_hook(lambda *_: setattr(trainer, "is_changing", False))
-
-
-@contextmanager
-def _interrupted_where(termination: Termination) -> Iterator[None]:
-    """Take an error in the block for SIGTERM's doing where that has come: it ends helping processes as well.
-
-    Raises:
-        Aborted: SIGTERM came.
-    """
-    try:
-        yield
-    except (InputError, TrainingError, OSError, _Terminated):
-        raise
-    except Exception as error:
-        if termination.has_come():
-            raise Aborted from error
-        raise
 
 
 def _run_epoch(trainer: ResumableTrainer, termination: Termination) -> None:
     """Run one epoch of training and validation steps, in the order of nnU-Net's own loop."""
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
-    train = _batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", termination)
-    trainer.on_train_epoch_end(_run_steps(trainer.train_step, train, termination))
+    train = epoch_batches(trainer, trainer.dataloader_train, trainer.num_iterations_per_epoch, "train", termination)
+    trainer.on_train_epoch_end(run_steps(trainer.train_step, train, termination))
     with torch.no_grad():
         trainer.on_validation_epoch_start()
-        val = _batches(trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", termination)
-        trainer.on_validation_epoch_end(_run_steps(trainer.validation_step, val, termination))
+        val = epoch_batches(
+            trainer, trainer.dataloader_val, trainer.num_val_iterations_per_epoch, "validate", termination
+        )
+        trainer.on_validation_epoch_end(run_steps(trainer.validation_step, val, termination))
     trainer.on_epoch_end()
-
-
-def _run_steps(
-    step: Callable[[Batch], Outputs], batches: Iterator[tuple[Batch, str]], termination: Termination
-) -> list[Outputs]:
-    """Run a step on every batch; under SIGTERM it may be given up, and what it waits for, too."""
-    with _interrupted_where(termination), termination.abortable():
-        return [_checked_step(step, *batch) for batch in batches]
-
-
-def _batches(
-    trainer: ResumableTrainer, loader: Iterator[Batch], n_steps: int, name: str, termination: Termination
-) -> Iterator[tuple[Batch, str]]:
-    """Yield each batch of an epoch, with a progress bar, and its name for messages.
-
-    Raises:
-        TrainingError: a loading process has died.
-        _Terminated: SIGTERM came, on any rank.
-    """
-    title = f"epoch {trainer.current_epoch}, {name}"
-    for number in passing_bar(range(n_steps), title, "step", hidden=bool(trainer.local_rank)):
-        batch = _next_batch(loader, termination)
-        if on_any_rank(batch is None, trainer.device) or batch is None:
-            raise _Terminated
-        yield trainer.prepared(batch), f"{title}: step {number}"
-
-
-def _next_batch(loader: Iterator[Batch], termination: Termination) -> Batch | None:
-    """Return the next batch; None under SIGTERM, which batch systems send to the loading processes, too.
-
-    Raises:
-        TrainingError: a loading process has died.
-    """
-    if termination.has_come():
-        return None
-    try:
-        return next(loader)
-    except RuntimeError as error:
-        if termination.has_come():
-            return None
-        msg = (
-            f"a process that loads data has died ({first_line(error)}); what it printed is above. Where nothing is, "
-            "memory ran out: set nnUNet_n_proc_DA lower (resunet-ds doctor says how low). --c goes on from the last "
-            "checkpoint"
-        )
-        raise TrainingError(msg) from error
-
-
-def _checked_step(step: Callable[[Batch], Outputs], batch: Batch, where: str) -> Outputs:
-    """Run one step.
-
-    Raises:
-        TrainingError: its loss is not a number; the message names the cases.
-    """
-    outputs = step(batch)
-    loss: NDArray[np.floating] = outputs["loss"]
-    if not np.isfinite(loss).all():
-        cases = ", ".join(map(str, batch.get("keys", [])))
-        msg = (
-            f"{where}: the loss is {float(np.mean(loss))} for cases {cases}; look at these cases, or train with a "
-            "lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints are intact: --c "
-            "goes on from the last"
-        )
-        raise TrainingError(msg)
-    return outputs
 
 
 # ---- checkpoints and the record in the folder of the fold ----

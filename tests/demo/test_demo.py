@@ -165,6 +165,6 @@ def test_stock_plans_train_the_paper_s_network_one_step(demo, monkeypatch):
     assert first.shape == (64, 5, 3, 3, 3)
     before = first.detach().clone()
     trainer.on_train_epoch_start()
-    assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+    assert torch.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
     assert not torch.equal(before, first)
     shutil.rmtree(trainer.output_folder_base)

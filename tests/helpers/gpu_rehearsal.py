@@ -13,14 +13,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 
 import torch
 import triton
+from layout_copies import LayoutCopies
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
@@ -29,7 +28,6 @@ from nnunet_resunet_ds.network import ResUNetDS, forms
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
 from nnunet_resunet_ds.training.fused_region_sums import fused_region_sums
 
-LAST = torch.channels_last_3d
 EDGE = 32
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
@@ -61,13 +59,11 @@ class Argument:
         return self._offset
 
 
-class Rehearsal(TorchDispatchMode):
-    """Compiles what is launched, and notes each tensor of images that is copied into another layout."""
+class Rehearsal:
+    """Compiles what is launched, and has the copies of each pass."""
 
     def __init__(self, target):
-        super().__init__()
-        self.compiled, self.launches, self.copies = {}, Counter(), defaultdict(list)
-        self.now = ""
+        self.compiled, self.launches, self.copies = {}, Counter(), {}
         driver.set_active(AbsentGPU(target))
         compile_only = JITFunction.run
 
@@ -78,22 +74,6 @@ class Rehearsal(TorchDispatchMode):
             self.compiled[result.hash] = result
 
         JITFunction.run = run
-
-    def __torch_dispatch__(self, operation, types, arguments=(), settings=None):
-        result = operation(*arguments, **(settings or {}))
-        images = [
-            value
-            for value in tree_leaves((arguments, settings, result))
-            if isinstance(value, torch.Tensor)
-            and value.dim() == 5
-            and value.shape[1] > 1
-            and value.shape[2:].numel() > 27
-        ]
-        if not operation.is_view and len({value.is_contiguous(memory_format=LAST) for value in images}) > 1:
-            self.copies[self.now].append(
-                f"{operation}: " + ", ".join(str((tuple(x.shape), x.stride())) for x in images)
-            )
-        return result
 
     def found(self):
         kernels = [
@@ -151,11 +131,13 @@ def rehearse(target, passes, features):
     )  # fake tensors lie on the CPU, as autograd starts no thread for a GPU that is absent
     network = ResUNetDS(4, 3, **res_unet_ds_architecture((EDGE,) * 3, features)["arch_kwargs"])
     rehearsal = Rehearsal(GPUTarget(*target))
-    with FakeTensorMode(allow_non_fake_inputs=True), rehearsal:
+    with FakeTensorMode(allow_non_fake_inputs=True):
         for name, manner in passes:
-            rehearsal.now, dtype = f"{name} {manner}", getattr(torch, name)
+            dtype = getattr(torch, name)
             fake_weights(network, dtype if manner == "converted" else torch.float32)
-            (predict if manner == "converted" else train)(network, dtype)
+            with LayoutCopies() as copies:
+                (predict if manner == "converted" else train)(network, dtype)
+            rehearsal.copies[f"{name} {manner}"] = copies.found
     return rehearsal.found()
 
 

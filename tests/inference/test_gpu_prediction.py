@@ -109,7 +109,7 @@ def test_where_memory_runs_out_it_goes_on_with_less(wide_model, images, caplog):
         found = predictor.predict_case(images, (1, 1, 1))[1]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "out of memory" in caplog.text
+    assert "out of memory" in caplog.text and predictor._windows[0]._forward._is_converted
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -146,25 +146,27 @@ def predicted(trained, tmp_path_factory):
     return predict
 
 
-def least_dice(some, others):
-    """Of WT, TC and ET in each case."""
+def most_differing(some, others, share):
+    """The region of a case in which most voxels differ, as a multiple of a share of its voxels, and of at least 3."""
     assert some.keys() == others.keys() and len(some) == 5
-    dice = []
+    differing = []
     for name in some:
-        for least_label in (1, 2, 3):
+        for least_label in (1, 2, 3):  # of WT, TC and ET
             a, b = some[name] >= least_label, others[name] >= least_label
-            dice.append(2 * (a & b).sum() / max(1, a.sum() + b.sum()) if (a | b).any() else 1.0)
-    return min(dice)
+            differing.append((a != b).sum() / max(3, share * b.sum()))
+    return max(differing)
 
 
 def test_trained_weights_paint_the_same_in_every_format(predicted):
-    exact = predicted("fp32", OURS, "--precision", "fp32")
+    """Without rules that remove what is small, for which one voxel may decide."""
+    thresholds = (*OURS, "--preset", "nnunet")
+    exact = predicted("fp32", thresholds, "--precision", "fp32")
     assert all((labels > 0).any() for labels in exact.values())
-    assert least_dice(predicted("fp16", OURS), exact) >= 0.999
-    assert least_dice(predicted("bf16", OURS, "--precision", "bf16"), exact) >= 0.99
+    assert most_differing(predicted("fp16", thresholds), exact, share=0.002) <= 1
+    assert most_differing(predicted("bf16", thresholds, "--precision", "bf16"), exact, share=0.02) <= 1
 
 
 def test_trained_weights_paint_what_nnunet_paints(predicted):
     stock = predicted("stock", ["nnUNetv2_predict"])
     ours = predicted("ours", OURS, "--average", "logits", "--preset", "nnunet")
-    assert least_dice(ours, stock) >= 0.995
+    assert most_differing(ours, stock, share=0.01) <= 1

@@ -199,15 +199,15 @@ def test_bf16_keeps_norms_in_fp32_and_takes_fp32_weights(model):
 class Hungry(nn.Module):
     """Adds one region; runs out of memory where more inputs come at once than fit."""
 
-    def __init__(self, fits):
+    def __init__(self, fits, error=torch.OutOfMemoryError, said="too many"):
         super().__init__()
-        self.fits, self.seen = fits, []
+        self.fits, self.error, self.said, self.seen = fits, error, said, []
 
     def forward(self, x):
         activation = x + 1
         self.activation = weakref.ref(activation)
         if len(x) > self.fits:
-            raise torch.OutOfMemoryError("too many")
+            raise self.error(self.said)
         self.seen.append(len(x))
         return x[:, :1] * 2
 
@@ -221,6 +221,27 @@ def test_batches_are_halved_until_they_fit(caplog):
     assert [line[-11:] for line in caplog.messages] == ["4 at a time", "2 at a time"]
     with pytest.raises(torch.OutOfMemoryError):
         ForwardPass(Hungry(fits=0), CPU, "fp32", batch_size=2)(inputs)
+
+
+NO_ENGINE = {"error": RuntimeError, "said": "GET was unable to find an engine to execute this computation"}
+"""What cuDNN says where the memory that it works in does not fit."""
+
+
+def test_what_cudnn_says_of_memory_halves_batches_too():
+    network = Hungry(fits=2, **NO_ENGINE)
+    forward = ForwardPass(network, CPU, "bf16", batch_size=8)
+    forward(torch.ones(8, 1, 2, 2, 2))
+    assert network.seen == [2, 2, 2, 2] and forward.dtype is torch.bfloat16
+    network.fits = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        forward(torch.ones(1, 1, 2, 2, 2))
+
+
+def test_where_one_input_finds_no_engine_at_first_a_plainer_form_is_taken(caplog):
+    forward = ForwardPass(Hungry(fits=0, **NO_ENGINE), CPU, "bf16", batch_size=1)
+    with pytest.raises(RuntimeError, match="unable to find an engine"):
+        forward(torch.ones(1, 1, 2, 2, 2))
+    assert forward.dtype is None and "going on in fp32" in caplog.text
 
 
 def test_the_average_moves_to_the_cpu_where_memory_runs_out(monkeypatch, caplog):

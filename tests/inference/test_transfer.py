@@ -27,7 +27,7 @@ class Sent(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        if operation.overloadpacket.__name__ in ("_to_copy", "copy_") and isinstance(args[0], torch.Tensor):
+        if operation.overloadpacket.__name__ in ("_to_copy", "to", "copy_") and isinstance(args[0], torch.Tensor):
             source = args[1] if operation.overloadpacket.__name__ == "copy_" else args[0]
             if source.device != result.device:
                 self.sent.append(source.nbytes)
@@ -39,16 +39,18 @@ def window_on(device, network=None):
     return SlidingWindow(forward, 3, PATCH, flips((0, 1, 2)), PROBABILITIES)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("n_folds", [1, 3])
-def test_a_case_is_sent_once_and_comes_back_once(monkeypatch, n_folds):
+def test_a_case_is_sent_once_and_comes_back_once(monkeypatch, n_folds, mode):
     """The meta device computes nothing, and what goes there can be counted."""
     returned = []
     monkeypatch.setattr(sliding_window, "gaussian", lambda size, device: torch.ones(*size, device=device))
     monkeypatch.setattr(sliding_window, "to_host", lambda values: returned.append(tuple(values.shape)) or values)
     volume = torch.zeros(4, 40, 24, 16)
     window = window_on(META)
-    with Sent() as work:
-        window.mean_over_folds(weights(n_folds), volume, lambda _: None)
+    of_folds = weights(n_folds)
+    with mode(), Sent() as work:
+        window.mean_over_folds(of_folds, volume, lambda _: None)
     assert [size for size in work.sent if size > 1000] == [volume.nbytes]
     assert returned == [(3, 40, 24, 16)]
 

@@ -144,12 +144,26 @@ class Elsewhere:
         self.device, self.dtype = torch.device(device), dtype
 
 
-def test_the_form_follows_the_device(monkeypatch):
+@pytest.fixture
+def current_gpu(monkeypatch):
+    """Return a function that says which one is current."""
+
+    def choose(index):
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: index)
+
+    return choose
+
+
+def test_the_form_follows_the_device(monkeypatch, current_gpu):
     monkeypatch.setattr(forms, "fused_form", lambda index: f"fused on {index}")
+    current_gpu(1)
     assert forms.form_of(torch.zeros(1)) is forms.CPU
     assert forms.form_of(Elsewhere("cuda:1")) == "fused on 1"
     assert forms.form_of(Elsewhere("cuda:1", torch.float64)) is forms.PLAIN
     assert forms.form_of(Elsewhere("mps")) is forms.form_of(Elsewhere("meta")) is forms.PLAIN
+    current_gpu(0)  # where Triton would start kernels on the tensors of another GPU
+    assert forms.form_of(Elsewhere("cuda:1")) is forms.PLAIN
+    current_gpu(1)
     monkeypatch.setenv("RESUNET_DS_WITHOUT", "fused-kernels")
     assert forms.form_of(Elsewhere("cuda:1")) is forms.PLAIN
 
@@ -161,8 +175,10 @@ def test_the_form_follows_the_device(monkeypatch):
      ((9, 0), RuntimeError("Failed to find C compiler.\nmore"), "Triton cannot compile: Failed to find C compiler.")],
 )  # fmt: skip
 def test_a_gpu_where_the_kernels_do_not_run_gets_the_plain_form_and_one_line(
-    monkeypatch, caplog, capability, error, line
+    monkeypatch, caplog, current_gpu, capability, error, line
 ):
+    current_gpu(0)
+
     def fails(device):
         raise error
 
@@ -176,7 +192,8 @@ def test_a_gpu_where_the_kernels_do_not_run_gets_the_plain_form_and_one_line(
     assert line in message and "half of its speed" in message
 
 
-def test_plain_only_is_for_its_block(monkeypatch):
+def test_plain_only_is_for_its_block(monkeypatch, current_gpu):
+    current_gpu(0)
     made, x = network(), torch.randn(1, 4, 32, 32, 32)
     expected = made(x)[0]
     in_the_form_of_cpus = noted_calls(monkeypatch, cpu_forms, "check_voxels")
@@ -184,9 +201,9 @@ def test_plain_only_is_for_its_block(monkeypatch):
     with forms.plain_only():
         torch.testing.assert_close(made(x)[0], expected, rtol=1e-4, atol=1e-4)
         assert not in_the_form_of_cpus
-        assert forms.form_of(Elsewhere("cuda")) is forms.PLAIN and not forms.runs_fused(Elsewhere("cuda"))
+        assert forms.form_of(Elsewhere("cuda:0")) is forms.PLAIN and not forms.runs_fused(Elsewhere("cuda:0"))
     made(x)
-    assert in_the_form_of_cpus and forms.runs_fused(Elsewhere("cuda"))
+    assert in_the_form_of_cpus and forms.runs_fused(Elsewhere("cuda:0"))
 
 
 def test_a_compiled_and_an_exported_network_is_plain_pytorch(monkeypatch):

@@ -64,6 +64,12 @@ def assert_close(found, expected, dtype, scale=1.0):
         torch.testing.assert_close(a.double(), b.double(), rtol=0, atol=TOLERANCE[dtype] * size * scale)
 
 
+@pytest.fixture(autouse=True)
+def exact_convolutions(monkeypatch):
+    """Without TF32, to which PyTorch rounds fp32 convolutions on a GPU unless told otherwise."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3).filter(lambda shape: shape != (1, 1, 1))
 
 
@@ -191,6 +197,26 @@ def test_the_trial_passes_and_sees_a_wrong_kernel(monkeypatch):
     right = fused.average_pool
     monkeypatch.setattr(fused, "average_pool", lambda x, window: right(x, window) * 1.1)
     assert forms._differences(DEVICE).startswith("its results are off by 0.")
+
+
+def test_the_trial_sees_a_gradient_that_is_no_number(monkeypatch):
+    """NaN is neither less nor more than what is allowed."""
+
+    def without_number(*arguments):
+        arguments[7].fill_(torch.nan)
+
+    monkeypatch.setattr(fused, "_gradient_of_input", without_number)
+    assert forms._differences(DEVICE) == "its results are off by nan"
+
+
+def test_the_trial_leaves_random_numbers_as_they_were(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    seeded.clear()
+    forms._differences(DEVICE)
+    assert torch.equal(torch.random.get_rng_state(), state) and seeded == []
 
 
 def test_a_bias_that_the_norm_cancels_is_left_out_and_gets_a_gradient_of_zero():

@@ -1,5 +1,6 @@
 """Checkpoint files: whole or not there, and read without running anything."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -151,3 +152,29 @@ def test_weights_of_another_network_are_refused(tmp_path, weights, told):
     checkpoints.check_weights_fit(tmp_path, dict(network), network)
     with pytest.raises(InputError, match=told):
         checkpoints.check_weights_fit(tmp_path, weights, network)
+
+
+def test_a_training_goes_on_right_in_another_layout_than_it_was_saved_in():
+    """Fused Adam goes through weights and state in the order of memory, each in its own."""
+
+    def optimiser_of(layout):
+        torch.manual_seed(0)
+        weights = torch.randn(4, 3, 2, 2, 2).to(memory_format=layout).requires_grad_()
+        return weights, torch.optim.Adam([weights], lr=0.1, fused=True)
+
+    def step(weights, optimiser, seed):
+        weights.grad = torch.empty_like(weights).copy_(torch.randn(4, 3, 2, 2, 2, generator=torch.manual_seed(seed)))
+        optimiser.step()
+
+    whole, saved = optimiser_of(torch.contiguous_format)
+    step(whole, saved, 1)
+    state, others = copy.deepcopy(saved.state_dict()), whole.detach().clone()
+    step(whole, saved, 2)
+
+    weights, optimiser = optimiser_of(torch.channels_last_3d)
+    with torch.no_grad():
+        weights.copy_(others)
+    optimiser.load_state_dict(state)
+    checkpoints._lay_out_as_weights(optimiser)
+    step(weights, optimiser, 2)
+    torch.testing.assert_close(weights, whole.detach(), rtol=0, atol=1e-6, check_stride=False)

@@ -26,12 +26,13 @@ from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, F
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import TILE_STEP, ForwardPass, flips
+from nnunet_resunet_ds.inference.transfer import ready_to_send
 from nnunet_resunet_ds.network.cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.checkpoints import FINAL
-from nnunet_resunet_ds.training.resumable import Batch, Outputs
+from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
 from postprocessing import postprocess
 
 LEARNING_RATE = 1e-4
@@ -106,7 +107,8 @@ def _batch(data: BenchmarkData) -> tuple[Tensor, list[Tensor]]:
     n_heads = data.architecture["arch_kwargs"]["n_heads"]
     images = torch.randn(PAPER_BATCH_SIZE, N_CHANNELS, *size, generator=random)
     heads = [[axis // 2**head for axis in size] for head in range(n_heads)]
-    return images, [torch.rand(PAPER_BATCH_SIZE, N_REGIONS, *shape, generator=random) > 0.8 for shape in heads]
+    targets = [torch.rand(PAPER_BATCH_SIZE, N_REGIONS, *shape, generator=random) > 0.8 for shape in heads]
+    return ready_to_send(images, data.device), [ready_to_send(target, data.device) for target in targets]
 
 
 def _monai_step(data: BenchmarkData, images: Tensor, target: Tensor) -> Callable[[], None]:
@@ -121,7 +123,7 @@ def _monai_step(data: BenchmarkData, images: Tensor, target: Tensor) -> Callable
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.float16, enabled=on_gpu):
-            value = loss(network(images.to(device)), target.to(device).float())
+            value = loss(network(images.to(device, non_blocking=True)), target.to(device, non_blocking=True).float())
         scaler.scale(value).backward()
         scaler.step(optimizer)
         scaler.update()

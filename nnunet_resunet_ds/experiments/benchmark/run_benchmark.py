@@ -119,6 +119,7 @@ def benchmark(
     chosen = chosen_device(device)
     data = BenchmarkData(folder, SIZES[size], chosen, precision, use_mirroring)
     facts = _facts(size, data)
+    torch.backends.cudnn.benchmark = True  # as nnUNetv2_train and nnU-Net's predictor set it, for all tasks alike
     LOG.info("measuring what this machine can do at most")
     peaks = machine_peak(chosen)
     make_files(data)

@@ -14,7 +14,7 @@ import torch
 
 from nnunet_resunet_ds.compute.environment import memory_mib, peak_memory_mib
 from nnunet_resunet_ds.compute.malloc import give_back_freed_memory
-from nnunet_resunet_ds.compute.precision import bf16_is_faster, call_seconds, random_convolution
+from nnunet_resunet_ds.compute.precision import bf16_is_faster, call_seconds, has_bf16, random_convolution
 
 STOCK, MONAI, OURS = "nnU-Net", "MONAI", "ours"
 """Names of forms."""
@@ -170,7 +170,7 @@ def machine_peak(device: torch.device) -> list[Peak]:
     """Return the best of matrix products and 3³ convolutions, for each number format that this device is made for."""
     peaks = []
     for dtype in _DTYPES.get(device.type, (torch.float32,)):
-        if device.type == "cpu" and dtype is torch.bfloat16 and not bf16_is_faster():
+        if dtype is torch.bfloat16 and not (bf16_is_faster() if device.type == "cpu" else has_bf16(device)):
             continue  # its sweep takes from seconds to half an hour, and finds no peak
         found = [
             (flops / min(call_seconds(run, device, seconds=_PEAK_SECONDS)), name)

@@ -5,7 +5,6 @@ from copy import deepcopy
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 from augmented import nnunet_transforms
@@ -229,7 +228,7 @@ def test_loaders_give_crops_and_steps_get_what_the_workers_would_have_made(data)
     assert list(found["keys"]) == list(crops["keys"])
     validation = next(ours.dataloader_val)
     assert ours.prepared(validation) is validation and validation["data"].shape == (2, 4, *PATCH)
-    assert np.isfinite(ours.train_step(found)["loss"])
+    assert torch.isfinite(ours.train_step(found)["loss"])
 
 
 def test_a_training_is_the_same_for_the_same_seed(data):
@@ -255,7 +254,7 @@ def test_variants_of_the_paper_train_on_augmented_batches(data):
     for kind in (variants.ResUNetDSTrainerNoDeepSupervision, variants.ResUNetDSTrainerSGD):
         one = with_loaders(data, kind, augmentation="device")
         assert one.augmentation is not None
-        assert np.isfinite(one.train_step(one.prepared(next(one.dataloader_train)))["loss"])
+        assert torch.isfinite(one.train_step(one.prepared(next(one.dataloader_train)))["loss"])
 
 
 def test_an_ignore_label_is_the_last_target(data):

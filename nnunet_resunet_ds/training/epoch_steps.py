@@ -1,0 +1,121 @@
+"""Run the steps of an epoch, batch by batch, and tell SIGTERM and failures of loading from those of a step."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
+from nnunet_resunet_ds.base.progress_bars import passing_bar
+from nnunet_resunet_ds.base.termination import Aborted, Termination
+from nnunet_resunet_ds.training.ranks import on_any_rank
+
+if TYPE_CHECKING:
+    from nnunet_resunet_ds.training.resumable import ResumableTrainer
+
+Batch = dict[str, Any]
+Outputs = dict[str, Any]
+"""What nnU-Net collects of a step."""
+
+
+class Terminated(Exception):  # noqa: N818 (no error)
+    """SIGTERM came in the middle of an epoch."""
+
+
+@contextmanager
+def interrupted_where(termination: Termination) -> Iterator[None]:
+    """Take an error in the block for SIGTERM's doing where that has come: it ends helping processes as well.
+
+    Raises:
+        Aborted: SIGTERM came.
+    """
+    try:
+        yield
+    except (InputError, TrainingError, OSError, Terminated):
+        raise
+    except Exception as error:
+        if termination.has_come():
+            raise Aborted from error
+        raise
+
+
+def run_steps(
+    step: Callable[[Batch], Outputs], batches: Iterator[tuple[Batch, str]], termination: Termination
+) -> list[Outputs]:
+    """Run a step on every batch; under SIGTERM it may be given up, and what it waits for, too."""
+    with interrupted_where(termination), termination.abortable():
+        return list(_outputs_of_steps(step, batches))
+
+
+def _outputs_of_steps(step: Callable[[Batch], Outputs], batches: Iterator[tuple[Batch, str]]) -> Iterator[Outputs]:
+    """Yield the outputs of each step when the next one has begun, so that a GPU is not waited for between them."""
+    begun: list[tuple[Outputs, list[str], str]] = []
+    try:
+        for batch, where in batches:
+            begun.append((step(batch), list(map(str, batch.get("keys", []))), where))
+            if len(begun) > 1:
+                yield _checked(*begun.pop(0))
+    except Terminated:  # what is saved now has not come from a loss that is no number
+        for last in begun:
+            _checked(*last)
+        raise
+    for last in begun:
+        yield _checked(*last)
+
+
+def epoch_batches(
+    trainer: "ResumableTrainer", loader: Iterator[Batch], n_steps: int, name: str, termination: Termination
+) -> Iterator[tuple[Batch, str]]:
+    """Yield each batch of an epoch, with a progress bar, and its name for messages.
+
+    Raises:
+        TrainingError: a loading process has died.
+        Terminated: SIGTERM came, on any rank.
+    """
+    title = f"epoch {trainer.current_epoch}, {name}"
+    for number in passing_bar(range(n_steps), title, "step", hidden=bool(trainer.local_rank)):
+        batch = _next_batch(loader, termination)
+        if on_any_rank(batch is None, trainer.device) or batch is None:
+            raise Terminated
+        yield trainer.prepared(batch), f"{title}: step {number}"
+
+
+def _next_batch(loader: Iterator[Batch], termination: Termination) -> Batch | None:
+    """Return the next batch; None under SIGTERM, which batch systems send to the loading processes, too.
+
+    Raises:
+        TrainingError: a loading process has died.
+    """
+    if termination.has_come():
+        return None
+    try:
+        return next(loader)
+    except RuntimeError as error:
+        if termination.has_come():
+            return None
+        msg = (
+            f"a process that loads data has died ({first_line(error)}); what it printed is above. Where nothing is, "
+            "memory ran out: set nnUNet_n_proc_DA lower (resunet-ds doctor says how low). --c goes on from the last "
+            "checkpoint"
+        )
+        raise TrainingError(msg) from error
+
+
+def _checked(outputs: Outputs, cases: list[str], where: str) -> Outputs:
+    """Return the outputs of a step with its loss as nnU-Net takes it.
+
+    Raises:
+        TrainingError: the loss is not a number; the message names the cases.
+    """
+    loss: NDArray[np.floating] = np.asarray(torch.as_tensor(outputs["loss"]).cpu())
+    if not np.isfinite(loss).all():
+        msg = (
+            f"{where}: the loss is {float(np.mean(loss))} for cases {', '.join(cases)}; look at these cases, or train "
+            "with a lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints are "
+            "intact: --c goes on from the last"
+        )
+        raise TrainingError(msg)
+    return {**outputs, "loss": loss}
