@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,8 @@ def _measure(task: Task, against: Sequence[str], rounds: int, device: torch.devi
             bar.update()
 
         timings = take_turns(forms, rounds, device, advance, seconds=seconds)
-    return Measured(task, timings, task.stages() if task.stages else {})
+    stages = task.stages() if task.stages else {}
+    return Measured(replace(task, forms=[], stages=None), timings, stages)  # their networks would stay on the GPU
 
 
 def _facts(size: str, data: BenchmarkData) -> dict[str, Any]:
