@@ -4,7 +4,7 @@ What they mean is never told from the values themselves: it stands in the ``run.
 for those that it lists; else in nnU-Net's ``dataset.json``. Every command that reads or writes label maps asks here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dataset_conversion.custom_edition import CUSTOM, custom_edition
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edition, LabelScheme
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.regions import GTV, Target
@@ -151,25 +152,31 @@ def _declared_by_runs(runs: Runs, files: Iterable[Path]) -> Declared | None:
             )
             raise InputError(msg)
     convention = conventions[first]
-    if convention not in (None, NNUNET_CONVENTION):  # what else writes label maps here, writes them in nnU-Net's values
-        _check_as_written(runs, conventions)
+    if convention is not None:
+        _check_as_written(runs, conventions, convention)
     return None if convention is None else Declared(convention, f"as {runs.path} says", made_by[first])
 
 
-def _check_as_written(runs: Runs, files: Iterable[Path]) -> None:
+def _check_as_written(runs: Runs, files: Collection[Path], convention: LabelConvention) -> None:
     """Refuse label maps that something else has changed or replaced: what their values mean is not known any more.
+
+    In nnU-Net's values they are taken with a warning, for ``nnUNetv2_predict`` writes there without a note.
 
     Raises:
         InputError: naming the first.
     """
-    for file in files:
-        case = runs.case_of_file(file.name)
-        if case is not None and not runs.is_as_written(case):
-            msg = (
-                f"{file}: has changed since {runs.path} was written, so it may have other label values; say what they "
-                "are (--pred-labels, --ref-labels, --labels)"
-            )
-            raise InputError(msg)
+    changed = [file for file in files if runs.of_file(file.name) and runs.as_written(file.name) is None]
+    if not changed:
+        return
+    say = "say what they are (--pred-labels, --ref-labels, --labels)"
+    if convention == NNUNET_CONVENTION:
+        LOG.warning(
+            "%s: %d of %d label maps, such as %s, have changed since it was written, and are read as nnU-Net's; where "
+            "they have other values, %s", runs.path, len(changed), len(files), changed[0].name, say,
+        )  # fmt: skip
+        return
+    msg = f"{changed[0]}: has changed since {runs.path} was written, so it may have other label values; {say}"
+    raise InputError(msg)
 
 
 def _convention_of(run: Mapping[str, Any]) -> LabelConvention | None:

@@ -20,9 +20,9 @@ from dataset_conversion.labels import (
     nnunet_labels,
     raw_labels,
 )
+from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder
-from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -110,7 +110,7 @@ def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Pat
     if isinstance(outcome, InputError):
         run_file.note_failure(_case_id(file), str(outcome))
     else:
-        run_file.note(_case_id(file), outcome.name, with_image_notes([before[file]] if file in before else []))
+        run_file.note(_case_id(file), outcome.name, with_notes_of_case([before[file]] if file in before else []))
 
 
 def _given_convention(files: Sequence[Path], labels: str | None, edition: Edition) -> LabelConvention:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written
-from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -137,8 +137,8 @@ def _postprocess_files(
             run_file.note_failure(case, str(outcome))
         else:
             name = f"{case}{LABEL_SUFFIX}"
-            before = runs.entry_of_file(name) if runs else None
-            notes = with_image_notes([before] if before else [], list(emptied_warnings(outcome, config)))
+            before = runs.as_written(name) if runs else None
+            notes = with_notes_of_case([before] if before else [], list(emptied_warnings(outcome, config)))
             run_file.note(case, name, {CHANGES: list(map(asdict, outcome)), **notes})
 
     runs = read_runs(files[0].parent)

@@ -76,10 +76,10 @@ class Runs:
         case = self.case_of_file(name)
         return None if case is None else self.of_case(case)
 
-    def entry_of_file(self, name: str) -> Mapping[str, Any] | None:
-        """Return what is said of the case of a label map, by the name of its file; None where none of ours is there."""
+    def as_written(self, name: str) -> Mapping[str, Any] | None:
+        """Return what is said of a label map, by the name of its file; None where none of ours is there unchanged."""
         case = self.case_of_file(name)
-        return None if case is None else self.cases[case]
+        return None if case is None or not self.is_as_written(case) else self.cases[case]
 
     def case_of_file(self, name: str) -> str | None:
         """Return the case of a label map, by the name of its file; None where none of ours is of that name."""
@@ -106,10 +106,13 @@ def read_runs(folder: Path) -> Runs | None:
 
 
 def entries_of(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
-    """Return label map → what ``run.json`` next to it says of its case, of those that one lists."""
+    """Return label map → what ``run.json`` next to it says of its case, of those that lie there as it lists them.
+
+    What has replaced a label map since, such as another model's, is of another making.
+    """
     files = list(files)
     runs = {folder: read_runs(folder) for folder in {file.parent for file in files}}
-    found = {file: of_folder.entry_of_file(file.name) for file in files if (of_folder := runs[file.parent])}
+    found = {file: of_folder.as_written(file.name) for file in files if (of_folder := runs[file.parent])}
     return {file: entry for file, entry in found.items() if entry is not None}
 
 

@@ -123,8 +123,10 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
+    from nnunet_resunet_ds.base.case_notes import MADE_WITH
     from nnunet_resunet_ds.evaluation.metrics_file import metrics_content, summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
+    from nnunet_resunet_ds.evaluation.weights_of_cases import weights_of
 
     for path, ending in ((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")):
         if path:
@@ -148,6 +150,7 @@ def run(options: argparse.Namespace) -> None:
         "prediction": str(options.prediction.absolute()),
         "reference_labels": pairs[options.prediction].reference.labels,
         "prediction_labels": pairs[options.prediction].prediction.labels,
+        MADE_WITH: weights_of(pair.prediction for pair in pairs[options.prediction].pairs),
     }
     if options.by_sequences:
         more["by_sequences"] = _groups_section(groups, evaluation)

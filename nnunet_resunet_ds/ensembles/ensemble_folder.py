@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
+from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
-from nnunet_resunet_ds.base.image_notes import with_image_notes
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
@@ -265,4 +265,4 @@ def _note(
         run_file.note_failure(case, str(outcome))
     else:
         of_members = [before[file] for member in members if (file := member.files[case]) in before]
-        run_file.note(case, outcome.name, with_image_notes(of_members))
+        run_file.note(case, outcome.name, with_notes_of_case(of_members))

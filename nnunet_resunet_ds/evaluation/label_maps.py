@@ -215,6 +215,16 @@ def _of_the_first_rank(paths: Iterable[Path], edition: Edition) -> list[Path]:
     return [path for path, rank in ranks.items() if rank == min(ranks.values())]
 
 
+def undeclared_warning(maps: LabelMaps, protocol: Protocol) -> str:
+    """Return a line where nothing says what the values of label maps mean; "" where something does."""
+    if maps.is_declared:
+        return ""
+    return (
+        f"{maps.source}: no file says what its label values mean; they are read as those of {protocol.title}. Where "
+        "they are not, tissues and volumes are wrong: say what they are with --pred-labels, such as nnunet"
+    )
+
+
 def are_other_cases(one: str, other: str) -> bool:
     """Tell whether two names are those of different cases of releases; of a name of any other form nobody knows."""
     return one != other and _is_release_case(one) and _is_release_case(other)

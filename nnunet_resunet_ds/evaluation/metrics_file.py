@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.case_notes import MADE_WITH
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing, with_nulls, write_json
 from nnunet_resunet_ds.base.setting_checks import check_path_part
@@ -123,6 +124,12 @@ def read_digests(path: Path) -> dict[str, Digests]:
     if not isinstance(files, Mapping):
         return {}
     return {str(case): dict(digests) for case, digests in files.items() if isinstance(digests, Mapping)}
+
+
+def read_weights(path: Path) -> list[str]:
+    """Return the identities of the weights that made the label maps that were evaluated; none where nobody knows."""
+    weights = read_json(path).get(MADE_WITH)
+    return list(map(str, weights)) if isinstance(weights, list) else []
 
 
 def write_table(evaluation: Evaluation, path: Path, groups: Sequence[Group] = ()) -> None:

@@ -21,6 +21,7 @@ from nnunet_resunet_ds.evaluation.label_maps import (
 )
 from nnunet_resunet_ds.evaluation.origins import origin_warnings
 from nnunet_resunet_ds.evaluation.protocols import Protocol
+from nnunet_resunet_ds.evaluation.weights_of_cases import models_warning
 
 MAX_NAMES_SHOWN = 10
 
@@ -50,7 +51,8 @@ class Pairs:
     @property
     def warnings(self) -> list[str]:
         """Return the lines that the user must see before the numbers."""
-        lines = (*self._of_other_cases(), *self._undeclared())
+        of_models = models_warning(self.prediction.source, [pair.prediction for pair in self.pairs])
+        lines = (*self._of_other_cases(), *self._undeclared(), *([of_models] if of_models else []))
         return [*origin_warnings(self.reference, self.prediction), *lines, *self.unpaired]
 
     def _of_other_cases(self) -> Iterator[str]:

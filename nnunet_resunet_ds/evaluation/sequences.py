@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.case_notes import ABSENT
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.image_notes import ABSENT
 from nnunet_resunet_ds.base.run_file import RUN, entries_of
 from nnunet_resunet_ds.evaluation.statistics import Cases, Summary, summarise
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nnunet_resunet_ds.base.image_notes import WARNINGS
+from nnunet_resunet_ds.base.case_notes import WARNINGS
 from nnunet_resunet_ds.base.run_file import entries_of
 
 TRAINING_CASE = "a training case?"

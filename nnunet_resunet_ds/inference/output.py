@@ -11,6 +11,7 @@ from typing import Any
 from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.labels import LabelConvention, nnunet_convention
+from nnunet_resunet_ds.base.case_notes import IMAGES
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import write_labels
@@ -20,7 +21,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.inference.pipeline import IMAGES, CaseOutcome, PredictedCase
+from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
 from nnunet_resunet_ds.uncertainty.entropy import entropy
 from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, VARIANCE, map_file, remove_maps, write_maps
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
+from nnunet_resunet_ds.base.case_notes import ABSENT, IMAGE_WARNINGS, IMAGES, MADE_WITH, WARNINGS
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
-from nnunet_resunet_ds.base.image_notes import ABSENT, IMAGE_WARNINGS, WARNINGS
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.base.progress_bars import bar_interval
@@ -35,8 +35,6 @@ from postprocessing.case import Change, postprocess_explained
 from postprocessing.emptied import emptied_warnings
 from postprocessing.probabilities import mean_probabilities
 
-IMAGES = "images"
-"""Of a case in ``run.json``: channel → identity of the file that it was predicted from."""
 NOTHING_FOUND = "nothing found: the label map is empty, as no voxel reached the thresholds and stayed"
 """A warning about a case."""
 MAX_THREADS = 3
@@ -310,6 +308,7 @@ class _Pipeline:
             ABSENT: list(read.absent),
             "network_seconds": round(seconds, 2),
             IMAGE_WARNINGS: read.warnings,
+            MADE_WITH: [weights for model in self._predictor.models for weights in model.identities.values()],
             WARNINGS: [*read.warnings, *self._result_warnings(labels, changes)],
             "changes": list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),

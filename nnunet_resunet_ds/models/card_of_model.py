@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
+from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.evaluation.metrics_file import read_metrics, read_weights
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.models.card import (
     DICE,
@@ -51,7 +52,7 @@ def card_of_model(
         case_ids: name the training cases, as far as the checkpoints note them.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged, or the metrics are of other weights or of training cases.
     """
     earlier = read_card(model.folder)
     is_of_these = earlier is not None and model.identities.items() <= earlier.weights.items()
@@ -68,7 +69,7 @@ def card_of_model(
     card = replace(card, sources=tuple(sources), limits=tuple(dict.fromkeys([*card.limits, *limits])))
     if metrics is None:
         return replace(card, weights=model.identities)
-    scores, how = _evaluated(metrics)
+    scores, how = _evaluated(metrics, model)
     return replace(card, weights=model.identities, scores=scores, how_measured=how, folds=(), n_seen_before=0)
 
 
@@ -96,9 +97,23 @@ def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
     )
 
 
-def _evaluated(metrics: Path) -> tuple[Scores, str]:
-    """Return the scores of a file of ``resunet-ds evaluate``, and what they are of."""
+def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
+    """Return the scores of a file of ``resunet-ds evaluate``, and what they are of.
+
+    Raises:
+        InputError: they are of other weights, or of training cases.
+    """
     protocol, cases = read_metrics(metrics)
+    if not set(read_weights(metrics)) <= set(model.identities.values()):
+        msg = f"{metrics}: is of label maps that other weights made than those of {model.folder}; evaluate its own"
+        raise InputError(msg)
+    seen = sorted(set(cases) & set(model.training_cases))
+    if seen:
+        msg = (
+            f"{metrics}: {len(seen)} of its {len(cases)} cases, such as {seen[0]}, are training cases of the model; "
+            "give cases that it had not seen, or leave --metrics out for the validation of each fold"
+        )
+        raise InputError(msg)
     by_metric = {
         metric: _summarised({region: [case[region][metric] for case in cases.values()] for region in protocol.regions})
         for metric in METRICS

@@ -11,8 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.base.case_notes import ABSENT, WARNINGS
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.image_notes import ABSENT, WARNINGS
 from nnunet_resunet_ds.base.regions import GTV, WT
 from nnunet_resunet_ds.base.run_file import MODELS, WEIGHTS, Runs, read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol

@@ -16,11 +16,12 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, undeclared_warning
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
+from nnunet_resunet_ds.evaluation.weights_of_cases import models_warning
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
 from nnunet_resunet_ds.report.one_case import images_as, label_map_as
@@ -122,7 +123,7 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION]) if REFERENCE in label_maps else None
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(protocol))
-    for line in pairs.warnings if pairs else ():
+    for line in pairs.warnings if pairs else _warnings_of_predictions(label_maps[PREDICTION], protocol):
         LOG.warning(line)
     files = _case_files(settings, label_maps, protocol)
     _look_at_images(settings, files)
@@ -137,6 +138,12 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         LOG.warning(notice)
     write_page(written.cases, protocol, settings.title, settings.output, files.notes.expected_dice_errors)
     return written
+
+
+def _warnings_of_predictions(predictions: LabelMaps, protocol: Protocol) -> list[str]:
+    """Return what the user must know of predictions without a reference."""
+    lines = (undeclared_warning(predictions, protocol), models_warning(predictions.source, predictions.files.values()))
+    return [line for line in lines if line]
 
 
 def _look_at_images(settings: ReportSettings, files: CaseFiles) -> None:

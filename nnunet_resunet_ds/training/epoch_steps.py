@@ -13,8 +13,8 @@ from nnunet_resunet_ds.base.progress_bars import passing_bar
 from nnunet_resunet_ds.base.termination import Aborted, Termination
 from nnunet_resunet_ds.training.ranks import on_any_rank
 
-if TYPE_CHECKING:
-    from nnunet_resunet_ds.training.resumable import ResumableTrainer
+if TYPE_CHECKING:  # its import takes seconds
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 Batch = dict[str, Any]
 Outputs = dict[str, Any]
@@ -67,9 +67,16 @@ def _outputs_of_steps(step: Callable[[Batch], Outputs], batches: Iterator[tuple[
 
 
 def epoch_batches(
-    trainer: "ResumableTrainer", loader: Iterator[Batch], n_steps: int, name: str, termination: Termination
+    trainer: "nnUNetTrainer", loader: Iterator[Batch], n_steps: int, name: str, termination: Termination
 ) -> Iterator[tuple[Batch, str]]:
     """Yield each batch of an epoch, with a progress bar, and its name for messages.
+
+    Args:
+        trainer: a `ResumableTrainer`.
+        loader: of its training or validation batches.
+        n_steps: of the epoch.
+        name: of what the batches are for.
+        termination: says whether SIGTERM has come.
 
     Raises:
         TrainingError: a loading process has died.

@@ -10,6 +10,7 @@ import pytest
 from brats_files import CASES, write
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate
 from nnunet_resunet_ds.evaluation.pairs import find_pairs
@@ -297,3 +298,45 @@ def test_the_rules_are_named_and_how_to_choose_others(folders, capsys, labels, h
     assert f"\nscored by the rules of BraTS 2023 GLI, 3 cases{hint}\n" in capsys.readouterr().out
     assert run(*compared, "--protocol", "brats2023-gli") == 0
     assert "\nscored by the rules of BraTS 2023 GLI, 3 cases\n" in capsys.readouterr().out
+
+
+# ---- what run.json says, and what lies there ----
+
+
+def noted(folder, labels, made_with=lambda case: ["weights"]):
+    """Write a run.json as predict does, with the identity of each label map and of the weights that made it."""
+    cases = {
+        case: {
+            "file": f"{case}.nii.gz",
+            "written": identity_of(folder / f"{case}.nii.gz"),
+            "made_with": made_with(case),
+            "warnings": [OF_TRAINING],
+        }
+        for case in NAMES
+    }
+    (folder / "run.json").write_text(json.dumps({"made_by": "resunet-ds predict", "labels": labels, "cases": cases}))
+
+
+def test_a_label_map_that_replaced_one_in_nnunets_values_is_spoken_of(folders, capsys):
+    """Nothing says that it has such values, nor that a training case was predicted."""
+    noted(folders[1], "nnunet")
+    write(folders[1] / f"{NAMES[1]}.nii.gz", cube(at=2))
+    assert run("-ref", folders[0], "-pred", folders[1]) == 0
+    said = capsys.readouterr()
+    assert f"1 of 3 label maps, such as {NAMES[1]}.nii.gz, have changed since it was written" in said.err
+    assert "2 of 3 cases may be training cases" in said.out + said.err
+
+
+def test_label_maps_as_they_were_written_are_not_spoken_of(folders, tmp_path, capsys):
+    noted(folders[1], "nnunet")
+    assert run("-ref", folders[0], "-pred", folders[1], "-o", tmp_path / "metrics.json") == 0
+    said = capsys.readouterr()
+    assert "have changed" not in said.err and "models" not in said.out
+    assert json.loads((tmp_path / "metrics.json").read_text())["made_with"] == ["weights"]
+
+
+def test_label_maps_of_several_models_are_spoken_of(folders, tmp_path, capsys):
+    noted(folders[1], "nnunet", lambda case: ["a", "b"] if case == NAMES[0] else ["c"])
+    assert run("-ref", folders[0], "-pred", folders[1], "-o", tmp_path / "metrics.json") == 0
+    assert "were made by 2 models (2, 1 cases)" in capsys.readouterr().out
+    assert json.loads((tmp_path / "metrics.json").read_text())["made_with"] == []

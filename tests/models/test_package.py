@@ -98,6 +98,38 @@ def test_or_what_evaluate_measured(own, cohort, tmp_path, monkeypatch):
     assert read_card(installed).scores[DICE][EVALUATION]["WT"].mean == 1
 
 
+@pytest.fixture
+def measured(own, cohort, tmp_path):
+    """What evaluate wrote about predictions of the model itself: its path and a function that changes it."""
+    path = tmp_path / "metrics.json"
+    assert predict(cohort, tmp_path / "predicted", own) == 0
+    assert main(["evaluate", "-ref", str(cohort), "-pred", str(tmp_path / "predicted"), "-o", str(path)]) == 0
+
+    def change(**entries):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+    return path, change
+
+
+def test_metrics_of_other_weights_are_refused(own, tmp_path, measured, capsys):
+    path, change = measured
+    assert set(json.loads(path.read_text())["made_with"]) == set(load_model(own).identities.values())
+    packed(own, tmp_path, "--metrics", str(path))
+    change(made_with=["of another model"])
+    command = ["package", "-m", str(own), "-o", str(tmp_path / "other.zip"), "--metrics", str(path)]
+    assert main(command) == 2
+    assert "is of label maps that other weights made" in capsys.readouterr().err
+
+
+def test_metrics_of_training_cases_are_refused(own, tmp_path, measured, capsys):
+    path, change = measured
+    cases = json.loads(path.read_text())["cases"]
+    change(cases={**cases, "secret_1": cases[CASES[0]]})
+    command = ["package", "-m", str(own), "-o", str(tmp_path / "other.zip"), "--metrics", str(path)]
+    assert main(command) == 2
+    assert "1 of its 3 cases, such as secret_1, are training cases of the model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("flags", "named"), [([], False), (["--case-ids"], True)])
 def test_names_of_cases_leave_the_house_only_when_asked_for(own, tmp_path, flags, named):
     with zipfile.ZipFile(packed(own, tmp_path, *flags)) as archive:

@@ -1,8 +1,11 @@
 """``report`` of one label map that has any name, and what is not taken for the same case."""
 
+import json
+
 import pytest
 from reports import CASES, make_cohort
 
+from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.cli import main
 
 FIRST, SECOND = CASES[:2]
@@ -44,6 +47,25 @@ def test_another_patient_is_refused(given, tmp_path, capsys):
     raw_of_other = cohort / "raw" / SECOND
     assert report(raw_of_other, other, tmp_path / "report.html", "-ref", raw / f"{FIRST}_seg.nii.gz") == 2
     assert "the names of the files must be the same" in capsys.readouterr().err
+
+
+def test_a_label_map_that_run_json_says_was_made_of_others_is_refused(given, tmp_path, capsys):
+    """All cases of BraTS lie on one grid, so that it does not tell them apart."""
+    cohort, raw, mine = given
+    images = {modality: cohort / "raw" / SECOND / f"{SECOND}_{modality}.nii.gz" for modality in ("t1", "t2")}
+    entry = {"file": mine.name, "images": {name: identity_of(file) for name, file in images.items()}}
+    (cohort / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {"mine": entry}}))
+    assert report(raw, mine, tmp_path / "report.html") == 2
+    assert "has no images of 1 of 1 cases: mine" in capsys.readouterr().err
+    assert report(cohort / "raw" / SECOND, mine, tmp_path / "report.html") == 0
+
+
+def test_label_values_that_nothing_tells_are_spoken_of_without_a_reference_too(given, tmp_path, capsys):
+    _, raw, mine = given
+    assert report(raw, mine, tmp_path / "report.html") == 0
+    assert "no file says what its label values mean; they are read as those of BraTS 2023" in capsys.readouterr().err
+    assert report(raw, mine, tmp_path / "report.html", "--pred-labels", "nnunet") == 0
+    assert "no file says" not in capsys.readouterr().err
 
 
 def test_evaluate_asks_where_two_files_are_of_different_cases(given, capsys):

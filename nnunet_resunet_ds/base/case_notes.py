@@ -1,17 +1,21 @@
-"""What ``run.json`` notes about the images of a case: it holds for every label map that comes of them."""
+"""What ``run.json`` notes about a case that holds for every label map that comes of it, whatever step writes it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+IMAGES = "images"
+"""Entry of a case: channel → identity of the image that was predicted."""
 ABSENT = "absent"
 """Entry of a case: the names of the sequences that it lacks. Where there is no such entry, nobody knows."""
 IMAGE_WARNINGS, WARNINGS = "image_warnings", "warnings"
 """Entries of a case: what is odd about its images, and that with what is odd about its label map."""
+MADE_WITH = "made_with"
+"""Entry of a case: the identities of all weights that predicted it, of each fold and model."""
 
 
-def with_image_notes(entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a step notes of a case: all that is known of its images, and its own warnings.
+def with_notes_of_case(entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a step notes of a case: all that is known of its images and weights, and its own warnings.
 
     Args:
         entries: of the case in ``run.json`` of the steps before, one for each label map that goes into this one's.
@@ -19,7 +23,7 @@ def with_image_notes(entries: Iterable[Mapping[str, Any]], warnings: Sequence[st
     """
     entries = list(entries)
     notes = {}
-    for key in (ABSENT, IMAGE_WARNINGS):
+    for key in (ABSENT, IMAGE_WARNINGS, MADE_WITH):
         lists = [entry[key] for entry in entries if isinstance(entry.get(key), list)]
         if lists:
             notes[key] = list(dict.fromkeys(chain(*lists)))

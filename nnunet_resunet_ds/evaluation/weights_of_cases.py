@@ -1,0 +1,32 @@
+"""Tell with which weights label maps were predicted, as far as run.json next to them notes it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nnunet_resunet_ds.base.case_notes import MADE_WITH
+from nnunet_resunet_ds.base.run_file import entries_of
+
+
+def weights_of(files: Iterable[Path]) -> list[str]:
+    """Return the identities of the weights that made all of these label maps; none where that is not known of each."""
+    files = list(files)
+    known = _weights(files)
+    return sorted(known[0]) if len(known) == len(files) and len(set(known)) == 1 else []
+
+
+def models_warning(source: Path, files: Iterable[Path]) -> str:
+    """Return a line where label maps of one folder were made by several models; "" where nothing says so."""
+    known = _weights(files)
+    models = sorted({weights: known.count(weights) for weights in known}.values(), reverse=True)
+    if len(models) < 2:
+        return ""
+    return (
+        f"{source}: its label maps were made by {len(models)} models ({', '.join(map(str, models))} cases), as "
+        "run.json says: a mean over them is of no system"
+    )
+
+
+def _weights(files: Iterable[Path]) -> list[frozenset[str]]:
+    """Return the weights of each label map of which run.json notes them."""
+    noted = [entry.get(MADE_WITH) for entry in entries_of(files).values()]
+    return [frozenset(map(str, weights)) for weights in noted if isinstance(weights, list) and weights]
