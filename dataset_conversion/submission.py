@@ -106,7 +106,7 @@ def _case_id(file: Path) -> str:
 
 
 def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:
-    """Keep in run.json what came of a case, and what its own run.json says of the images."""
+    """Keep in run.json what came of a case, and what that of the input says of it."""
     if isinstance(outcome, InputError):
         run_file.note_failure(_case_id(file), str(outcome))
     else:

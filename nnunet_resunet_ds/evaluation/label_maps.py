@@ -1,7 +1,7 @@
 """Find label maps, read what their values mean (told or declared, never guessed from them), and translate them."""
 
 import filecmp
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,14 +215,13 @@ def _of_the_first_rank(paths: Iterable[Path], edition: Edition) -> list[Path]:
     return [path for path, rank in ranks.items() if rank == min(ranks.values())]
 
 
-def undeclared_warning(maps: LabelMaps, protocol: Protocol) -> str:
-    """Return a line where nothing says what the values of label maps mean; "" where something does."""
-    if maps.is_declared:
-        return ""
-    return (
-        f"{maps.source}: no file says what its label values mean; they are read as those of {protocol.title}. Where "
-        "they are not, tissues and volumes are wrong: say what they are with --pred-labels, such as nnunet"
-    )
+def undeclared_warnings(maps: LabelMaps, protocol: Protocol) -> Iterator[str]:
+    """Yield a line where nothing says what the values of label maps mean."""
+    if not maps.is_declared:
+        yield (
+            f"{maps.source}: no file says what its label values mean; they are read as those of {protocol.title}. "
+            "Where they are not, tissues and volumes are wrong: say what they are with --pred-labels, such as nnunet"
+        )
 
 
 def are_other_cases(one: str, other: str) -> bool:

@@ -21,7 +21,7 @@ from nnunet_resunet_ds.evaluation.label_maps import (
 )
 from nnunet_resunet_ds.evaluation.origins import origin_warnings
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.evaluation.weights_of_cases import models_warning
+from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings
 
 MAX_NAMES_SHOWN = 10
 
@@ -51,9 +51,13 @@ class Pairs:
     @property
     def warnings(self) -> list[str]:
         """Return the lines that the user must see before the numbers."""
-        of_models = models_warning(self.prediction.source, [pair.prediction for pair in self.pairs])
-        lines = (*self._of_other_cases(), *self._undeclared(), *([of_models] if of_models else []))
-        return [*origin_warnings(self.reference, self.prediction), *lines, *self.unpaired]
+        return [
+            *origin_warnings(self.reference, self.prediction),
+            *self._of_other_cases(),
+            *self._undeclared(),
+            *models_warnings(self.prediction.source, (pair.prediction for pair in self.pairs)),
+            *self.unpaired,
+        ]
 
     def _of_other_cases(self) -> Iterator[str]:
         """Yield a line where two files are compared whose names are those of different cases."""

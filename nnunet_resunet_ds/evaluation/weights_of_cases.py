@@ -1,6 +1,7 @@
 """Tell with which weights label maps were predicted, as far as run.json next to them notes it."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnunet_resunet_ds.base.case_notes import MADE_WITH
@@ -14,16 +15,14 @@ def weights_of(files: Iterable[Path]) -> list[str]:
     return sorted(known[0]) if len(known) == len(files) and len(set(known)) == 1 else []
 
 
-def models_warning(source: Path, files: Iterable[Path]) -> str:
-    """Return a line where label maps of one folder were made by several models; "" where nothing says so."""
-    known = _weights(files)
-    models = sorted({weights: known.count(weights) for weights in known}.values(), reverse=True)
-    if len(models) < 2:
-        return ""
-    return (
-        f"{source}: its label maps were made by {len(models)} models ({', '.join(map(str, models))} cases), as "
-        "run.json says: a mean over them is of no system"
-    )
+def models_warnings(source: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Yield a line where label maps of one folder were made by several models."""
+    models = sorted(Counter(_weights(files)).values(), reverse=True)
+    if len(models) > 1:
+        yield (
+            f"{source}: its label maps were made by {len(models)} models ({', '.join(map(str, models))} cases), as "
+            "run.json says: a mean over them is of no system"
+        )
 
 
 def _weights(files: Iterable[Path]) -> list[frozenset[str]]:

@@ -16,12 +16,12 @@ from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, undeclared_warning
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, undeclared_warnings
 from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
-from nnunet_resunet_ds.evaluation.weights_of_cases import models_warning
+from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
 from nnunet_resunet_ds.report.one_case import images_as, label_map_as
@@ -142,8 +142,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
 
 def _warnings_of_predictions(predictions: LabelMaps, protocol: Protocol) -> list[str]:
     """Return what the user must know of predictions without a reference."""
-    lines = (undeclared_warning(predictions, protocol), models_warning(predictions.source, predictions.files.values()))
-    return [line for line in lines if line]
+    of_models = models_warnings(predictions.source, predictions.files.values())
+    return [*undeclared_warnings(predictions, protocol), *of_models]
 
 
 def _look_at_images(settings: ReportSettings, files: CaseFiles) -> None:
