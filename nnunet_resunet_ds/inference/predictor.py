@@ -17,6 +17,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
+from nnunet_resunet_ds.compute.transfer import Advance, current, ready_to_send
 from nnunet_resunet_ds.inference.model import Model, load_model
 from nnunet_resunet_ds.inference.prediction_settings import (
     PredictionSettings,
@@ -42,7 +43,6 @@ from nnunet_resunet_ds.inference.sliding_window import (
     flips,
 )
 from nnunet_resunet_ds.inference.spread import Spread, mean_and_spread
-from nnunet_resunet_ds.inference.transfer import Advance, current, ready_to_send
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import expected_dice_of
 from postprocessing import PostprocessingConfig, postprocess

@@ -16,8 +16,8 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype
 from nnunet_resunet_ds.compute.precision import autocast, compile_is_wished, use_dtype
+from nnunet_resunet_ds.compute.transfer import Advance, Progress, to_host
 from nnunet_resunet_ds.inference.averages import FoldStatistics, Tile, WeightedMean
-from nnunet_resunet_ds.inference.transfer import Advance, Progress, to_host
 from postprocessing.config import PROBABILITIES
 
 OVERLAPPING, WHOLE = TILES = ("overlapping", "whole")

@@ -1,8 +1,9 @@
 """Run the steps of an epoch, batch by batch, and tell SIGTERM and failures of loading from those of a step."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from nnunet_resunet_ds.base.errors import InputError, TrainingError, first_line
 from nnunet_resunet_ds.base.progress_bars import passing_bar
 from nnunet_resunet_ds.base.termination import Aborted, Termination
+from nnunet_resunet_ds.compute.transfer import to_host_later
 from nnunet_resunet_ds.training.ranks import on_any_rank
 
 if TYPE_CHECKING:  # its import takes seconds
@@ -23,6 +25,17 @@ Outputs = dict[str, Any]
 
 class Terminated(Exception):  # noqa: N818 (no error)
     """SIGTERM came in the middle of an epoch."""
+
+
+class _Begun(NamedTuple):
+    """A step that a GPU may still compute."""
+
+    outputs: Outputs
+    loss: Callable[[], torch.Tensor]
+    """Waits for it."""
+    cases: list[str]
+    where: str
+    """In the training, for messages."""
 
 
 @contextmanager
@@ -52,18 +65,20 @@ def run_steps(
 
 def _outputs_of_steps(step: Callable[[Batch], Outputs], batches: Iterator[tuple[Batch, str]]) -> Iterator[Outputs]:
     """Yield the outputs of each step when the next one has begun, so that a GPU is not waited for between them."""
-    begun: list[tuple[Outputs, list[str], str]] = []
+    begun: deque[_Begun] = deque()
     try:
         for batch, where in batches:
-            begun.append((step(batch), list(map(str, batch.get("keys", []))), where))
+            outputs = step(batch)
+            loss = to_host_later(torch.as_tensor(outputs["loss"]))
+            begun.append(_Begun(outputs, loss, list(map(str, batch.get("keys", []))), where))
             if len(begun) > 1:
-                yield _checked(*begun.pop(0))
+                yield _checked(begun.popleft())
     except Terminated:  # what is saved now has not come from a loss that is no number
         for last in begun:
-            _checked(*last)
+            _checked(last)
         raise
     for last in begun:
-        yield _checked(*last)
+        yield _checked(last)
 
 
 def epoch_batches(
@@ -85,7 +100,7 @@ def epoch_batches(
     title = f"epoch {trainer.current_epoch}, {name}"
     for number in passing_bar(range(n_steps), title, "step", hidden=bool(trainer.local_rank)):
         batch = _next_batch(loader, termination)
-        if on_any_rank(batch is None, trainer.device) or batch is None:
+        if on_any_rank(batch is None) or batch is None:
             raise Terminated
         yield trainer.prepared(batch), f"{title}: step {number}"
 
@@ -111,18 +126,18 @@ def _next_batch(loader: Iterator[Batch], termination: Termination) -> Batch | No
         raise TrainingError(msg) from error
 
 
-def _checked(outputs: Outputs, cases: list[str], where: str) -> Outputs:
+def _checked(step: _Begun) -> Outputs:
     """Return the outputs of a step with its loss as nnU-Net takes it.
 
     Raises:
         TrainingError: the loss is not a number; the message names the cases.
     """
-    loss: NDArray[np.floating] = np.asarray(torch.as_tensor(outputs["loss"]).cpu())
+    loss: NDArray[np.floating] = np.asarray(step.loss())
     if not np.isfinite(loss).all():
         msg = (
-            f"{where}: the loss is {float(np.mean(loss))} for cases {', '.join(cases)}; look at these cases, or train "
-            "with a lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints are "
-            "intact: --c goes on from the last"
+            f"{step.where}: the loss is {float(np.mean(loss))} for cases {', '.join(step.cases)}; look at these cases, "
+            "or train with a lower learning rate or in fp32 (resunet-ds plan --lr, --precision). Earlier checkpoints "
+            "are intact: --c goes on from the last"
         )
         raise TrainingError(msg)
-    return {**outputs, "loss": loss}
+    return {**step.outputs, "loss": loss}

@@ -1,6 +1,11 @@
-"""Let the ranks, the processes of a training on several GPUs, decide alike; one process alone is one rank."""
+"""Let the ranks, the processes of a training on several GPUs, decide alike; one process alone is one rank.
 
-from typing import Any
+Their processors talk to each other, over Gloo: over NCCL, as the network's gradients go, each answer would wait for all
+that the GPU has been given before it.
+"""
+
+from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,12 +18,12 @@ def is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def on_any_rank(answer: bool, device: torch.device) -> bool:
+def on_any_rank(answer: bool) -> bool:
     """Tell whether the answer is yes on any rank; all ranks must call this together."""
     if not is_distributed():
         return answer
-    answers = torch.tensor(int(answer), device=device)
-    distributed.all_reduce(answers, distributed.ReduceOp.MAX)
+    answers = torch.tensor(int(answer))
+    distributed.all_reduce(answers, distributed.ReduceOp.MAX, group=_processors())
     return bool(answers)
 
 
@@ -27,11 +32,21 @@ def of_all_ranks(steps: NDArray[Any]) -> NDArray[Any]:
     if not is_distributed():
         return steps
     gathered: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(gathered, steps)
+    distributed.all_gather_object(gathered, steps, group=_processors())
     return np.concatenate(gathered)
 
 
 def wait_for_all_ranks() -> None:
     """Wait until every rank is here."""
     if is_distributed():
-        distributed.barrier()
+        distributed.barrier(group=_processors())
+
+
+def _processors() -> "distributed.ProcessGroup":
+    """Return the group of all ranks in which tensors on the CPU are sent; all ranks must call this together."""
+    return _group_next_to(distributed.group.WORLD)
+
+
+@cache
+def _group_next_to(_: "distributed.ProcessGroup | None") -> "distributed.ProcessGroup":
+    return cast("distributed.ProcessGroup", distributed.new_group(backend="gloo"))

@@ -209,7 +209,7 @@ def _train(trainer: ResumableTrainer, termination: Termination) -> None:
         termination.saving()
         save_and_exit(trainer, aborted=True)
     trainer.on_train_end()
-    if on_any_rank(termination.has_come(), trainer.device):
+    if on_any_rank(termination.has_come()):
         trainer.print_to_log_file("SIGTERM: the training is finished; validate with --val.")
         leave(trainer)
 

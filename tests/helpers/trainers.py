@@ -28,11 +28,13 @@ def small(plans, **settings):
     ).plans
 
 
-def trainer(dataset, plans=None, configuration="3d_fullres", dataset_json=None, fold=0, kind=ResUNetDSTrainer):
+def trainer(
+    dataset, plans=None, configuration="3d_fullres", dataset_json=None, fold=0, kind=ResUNetDSTrainer, device=CPU
+):
     """Make a trainer of a kind, on the plans and dataset.json of the fixture or on others."""
     dataset_json = dataset_json or dataset[1]
     file = dataset[2] / "dataset.json"
     if json.loads(file.read_text()) != dataset_json:  # another rank may be reading it
         file.write_text(json.dumps(dataset_json))
     plans = deepcopy(plans or dataset[0]) | {"continue_training": False}  # nnU-Net takes this entry out
-    return kind(plans, configuration, fold, dataset_json, CPU)
+    return kind(plans, configuration, fold, dataset_json, device)

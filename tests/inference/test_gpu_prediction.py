@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import torch
 from models import write_model
 from stock_runs import run
-from test_transfer import Sent
+from test_sent_once import Sent
 
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import SlidingWindow

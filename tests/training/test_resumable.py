@@ -7,13 +7,11 @@ import os
 import signal
 
 import pytest
-import torch
 from scripted_training import (
     BEST_EPOCH,
     FILES,
     FINGERPRINT,
     LOSSES,
-    N_HEADS,
     STOPPED_AFTER,
     Killed,
     Scripted,
@@ -23,13 +21,9 @@ from scripted_training import (
     trace,
     undisturbed,
 )
-from torch import distributed
-from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import TrainingError
 from nnunet_resunet_ds.training import checkpoints
-from nnunet_resunet_ds.training.ranks import on_any_rank
-from nnunet_resunet_ds.training.schedule import PlateauSchedule
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerSGD
 
 
@@ -224,29 +218,3 @@ def test_other_loggers_of_nnunet_hear_of_the_heads(start):
     assert recorder.logged["head_losses/class_1"] == list(enumerate(LOSSES[:STOPPED_AFTER]))
     assert recorder.logged["val_losses"] == list(enumerate(LOSSES[:STOPPED_AFTER]))
     assert {"head_losses/class_2", "head_dice/class_1", "head_dice/class_2"} <= recorder.logged.keys()
-
-
-def one_rank(rank, dataset, folder):
-    """Let each of two ranks have another loss, and only one of them get SIGTERM."""
-    made = trainer(dataset, small(dataset[0]), kind=Scripted)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    made.is_ddp, made.local_rank = True, rank
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    made.lr_scheduler = PlateauSchedule(optimizer, factor=0.5, patience=0, stopping_patience=2)
-    decisions = []
-    for epoch, losses in enumerate([(0.5, 0.7), (0.1, 1.2), (0.9, 0.2), (0.6, 0.6)]):
-        made.current_epoch, made.losses = epoch, {epoch: losses[rank]}
-        made.on_validation_epoch_end([made.validation_step({})])
-        decisions.append([made._loss_improved, made.lr_scheduler.should_stop, optimizer.param_groups[0]["lr"]])
-    assert decisions == [[True, False, 1.0], [False, False, 0.5], [True, False, 0.5], [False, False, 0.25]]
-    assert made.logger.get_value("head_losses", step=0) == [0.6] * N_HEADS
-    assert on_any_rank(rank == 1, made.device) and not on_any_rank(False, made.device)
-    distributed.barrier()
-    distributed.destroy_process_group()
-    (folder / f"done_{rank}").touch()
-
-
-@pytest.mark.long
-def test_ranks_decide_alike(dataset, tmp_path):
-    torch.multiprocessing.spawn(one_rank, (dataset, tmp_path), nprocs=2)
-    assert len(list(tmp_path.glob("done_*"))) == 2

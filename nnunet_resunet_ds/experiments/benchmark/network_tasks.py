@@ -21,12 +21,12 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
+from nnunet_resunet_ds.compute.transfer import ready_to_send
 from nnunet_resunet_ds.experiments.benchmark.benchmark_data import N_CHANNELS, N_REGIONS, BenchmarkData
 from nnunet_resunet_ds.experiments.benchmark.timing import MONAI, OURS, STOCK, Form, Task, synchronize
 from nnunet_resunet_ds.experiments.comparison.monai_networks import monai_nets
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import TILE_STEP, ForwardPass, flips
-from nnunet_resunet_ds.inference.transfer import ready_to_send
 from nnunet_resunet_ds.network.cost import count_cost, count_flops, weightless_network
 from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE

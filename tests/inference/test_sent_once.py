@@ -1,4 +1,4 @@
-"""What goes to a device and comes back, how often, and that nothing waits in between: counted, without a GPU."""
+"""What prediction sends to a device and takes back, and how often: counted, without a GPU."""
 
 import threading
 
@@ -9,12 +9,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.inference import pipeline, sliding_window, transfer
+from nnunet_resunet_ds.inference import pipeline, sliding_window
 from nnunet_resunet_ds.inference.sliding_window import ForwardPass, SlidingWindow, flips
-from nnunet_resunet_ds.inference.transfer import MAX_AHEAD, Progress
 from postprocessing.config import PROBABILITIES
 
-CPU, META, CUDA = (torch.device(name) for name in ("cpu", "meta", "cuda"))
+CPU, META = torch.device("cpu"), torch.device("meta")
 PATCH = (16, 16, 16)
 
 
@@ -87,43 +86,6 @@ def test_weights_that_are_there_are_not_copied_again(monkeypatch):
     window.mean_over_folds([one, two], volume, lambda _: None)
     again = window.mean_over_folds([one], volume, lambda _: None)
     assert len(loaded) == 3 and torch.equal(again, first)
-
-
-# ---- progress ----
-
-
-class Event:
-    """Stands for one of a GPU; notes when it is waited for."""
-
-    waited = ()
-
-    def __init__(self, blocking):
-        assert blocking
-
-    def record(self, stream):
-        """Take no note."""
-
-    def synchronize(self):
-        self.waited.append(self)
-
-
-def test_a_gpu_is_never_far_ahead_and_progress_is_what_it_has_done(monkeypatch):
-    monkeypatch.setattr(Event, "waited", [])
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
-    done = []
-    progress = Progress(done.append, CUDA)
-    for n in range(5):
-        progress.given(n + 1)
-        assert len(done) == len(Event.waited) == max(0, n + 1 - MAX_AHEAD)
-    progress.finish()
-    assert done == [1, 2, 3, 4, 5] and len(Event.waited) == 5
-
-
-def test_on_a_cpu_progress_is_told_at_once():
-    done = []
-    Progress(done.append, CPU).given(8)
-    assert done == [8]
 
 
 # ---- number formats, by trying ----
@@ -208,12 +170,3 @@ def test_cases_read_and_written_at_once_are_those_of_one_after_the_other(dataset
     maps = [sorted((tmp_path / name).glob("*.nii.gz")) for name in ("one", "two")]
     assert [path.name for path in maps[0]] == [path.name for path in maps[1]] and len(maps[0]) == 2
     assert [path.read_bytes() for path in maps[0]] == [path.read_bytes() for path in maps[1]]
-
-
-def test_memory_that_cannot_be_pinned_is_used_as_it_is(monkeypatch):
-    def fail(_):
-        raise RuntimeError("no more locked memory")
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", fail)
-    volume = torch.zeros(2)
-    assert transfer.ready_to_send(volume, CUDA) is volume and transfer.ready_to_send(volume, CPU) is volume

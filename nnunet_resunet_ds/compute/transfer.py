@@ -1,4 +1,4 @@
-"""Bring a case to a device and its result back, once each, and say how far a GPU is without making it wait."""
+"""Bring values to a device and results back, and say how far a GPU is, without making it wait."""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,16 +26,37 @@ def ready_to_send(volume: Tensor, device: torch.device) -> Tensor:
     return volume
 
 
+def to_host_later(values: Tensor) -> Callable[[], Tensor]:
+    """Begin to bring values to the memory of the processor, and return what waits for them and returns them.
+
+    A GPU copies them as soon as they are computed. What it is given after this call is not waited for.
+    """
+    if values.device.type != "cuda":
+        return values.cpu
+    try:
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    except RuntimeError:  # such memory may be limited
+        return values.cpu
+    host.copy_(values, non_blocking=True)
+    copied = _event_after_now(values.device)
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return host
+
+    return wait
+
+
 def to_host(values: Tensor) -> Tensor:
     """Return values in the memory of the processor, when they are computed."""
-    if values.device.type != "cuda":
-        return values.cpu()
-    with suppress(RuntimeError):
-        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        host.copy_(values, non_blocking=True)
-        torch.cuda.current_stream(values.device).synchronize()
-        return host
-    return values.cpu()
+    return to_host_later(values)()
+
+
+def _event_after_now(device: torch.device) -> torch.cuda.Event:
+    """Return an event after all that a GPU has been given; who waits for it keeps no core busy."""
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 class Progress:
@@ -56,9 +77,7 @@ class Progress:
         if self._device.type != "cuda":
             self._advance(n_passes)
             return
-        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # waits without a busy core
-        event.record(torch.cuda.current_stream(self._device))
-        self._given.append((event, n_passes))
+        self._given.append((_event_after_now(self._device), n_passes))
         self._await(MAX_AHEAD)
 
     def finish(self) -> None:
