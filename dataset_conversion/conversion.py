@@ -36,6 +36,7 @@ from dataset_conversion.write import (
     write_dataset_json,
 )
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import visible_files
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import (
     DATASET_JSON,
@@ -229,7 +230,7 @@ def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:
 
 def _note_what_was_made(dataset: Path, preprocessed: Sequence[Path]) -> None:
     """Say which splits and preprocessed data are of the dataset as it was before."""
-    labels = (dataset / LABELS_TRAINING).glob(f"*{FILE_ENDING}")
+    labels = visible_files(dataset / LABELS_TRAINING, FILE_ENDING)
     cases = {file.name.removesuffix(FILE_ENDING) for file in labels}
     for folder in (dataset, *preprocessed):
         try:

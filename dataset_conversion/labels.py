@@ -17,6 +17,7 @@ from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edi
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.regions import GTV, Target
@@ -204,7 +205,7 @@ def _dataset_jsons(folder: Path) -> Iterator[Path]:
     real = folder.resolve()
     if real.name in _DATASET_FOLDERS:
         yield real.parent / DATASET_JSON
-    if real.name == "validation" and real.parent.name.startswith("fold_"):
+    if real.name == "validation" and real.parent.name.startswith(FOLD):
         yield real.parent.parent / DATASET_JSON  # of the model
 
 

@@ -15,7 +15,7 @@ from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
 from dataset_conversion.staging import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.files import read_json, visible_files, write_json
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
@@ -127,7 +127,7 @@ def _n_folds(folds: int, holdout: float | None) -> int:
 
 
 def _cases(raw: Path, executor: Executor | None) -> list[SplitCase]:
-    files = sorted(file for file in (raw / LABELS_TRAINING).glob(f"*{FILE_ENDING}") if not file.name.startswith("."))
+    files = visible_files(raw / LABELS_TRAINING, FILE_ENDING)
     if not files:
         msg = f"{raw / 'labelsTr'}: no label maps; convert a training set first"
         raise InputError(msg)

@@ -22,7 +22,7 @@ from dataset_conversion.labels import (
 )
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_folder
+from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -83,6 +83,7 @@ def write_submission(
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
     settle = partial(_note, run_file, entries_of(files))
     with only_writer(output_folder):
+        remove_half_written(output_folder, f"*{FILE_ENDING}", RUN)
         run_file.open(set(case_ids), overwrite=overwrite)
         try:
             outcomes = for_each(files, work, "translate", executor, settle=settle)
@@ -183,7 +184,7 @@ def _label_maps(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder"
         raise InputError(msg)
-    files = sorted(path for path in folder.glob(f"*{FILE_ENDING}") if not path.name.startswith("."))
+    files = visible_files(folder, FILE_ENDING)
     if not files:
         msg = f"{folder}: no label maps ({FILE_ENDING}) here; give what resunet-ds predict or postprocess wrote"
         raise InputError(msg)

@@ -13,7 +13,7 @@ from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
@@ -47,7 +47,7 @@ from nnunet_resunet_ds.training.modality_dropout import ModalityDropout, check_d
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
 from nnunet_resunet_ds.training.pretrained import pretrained_of, take_weights
-from nnunet_resunet_ds.training.ranks import of_all_ranks
+from nnunet_resunet_ds.training.ranks import number_of_ranks, of_all_ranks
 from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import ResumableTrainer
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
@@ -164,6 +164,21 @@ class ResUNetDSTrainer(ResumableTrainer):
         compiler.
         """
         return compile_is_wished() and (self.device.type == "cpu" or bool(super()._do_i_compile()))
+
+    def _set_batch_size_and_oversample(self) -> None:
+        """Share a batch among ranks as nnU-Net does.
+
+        Raises:
+            InputError: there are more ranks than samples.
+        """
+        n_samples = self.configuration_manager.batch_size
+        if (n_ranks := number_of_ranks()) > n_samples:
+            msg = (
+                f"a batch of {n_samples} is too small for {n_ranks} GPUs, which need a sample each: train with "
+                f"-num_gpus {n_samples}, or plan a larger batch with resunet-ds plan --batch-size {n_ranks}"
+            )
+            raise InputError(msg)
+        super()._set_batch_size_and_oversample()
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         """Return the label scale of each head, finest first: nnU-Net assumes a head at every level, we have three."""

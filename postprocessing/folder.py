@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
-from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written
+from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, visible_files
 from nnunet_resunet_ds.base.images import read_image, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -193,7 +193,7 @@ def _probability_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder"
         raise InputError(msg)
-    files = sorted(path for path in folder.glob(f"*{PROBABILITIES}") if not path.name.startswith("."))
+    files = visible_files(folder, PROBABILITIES)
     if not files:
         msg = f"{folder}: no .npz probabilities; predict with nnUNetv2_predict … --save_probabilities"
         raise InputError(msg)
@@ -202,7 +202,7 @@ def _probability_files(folder: Path) -> list[Path]:
 
 def _without_probabilities(folder: Path) -> list[str]:
     """Name the label maps that have no probabilities."""
-    cases = {path: path.name.removesuffix(LABEL_SUFFIX) for path in sorted(folder.glob(f"[!.]*{LABEL_SUFFIX}"))}
+    cases = {path: path.name.removesuffix(LABEL_SUFFIX) for path in visible_files(folder, LABEL_SUFFIX)}
     return [
         f"{path}: has no probabilities next to it; predict this case again with --save_probabilities"
         for path, case in cases.items()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.files import read_json, read_json_in_turn, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
@@ -195,7 +195,7 @@ def carry_to_plans(folder: Path) -> None:
 
 def keep_with_model(config: PostprocessingConfig, folder: Path) -> None:
     """Write settings into a model folder, as ``postprocessing.json`` and into its ``plans.json``."""
-    plans = read_json(folder / PLANS_JSON)
+    plans = read_json_in_turn(folder / PLANS_JSON)
     plans[PLANS_SECTION] = config.to_mapping()
     write_json(plans, folder / PLANS_JSON)
     config.to_json(folder / SETTINGS_FILE)

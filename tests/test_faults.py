@@ -327,7 +327,7 @@ def test_two_processes_at_one_output(name, folder, run):
     with only_writer(locked):
         done = run(JOBS[name])
     assert done.returncode == 2, done.stderr
-    assert "another resunet-ds is writing this; wait for it, or stop it first" in one_clear_line(done, name)
+    assert "another process is writing this; wait for it, or stop it first" in one_clear_line(done, name)
     assert run(JOBS[name]).returncode == 0
 
 

@@ -215,6 +215,8 @@ def test_plan_writes_beside_the_stock_plans(nnunet_folders):
             plan(137, name=name)
     with pytest.raises(InputError, match="2 region_weights"):
         plan(137, recipe={"region_weights": (1, 2)})
+    with pytest.raises(InputError, match=r"no such plans; there are nnUNetPlans, nnUNetResUNetDSPlans$"):
+        plan(137, name="A", stock_name="Other")
     for content in ("[1]", "{}", '{"configurations": 3}'):
         (folder / "nnUNetPlans.json").write_text(content)
         with pytest.raises(InputError, match="not nnU-Net plans"):

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _RANDOM_DIGITS = 8
 """Length of the random part of a temporary name."""
 _BLOCK = 1 << 20
 """Bytes that `digest` reads at a time."""
+_SECONDS_BETWEEN_TRIES = 0.05
 _REFUSED_WRITES = {
     errno.ENOSPC: "make space on this disk",
     errno.EDQUOT: "make space in your quota",
@@ -106,6 +108,14 @@ def remove_half_written(folder: Path, *names: str) -> None:
             file.unlink(missing_ok=True)
 
 
+def visible_files(folder: Path, ending: str) -> list[Path]:
+    """Return the files of a folder that have an ending, sorted by name; none where the folder is not there.
+
+    Hidden ones are left out: half-written ones, and those ``._NAME`` that macOS adds on disks of other systems.
+    """
+    return sorted(file for file in folder.glob(f"*{ending}") if not file.name.startswith("."))
+
+
 def link_or_copy(source: Path, destination: Path) -> None:
     """Make a hard link, or a copy where hard links are not possible (another file system, or one without them)."""
     try:
@@ -154,6 +164,19 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 (whatever the file holds)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deep
         msg = f"{path}: not valid JSON ({error}); restore the file or make it again"
         raise InputError(msg) from error
+
+
+def read_json_in_turn(path: Path, *, tries: int = 20) -> Any:  # noqa: ANN401 (whatever the file holds)
+    """Read a JSON file that another process may be writing in place at this moment, as nnU-Net does.
+
+    Raises:
+        InputError: the file is missing, or is still not JSON after a second.
+    """
+    for _ in range(tries - 1):
+        with suppress(InputError):
+            return read_json(path)
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+    return read_json(path)
 
 
 def digest(path: Path) -> str:

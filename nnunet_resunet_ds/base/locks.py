@@ -10,14 +10,17 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 
 _SECONDS_BETWEEN_TRIES = 0.2
+_HELD: set[int] = set()
+"""Descriptors of the folders that `only_writer` has locked."""
 
 
 @contextmanager
 def only_writer(folder: Path, output: Path | None = None) -> Iterator[None]:
     """Lock a folder for this process until the block ends.
 
-    The folder itself is locked: that ends with the process, however it ends, and leaves no file behind. Some network
-    file systems do not lock folders; then nothing guards against a second process.
+    The folder itself is locked: that ends with the process, however it ends, and leaves no file behind. A process that
+    is forked in the block does not keep it. Some network file systems do not lock folders; then nothing guards against
+    a second process.
 
     Args:
         folder: that is there.
@@ -29,11 +32,22 @@ def only_writer(folder: Path, output: Path | None = None) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if not try_lock(descriptor):
-            msg = f"{output or folder}: another resunet-ds is writing this; wait for it, or stop it first"
+            msg = f"{output or folder}: another process is writing this; wait for it, or stop it first"
             raise InputError(msg)
+        _HELD.add(descriptor)
         yield
     finally:
+        _HELD.discard(descriptor)
         os.close(descriptor)
+
+
+def _leave_to_parent() -> None:
+    for descriptor in _HELD:
+        os.close(descriptor)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from nnunet_resunet_ds.base.nnunet_folders import dataset_folder
 TRAINER, PLANS, CONFIGURATION = "ResUNetDSTrainer", "nnUNetPlans", "3d_fullres"
 """What commands take where nothing else is given."""
 
+FOLD = "fold_"
+"""What the folder of a fold begins with, in that of its model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelId:
@@ -42,6 +45,16 @@ def models_in(dataset: Path, trainer: str = "*", plans: str = "*", configuration
     return sorted(dataset.glob(folder_name(trainer, plans, configuration)))
 
 
+def fold_folder(model: Path, fold: int | str) -> Path:
+    """Return the folder of a fold in that of its model."""
+    return model / f"{FOLD}{fold}"
+
+
+def begun_folds(model: Path) -> Sequence[Path]:
+    """Return the folders of the folds that have a checkpoint of any kind, sorted by name."""
+    return sorted({checkpoint.parent for checkpoint in model.glob(f"{FOLD}*/checkpoint_*")})
+
+
 def check_model_folder(folder: Path) -> None:
     """Check that the folder of a model is there.
 
@@ -71,7 +84,7 @@ def find_model_folder(dataset_id: int, trainer: str, configuration: str, plans: 
     dataset = dataset_folder("nnUNet_results", dataset_id)
     found = models_in(dataset, trainer, plans or "*", configuration)
     if len(found) > 1:  # a training that stopped before its first checkpoint leaves a folder, and no model
-        found = [model for model in found if any(model.glob("fold_*/checkpoint_*"))] or found
+        found = [model for model in found if begun_folds(model)] or found
     if len(found) == 1:
         return found[0]
     if found:

@@ -24,14 +24,14 @@ def threads(n_threads: int | None = None) -> ThreadPoolExecutor:
     """Return the local executor: reading, unpacking and writing images leave Python's lock alone.
 
     Args:
-        n_threads: cases at a time; None is the number of cores.
+        n_threads: cases at a time; None is one for each core that this process may use.
 
     Raises:
         InputError: fewer than one.
     """
     if n_threads is not None:
         check_whole_number("the number of cases at a time", n_threads, at_least=1)
-    return ThreadPoolExecutor(n_threads or os.cpu_count())
+    return ThreadPoolExecutor(n_threads or n_cores())
 
 
 def n_cores() -> int:

@@ -34,12 +34,22 @@ def descendants(pid: int) -> list[int]:
     if not (_PROCESSES / "self" / "stat").exists():
         return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
     children = defaultdict(list)
-    for other, parent in _running():
+    for other, parent, _ in _running():
         children[parent].append(other)
     found = [pid]
     for known in found:  # grows while it is gone through
         found += children[known]
     return found[1:]
+
+
+def group_runs(leader: int) -> bool:
+    """Tell whether a process of a group runs, its leader or one that was started in it (POSIX)."""
+    if not (_PROCESSES / "self" / "stat").exists():
+        with suppress(ProcessLookupError):
+            os.killpg(leader, 0)
+            return True
+        return False
+    return any(group == leader for _, _, group in _running())
 
 
 def adopt_orphans(*, adopt: bool) -> None:
@@ -75,12 +85,12 @@ def _left() -> list[int]:
     return [pid for pid in descendants(os.getpid()) if _RESOURCE_TRACKER not in _command(pid)]
 
 
-def _running() -> Iterable[tuple[int, int]]:
-    """Yield each process that runs, and which one has started it."""
+def _running() -> Iterable[tuple[int, int, int]]:
+    """Yield each process that runs, which one has started it, and the leader of its group."""
     for entry in _PROCESSES.iterdir():
         fields = _fields(int(entry.name)) if entry.name.isdigit() else None
         if fields is not None and fields[0] != _ZOMBIE:
-            yield int(entry.name), int(fields[1])
+            yield int(entry.name), int(fields[1]), int(fields[2])
 
 
 def _fields(pid: int) -> list[str] | None:

@@ -1,20 +1,23 @@
 """Make a job of each fold of one trainer: the stock ``nnUNetv2_train``, which goes on where it was stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
 from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.training.checkpoints import FINAL, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds
-from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
+from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
 
@@ -43,6 +46,14 @@ class Trainings:
         )
         return model.folder(nnunet_folder("nnUNet_results"))
 
+    def read_plans(self) -> Mapping[str, Any]:
+        """Return the content of the plans.
+
+        Raises:
+            InputError: there are none of this name, or they are no plans.
+        """
+        return read_plans(self.dataset_id, self.plans, self.configuration)
+
     def epochs(self) -> int | None:
         """Return the most epochs of a fold, as one of our trainers reads the plans; None for other trainers.
 
@@ -51,7 +62,7 @@ class Trainings:
         """
         from nnunet_resunet_ds.training.trainer_class import trainer_class  # noqa: PLC0415 (seconds)
 
-        plans = read_json(self.preprocessed / f"{self.plans}.json")
+        plans = self.read_plans()
         try:
             recipe_from = trainer_class(self.trainer).recipe_from
         except Exception:  # a stock trainer, or an error in nnU-Net's search: the training will say so
@@ -72,12 +83,11 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     """
     for fold in folds:
         _check_fold(trainings, fold)
-    unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(_fold_folder(trainings, fold))]
+    unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(fold_folder(trainings.model_folder, fold))]
     if not unfinished:
         return []
     epochs = trainings.epochs()
-    plans = read_json(trainings.preprocessed / f"{trainings.plans}.json")
-    settings = resolved_configuration(plans, trainings.configuration)
+    settings = resolved_configuration(trainings.read_plans(), trainings.configuration)
     for line in checked_data(trainings.preprocessed, settings, trainings.configuration):
         LOG.warning("%s", line)
     return [_job(trainings, fold, epochs) for fold in unfinished]
@@ -85,7 +95,7 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
 
 def _check_fold(trainings: Trainings, fold: int) -> None:
     """Refuse a fold that the split does not have, or that was trained on other cases than the split says now."""
-    preprocessed, folder = trainings.preprocessed, _fold_folder(trainings, fold)
+    preprocessed, folder = trainings.preprocessed, fold_folder(trainings.model_folder, fold)
     check_fold(fold, preprocessed, read_json(preprocessed / DATASET_JSON)["numTraining"])
     if any(folder.glob("checkpoint_*.pth")):
         check_cases(folder, read_record(folder), preprocessed, fold, "move the folder away to train the fold again")
@@ -114,7 +124,7 @@ def check_split(preprocessed: Path) -> None:
 
 
 def _job(trainings: Trainings, fold: int, epochs: int | None) -> Job:
-    folder = _fold_folder(trainings, fold)
+    folder = fold_folder(trainings.model_folder, fold)
     command = [
         "nnUNetv2_train", str(trainings.dataset_id), trainings.configuration, str(fold), "-tr", trainings.trainer,
         "-p", trainings.plans, "-device", trainings.device,
@@ -130,16 +140,6 @@ def _job(trainings: Trainings, fold: int, epochs: int | None) -> Job:
     )
 
 
-def _fold_folder(trainings: Trainings, fold: int) -> Path:
-    return trainings.model_folder / f"fold_{fold}"
-
-
 def _is_finished(folder: Path) -> bool:
     """Tell whether a fold is trained, and validated with its final weights."""
-    final, summary = folder / FINAL, folder / VALIDATION / SUMMARY
-    if not (final.is_file() and summary.is_file()):
-        return False
-    record = read_record(folder)
-    if WEIGHTS in record:
-        return bool(record.get(VALIDATED) == record[WEIGHTS])
-    return summary.stat().st_mtime_ns >= final.stat().st_mtime_ns  # of another trainer, which notes nothing
+    return (folder / FINAL).is_file() and is_validated(folder)

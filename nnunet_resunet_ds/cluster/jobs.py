@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.locks import try_lock
+from nnunet_resunet_ds.base.processes import group_runs
 from nnunet_resunet_ds.base.progress_bars import bar_interval
 from nnunet_resunet_ds.base.signals import TERMINATED, sigterm_noted
 
@@ -186,12 +188,19 @@ def shell_line(command: Sequence[str], settings: Mapping[str, str]) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a command that still runs: ask first, since a training saves then."""
+    """End a command and all that it has started: ask first, since a training saves then.
+
+    nnU-Net's command for several GPUs ends at once, and its ranks, which it has started, save after it.
+    """
+    end = time.monotonic() + SECONDS_TO_SAVE
     if process.poll() is None:
         process.terminate()
         _wait(process, SECONDS_TO_SAVE)
-        process.kill()
-        process.wait()
+    while group_runs(process.pid) and time.monotonic() < end:
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+    if group_runs(process.pid):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:

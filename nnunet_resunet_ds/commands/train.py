@@ -13,6 +13,7 @@ import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
+from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.cluster.jobs import settings_for, shell_line
     from nnunet_resunet_ds.cluster.runners import run_here
 
+    check_whole_number("-num_gpus", options.n_gpus, at_least=1)
     trainings = Trainings(
         dataset_id=options.dataset_id,
         configuration=options.configuration,

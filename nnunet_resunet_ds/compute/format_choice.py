@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.switches import WITHOUT_VARIABLE
 from nnunet_resunet_ds.compute import AUTO, BF16, FP32
@@ -86,9 +86,12 @@ def training_dtype(
         tell: takes a line before half a minute of measuring.
 
     Raises:
-        InputError: as `autocast_dtype`.
+        InputError: as `autocast_dtype`, or fp16 where nnU-Net does not scale the loss.
     """
     dtype, line = _chosen(precision, network, device, _Work(_STEP, training_runs, size), tell)
+    if dtype is torch.float16 and device.type != "cuda":
+        msg = f"precision fp16 trains on CUDA alone, where nnU-Net scales the loss for it; use auto or fp32 on {device}"
+        raise InputError(msg)
     if dtype is torch.bfloat16 and device.type == "cpu" and not bf16_gradients_are_right():
         return None, f"Training in fp32: in bf16 PyTorch {torch.__version__} gets gradients wrong on this CPU."
     return dtype, line

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,10 @@ _NEVER = -1
 _USUAL = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_THRESHOLD: 32 * 2**20, _MMAP_MAX: 65536}
 """glibc's own, but for the threshold of mmap, which it lets grow to this."""
 
+_LOCK = threading.Lock()
+_BLOCKS: list[ctypes.CDLL] = []
+"""One for each block of `freed_memory_kept` that has begun and not ended: the last one that ends sets all back."""
+
 
 @contextmanager
 def freed_memory_kept(device: torch.device) -> Iterator[None]:
@@ -23,20 +28,34 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     Without this, glibc returns each large tensor to the system when it is freed, and gets the next one from there in
     pages of 4 KiB that are cleared one by one: half of the time of a full-size forward pass on some machines
     (docs/understand/performance.md). The price is memory that lies in pieces. Other C libraries and devices are left
-    alone.
+    alone. Such blocks may lie in each other.
     """
     library = _glibc() if device.type == "cpu" and is_taken(KEPT_MEMORY) else None
     if library is None:
         yield
         return
-    library.mallopt(_MMAP_MAX, 0)
-    library.mallopt(_TRIM_THRESHOLD, _NEVER)
+    _enter(library)
     try:
         yield
     finally:
-        for setting, value in _USUAL.items():
-            library.mallopt(setting, value)
-        give_back_freed_memory()
+        _leave(library)
+
+
+def _enter(library: ctypes.CDLL) -> None:
+    with _LOCK:
+        if not _BLOCKS:
+            library.mallopt(_MMAP_MAX, 0)
+            library.mallopt(_TRIM_THRESHOLD, _NEVER)
+        _BLOCKS.append(library)
+
+
+def _leave(library: ctypes.CDLL) -> None:
+    with _LOCK:
+        _BLOCKS.remove(library)
+        if not _BLOCKS:
+            for setting, value in _USUAL.items():
+                library.mallopt(setting, value)
+    give_back_freed_memory()
 
 
 def give_back_freed_memory() -> None:

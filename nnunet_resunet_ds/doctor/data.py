@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
+from nnunet_resunet_ds.base.files import read_json, visible_files
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
@@ -88,7 +88,7 @@ def space_needed(dataset_id: int) -> float | None:
     if len(raw) != 1:
         return None
     done = _preprocessed_cases(preprocessed[0]) if preprocessed else set()
-    images = (raw[0] / "imagesTr").glob("*.nii.gz")
+    images = visible_files(raw[0] / "imagesTr", ".nii.gz")
     left = [image.stat().st_size for image in images if image.name.rpartition("_")[0] not in done]
     return sum(left) * PREPROCESSED_PER_RAW_BYTE
 
@@ -111,7 +111,7 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described]
 def _raw_text(folder: Path) -> Described:
     dataset_json = read_json(folder / DATASET_JSON)
     check_regions(dataset_json)
-    n_images = len(list((folder / "imagesTr").glob("*.nii.gz")))
+    n_images = len(visible_files(folder / "imagesTr", ".nii.gz"))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:
         msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} says {n_expected}"
@@ -140,7 +140,7 @@ def _preprocessed_cases(folder: Path) -> set[str]:
 
 
 def _results_text(folder: Path) -> Described:
-    models = sorted(path for path in folder.glob("*__*__*") if any(path.glob("fold_*/checkpoint_*.pth")))
+    models = sorted(path for path in folder.glob("*__*__*") if begun_folds(path))
     if not models:
         msg = f"{folder}: no checkpoint of any model yet"
         raise InputError(msg)
@@ -148,8 +148,8 @@ def _results_text(folder: Path) -> Described:
 
 
 def _folds(model: Path) -> str:
-    finished = {path.parent.name for path in model.glob(f"fold_*/{FINAL}")}
-    begun = {path.parent.name for path in model.glob("fold_*/checkpoint_*.pth")} - finished
+    finished = {fold.name for fold in begun_folds(model) if (fold / FINAL).is_file()}
+    begun = {fold.name for fold in begun_folds(model)} - finished
     parts = [f"{', '.join(sorted(finished))} finished"] if finished else []
     return "; ".join([*parts, *([f"{', '.join(sorted(begun))} begun"] if begun else [])])
 

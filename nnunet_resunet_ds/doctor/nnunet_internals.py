@@ -23,6 +23,7 @@ RELIED_ON: Mapping[str, str] = {
     f"{_TRAINER}.configure_optimizers": "self",
     f"{_TRAINER}._do_i_compile": "self",
     f"{_TRAINER}._get_deep_supervision_scales": "self",
+    f"{_TRAINER}._set_batch_size_and_oversample": "self",
     f"{_TRAINER}._build_loss": "self",
     f"{_TRAINER}.set_deep_supervision_enabled": "self enabled",
     f"{_TRAINER}.do_split": "self",

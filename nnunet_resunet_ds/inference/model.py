@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import check_model_folder
+from nnunet_resunet_ds.base.model_id import check_model_folder, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
@@ -28,7 +28,6 @@ from nnunet_resunet_ds.training.checkpoints import (
     BEST,
     BEST_LOSS,
     FINAL,
-    FOLD,
     SAFE_FINAL,
     Checkpoint,
     available_folds,
@@ -60,7 +59,7 @@ class ModelFiles:
     @property
     def checkpoints(self) -> list[Path]:
         """The weights' file of each fold."""
-        return [self.folder / f"{FOLD}{fold}" / self.checkpoint for fold in self.folds]
+        return [fold_folder(self.folder, fold) / self.checkpoint for fold in self.folds]
 
 
 @dataclass(frozen=True)
@@ -261,7 +260,7 @@ def checkpoint_files(folder: Path, folds: Sequence[int | str] | None, checkpoint
     if wanted and not missing:
         if folds is None:
             _warn_of_left_out(folder, wanted, checkpoint)
-        return {fold: folder / f"{FOLD}{fold}" / checkpoint for fold in wanted}
+        return {fold: fold_folder(folder, fold) / checkpoint for fold in wanted}
     others = {name: available_folds(folder, name) for name in (FINAL, SAFE_FINAL, BEST, BEST_LOSS, AVERAGED)}
     there = [f"{name} in fold {', '.join(names)}" for name, names in others.items() if names]
     where = f"fold {', '.join(missing)}" if missing else "any fold"

@@ -13,7 +13,7 @@ from dataset_conversion.find_cases import RawCase
 from dataset_conversion.labels import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.case_notes import IMAGES
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, write_json
+from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, visible_files, write_json
 from nnunet_resunet_ds.base.images import write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -134,7 +134,7 @@ class Output:
             write_changes(self.changes, self.folder / TABLE)
 
     def _take_over(self, models: Sequence[Model], cases: Sequence[RawCase], *, resume: bool, overwrite: bool) -> None:
-        if resume and read_runs(self.folder) is None and any(self.folder.glob(f"[!.]*{FILE_ENDING}")):
+        if resume and read_runs(self.folder) is None and visible_files(self.folder, FILE_ENDING):
             msg = (
                 f"{self.folder}: has label maps and no {RUN} that says how they were made; give another folder, or "
                 "leave out --continue to replace them"

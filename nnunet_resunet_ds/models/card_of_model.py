@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics, read_weights
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.models.card import (
@@ -23,7 +24,7 @@ from nnunet_resunet_ds.models.card import (
 )
 from nnunet_resunet_ds.models.inventory import configuration_name, described
 from nnunet_resunet_ds.models.validation import n_seen_before, validation_scores
-from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD
+from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.pretrained import pretrained_of
 
@@ -146,7 +147,7 @@ def _training(model: Model) -> dict[str, Any]:
     number = str(model.plans.dataset_name).removeprefix("Dataset").partition("_")[0]
     trained = f"nnUNetv2_train {number} {configuration_name(model.folder)}"
     commands = [f"{trained} {fold} -tr {model.trainer_name} -p {model.plans.plans_name}" for fold in model.weights]
-    records = [read_record(model.folder / f"{FOLD}{fold}") for fold in model.weights]
+    records = [read_record(fold_folder(model.folder, fold)) for fold in model.weights]
     if not all({"epochs", "seconds_per_epoch", "machine", "versions"} <= record.keys() for record in records):
         return {"commands": commands}
     seconds = sum(record["epochs"] * (record["seconds_per_epoch"] or 0) for record in records)

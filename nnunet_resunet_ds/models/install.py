@@ -8,13 +8,14 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS_JSON, datasets_with_id
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.archive import unpack
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.inventory import configuration_name, is_three_dimensional
 from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.training.checkpoints import FOLD, available_folds, read_checkpoint, write_checkpoint
+from nnunet_resunet_ds.training.checkpoints import available_folds, read_checkpoint, write_checkpoint
 from nnunet_resunet_ds.training.safe_weights import SAFE_ENDING
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from postprocessing.model_config import config_of_model

@@ -11,7 +11,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, models_in
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, all_datasets
 from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
@@ -21,7 +21,7 @@ from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
 from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, validation_scores
 from nnunet_resunet_ds.network.cost import count_cost
 from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.checkpoints import FINAL, available_folds, checkpoint_name
 from nnunet_resunet_ds.training.pretrained import pretrained_of
 
 
@@ -103,7 +103,7 @@ def described(folder: Path, name: str, folds: Sequence[str] | None = None) -> Kn
     except Exception as error:  # damaged plans make a network raise anything
         msg = f"its files do not describe a model ({first_line(error)}); copy it again, or train it again"
         raise InputError(msg) from error
-    files = [file for fold in folds if (file := folder / f"{FOLD}{fold}" / checkpoint).is_file()]
+    files = [file for fold in folds if (file := fold_folder(folder, fold) / checkpoint).is_file()]
     return KnownModel(
         name=name,
         folder=str(folder),
@@ -131,7 +131,7 @@ def _card_of_these_weights(folder: Path) -> ModelCard | None:
     checkpoint = checkpoint_name(folder, FINAL)
     folds = available_folds(folder, checkpoint)
     written = (folder / CARD).stat().st_mtime_ns
-    newer = any((folder / f"{FOLD}{fold}" / checkpoint).stat().st_mtime_ns > written for fold in folds)
+    newer = any((fold_folder(folder, fold) / checkpoint).stat().st_mtime_ns > written for fold in folds)
     return None if newer or not set(folds) <= set(card.weights) else card
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.model_id import folder_name
+from nnunet_resunet_ds.base.model_id import FOLD, folder_name
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.inference.model import Model
@@ -15,7 +15,7 @@ from nnunet_resunet_ds.models.archive import write_archive
 from nnunet_resunet_ds.models.card import CARD, ModelCard
 from nnunet_resunet_ds.models.card_text import CARD_TEXT, write_card_text
 from nnunet_resunet_ds.models.inventory import configuration_name
-from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SAFE_FINAL, SUMMARY, VALIDATION, read_checkpoint
+from nnunet_resunet_ds.training.checkpoints import FINAL, SAFE_FINAL, SUMMARY, VALIDATION, read_checkpoint
 from nnunet_resunet_ds.training.pretrained import PRETRAINED, pretrained_of
 from nnunet_resunet_ds.training.safe_weights import write_safe_weights
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE

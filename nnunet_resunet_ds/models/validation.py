@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
-from nnunet_resunet_ds.training.checkpoints import FINAL, FOLD, SUMMARY, VALIDATION
-from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
+from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.pretrained import Pretrained
 
 
@@ -24,8 +26,8 @@ def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequ
         dataset_json: a checked one.
         folds: which count.
     """
-    own = [folder / f"{FOLD}{fold}" for fold in folds if fold.isdigit()]
-    summaries = [fold / VALIDATION / SUMMARY for fold in own if _is_of_final_weights(fold)]
+    own = [fold_folder(folder, fold) for fold in folds if fold.isdigit()]
+    summaries = [fold / VALIDATION / SUMMARY for fold in own if is_validated(fold)]
     cases = [case for file in summaries for case in read_json(file)["metric_per_case"]]
     names = {frozenset(map(int, region.tissues)): region.name for region in regions_of(dataset_json)}
     found: dict[str, list[float]] = {name: [] for name in names.values()}
@@ -50,18 +52,7 @@ def n_seen_before(folder: Path, pretrained: Pretrained | None, folds: Sequence[s
 
 def _noted(folder: Path, folds: Sequence[str]) -> list[FoldCases | None]:
     """Return the cases that each fold notes; None for one that notes none."""
-    return [noted_cases(read_record(folder / f"{FOLD}{fold}")) for fold in folds]
-
-
-def _is_of_final_weights(fold: Path) -> bool:
-    """Tell whether the validation of a fold is there, and of the weights that lie there now."""
-    summary, weights = fold / VALIDATION / SUMMARY, fold / FINAL
-    if not summary.is_file():
-        return False
-    record = read_record(fold)
-    if WEIGHTS in record:
-        return bool(record.get(VALIDATED) == record[WEIGHTS])
-    return not weights.is_file() or summary.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+    return [noted_cases(read_record(fold_folder(folder, fold))) for fold in folds]
 
 
 def _label_values(key: str) -> frozenset[int]:

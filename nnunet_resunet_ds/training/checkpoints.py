@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.training.fold_record import CASES
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.safe_weights import SAFE_ENDING, read_safe_weights
@@ -28,8 +29,6 @@ AVERAGED, KEPT = "checkpoint_averaged.pth", "kept_weights"
 """The mean of the weights of the last epochs, and the folder of these weights: see `kept_weights`, `averaging`."""
 SAFE_FINAL = f"checkpoint_final{SAFE_ENDING}"
 """The weights of `FINAL` in a model that was made to be shared."""
-FOLD = "fold_"
-"""What the folder of a fold begins with, in that of its model."""
 VALIDATION, SUMMARY = "validation", "summary.json"
 """nnU-Net's folder of predicted validation cases, next to the checkpoints, and the last file that it writes there."""
 CONTINUE_REMEDY = (

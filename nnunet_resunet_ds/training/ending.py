@@ -82,7 +82,7 @@ def close_loaders(trainer: "nnUNetTrainer") -> None:
 
 def _save(trainer: "nnUNetTrainer") -> None:
     """Save, and say so; not where weights or schedule are being changed, or are not there yet."""
-    if trainer.disable_checkpointing:
+    if trainer.disable_checkpointing or trainer.local_rank != 0:
         return
     if trainer.is_changing or not trainer.was_initialized:
         trainer.print_to_log_file("SIGTERM: there is nothing new to save; --c goes on from the last checkpoint.")

@@ -94,15 +94,30 @@ def epoch_batches(
         termination: says whether SIGTERM has come.
 
     Raises:
-        TrainingError: a loading process has died.
+        TrainingError: a loading process has died, or another rank.
         Terminated: SIGTERM came, on any rank.
     """
     title = f"epoch {trainer.current_epoch}, {name}"
     for number in passing_bar(range(n_steps), title, "step", hidden=bool(trainer.local_rank)):
         batch = _next_batch(loader, termination)
-        if on_any_rank(batch is None) or batch is None:
+        if _is_ended(batch is None, termination) or batch is None:
             raise Terminated
         yield trainer.prepared(batch), f"{title}: step {number}"
+
+
+def _is_ended(here: bool, termination: Termination) -> bool:
+    """Tell whether SIGTERM has come, on any rank.
+
+    Raises:
+        TrainingError: another rank has ended without it.
+    """
+    try:
+        return on_any_rank(here)
+    except RuntimeError as error:
+        if termination.has_come():
+            raise
+        msg = f"another rank has ended ({first_line(error)}); what it printed says why"
+        raise TrainingError(msg) from error
 
 
 def _next_batch(loader: Iterator[Batch], termination: Termination) -> Batch | None:

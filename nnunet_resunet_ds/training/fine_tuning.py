@@ -8,8 +8,8 @@ import numpy as np
 
 from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.model_id import CONFIGURATION
+from nnunet_resunet_ds.base.files import read_json, visible_files
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import noted_cases
@@ -22,7 +22,6 @@ from nnunet_resunet_ds.plans import (
 )
 from nnunet_resunet_ds.training.checkpoints import (
     FINAL,
-    FOLD,
     Checkpoint,
     available_folds,
     checkpoint_name,
@@ -36,9 +35,9 @@ from nnunet_resunet_ds.training.plan_writing import (
     DEFAULT_NAME,
     check_plan_settings,
     check_regions_and_weights,
-    stock_plans,
     write_plans,
 )
+from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
 from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained
 from nnunet_resunet_ds.training.recipe import SECTION
@@ -93,7 +92,7 @@ def plan_fine_tuning(
     """
     check_plan_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
-    stock = stock_plans(dataset_id, stock_name, configuration)
+    stock = read_plans(dataset_id, stock_name, configuration)
     dataset_json = read_json(folder / DATASET_JSON)
     check_regions_and_weights(dataset_json, recipe)
     checkpoint = _first_fold(model)
@@ -151,7 +150,7 @@ def _first_fold(model: Path) -> Checkpoint:
     if not folds:
         msg = f"{model}: no fold has {FINAL}; give the folder of a trained model, TRAINER__PLANS__CONFIGURATION"
         raise InputError(msg)
-    return read_checkpoint(model / f"{FOLD}{folds[0]}" / name)
+    return read_checkpoint(fold_folder(model, folds[0]) / name)
 
 
 def _trained_settings(model: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
@@ -195,7 +194,7 @@ def _other_spacing(
 
 def _shared_cases(dataset: Path, pretrained: Pretrained) -> list[str]:
     """Name cases on which the model was trained: validation of them would look better than it is."""
-    own = {file.name.removesuffix(FILE_ENDING) for file in (dataset / REFERENCES).glob(f"*{FILE_ENDING}")}
+    own = {file.name.removesuffix(FILE_ENDING) for file in visible_files(dataset / REFERENCES, FILE_ENDING)}
     shared = sorted(own & set(pretrained.cases))
     if not shared:
         return []

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
+from nnunet_resunet_ds.base.model_id import begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
 from nnunet_resunet_ds.plans import changed_settings
 from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
-from nnunet_resunet_ds.training.pretrained import check_same_start
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.pretrained import check_same_start, pretrained_of
+from nnunet_resunet_ds.training.recipe import SECTION, recipe_notes
 
 N_STOCK_FOLDS = 5
 """nnU-Net makes a split of so many folds where there is none."""
@@ -135,7 +136,7 @@ def check_plans(path: Path, checkpoint: Checkpoint, plans: Mapping[str, Any], co
         raise InputError(msg)
 
 
-def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) -> None:
+def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) -> list[str]:
     """Refuse to train a fold into a model whose other folds were trained with another patch or network.
 
     Args:
@@ -143,14 +144,18 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
         plans: of the training.
         configuration: of these plans.
 
+    Returns:
+        A line where they were trained by another recipe.
+
     Raises:
         InputError: with what differs, and what to do; other weights to start from count, too.
     """
     model = fold.parent
-    others = sorted({path.parent for path in model.glob("fold_*/checkpoint_*.pth")} - {fold})
+    others = [other for other in begun_folds(model) if other != fold]
     if not others or not (model / PLANS_JSON).is_file():
-        return
-    changed = changed_settings(read_json(model / PLANS_JSON), plans, configuration)
+        return []
+    trained = read_json_in_turn(model / PLANS_JSON)
+    changed = changed_settings(trained, plans, configuration)
     if changed:
         msg = (
             f"{others[0]}: was trained with another {', '.join(changed)} than plans {plans['plans_name']} have now. "
@@ -158,4 +163,5 @@ def check_other_folds(fold: Path, plans: Mapping[str, Any], configuration: str) 
             "that fold away"
         )
         raise InputError(msg)
-    check_same_start(model, plans)
+    check_same_start(model, pretrained_of(trained), plans)
+    return recipe_notes(f"{model}: its latest fold", trained, plans)

@@ -17,7 +17,7 @@ _FILE = ("nnunetv2", "run", "run_training.py")
 """Of nnU-Net, which can be run instead of the command."""
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SECONDS_FOR_THE_FIRST_RANK = 10.0
-"""To say what all ranks find: the first rank that ends takes the others with it."""
+"""To say what all ranks find: the first rank that ends takes the others with it, before they say it again."""
 
 
 @contextmanager
@@ -37,9 +37,8 @@ def one_line_errors() -> Iterator[None]:
             raise
         if isinstance(error, InputError) and _rank() > 0:
             time.sleep(_SECONDS_FOR_THE_FIRST_RANK)
-        else:
-            sys.stderr.writelines(f"{COMMAND}: error: {line}\n" for line in message.splitlines())
-            sys.stderr.flush()
+        sys.stderr.writelines(f"{COMMAND}: error: {line}\n" for line in message.splitlines())
+        sys.stderr.flush()
         raise SystemExit(EXIT_BAD_INPUT) from error
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, folder_name, models_in
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun_folds, folder_name, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
@@ -18,7 +19,8 @@ from nnunet_resunet_ds.plans import (
     changed_settings,
     with_res_unet_ds,
 )
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.plans_file import read_plans
+from nnunet_resunet_ds.training.recipe import Recipe, recipe_notes
 
 DEFAULT_NAME = "nnUNetResUNetDSPlans"
 """Of our plans, unless another is given."""
@@ -58,7 +60,7 @@ def plan(
     """
     check_plan_settings(name, stock_name, batch_size)
     folder = dataset_folder("nnUNet_preprocessed", dataset_id)
-    stock = stock_plans(dataset_id, stock_name, configuration)
+    stock = read_plans(dataset_id, stock_name, configuration)
     check_regions_and_weights(read_json(folder / DATASET_JSON), recipe)
     adapted = with_res_unet_ds(
         stock,
@@ -132,9 +134,10 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
     except InputError:
         return  # without results there is no model
     for model in models_in(results, plans=name, configuration=configuration):
-        if not any(model.glob("fold_*/checkpoint_*.pth")) or not (model / PLANS_JSON).is_file():
+        if not begun_folds(model) or not (model / PLANS_JSON).is_file():
             continue
-        changed = changed_settings(read_json(model / PLANS_JSON), plans, configuration)
+        trained = read_json(model / PLANS_JSON)
+        changed = changed_settings(trained, plans, configuration)
         if model.name != folder_name(TRAINER, name, configuration) and "architecture" in changed:
             changed.remove("architecture")  # which other trainers change by themselves
         if changed:
@@ -143,26 +146,6 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
                 "name with --name, start from the stock plans of that model with -p, or move that model away"
             )
             raise InputError(msg)
-
-
-def stock_plans(dataset_id: int, stock_name: str, configuration: str) -> Mapping[str, Any]:
-    """Read the plans that nnUNetv2_plan_and_preprocess has written.
-
-    Args:
-        dataset_id: of the dataset.
-        stock_name: of the plans.
-        configuration: for the command that would make them.
-
-    Raises:
-        InputError: they are not there, or are no plans.
-    """
-    path = dataset_folder("nnUNet_preprocessed", dataset_id) / f"{stock_name}.json"
-    if not path.is_file():
-        command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
-        msg = f"{path}: no such plans; make them with: {command}"
-        raise InputError(msg)
-    plans = read_json(path)
-    if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
-        msg = f"{path}: not nnU-Net plans; make them again with nnUNetv2_plan_and_preprocess"
-        raise InputError(msg)
-    return plans
+        if model.name == folder_name(TRAINER, name, configuration):  # others have defaults of their own
+            for line in recipe_notes(f"{model}: its latest fold", trained, plans):
+                LOG.warning("%s", line)

@@ -12,7 +12,7 @@ import numpy as np
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.files import read_json, visible_files
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
@@ -27,7 +27,7 @@ MAX_CASES_READ = 32
 
 def preprocessed_cases(data: Path) -> list[str]:
     """Return the cases that are preprocessed for a configuration, sorted; none where the folder is not there."""
-    return sorted(file.stem for file in data.glob(f"*{PROPERTIES}"))
+    return [file.stem for file in visible_files(data, PROPERTIES)]
 
 
 def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration: str) -> list[str]:
@@ -114,7 +114,7 @@ def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], rem
 def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> list[str]:
     raw_json = read_json(raw / DATASET_JSON)
     ending = raw_json.get("file_ending", ".nii.gz")
-    there = {file.name.removesuffix(ending) for file in (raw / "labelsTr").glob(f"[!.]*{ending}")}
+    there = {file.name.removesuffix(ending) for file in visible_files(raw / "labelsTr", ending)}
     lost = [case for case in cases if case not in there]
     if lost:
         msg = f"{preprocessed}: {len(lost)} of its cases, such as {lost[0]}, are not in {raw}; {remedy}"

@@ -8,8 +8,6 @@ from typing import Any
 from torch import nn
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.training.checkpoints import check_weights_fit, plain_weights, read_checkpoint, weights_identity
 
@@ -84,17 +82,18 @@ def take_weights(network: nn.Module, pretrained: Pretrained, folder: Path) -> st
     return f"Starts from the weights of {pretrained.model}, {layers}: {path}"
 
 
-def check_same_start(model: Path, plans: Mapping[str, Any]) -> None:
+def check_same_start(model: Path, earlier: Pretrained | None, plans: Mapping[str, Any]) -> None:
     """Refuse to train a fold into a model whose other folds started from other weights.
 
     Args:
         model: folder of the model, with checkpoints of other folds.
+        earlier: what these folds started from.
         plans: of the training.
 
     Raises:
         InputError: with what to do.
     """
-    earlier, now = pretrained_of(read_json(model / PLANS_JSON)), pretrained_of(plans)
+    now = pretrained_of(plans)
     if (earlier and earlier.weights) != (now and now.weights):
         were, are = (f"from the weights of {one.model}" if one else "from random weights" for one in (earlier, now))
         msg = (

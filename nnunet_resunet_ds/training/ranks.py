@@ -18,6 +18,11 @@ def is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
+def number_of_ranks() -> int:
+    """Return how many ranks train together."""
+    return distributed.get_world_size() if is_distributed() else 1
+
+
 def on_any_rank(answer: bool) -> bool:
     """Tell whether the answer is yes on any rank; all ranks must call this together."""
     if not is_distributed():
@@ -31,7 +36,7 @@ def of_all_ranks(steps: NDArray[Any]) -> NDArray[Any]:
     """Return the arrays (steps, …) of all ranks, joined along the first axis; all ranks must call this together."""
     if not is_distributed():
         return steps
-    gathered: list[Any] = [None] * distributed.get_world_size()
+    gathered: list[Any] = [None] * number_of_ranks()
     distributed.all_gather_object(gathered, steps, group=_processors())
     return np.concatenate(gathered)
 

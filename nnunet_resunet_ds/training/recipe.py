@@ -25,6 +25,8 @@ MAX_PLATEAU_FACTOR = 0.99
 MAX_SEED = 2**31
 """So that a rank can be added to it; NumPy takes up to 2³² - 1."""
 
+_ASIDE = ("seed", "precision", "augmentation", "keep_weights")
+"""Settings that leave weights comparable: chance, how and where they are computed, and what is kept of them."""
 _NUMBERS = {
     "epochs": ("--epochs", int, "epochs at most"),
     "iterations_per_epoch": ("--iterations", int, "training steps an epoch"),
@@ -174,6 +176,30 @@ class Recipe:
     def to_mapping(self) -> dict[str, Any]:
         """Return every setting, as the plans section that is saved with a model."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+
+def recipe_notes(subject: str, trained: Mapping[str, Any], plans: Mapping[str, Any]) -> list[str]:
+    """Return a line where weights were trained by another recipe than plans have now.
+
+    Args:
+        subject: of the line: the weights.
+        trained: their plans; without a recipe in them, another trainer made the weights.
+        plans: of now.
+
+    Raises:
+        InputError: one of the recipes is damaged.
+    """
+    if SECTION not in trained:
+        return []
+    before, now = (Recipe.from_plans(one).to_mapping() for one in (trained, plans))
+    decisive = [name for name in now if name not in _ASIDE]
+    changed = [f"{name} {before[name]}, now {now[name]}" for name in decisive if before[name] != now[name]]
+    if not changed:
+        return []
+    return [
+        f"{subject} was trained by another recipe ({'; '.join(changed)}). To keep recipes apart, give these plans "
+        "another name with resunet-ds plan --name"
+    ]
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, leave_out: Sequence[str] = ()) -> None:

@@ -1,5 +1,6 @@
 """Train so that nothing is lost: a training that was stopped and continued with ``--c`` ends as if never stopped."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.base.files import remove_half_written
+from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
@@ -24,11 +26,16 @@ from nnunet_resunet_ds.training.epoch_steps import (
     interrupted_where,
     run_steps,
 )
-from nnunet_resunet_ds.training.fold_checks import check_cases, check_other_folds, check_plans, check_trainer
+from nnunet_resunet_ds.training.fold_checks import (
+    check_cases,
+    check_other_folds,
+    check_plans,
+    check_trainer,
+)
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
 from nnunet_resunet_ds.training.ranks import on_any_rank, wait_for_all_ranks
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.recipe import SECTION, recipe_notes
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 from postprocessing.model_config import carry_to_plans
 
@@ -74,6 +81,7 @@ class ResumableTrainer(nnUNetTrainer):
         cannot be done, the process is ended from another thread (`base.termination`).
 
         Raises:
+            InputError: the other folds of the model are of another network, or another process trains this fold.
             TrainingError: the loss is not a number, or a process that loads data has died.
             OSError: a checkpoint or record cannot be written.
             SystemExit: SIGTERM came.
@@ -83,21 +91,25 @@ class ResumableTrainer(nnUNetTrainer):
             if self.local_rank == 0:  # it may have been killed before it could do this
                 Path(self.output_folder, checkpoints.LATEST).unlink(missing_ok=True)
             return
-        check_other_folds(Path(self.output_folder), self.plans_manager.plans, self.configuration_name)
+        fold = Path(self.output_folder)
+        for note in check_other_folds(fold, self.plans_manager.plans, self.configuration_name):
+            self.print_to_log_file(note)
         self.save_every = self.num_epochs + 1  # never: nnU-Net saves before it notes its best epoch, we after it
-        _set_earlier_checkpoints_aside(self)
-        if self.local_rank == 0:
-            kept_weights.forget_from(Path(self.output_folder), self.current_epoch)
-        try:
-            with terminable(partial(end_at_once, self), also_interrupts=self.is_ddp) as termination:
-                _train(self, termination)
-        except (InputError, TrainingError, OSError):
-            close_loaders(self)
-            raise
+        with only_writer(fold) if self.local_rank == 0 else nullcontext():
+            _set_earlier_checkpoints_aside(self)
+            if self.local_rank == 0:
+                kept_weights.forget_from(fold, self.current_epoch)
+            try:
+                with terminable(partial(end_at_once, self), also_interrupts=self.is_ddp) as termination:
+                    _train(self, termination)
+            except (InputError, TrainingError, OSError):
+                close_loaders(self)
+                raise
 
     def on_train_start(self) -> None:
         """Prepare as nnU-Net does, remove half-written checkpoints of a killed run, and note what trains."""
         super().on_train_start()
+        wait_for_all_ranks()  # each has written plans.json
         if self.local_rank == 0:
             carry_to_plans(Path(self.output_folder_base))  # nnU-Net has just written new ones
             remove_half_written(Path(self.output_folder), "*")
@@ -184,6 +196,9 @@ class ResumableTrainer(nnUNetTrainer):
             return
         checkpoints.restore_training_state(self, checkpoint)
         self.restored = True
+        if Path(self.output_folder, checkpoints.FINAL).exists():
+            self.print_to_log_file(f"{path.name} is loaded, of {self.current_epoch} epochs.")
+            return
         if path.name == checkpoints.BEST and self.lr_scheduler.best_epoch == self.current_epoch - 1:
             _save(self, checkpoints.BEST_LOSS)  # it was killed after the one was written and before the other
         self.print_to_log_file(f"Continuing from {path.name}, {self.current_epoch} epochs are done.")
@@ -293,7 +308,10 @@ def _check_checkpoint(
     preprocessed = Path(trainer.preprocessed_dataset_folder_base)
     section = checkpoint.get(SECTION) or {}
     check_cases(path, section, preprocessed, trainer.fold, "train this fold again without --c")
-    check_plans(path, checkpoint, trainer.plans_manager.plans, trainer.configuration_name)
+    plans = trainer.plans_manager.plans
+    check_plans(path, checkpoint, plans, trainer.configuration_name)
+    for note in recipe_notes(str(path), checkpoints.plans_of(checkpoint) or {}, plans):
+        trainer.print_to_log_file(note)
     if have_other_cases(checkpoints.dataset_json_of(checkpoint), trainer.dataset_json):
         trainer.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.plans import NNUNET_FEATURES, WIDE_FEATURES
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.epoch_steps import Batch
-from nnunet_resunet_ds.training.ranks import is_distributed
+from nnunet_resunet_ds.training.ranks import number_of_ranks
 from nnunet_resunet_ds.training.recipe import POLY, Recipe
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
@@ -173,6 +173,6 @@ def _machine(device: torch.device) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "cudnn_version": torch.backends.cudnn.version() if on_gpu else None,
         "gpu_name": torch.cuda.get_device_name(device) if on_gpu else str(device),
-        "num_gpus": distributed.get_world_size() if is_distributed() else 1,
+        "num_gpus": number_of_ranks(),
         "hostname": platform.node(),
     }

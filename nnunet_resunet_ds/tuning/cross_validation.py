@@ -14,8 +14,9 @@ from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from dataset_conversion.labels import declared_convention, nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import file_state, read_json
+from nnunet_resunet_ds.base.files import file_state, read_json, visible_files
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases, regions_of
@@ -27,6 +28,7 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, Weights, read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.tuning.stored_case import CaseStore
@@ -105,7 +107,7 @@ def _held_out(dataset: Path, fold: str, checkpoint: Path) -> list[str]:
 def _validated_cases(checkpoint: Path) -> set[str]:
     """Return the cases that nnU-Net's summary of a fold is about; none where there is no summary of these weights."""
     summary = checkpoint.parent / VALIDATION / SUMMARY
-    if not summary.is_file() or summary.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns:
+    if not is_validated(checkpoint.parent, checkpoint.name):
         return set()
     try:
         files = [Path(case["prediction_file"]).name for case in read_json(summary)["metric_per_case"]]
@@ -202,7 +204,7 @@ def stored_validation_npz(
     found: dict[str, list[Path]] = {}
     for fold, case_ids in ids.items():
         store = CaseStore(folder / CACHE / f"fold_{fold}_npz", references)
-        sources = {case_id: folder / f"fold_{fold}" / VALIDATION / f"{case_id}.npz" for case_id in case_ids}
+        sources = {case_id: fold_folder(folder, fold) / VALIDATION / f"{case_id}.npz" for case_id in case_ids}
         missing = [path for path in sources.values() if not path.is_file()]
         if missing:
             msg = f"{missing[0]}: missing; make it with nnUNetv2_train … {fold} --val --npz, or leave out --npz"
@@ -277,7 +279,7 @@ def _check_references(references: Path, model: Path) -> None:
     Raises:
         InputError: nothing says it, or something says otherwise.
     """
-    files = [file for file in sorted(references.glob(f"*{FILE_ENDING}")) if not file.name.startswith(".")]
+    files = visible_files(references, FILE_ENDING)
     declared = declared_convention(files) if files else None
     dataset_json = read_json(model / DATASET_JSON)
     if files and (declared is None or declared.convention != nnunet_convention(dataset_json)):

@@ -226,7 +226,7 @@ def test_train_says_what_it_would_run_and_what_is_missing(dataset, tmp_path, cap
     folder = dataset[2]
     words = ["train", "-d", "137", "-device", "cpu"]
     assert main([*words, "--dry-run"]) == 2
-    assert "nnUNetPlans.json: no such file" in capsys.readouterr().err
+    assert "nnUNetPlans.json: no such plans; make them with" in capsys.readouterr().err
     settings(dataset)  # writes the plans
     assert main([*words, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.signals import TERMINATED
+from nnunet_resunet_ds.cluster import jobs
 from nnunet_resunet_ds.cluster.jobs import CommandError, log_of, run_command, settings_for, shell_line
 
 
@@ -43,6 +45,30 @@ def test_sigterm_is_passed_on_and_waits_for_what_the_command_saves(tmp_path):
     wait_for(lambda: log.is_file() and "\nready" in log.read_text())
     process.terminate()
     assert process.wait(30) == TERMINATED and log.read_text().endswith("saved\n")
+
+
+def test_what_a_command_has_started_saves_after_it(tmp_path):
+    """As the ranks of nnU-Net's command, which has no handler for SIGTERM."""
+    rank = (
+        "import ctypes, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (time.sleep(1), print('saved', flush=True), sys.exit()))\n"
+        "ctypes.CDLL(None).prctl(1, signal.SIGINT)\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    process, log = started(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {rank!r}])", tmp_path)
+    wait_for(lambda: log.is_file() and "\nready" in log.read_text())
+    process.terminate()
+    assert process.wait(30) == TERMINATED and log.read_text().endswith("saved\n")
+
+
+def test_what_does_not_save_in_time_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "SECONDS_TO_SAVE", 0.5)
+    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    code = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid)"
+    with log_of(tmp_path) as log:
+        run_command(python(code), {}, log)
+    pid = int((tmp_path / "log.txt").read_text().split()[-1])
+    wait_for(lambda: not Path(f"/proc/{pid}/exe").exists())
 
 
 def started(code, folder):

@@ -121,6 +121,13 @@ def test_other_formats_are_refused(processor, choose):
         choose("fp16", network(), CPU, SIZE)
 
 
+def test_nothing_trains_in_fp16_where_its_loss_is_not_scaled(processor):
+    mps = torch.device("mps")
+    with pytest.raises(InputError, match="fp16 trains on CUDA alone"):
+        training_dtype("fp16", network(), mps, SIZE)
+    assert prediction_dtype("fp16", network(), mps, SIZE)[0] is torch.float16
+
+
 def test_a_network_that_cannot_compute_in_bf16_stays_in_fp32(processor, monkeypatch):
     monkeypatch.setattr(format_choice, "format_seconds", format_seconds)
 

@@ -213,7 +213,7 @@ def test_two_at_a_time_are_refused(cohort, raw):
     partial.mkdir()
     descriptor = os.open(partial, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another resunet-ds is writing this"):
+    with pytest.raises(InputError, match="another process is writing this"):
         convert([cohort], 137)
     os.close(descriptor)
     convert([cohort], 137)

@@ -188,3 +188,14 @@ def test_label_values_of_a_later_version_are_not_guessed(labels, tmp_path):
     (labels / "run.json").write_text(json.dumps({"labels": "2099-gli", "cases": cases}))
     with pytest.raises(InputError, match=r"run\.json: label values '2099-gli' are not known"):
         write_submission(labels, tmp_path / "out")
+
+
+def test_what_a_killed_run_left_half_written_is_not_handed_in(nnunet_folders, cohort, tmp_path):
+    dataset = convert([cohort], 137)
+    output = tmp_path / "submission"
+    output.mkdir()
+    for name in (f".0123abcd.{CASES[0]}.nii.gz", ".0123abcd.run.json", "notes.txt"):
+        (output / name).touch()
+    write_submission(dataset / "labelsTr", output, "2021")
+    written = [f"{case}.nii.gz" for case in CASES]
+    assert sorted(path.name for path in output.iterdir()) == sorted([*written, "run.json", "notes.txt"])

@@ -249,6 +249,18 @@ def test_memory_is_kept_on_a_cpu_and_given_back(monkeypatch, device, left_out, k
     assert (library.told[-1:] == [("trim", 0)]) is kept and len(library.told) == (6 if kept else 0)
 
 
+def test_a_block_within_another_leaves_memory_kept(monkeypatch):
+    """As the number format is chosen while a training has begun."""
+    library = Library()
+    monkeypatch.setattr(malloc, "_glibc", lambda: library)
+    cpu = torch.device("cpu")
+    with freed_memory_kept(cpu):
+        with freed_memory_kept(cpu):
+            pass
+        assert library.told == [(-4, 0), (-1, -1), ("trim", 0)]
+    assert library.told[3:] == [*malloc._USUAL.items(), ("trim", 0)]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_glibc_takes_the_settings():
     library = malloc._glibc()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nnunet_resunet_ds.base.errors import TrainingError
-from nnunet_resunet_ds.training.epoch_steps import Terminated, run_steps
+from nnunet_resunet_ds.training import epoch_steps
+from nnunet_resunet_ds.training.epoch_steps import Terminated, epoch_batches, run_steps
 
 RUNNING = SimpleNamespace(has_come=lambda: False, abortable=nullcontext)
 """A training that nobody ends."""
@@ -61,3 +62,16 @@ def test_weights_that_came_from_no_number_are_not_saved_under_sigterm():
         run_steps(lambda batch: {"loss": torch.tensor(torch.nan)}, batches(1, ends=True), RUNNING)
     with pytest.raises(Terminated):
         run_steps(lambda batch: {"loss": torch.tensor(0.5)}, batches(1, ends=True), RUNNING)
+
+
+@pytest.mark.parametrize("has_come", [False, True])
+def test_a_rank_that_has_ended_is_told_of_in_a_line_unless_all_are_to_end(monkeypatch, has_come):
+    def closed(_):
+        raise RuntimeError("Connection closed by peer\nand a page of frames")
+
+    monkeypatch.setattr(epoch_steps, "on_any_rank", closed)
+    trainer = SimpleNamespace(current_epoch=3, local_rank=0)
+    termination = SimpleNamespace(has_come=lambda: has_come)
+    error, message = (RuntimeError, "closed") if has_come else (TrainingError, "^another rank has ended .Connection")
+    with pytest.raises(error, match=message):
+        next(epoch_batches(trainer, iter([{"data": 1}]), 2, "train", termination))

@@ -14,6 +14,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from trainers import CPU, in_this_process, small, trainer
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.ranks import on_any_rank
@@ -66,6 +67,16 @@ def decide(rank, dataset):
 
 def test_ranks_decide_alike(dataset, tmp_path):
     on_two_ranks(decide, tmp_path, dataset)
+
+
+def need_a_sample_each(rank, dataset):
+    plans = small(dataset[0], batch_size=1)
+    with pytest.raises(InputError, match=r"a batch of 1 is too small for 2 GPUs.* -num_gpus 1, or .* --batch-size 2$"):
+        trainer(dataset, plans, kind=ScriptedRank).initialize()
+
+
+def test_a_batch_of_fewer_samples_than_ranks_is_refused(dataset, tmp_path):
+    on_two_ranks(need_a_sample_each, tmp_path, dataset)
 
 
 # ---- a training ----

@@ -22,7 +22,7 @@ from scripted_training import (
     undisturbed,
 )
 
-from nnunet_resunet_ds.base.errors import TrainingError
+from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerSGD
 
@@ -55,6 +55,34 @@ def test_a_finished_training_is_only_validated(start):
     assert {path: path.stat().st_mtime_ns for path in made.output_folder_path.glob("*.pth")} == before
     assert "only validation" in log_of(again)
     assert start(validation_only=True).finished
+
+
+def test_the_best_by_dice_is_loaded_and_leaves_the_best_by_loss(start):
+    """As --val_best does when a training is finished; that of the best Dice was once that of the lowest loss, too."""
+    made = undisturbed(start)
+    best_loss = (made.output_folder_path / checkpoints.BEST_LOSS).read_bytes()
+    best = checkpoints.read_checkpoint(made.output_folder_path / checkpoints.BEST)
+    best["current_epoch"] = 4
+    best["resunet_ds"]["schedule"]["best_epoch"] = 3
+    checkpoints.write_checkpoint(best, made.output_folder_path / checkpoints.BEST)
+    again = start(continued=True)
+    again.load_checkpoint(str(again.output_folder_path / checkpoints.BEST))
+    assert (made.output_folder_path / checkpoints.BEST_LOSS).read_bytes() == best_loss
+    assert "checkpoint_best.pth is loaded, of 4 epochs." in log_of(again)
+
+
+def test_a_fold_is_trained_by_one_process_at_a_time(start):
+    made = start()
+    begun = []
+
+    def train_it_too(_):
+        with pytest.raises(InputError, match="fold_0: another process is writing this"):
+            start(continued=True).run_training()
+        begun.append(1)
+
+    made.during_step = lambda trainer: begun or train_it_too(trainer)
+    made.run_training()
+    assert begun and trace(made)["files"] == FILES
 
 
 def number_of_writes(start, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from copy import deepcopy
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from preprocessed import write_preprocessed, write_split
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import read_json_in_turn
 from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
@@ -25,7 +27,8 @@ from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint, set_aside, weights_identity
 from nnunet_resunet_ds.training.fold_checks import check_other_folds
 from nnunet_resunet_ds.training.fold_record import add_to_record
-from nnunet_resunet_ds.training.plan_writing import plan
+from nnunet_resunet_ds.training.plan_writing import plan, write_plans
+from nnunet_resunet_ds.training.preprocessed_data import preprocessed_cases
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.probabilities import check_painted
@@ -290,6 +293,75 @@ def test_folds_of_other_plans_are_not_trained_into_one_model(dataset):
     plans["configurations"]["3d_fullres"]["patch_size"] = list(PATCH_OF_OTHERS)
     with pytest.raises(InputError, match=r"fold_1: was trained with another patch_size"):
         trainer(dataset, plans).run_training()
+
+
+def with_recipe(plans, **settings):
+    return {**plans, "resunet_ds": {**plans["resunet_ds"], **settings}}
+
+
+CHANGED = r"was trained by another recipe (epochs 300, now 20; initial_lr 0.0001, now 0.01). To keep recipes apart"
+
+
+def test_another_recipe_in_a_model_is_spoken_of(dataset, nnunet_folders, caplog):
+    plans = small(dataset[0])
+    made = trainer(dataset, plans)
+    model = Path(made.output_folder_base)
+    write_model(model, made.plans_manager.plans, dataset[1], folds=(1,))
+    (dataset[2] / "nnUNetPlans.json").write_text(json.dumps(dataset[0]))
+    plain = {"seed": 3, "precision": "fp32", "augmentation": "workers", "keep_weights": 2}
+    fold, own = Path(made.output_folder), made.plans_manager.plans
+    assert check_other_folds(fold, with_recipe(own, **plain), "3d_fullres") == []
+    (note,) = check_other_folds(fold, with_recipe(own, epochs=20, initial_lr=1e-2, **plain), "3d_fullres")
+    assert f"{model}: its latest fold {CHANGED}" in note
+    write_plans(dataset[2], own["plans_name"], "3d_fullres", {**own, "resunet_ds": {"epochs": 20, "initial_lr": 1e-2}})
+    assert CHANGED in caplog.text
+
+
+def test_going_on_by_another_recipe_is_spoken_of(begun, dataset):
+    file, _, plans = begun
+    made = trainer(dataset, with_recipe(plans, epochs=20, initial_lr=1e-2))
+    made.load_checkpoint(str(file))
+    assert f"{file} {CHANGED}" in Path(made.log_file).read_text()
+
+
+def test_plans_that_another_process_is_writing_are_read_when_they_are_whole(tmp_path):
+    file = tmp_path / "plans.json"
+    file.write_text('{"a": ')
+    whole = threading.Timer(0.2, file.write_text, ['{"a": 1}'])
+    whole.start()
+    assert read_json_in_turn(file) == {"a": 1}
+    file.write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_json_in_turn(file, tries=2)
+
+
+# ---- files that are no cases ----
+
+
+def test_files_that_macos_adds_are_no_cases(folds, monkeypatch):
+    trainings, _, ids = folds
+    data = trainings.preprocessed / "nnUNetPlans_3d_fullres"
+    (data / f"._{ids[0]}.pkl").touch()
+    assert preprocessed_cases(data) == ids
+    assert names(unfinished_folds(trainings, [0])) == ["fold 0"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": []}'])
+def test_files_that_are_no_plans_are_named(folds, capsys, content):
+    trainings, _, _ = folds
+    (trainings.preprocessed / "nnUNetPlans.json").write_text(content)
+    assert main(["train", "-d", "137", "-device", "cpu", "--dry-run"]) == 2
+    assert "nnUNetPlans.json: not nnU-Net plans" in capsys.readouterr().err
+
+
+def test_plans_that_are_not_there_are_told_with_those_that_are(folds, capsys):
+    assert main(["train", "-d", "137", "-p", "Mine", "-device", "cpu", "--dry-run"]) == 2
+    assert capsys.readouterr().err.strip().endswith("Mine.json: no such plans; there are nnUNetPlans")
+
+
+def test_a_training_has_a_gpu_at_least(folds, capsys):
+    assert main(["train", "-d", "137", "-num_gpus", "0", "--dry-run"]) == 2
+    assert "-num_gpus" in capsys.readouterr().err
 
 
 def test_prediction_takes_patch_and_network_from_the_weights(dataset, tmp_path, caplog):

@@ -18,7 +18,7 @@ from nnunet_resunet_ds.plans import (
     why_brain_is_not_marked,
     with_res_unet_ds,
 )
-from nnunet_resunet_ds.training.plan_writing import stock_plans
+from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.recipe import Recipe
 
 DEEP_SUPERVISION, DEPTH, CHANNELS, SALIENT_CHANNEL, FOCAL_LOSS, RESIDUAL, POST_PROCESSING = FACTORS = (
@@ -157,7 +157,7 @@ def written_plans(training: Training, settings: Settings, seed: int) -> Plans:
     Raises:
         InputError: there are no stock plans, or a setting is out of range.
     """
-    stock = stock_plans(settings.dataset_id, settings.stock_plans, settings.configuration)
+    stock = read_plans(settings.dataset_id, settings.stock_plans, settings.configuration)
     adapted = with_res_unet_ds(stock, settings.configuration, **training.plan_arguments(settings, seed)).plans
     adapted["plans_name"] = training.plans_name(settings, seed)
     plans: Plans = json.loads(json.dumps(adapted))  # as they would be read

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import folder_name
+from nnunet_resunet_ds.base.model_id import fold_folder, folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.training.checkpoints import FINAL
@@ -53,7 +53,7 @@ class Run:
     @property
     def fold_folder(self) -> Path:
         """nnU-Net's folder of the fold."""
-        return self.model_folder / f"fold_{self.fold}"
+        return fold_folder(self.model_folder, self.fold)
 
     @property
     def folder(self) -> Path:

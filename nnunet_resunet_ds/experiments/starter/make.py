@@ -11,7 +11,7 @@ import torch
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, ModelId
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, ModelId, fold_folder
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.demo.stock_commands import StockCommands
 from nnunet_resunet_ds.experiments.starter.measure import fold_rows, score_cases, summarised
@@ -22,7 +22,7 @@ from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.models.card import ModelCard
 from nnunet_resunet_ds.models.card_text import write_card_text
 from nnunet_resunet_ds.models.starter import STARTER_FOLDER
-from nnunet_resunet_ds.training.checkpoints import FOLD, SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoints import SAFE_FINAL
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.tuning.tune_model import tune_model
 
@@ -161,7 +161,7 @@ class StarterTraining:
         )
 
     def _training_record(self) -> dict[str, Any]:
-        records = [read_record(self.model / f"{FOLD}{fold}") for fold in FOLDS]
+        records = [read_record(fold_folder(self.model, fold)) for fold in FOLDS]
         seconds = sum(record["epochs"] * record["seconds_per_epoch"] for record in records)
         commands = [*self.commands().values(), self.training_command()]
         shown = [" ".join(words).replace(f"{self.folder}/", "") for words in commands]

@@ -12,9 +12,9 @@ import numpy as np
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import LabelConvention
+from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT, Score, Scores
-from nnunet_resunet_ds.training.checkpoints import FOLD
 from nnunet_resunet_ds.tuning.cross_validation import CACHE
 from nnunet_resunet_ds.tuning.held_out import Tuning
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case

@@ -15,6 +15,7 @@ from dataset_conversion.staging import MANIFEST
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.images import read_image, read_labels
+from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.demo.held_out import SUMMARY, HeldOutCase, held_out_cases
 from nnunet_resunet_ds.demo.run_demo import FOLD, METRICS, PHANTOMS, REPORT, Workflow
 from nnunet_resunet_ds.training.checkpoints import FINAL, read_checkpoint
@@ -58,7 +59,7 @@ class DemoFolder:
     @property
     def fold(self) -> Path:
         """The folder of the trained fold."""
-        return self.workflow.model_folder / f"fold_{FOLD}"
+        return fold_folder(self.workflow.model_folder, FOLD)
 
     @cached_property
     def log(self) -> dict[str, list[Any]]:
