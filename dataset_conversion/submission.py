@@ -27,7 +27,7 @@ from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of, notes_on_unmade
 
 _SUBMISSION = "resunet-ds submission"
 
@@ -74,9 +74,8 @@ def write_submission(
     never = [chosen.tissue_name(tissue) for tissue in chosen.tissues.values() if tissue not in given.tissues.values()]
     if never:
         LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
-    doubt = doubts(chosen, case_ids)
-    if doubt:
-        LOG.warning("%s", doubt)
+    for line in (*filter(None, [doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
+        LOG.warning("%s", line)
     output_folder.mkdir(parents=True, exist_ok=True)
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})

@@ -28,6 +28,7 @@ from nnunet_resunet_ds.base.run_file import (
     WEIGHTS,
     RunFile,
     Runs,
+    notes_on_unmade,
     read_runs,
 )
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
@@ -91,6 +92,8 @@ def postprocess_folder(
     }
     environment = {"probabilities": str(input_folder.resolve())}
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
+    for line in notes_on_unmade(input_folder):
+        LOG.warning("%s", line)
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
         remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS_FILE, TABLE, RUN)

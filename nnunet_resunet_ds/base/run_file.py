@@ -6,13 +6,14 @@ point to them. The file speaks only for the label maps that it lists.
 
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of, is_same, read_json, write_json
 from nnunet_resunet_ds.base.setting_changes import told_changes
@@ -27,6 +28,8 @@ MODELS, WEIGHTS = "models", "weights"
 FILE, WRITTEN, ERROR = "file", "written", "error"
 """Of a case: its label map, where one is written, with its identity, and why the last try failed, where it did."""
 _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
+_UNMADE = "unmade"
+"""Cases that the last run was to make and has not made, or failed at."""
 _LABEL_MAP = ".nii.gz"
 
 CHEAP_SECONDS = 0.05
@@ -45,6 +48,8 @@ class Runs:
     earlier: tuple[Mapping[str, Any], ...]
     """Those of earlier runs whose label maps are still there."""
     cases: Mapping[str, Mapping[str, Any]]
+    unmade: tuple[str, ...] = ()
+    """Cases that the last run was to make, and that it did not come to or failed at."""
 
     def of_case(self, case: str) -> Mapping[str, Any] | None:
         """Return the run that made the label map of a case; None where none of ours did."""
@@ -100,8 +105,14 @@ def read_runs(folder: Path) -> Runs | None:
         return None
     if not isinstance(content, dict):
         return None
-    cases, earlier = content.pop(_CASES, {}), content.pop(_EARLIER_RUNS, [])
-    runs = Runs(path, content, tuple(earlier) if isinstance(earlier, list) else (), cases)
+    cases, earlier, unmade = content.pop(_CASES, {}), content.pop(_EARLIER_RUNS, []), content.pop(_UNMADE, [])
+    runs = Runs(
+        path,
+        content,
+        tuple(earlier) if isinstance(earlier, list) else (),
+        cases,
+        tuple(map(str, unmade)) if isinstance(unmade, list) else (),
+    )
     return runs if _is_whole(runs) else None
 
 
@@ -114,6 +125,19 @@ def entries_of(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
     runs = {folder: read_runs(folder) for folder in {file.parent for file in files}}
     found = {file: of_folder.as_written(file.name) for file in files if (of_folder := runs[file.parent])}
     return {file: entry for file, entry in found.items() if entry is not None}
+
+
+def notes_on_unmade(folder: Path) -> list[str]:
+    """Return a line where the run that filled a folder was stopped, or failed at cases, so that these are not there."""
+    runs = read_runs(folder)
+    missing = [] if runs is None else [case for case in runs.unmade if not (folder / f"{case}{_LABEL_MAP}").exists()]
+    if runs is None or not missing:
+        return []
+    made_by = runs.last.get(MADE_BY, "the run")
+    return [
+        f"{folder}: without {counted(len(missing), 'case')} that it was to have, such as {missing[0]}: {made_by} was "
+        "stopped, or failed there. Run it again, predict with --continue"
+    ]
 
 
 def _is_whole(runs: Runs) -> bool:
@@ -146,6 +170,7 @@ class RunFile:
     earlier_forms: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What is said of each case, those of earlier runs among them."""
+    _to_make: Sequence[str] = ()
     _earlier: list[Mapping[str, Any]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _next_write: float = 0.0
@@ -154,7 +179,7 @@ class RunFile:
     def __post_init__(self) -> None:
         self.settings = json.loads(json.dumps(self.settings))  # as they will be read
 
-    def open(self, cases: Container[str], *, resume: bool = False, overwrite: bool = False) -> None:
+    def open(self, cases: Collection[str], *, resume: bool = False, overwrite: bool = False) -> None:
         """Take over what earlier runs have left, so that their label maps stay explained.
 
         Args:
@@ -171,6 +196,7 @@ class RunFile:
             if not overwrite:
                 self._check_alike(runs, cases, resume=resume)
             self._take_over(runs, cases)
+        self._to_make = sorted(cases)
         self._write()
 
     def _is_there(self, case: str, runs: Runs) -> bool:
@@ -258,4 +284,6 @@ class RunFile:
         yield from {**self.settings, **self.environment}.items()
         if self._earlier:
             yield _EARLIER_RUNS, self._earlier
+        if unmade := [case for case in self._to_make if not self.is_mine(case)]:
+            yield _UNMADE, unmade
         yield _CASES, dict(sorted(self.cases.items()))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.regions import (
@@ -28,7 +30,7 @@ from nnunet_resunet_ds.base.regions import (
     begin_with_tumour_regions,
     regions_class_order,
 )
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of, notes_on_unmade
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
@@ -144,6 +146,8 @@ def write_ensemble(
     if output.resolve() in {source.resolve() for source in sources}:
         msg = f"{output}: the output would overwrite a member; give another folder with -o"
         raise InputError(msg)
+    for line in chain.from_iterable(map(notes_on_unmade, sources)):
+        LOG.warning("%s", line)
     convention = _output_convention(labels, ensemble.regions)
     output.mkdir(parents=True, exist_ok=True)
     run_file = RunFile(output, _settings(ensemble, convention), {})

@@ -147,3 +147,31 @@ def test_an_earlier_version_s_file_is_read(tmp_path):
 def test_a_damaged_file_is_no_file(tmp_path, damaged):
     (tmp_path / "run.json").write_text(damaged)
     assert read_runs(tmp_path) is None
+
+
+def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, model, tmp_path, monkeypatch, capsys):
+    out, original = tmp_path / "out", _Pipeline._run_networks
+
+    def stopped(self, case, *rest):
+        if case == SECOND:
+            raise KeyboardInterrupt
+        return original(self, case, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Pipeline, "_run_networks", stopped)
+        assert predict(cohort, out, model, "--save-probabilities") == 130
+    assert content(out)["unmade"] == [SECOND]
+    commands = [
+        ["submission", "-i", str(out), "-o", str(tmp_path / "submission"), "--edition", "2021"],
+        ["postprocess", "-i", str(out), "-o", str(tmp_path / "postprocessed")],
+        ["ensemble", "-o", str(tmp_path / "joined"), str(out), str(tmp_path / "postprocessed")],
+    ]
+    warning = f"without 1 case that it was to have, such as {SECOND}: resunet-ds predict was stopped, or failed there"
+    for command in commands:
+        capsys.readouterr()
+        assert main(command) == 0, command
+        assert warning in capsys.readouterr().err, command
+    assert predict(cohort, out, model, "--save-probabilities", "--continue") == 0
+    assert "unmade" not in content(out)
+    assert main(["submission", "-i", str(out), "-o", str(tmp_path / "whole"), "--edition", "2021"]) == 0
+    assert "without" not in capsys.readouterr().err
