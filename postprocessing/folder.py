@@ -14,7 +14,7 @@ from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, visible_files
-from nnunet_resunet_ds.base.images import read_image, write_labels
+from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each
@@ -41,7 +41,7 @@ from postprocessing.model_config import (
     nnunet_config,
     notes_on_weights,
 )
-from postprocessing.probabilities import PROBABILITIES, check_painted, probabilities_on_grid
+from postprocessing.probabilities import PROBABILITIES, check_of_label_map, probabilities_on_grid
 
 LABEL_SUFFIX = ".nii.gz"
 _NNUNET = "nnunet"
@@ -221,10 +221,9 @@ def _postprocess_file(
     runs: Runs | None,
 ) -> list[Change]:
     stock = _label_map(path)
-    geometry = read_image(stock)
+    geometry, painted = read_labels(stock)
     probabilities = probabilities_on_grid(path, geometry)
-    if runs is None or not runs.is_as_written(_case(path)):
-        check_painted(probabilities, path, stock, as_nnunet)
+    check_of_label_map(probabilities, path, painted, runs, as_nnunet)
     try:
         labels, changes = postprocess_explained(probabilities, config, math.prod(geometry.GetSpacing()))
     except InputError as error:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing
-from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
 from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
 from nnunet_resunet_ds.base.regions import REGIONS, Region
+from nnunet_resunet_ds.base.run_file import Runs
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
 
@@ -135,21 +135,48 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
         raise InputError(msg) from error
 
 
+def check_of_label_map(
+    probabilities: NDArray[np.floating],
+    file: Path,
+    labels: NDArray[np.integer],
+    runs: Runs | None,
+    as_nnunet: PostprocessingConfig = _AS_NNUNET,
+) -> None:
+    """Refuse probabilities that are not of the label map next to them; earlier ones may be left there.
+
+    They are of it where a run of ours wrote both. Else nnU-Net must have painted it from them.
+
+    Args:
+        probabilities: (R, Z, Y, X) on the grid of the label map.
+        file: that they are from, ``CASE.npz``.
+        labels: (Z, Y, X) of the label map, in nnU-Net's values.
+        runs: what ``run.json`` next to them says; None where there is none.
+        as_nnunet: see `check_painted`.
+
+    Raises:
+        InputError: they are of another prediction.
+    """
+    if runs is None or not runs.has_probabilities(file.name.removesuffix(PROBABILITIES)):
+        check_painted(probabilities, file, labels, as_nnunet)
+
+
 def check_painted(
-    probabilities: NDArray[np.floating], file: Path, label_map: Path, as_nnunet: PostprocessingConfig = _AS_NNUNET
+    probabilities: NDArray[np.floating],
+    file: Path,
+    labels: NDArray[np.integer],
+    as_nnunet: PostprocessingConfig = _AS_NNUNET,
 ) -> None:
     """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
 
     Args:
         probabilities: (R, Z, Y, X) on the grid of the label map.
         file: that they are from, for the message.
-        label_map: that nnU-Net wrote, in its own label values.
+        labels: (Z, Y, X) of the label map that nnU-Net wrote, in its values.
         as_nnunet: what nnU-Net does for the regions of the model, see `postprocessing.model_config.nnunet_config`.
 
     Raises:
-        InputError: they are of another prediction, or none, or the label map cannot be read.
+        InputError: they are of another prediction, or none.
     """
-    _, labels = read_labels(label_map)
     try:
         differing = int((postprocess(probabilities, as_nnunet) != labels).sum())
     except InputError as error:

@@ -27,6 +27,8 @@ MODELS, WEIGHTS = "models", "weights"
 """Setting of a prediction: its models, each with the identity of the weights of every fold."""
 FILE, WRITTEN, ERROR = "file", "written", "error"
 """Of a case: its label map, where one is written, with its identity, and why the last try failed, where it did."""
+WITH_PROBABILITIES = "with_probabilities"
+"""Of a case: whether its probabilities were written next to its label map."""
 _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
 _UNMADE = "unmade"
 """Cases that the last run was to make and has not made, or failed at."""
@@ -75,6 +77,10 @@ class Runs:
             return False
         written = self.cases[case].get(WRITTEN)
         return written is None or is_same(written, self.path.with_name(file))
+
+    def has_probabilities(self, case: str) -> bool:
+        """Tell whether a run of ours wrote the probabilities of a case, with the label map that is there."""
+        return self.is_as_written(case) and bool(self.cases[case].get(WITH_PROBABILITIES))
 
     def of_file(self, name: str) -> Mapping[str, Any] | None:
         """Return the run that made a label map, by the name of its file; None where none of ours did."""

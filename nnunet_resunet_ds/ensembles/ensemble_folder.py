@@ -22,6 +22,7 @@ from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import (
     REGIONS_OF_RADIOTHERAPY,
     Region,
@@ -30,14 +31,19 @@ from nnunet_resunet_ds.base.regions import (
     begin_with_tumour_regions,
     regions_class_order,
 )
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of, notes_on_unmade
+from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, WITH_PROBABILITIES, RunFile, entries_of, notes_on_unmade
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
 from postprocessing import postprocess
 from postprocessing.config import PROBABILITIES as PROBABILITIES_AVERAGED
-from postprocessing.model_config import dataset_json_of, default_config
-from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid, write_probabilities
+from postprocessing.model_config import dataset_json_of, default_config, nnunet_config
+from postprocessing.probabilities import (
+    PROBABILITIES,
+    check_of_label_map,
+    probabilities_on_grid,
+    write_probabilities,
+)
 
 MEAN = "mean"
 """Of probabilities."""
@@ -52,7 +58,7 @@ class Ensemble:
     regions: tuple[Region, ...]
     method: str
     dataset_json: Mapping[str, Any] | None
-    """Of the probabilities."""
+    """Of the joint probabilities, with regions in nnU-Net's values; None where no member has one."""
 
     def join(self, case: str) -> tuple[sitk.Image, Labels, NDArray[np.floating] | None]:
         """Return grid, joint labels in nnU-Net's values, and joint probabilities (R, Z, Y, X) where these are joined.
@@ -70,7 +76,7 @@ class Ensemble:
         if self.method != MEAN:
             self._check_regions_hold(label_maps, case)
             return grids[0], fused_labels(label_maps, self.regions, METHODS[self.method], weights), None
-        mean = self._mean_probabilities(case, grids[0], weights)
+        mean = self._mean_probabilities(case, grids[0], label_maps)
         return grids[0], postprocess(mean, default_config(self.dataset_json).with_preset("none")), mean
 
     def _check_regions_hold(self, label_maps: Sequence[Labels], case: str) -> None:
@@ -85,17 +91,19 @@ class Ensemble:
                 )
                 raise InputError(msg)
 
-    def _mean_probabilities(self, case: str, grid: sitk.Image, weights: Sequence[float]) -> NDArray[np.floating]:
+    def _mean_probabilities(self, case: str, grid: sitk.Image, label_maps: Sequence[Labels]) -> NDArray[np.floating]:
         total: NDArray[np.floating] | None = None
-        for member, weight in zip(self.members, weights, strict=True):
+        for member, labels in zip(self.members, label_maps, strict=True):
             file = probabilities_file(member, case)
             own = probabilities_on_grid(file, grid).astype(np.float32)
             if total is not None and own.shape != total.shape:
                 msg = f"{file}: has {len(own)} regions, and others have {len(total)}"
                 raise InputError(msg)
-            total = own * np.float32(weight) if total is None else total + own * np.float32(weight)
+            check_of_label_map(own, file, labels, member.runs, nnunet_config(self.dataset_json))
+            total = own * np.float32(member.weight) if total is None else total + own * np.float32(member.weight)
         assert total is not None
-        mean: NDArray[np.floating] = np.clip(total / np.float32(sum(weights)), 0, 1)  # rounding may leave this range
+        n = np.float32(sum(member.weight for member in self.members))
+        mean: NDArray[np.floating] = np.clip(total / n, 0, 1)  # rounding may leave this range
         return mean
 
 
@@ -155,7 +163,7 @@ def write_ensemble(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
     before = entries_of(member.files[case] for member in members for case in cases)
-    settle = partial(_note, run_file, before, members)
+    settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
     with only_writer(output):
         remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES}", RUN)
         run_file.open(set(cases), overwrite=overwrite)
@@ -182,6 +190,8 @@ def _ensemble(members: Sequence[Member], cases: Sequence[str], method: str | Non
         raise InputError(msg)
     missing = [file for member in members for case in cases if not (file := probabilities_file(member, case)).is_file()]
     chosen = method or ("majority" if missing else MEAN)
+    if method is None and missing:
+        LOG.info("label maps are joined by majority, not probabilities by mean: %s is not there", missing[0])
     check_choice("--method", chosen, ENSEMBLE_METHODS)
     if has_weights and chosen == "staple":
         msg = "--weights: STAPLE estimates how good each member is, and takes no weights; use another --method"
@@ -192,8 +202,36 @@ def _ensemble(members: Sequence[Member], cases: Sequence[str], method: str | Non
     if missing:
         msg = f"{missing[0]}: is not there; predict with --save_probabilities, or join label maps by --method majority"
         raise InputError(msg)
-    dataset_jsons = [dataset_json_of(member.folder) for member in members]
-    return Ensemble(members, regions, chosen, next(filter(None, dataset_jsons), None))
+    return Ensemble(members, regions, chosen, _joint_dataset_json(members, regions))
+
+
+def _joint_dataset_json(members: Sequence[Member], regions: Sequence[Region]) -> Mapping[str, Any] | None:
+    """Return what ``dataset.json`` says of the joint probabilities; None where no member has one.
+
+    A model that was trained on the values of an edition has its regions in these.
+
+    Raises:
+        InputError: the outputs of a member's model are of other regions, or in another order.
+    """
+    wanted = [sorted(map(int, region.tissues)) for region in regions]
+    found: list[Mapping[str, Any]] = []
+    for member in members:
+        dataset_json = dataset_json_of(member.folder)
+        if dataset_json is None:
+            continue
+        own = [region.tissues for region in regions_of(dataset_json)]
+        if [sorted(map(int, values)) for values in own] == wanted:
+            return dataset_json
+        if [sorted(int(member.convention.tissues.get(value, -1)) for value in values) for values in own] != wanted:
+            msg = (
+                f"{member.folder / DATASET_JSON}: has other regions than the members are joined in "
+                f"({', '.join(region.name for region in regions)}), or another order; join label maps by --method "
+                "majority"
+            )
+            raise InputError(msg)
+        found.append(dataset_json)
+    labels = {"background": [0], **{region.long_name: values for region, values in zip(regions, wanted, strict=True)}}
+    return {"labels": labels, "regions_class_order": list(regions_class_order(regions))} if found else None
 
 
 def _common_cases(members: Sequence[Member]) -> tuple[list[str], list[str]]:
@@ -263,10 +301,13 @@ def _note(
     members: Sequence[Member],
     case: str,
     outcome: Path | InputError,
+    *,
+    with_probabilities: bool,
 ) -> None:
     """Keep in run.json what came of a case, and what that of a member says of the images."""
     if isinstance(outcome, InputError):
         run_file.note_failure(case, str(outcome))
     else:
         of_members = [before[file] for member in members if (file := member.files[case]) in before]
-        run_file.note(case, outcome.name, with_notes_of_case(of_members))
+        entry = {WITH_PROBABILITIES: with_probabilities, **with_notes_of_case(of_members)}
+        run_file.note(case, outcome.name, entry)

@@ -21,6 +21,7 @@ from nnunet_resunet_ds.base.regions import (
     begin_with_tumour_regions,
     regions_class_order,
 )
+from nnunet_resunet_ds.base.run_file import Runs, read_runs
 from nnunet_resunet_ds.base.setting_checks import check_number
 from nnunet_resunet_ds.ensembles.fusion import Labels
 from nnunet_resunet_ds.evaluation.label_maps import PROTOCOL_LABELS, find_label_maps
@@ -69,6 +70,11 @@ class Member:
     def folder(self) -> Path:
         """Of its first label map; probabilities and dataset.json lie there, where there are any."""
         return next(iter(self.files.values())).parent
+
+    @cached_property
+    def runs(self) -> Runs | None:
+        """What ``run.json`` there says; None where there is none."""
+        return read_runs(self.folder)
 
     @property
     def known_values(self) -> set[int]:

@@ -12,13 +12,22 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics, compare_labels
 from nnunet_resunet_ds.evaluation.dice import EmptyRegions
-from nnunet_resunet_ds.evaluation.pairs import Conventions, LoadedPair, Pair, Pairs, find_pairs, load_pair
+from nnunet_resunet_ds.evaluation.pairs import (
+    Conventions,
+    LoadedPair,
+    Pair,
+    Pairs,
+    find_pairs,
+    in_nnunet_values,
+    load_pair,
+)
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion, placed_lesion
-from postprocessing.model_config import regions_of_predictions
-from postprocessing.probabilities import PROBABILITIES, probabilities_on_grid
+from postprocessing.model_config import dataset_json_of, nnunet_config, regions_of_predictions
+from postprocessing.probabilities import PROBABILITIES, check_of_label_map, probabilities_on_grid
 
 REFERENCE, PREDICTION = "reference", "prediction"
 Digests = dict[str, str]
@@ -123,19 +132,21 @@ def _evaluated(pair: Pair, conventions: Conventions, protocol: Protocol, empty_r
     """
     loaded = load_pair(pair, conventions, protocol)
     metrics, lesions = compare_labels(loaded.reference, loaded.prediction, loaded.spacing, protocol, empty_regions)
-    probabilities = _probabilities(pair, loaded) if lesions else {}
+    probabilities = _probabilities(pair, loaded, protocol) if lesions else {}
     placed = [placed_lesion(lesion, loaded.grid, probabilities.get(lesion.region.lower())) for lesion in lesions]
     digests = {REFERENCE: digest(pair.reference), PREDICTION: digest(pair.prediction)}
     return _EvaluatedPair(metrics, digests, placed)
 
 
-def _probabilities(pair: Pair, loaded: LoadedPair) -> dict[str, NDArray[np.floating]]:
-    """Return region → probability (X, Y, Z) that lie next to a prediction; empty where there are none to be read."""
+def _probabilities(pair: Pair, loaded: LoadedPair, protocol: Protocol) -> dict[str, NDArray[np.floating]]:
+    """Return region → probability (X, Y, Z) that lie next to a prediction; empty where there are none of it."""
     file = pair.prediction.parent / f"{pair.case}{PROBABILITIES}"
     if not file.is_file():
         return {}
     try:
         values = probabilities_on_grid(file, loaded.grid)
+        painted = in_nnunet_values(loaded.prediction, protocol).transpose()
+        check_of_label_map(values, file, painted, read_runs(file.parent), nnunet_config(dataset_json_of(file.parent)))
     except InputError as error:
         LOG.warning("%s; the peak probabilities of its lesions are left out", error)
         return {}

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.labels import LabelConvention
+from dataset_conversion.labels import LabelConvention, nnunet_labels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import (
@@ -197,6 +197,11 @@ def read_protocol_labels(
     """
     grid, values = read_labels(path)
     return grid, label_values(to_protocol(values, convention, protocol, path), protocol, str(path))
+
+
+def in_nnunet_values(labels: LabelValues, protocol: Protocol) -> LabelValues:
+    """Translate the voxels (any shape) of a label map from a protocol's values to nnU-Net's."""
+    return nnunet_labels(labels, protocol.labels) if protocol.labels else labels
 
 
 def check_same_grid(grid: sitk.Image, path: Path, other: sitk.Image, of: str) -> None:

@@ -19,7 +19,7 @@ from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
-from nnunet_resunet_ds.base.run_file import ERROR, RUN, WRITTEN, RunFile, read_runs
+from nnunet_resunet_ds.base.run_file import ERROR, RUN, WITH_PROBABILITIES, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
 from nnunet_resunet_ds.uncertainty.entropy import entropy
@@ -28,8 +28,6 @@ from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
 from postprocessing.probabilities import PROBABILITIES, PROPERTIES, write_probabilities
-
-_WITH_PROBABILITIES = "with_probabilities"
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class Output:
         if self.save_probabilities:
             files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES)]
         entry = self.run_file.cases.get(case.case_id, {})
-        if self.save_probabilities and not entry.get(_WITH_PROBABILITIES):
+        if self.save_probabilities and not entry.get(WITH_PROBABILITIES):
             return False
         if self.map_kinds:
             files += self._map_files(case.case_id, entry)
@@ -198,7 +196,7 @@ class Output:
         maps = self._map_files(outcome.case_id, outcome.entry)
         entry = {
             **outcome.entry,
-            _WITH_PROBABILITIES: self.save_probabilities,
+            WITH_PROBABILITIES: self.save_probabilities,
             **({MAPS: [str(file.relative_to(self.folder)) for file in maps]} if maps else {}),
         }
         self.run_file.note(outcome.case_id, name, entry)

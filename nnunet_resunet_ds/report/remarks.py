@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cc3d
 import numpy as np
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.case_notes import ABSENT, WARNINGS
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.regions import GTV, WT
+from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.regions import GTV, WT, Region
 from nnunet_resunet_ds.base.run_file import MODELS, WEIGHTS, Runs, read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from nnunet_resunet_ds.uncertainty.maps import MAPS, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, DISAGREEMENT, EXPECTED
 from postprocessing.case import CHANGES, TABLE
-from postprocessing.model_config import regions_of_predictions
-from postprocessing.probabilities import PROBABILITIES, mean_probabilities, probabilities_on_grid
+from postprocessing.model_config import dataset_json_of, nnunet_config, regions_of_predictions
+from postprocessing.probabilities import PROBABILITIES, check_of_label_map, mean_probabilities, probabilities_on_grid
 
 Item = TypeVar("Item")
 Certainty = Mapping[str, Mapping[str, float]]
@@ -144,22 +145,54 @@ class PredictionNotes:
         return {region: file for region, file in files.items() if file in noted}
 
     def mean_probabilities(
-        self, case: str, labels: NDArray[np.integer], grid: sitk.Image, *folders: Path
+        self, case: str, labels: NDArray[np.integer], saved: "SavedProbabilities | None"
     ) -> dict[str, float]:
-        """Return region → mean probability over its voxels, from run.json or ``CASE.npz``; empty where neither is.
+        """Return region → mean probability over its voxels, from run.json, else from what is saved; else nothing.
 
         Args:
             case: its name.
             labels: (Z, Y, X) in nnU-Net's values.
-            grid: where they lie.
-            folders: to look into for ``CASE.npz``.
+            saved: of this case, on the same grid.
         """
         known = self.entries.get(case, {}).get("mean_probability")
         if isinstance(known, Mapping):
             return {str(name): float(value) for name, value in known.items()}
-        file = next((path for folder in folders if (path := folder / f"{case}{PROBABILITIES}").is_file()), None)
-        regions = () if file is None else regions_of_predictions(file.parent)
-        return mean_probabilities(labels, probabilities_on_grid(file, grid), regions) if file and regions else {}
+        return mean_probabilities(labels, saved.probabilities, saved.regions) if saved else {}
+
+
+class SavedProbabilities(NamedTuple):
+    """The probabilities next to a label map."""
+
+    probabilities: NDArray[np.floating]
+    """(R, Z, Y, X)."""
+    regions: tuple[Region, ...]
+
+
+def saved_probabilities(
+    folder: Path, case: str, labels: NDArray[np.integer], grid: sitk.Image
+) -> SavedProbabilities | None:
+    """Return the probabilities next to a label map; None where there are none of it.
+
+    Args:
+        folder: of the label map.
+        case: its name.
+        labels: (Z, Y, X) of the label map, in nnU-Net's values.
+        grid: where they lie.
+
+    Raises:
+        InputError: ``CASE.npz`` is damaged.
+    """
+    file = folder / f"{case}{PROBABILITIES}"
+    regions = regions_of_predictions(folder) if file.is_file() else ()
+    if not regions:
+        return None
+    probabilities = probabilities_on_grid(file, grid)
+    try:
+        check_of_label_map(probabilities, file, labels, read_runs(folder), nnunet_config(dataset_json_of(folder)))
+    except InputError as error:
+        LOG.warning("%s; they are left out", error)
+        return None
+    return SavedProbabilities(probabilities, regions)
 
 
 def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:
@@ -168,12 +201,18 @@ def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:
 
 
 def read_prediction_notes(folder: Path) -> PredictionNotes:
-    """Read run.json and the table of changes in a prediction folder; a damaged file counts as missing."""
+    """Read run.json and the table of changes in a prediction folder; a damaged file counts as missing.
+
+    What they say of a label map that has been replaced since is left out.
+    """
     runs = read_runs(folder)
-    entries = runs.cases if runs else {}
+    if runs is None:
+        return PredictionNotes(changes=_changes_in_table(folder / TABLE))
+    entries = {case: entry for case, entry in runs.cases.items() if runs.is_as_written(case)}
+    replaced = runs.cases.keys() - entries.keys()
     changes = {case: list(map(_line, entry[CHANGES])) for case, entry in entries.items() if CHANGES in entry}
-    all_changes = {**_changes_in_table(folder / TABLE), **_without_empty(changes)}
-    return PredictionNotes(entries, all_changes, _expected_dice_errors(runs) if runs else {})
+    in_table = {case: lines for case, lines in _changes_in_table(folder / TABLE).items() if case not in replaced}
+    return PredictionNotes(entries, {**in_table, **_without_empty(changes)}, _expected_dice_errors(runs))
 
 
 def _expected_dice_errors(runs: Runs) -> dict[str, float]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases, load_case
-from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.sequences import optional_channels, sequence_named
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
@@ -22,12 +21,20 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, LabelValues
-from nnunet_resunet_ds.evaluation.pairs import check_same_grid, read_protocol_labels
+from nnunet_resunet_ds.evaluation.pairs import check_same_grid, in_nnunet_values, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE, is_training_case
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
-from nnunet_resunet_ds.report.remarks import Certainty, PredictionNotes, doubts, flags, only
+from nnunet_resunet_ds.report.remarks import (
+    Certainty,
+    PredictionNotes,
+    SavedProbabilities,
+    doubts,
+    flags,
+    only,
+    saved_probabilities,
+)
 from nnunet_resunet_ds.uncertainty.maps import ENTROPY
 
 BEFORE = "before"
@@ -100,10 +107,6 @@ class CaseFiles:
     def has_images(self, name: str) -> bool:
         """Tell whether any image of a case was found; `raw_case` says what may be wrong with them."""
         return name in self._raw_cases or bool(self.images.problems.get(name))
-
-    def folders(self, name: str) -> list[Path]:
-        """Return the folders in which the label maps of a case are, each once."""
-        return list(dict.fromkeys(maps.files[name].parent for maps in self.label_maps.values() if name in maps.files))
 
     def of_case(self, name: str) -> "CaseFiles":
         """Return the files of one case alone: little to send to another process."""
@@ -264,10 +267,22 @@ def _volumes(prediction: LabelValues, grid: sitk.Image, protocol: Protocol) -> d
 
 def _flags(name: str, files: CaseFiles, grid: sitk.Image, prediction: LabelValues, *, has_reference: bool) -> list[str]:
     protocol = files.protocol
-    in_nnunet = nnunet_labels(prediction, protocol.labels) if protocol.labels else prediction
-    probabilities = files.notes.mean_probabilities(name, in_nnunet, grid, *files.folders(name))
+    labels = in_nnunet_values(prediction, protocol)
+    probabilities = files.notes.mean_probabilities(name, labels, _saved_probabilities(name, files, grid, labels))
     doubtful = doubts(files.notes.certainty(name), has_reference=has_reference)
     return [*doubtful, *flags(prediction, protocol, _voxel_volume(grid), probabilities)]
+
+
+def _saved_probabilities(
+    name: str, files: CaseFiles, grid: sitk.Image, labels: LabelValues
+) -> SavedProbabilities | None:
+    """Return the probabilities next to the label map of a case, else next to that before post-processing."""
+    saved = saved_probabilities(files.label_maps[PREDICTION].files[name].parent, name, labels, grid)
+    before = files.label_maps.get(BEFORE)
+    if saved is not None or before is None or name not in before.files:
+        return saved
+    of_before = read_protocol_labels(before.files[name], before.convention, files.protocol)[1]
+    return saved_probabilities(before.files[name].parent, name, in_nnunet_values(of_before, files.protocol), grid)
 
 
 def _voxel_volume(grid: sitk.Image) -> float:

@@ -141,7 +141,7 @@ class CaseStore:
         probabilities = probabilities_on_grid(file, image, model)
         label_map = file.with_name(f"{case_id}{FILE_ENDING}")
         if label_map.is_file():
-            check_painted(probabilities, file, label_map, nnunet_config(dataset_json_of(model)))
+            check_painted(probabilities, file, read_labels(label_map)[1], nnunet_config(dataset_json_of(model)))
         self._keep(case_id, probabilities, image, reference)
 
     # ---- what a pipeline of predictions asks of its `ResultFolder` ----

@@ -107,6 +107,58 @@ def test_the_mean_of_probabilities_is_weighted_and_goes_on_to_postprocess(tmp_pa
         np.testing.assert_array_equal(joint, again)
 
 
+@pytest.mark.parametrize("order", ["cb", "bc"])
+@pytest.mark.parametrize("labels", ["nnunet", "2021"])
+def test_probabilities_of_a_model_with_other_values_are_painted_in_the_values_asked_for(tmp_path, order, labels):
+    """C was trained on the values of BraTS 2023, in which 1 is necrosis and 2 oedema."""
+    write_probabilities(tmp_path / "b", seed=1)
+    write_probabilities(tmp_path / "c", seed=2)
+    own = {"whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}
+    of_2023 = {"labels": {"background": 0, **own}, "regions_class_order": [2, 1, 3]}
+    write_json(of_2023, tmp_path / "c" / "dataset.json")
+    for case in CASES:
+        write(tmp_path / "c", case, np.array([0, 2, 1, 3], np.uint8)[values_of(tmp_path / "c" / f"{case}.nii.gz")])
+    told = {"b": "nnunet", "c": "2023-gli"}
+    flags = ["--input-labels", *(told[name] for name in order), "--labels", labels, "--save-probabilities"]
+    assert ensemble(tmp_path, *flags, names=order) == 0
+    values = np.array([0, 1, 2, 3] if labels == "nnunet" else [0, 2, 1, 4], np.uint8)
+    for number, case in enumerate(CASES):
+        one, other = (np.random.default_rng((seed, number)).random((3, *SHAPE), np.float32) for seed in (1, 2))
+        joint = postprocess((one + other) / 2, PostprocessingConfig.preset("none"))
+        np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{case}.nii.gz"), values[joint])
+    written = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert list(written["labels"].values())[1:] == [[1, 2, 3], [2, 3], [3]]
+    assert main(["postprocess", "-i", str(tmp_path / "out"), "-o", str(tmp_path / "labels"), "--preset", "none"]) == 0
+
+
+def test_probabilities_in_another_order_of_regions_are_refused(tmp_path, capsys):
+    for seed, name in enumerate("ab"):
+        write_probabilities(tmp_path / name, seed)
+    turned = {"background": 0, "tumor core": [2, 3], "whole tumor": [1, 2, 3], "enhancing tumor": [3]}
+    write_json({"labels": turned, "regions_class_order": [2, 1, 3]}, tmp_path / "b" / "dataset.json")
+    assert ensemble(tmp_path, "--input-labels", "nnunet", "--method", "mean", names="ab") == 2
+    assert "dataset.json" in capsys.readouterr().err
+
+
+def test_probabilities_that_an_earlier_prediction_left_are_not_joined(tmp_path, capsys):
+    for seed, name in enumerate("ab"):
+        write_probabilities(tmp_path / name, seed)
+    (tmp_path / "b" / f"{CASES[0]}.nii.gz").write_bytes((tmp_path / "a" / f"{CASES[0]}.nii.gz").read_bytes())
+    assert ensemble(tmp_path, names="ab") == 2
+    error = capsys.readouterr().err
+    assert f"b/{CASES[0]}.npz: is not of the label map next to it" in error and "1 cases failed, 1 are written" in error
+
+
+def test_post_processing_into_a_folder_of_other_probabilities_does_not_make_them_its_own(tmp_path, capsys):
+    for seed, name in enumerate("ab"):
+        write_probabilities(tmp_path / name, seed)
+    paper = ["postprocess", "-i", str(tmp_path / "b"), "-o", str(tmp_path / "a")]
+    assert main(paper) == 0
+    assert main(["postprocess", "-i", str(tmp_path / "a"), "-o", str(tmp_path / "again")]) == 2
+    assert f"{CASES[0]}.npz: is not of the label map next to it" in capsys.readouterr().err
+    assert ensemble(tmp_path, "--method", "mean", names="ab") == 2
+
+
 def test_a_case_on_another_grid_or_missing_fails_and_the_others_are_written(folders, capsys, bad_input):
     write(folders / "b", CASES[0], labels_of(0), spacing=(1.0, 1.0, 2.0))
     (folders / "a" / "BraTS-GLI-00003-000.nii.gz").write_bytes((folders / "a" / f"{CASES[1]}.nii.gz").read_bytes())

@@ -15,6 +15,7 @@ from brats_files import write
 from PIL import Image
 from reports import CASES, SHAPE, SPACING, make_cohort, make_images, tumour
 
+from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import report
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
@@ -163,10 +164,11 @@ def test_what_predict_noted_is_told(cohort, tmp_path):
         (labels / file.name).write_bytes(file.read_bytes())
     change = {"step": "et_components", "voxels": 12, "components": 1, "mean_probability": 0.61}
     entry = {"warnings": ["dark: very"], "changes": [change, {**change, "voxels": 0}], "mean_probability": {"TC": 0.5}}
-    cases = {CASES[0]: entry, CASES[1]: {}, CASES[2]: {}}
+    cases = {CASES[0]: entry, CASES[1]: {"with_probabilities": True}, CASES[2]: {}}
     (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": cases}))
     probabilities = np.full((3, *SHAPE), 0.7, np.float32)
-    np.savez(labels / f"{CASES[1]}.npz", probabilities=probabilities)
+    for case in CASES[1:]:
+        np.savez(labels / f"{case}.npz", probabilities=probabilities)
     page = tmp_path / "report.html"
     write_report(ReportSettings([cohort / "raw"], labels, page))
     cases = {case["name"]: case for case in data_of(page)["cases"]}
@@ -174,6 +176,31 @@ def test_what_predict_noted_is_told(cohort, tmp_path):
     assert cases[CASES[0]]["warnings"] == ["dark: very"]
     assert cases[CASES[0]]["changes"] == ["et components: 12 voxels of mean probability 0.61"]
     assert "low confidence: WT has mean probability 0.70" in cases[CASES[1]]["flags"]
+    assert "low confidence" not in str(cases[CASES[2]]["flags"])  # nothing says that they are of this label map
+
+
+def test_what_was_noted_of_a_label_map_that_was_replaced_is_not_told(cohort, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for file in (cohort / "labels").glob("*.nii.gz"):
+        (labels / file.name).write_bytes(file.read_bytes())
+    change = {"step": "et_components", "voxels": 12, "components": 1, "mean_probability": 0.61}
+    entry = {"warnings": ["dark: very"], "changes": [change], "mean_probability": {"TC": 0.5}}
+    written = {
+        case: {**entry, "file": f"{case}.nii.gz", "written": identity_of(labels / f"{case}.nii.gz")} for case in CASES
+    }
+    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": written}))
+    rows = [f"{case},et_components,12,1,0.61" for case in CASES]
+    (labels / "postprocessing_changes.csv").write_text(
+        "\n".join(["case,step,voxels,components,mean_probability", *rows])
+    )
+    (labels / f"{CASES[0]}.nii.gz").write_bytes((labels / f"{CASES[1]}.nii.gz").read_bytes())
+    page = tmp_path / "report.html"
+    write_report(ReportSettings([cohort / "raw"], labels, page))
+    cases = {case["name"]: case for case in data_of(page)["cases"]}
+    told = [(case, cases[case]["warnings"], bool(cases[case]["changes"])) for case in CASES[:2]]
+    assert told == [(CASES[0], [], False), (CASES[1], ["dark: very"], True)]
+    assert "low confidence" not in str(cases[CASES[0]]["flags"]) and "low confidence" in str(cases[CASES[1]]["flags"])
 
 
 def test_only_the_worst_have_pictures_where_there_are_many(cohort, tmp_path):
