@@ -46,6 +46,9 @@ def run(options: argparse.Namespace) -> None:
         if model.n_seen_before:
             seen = f"the model that it started from had seen {model.n_seen_before} of its validation cases"
             print(f"* {model.name}: {seen}, so Dice of new cases is lower")
+        if model.unmeasured_folds:
+            missing = ", ".join(model.unmeasured_folds)
+            print(f"{model.name}: Dice is without fold {missing}; validate it with nnUNetv2_train … --val")
     own = [model for model in models if model.name != STARTER]
     if own:
         print("choose one of yours with -d and -p, or with -m $nnUNet_results/MODEL")

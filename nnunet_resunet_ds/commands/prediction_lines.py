@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.pipeline import Predicted
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
     from nnunet_resunet_ds.inference.predictor import Predictor
+    from nnunet_resunet_ds.models.card import ModelCard
 
 FLAGS = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
 """Sequence → flag of its image of a single case."""
@@ -56,11 +57,21 @@ def _line_on(model: "Model") -> str:
     folds = f"fold{'' if len(model.weights) == 1 else 's'} {', '.join(model.weights)}"
     if model.folder != STARTER_FOLDER:
         return f"model: {model.folder}, {folds}, {model.checkpoint}"
-    dice = ", ".join(f"{region} {value:.2f}" for region, value in starter_card().dice.items())
     return (
-        f"the starter model: a first look, not a result; mean Dice of cases that it had not seen: {dice}; {folds}; "
-        "choose your own with -d or -m"
+        "the starter model: a first look, not a result; mean Dice of cases that it had not seen: "
+        f"{_starter_dice(starter_card(), list(model.weights))}; {folds}; choose your own with -d or -m"
     )
+
+
+def _starter_dice(card: "ModelCard", folds: Sequence[str]) -> str:
+    """Return what the card says of all folds together, or of each of those that predict, where they are not all."""
+    if set(folds) == set(card.weights):
+        return _numbers(card.dice)
+    return "; ".join(f"fold {row['fold']}: {_numbers(row['dice'])}" for row in card.folds if row["fold"] in folds)
+
+
+def _numbers(dice: Mapping[str, float]) -> str:
+    return ", ".join(f"{region} {value:.2f}" for region, value in dice.items())
 
 
 def n_flips(model: "Model", settings: "PredictionSettings") -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics, read_weights
 from nnunet_resunet_ds.inference.model import Model
@@ -23,7 +24,7 @@ from nnunet_resunet_ds.models.card import (
     read_card,
 )
 from nnunet_resunet_ds.models.inventory import configuration_name, described
-from nnunet_resunet_ds.models.validation import n_seen_before, validation_scores
+from nnunet_resunet_ds.models.validation import n_seen_before, unmeasured_folds, validation_scores
 from nnunet_resunet_ds.training.checkpoints import FINAL
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.pretrained import pretrained_of
@@ -56,8 +57,10 @@ def card_of_model(
         InputError: a file is missing or damaged, or the metrics are of other weights or of training cases.
     """
     earlier = read_card(model.folder)
-    is_of_these = earlier is not None and model.identities.items() <= earlier.weights.items()
-    card = earlier if earlier is not None and is_of_these else _new_card(model, case_ids=case_ids)
+    if earlier is not None and model.identities.items() <= earlier.weights.items():
+        card = earlier if model.identities == earlier.weights else _of_some_folds(earlier, list(model.identities))
+    else:
+        card = _new_card(model, case_ids=case_ids)
     sources = [
         replace(
             source,
@@ -74,6 +77,19 @@ def card_of_model(
     return replace(card, weights=model.identities, scores=scores, how_measured=how, folds=(), n_seen_before=0)
 
 
+def _of_some_folds(card: ModelCard, folds: Sequence[str]) -> ModelCard:
+    """Return the card of some folds of a model: what was measured of all of them together is left out."""
+    which = f"fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
+    return replace(
+        card,
+        summary=f"{which} alone of: {card.summary}",
+        scores={},
+        how_measured=f"What was measured is of all folds of that model, and not of {which} alone.",
+        folds=tuple(row for row in card.folds if str(row.get("fold")) in folds),
+        n_seen_before=0,
+    )
+
+
 def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
     known = described(model.folder, model.folder.name, tuple(model.weights))
     is_final = Path(model.checkpoint).stem == Path(FINAL).stem
@@ -87,7 +103,7 @@ def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
         summary=f"{model.trainer_name}, {folds} of {known.data} ({known.n_cases} cases)",
         sources=(Source(known.data, NOT_SAID, (), known.n_cases, cases),),
         scores={DICE: {VALIDATION: by_region}} if by_region else {},
-        how_measured="Each case is predicted by a fold that was not trained on it: nnU-Net's own validation.",
+        how_measured=_how_validated(model, known.folds),
         folds=tuple(_fold_rows(model)) if is_final else (),
         training=_training(model),
         prediction=f"A case of usual size takes {known.tera_operations:g} TFLOP without flips.",
@@ -98,6 +114,12 @@ def _new_card(model: Model, *, case_ids: bool) -> ModelCard:
     )
 
 
+def _how_validated(model: Model, folds: Sequence[str]) -> str:
+    missing = unmeasured_folds(model.folder, folds)
+    without = f" Without fold {', '.join(missing)}, which is not validated with these weights." if missing else ""
+    return f"Each case is predicted by a fold that was not trained on it: nnU-Net's own validation.{without}"
+
+
 def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
     """Return the scores of a file of ``resunet-ds evaluate``, and what they are of.
 
@@ -105,9 +127,19 @@ def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
         InputError: they are of other weights, or of training cases.
     """
     protocol, cases = read_metrics(metrics)
-    if not set(read_weights(metrics)) <= set(model.identities.values()):
+    made_with, own = set(read_weights(metrics)), set(model.identities.values())
+    if not made_with <= own:
         msg = f"{metrics}: is of label maps that other weights made than those of {model.folder}; evaluate its own"
         raise InputError(msg)
+    if made_with and made_with != own:
+        names = ", ".join(fold for fold, identity in model.identities.items() if identity in made_with)
+        msg = (
+            f"{metrics}: is of label maps that fold {names} alone made, and folds {', '.join(model.identities)} are to "
+            "be shared; evaluate what all of them predict, or share these with -f"
+        )
+        raise InputError(msg)
+    if not made_with:
+        LOG.warning("%s: nothing notes which weights made its label maps; the card says so", metrics)
     seen = sorted(set(cases) & set(model.training_cases))
     if seen:
         msg = (
@@ -120,7 +152,12 @@ def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
         for metric in METRICS
         if metric in protocol.metrics
     }
-    how = f"resunet-ds evaluate on {len(cases)} cases, by {protocol.name}; its maker says that it had not seen them."
+    told = (
+        "its maker says that it had not seen them"
+        if made_with
+        else ("its maker says that it made these label maps and had not seen their cases")
+    )
+    how = f"resunet-ds evaluate on {len(cases)} cases, by {protocol.name}; {told}."
     return {metric: {EVALUATION: by_region} for metric, by_region in by_metric.items() if by_region}, how
 
 

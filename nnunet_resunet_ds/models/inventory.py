@@ -18,7 +18,7 @@ from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_l
 from nnunet_resunet_ds.inference.sliding_window import padded_shape, tiles
 from nnunet_resunet_ds.models.card import CARD, ModelCard, read_card
 from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
-from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, validation_scores
+from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, unmeasured_folds, validation_scores
 from nnunet_resunet_ds.network.cost import count_cost
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.training.checkpoints import FINAL, available_folds, checkpoint_name
@@ -42,6 +42,8 @@ class KnownModel:
     validation."""
     n_seen_before: int = 0
     """How many of these the model that its training started from had seen."""
+    unmeasured_folds: tuple[str, ...] = ()
+    """Those that Dice says nothing of, as they are not validated with their weights of now."""
     megabytes: float
     """Of the weights' files."""
     parameters: int
@@ -95,6 +97,7 @@ def described(folder: Path, name: str, folds: Sequence[str] | None = None) -> Kn
         cost = count_cost(configuration, len(dataset_json["channel_names"]), len(regions_of(dataset_json)))
         n_tiles = _n_tiles(configuration)
         dice = card.dice if card else _mean_dice(validation_scores(folder, dataset_json, folds))
+        unmeasured = () if card else tuple(unmeasured_folds(folder, folds))
         data = " and ".join(source.name for source in card.sources) if card else str(plans["dataset_name"])
         n_cases = card.n_cases if card else n_training_cases(folder, folds) or int(dataset_json["numTraining"])
         seen = card.n_seen_before if card else n_seen_before(folder, pretrained_of(plans), folds) if dice else 0
@@ -112,6 +115,7 @@ def described(folder: Path, name: str, folds: Sequence[str] | None = None) -> Kn
         folds=folds,
         dice=dice,
         n_seen_before=seen,
+        unmeasured_folds=unmeasured,
         megabytes=round(sum(file.stat().st_size for file in files) / 1e6, 1),
         parameters=cost.parameters,
         tera_operations=round(cost.flops * n_tiles * len(folds) / 1e12, 2),
@@ -124,7 +128,7 @@ def configuration_name(folder: Path) -> str:
 
 
 def _card_of_these_weights(folder: Path) -> ModelCard | None:
-    """Return the card of a model, unless weights came after it: those of an installed model that was trained again."""
+    """Return the card of a model, unless it is of other folds, or weights came after it, as in a training again."""
     card = read_card(folder)
     if card is None or folder == STARTER_FOLDER:
         return card
@@ -132,7 +136,7 @@ def _card_of_these_weights(folder: Path) -> ModelCard | None:
     folds = available_folds(folder, checkpoint)
     written = (folder / CARD).stat().st_mtime_ns
     newer = any((fold_folder(folder, fold) / checkpoint).stat().st_mtime_ns > written for fold in folds)
-    return None if newer or not set(folds) <= set(card.weights) else card
+    return None if newer or set(folds) != set(card.weights) else card
 
 
 def _n_tiles(configuration: Mapping[str, Any]) -> int:

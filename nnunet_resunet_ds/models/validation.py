@@ -37,6 +37,13 @@ def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequ
     return found if cases else {}
 
 
+def unmeasured_folds(folder: Path, folds: Sequence[str]) -> list[str]:
+    """Return the folds whose cases are not among `validation_scores`, where there are any of the others."""
+    own = [fold for fold in folds if fold.isdigit()]
+    missing = [fold for fold in own if not is_validated(fold_folder(folder, fold))]
+    return missing if len(missing) < len(own) else []
+
+
 def n_training_cases(folder: Path, folds: Sequence[str]) -> int | None:
     """Return how many cases these folds were trained on, all together; None where one of them does not note it."""
     noted = _noted(folder, folds)

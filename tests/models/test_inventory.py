@@ -41,6 +41,15 @@ def test_dice_is_the_mean_over_the_cases_of_all_folds(own, dataset):
     assert own_model.dice == pytest.approx({"WT": 0.8, "TC": 0.5, "ET": 0.4})
 
 
+def test_folds_that_are_not_validated_are_named(own, capsys):
+    write_summary(own, 0, [(0.9, 0.8, 0.7)])
+    assert main(["models"]) == 0
+    assert f"{own.parent.name}/{NAME}: Dice is without fold 1; validate it" in capsys.readouterr().out
+    write_summary(own, 1, [(0.9, 0.8, 0.7)])
+    assert main(["models"]) == 0
+    assert "Dice is without" not in capsys.readouterr().out
+
+
 def test_a_model_of_the_user_is_listed(own, capsys):
     assert main(["models", "--json"]) == 0
     *_, found = json.loads(capsys.readouterr().out)

@@ -121,6 +121,26 @@ def test_metrics_of_other_weights_are_refused(own, tmp_path, measured, capsys):
     assert "is of label maps that other weights made" in capsys.readouterr().err
 
 
+def test_metrics_of_some_folds_are_not_those_of_all(own, tmp_path, measured, capsys):
+    path, change = measured
+    of_first = load_model(own).identities["0"]
+    change(made_with=[of_first])
+    command = ["package", "-m", str(own), "-o", str(tmp_path / "other.zip"), "--metrics", str(path)]
+    assert main(command) == 2
+    assert "that fold 0 alone made, and folds 0, 1 are to be shared" in capsys.readouterr().err
+    assert main([*command, "-f", "0"]) == 0
+
+
+def test_metrics_of_unknown_weights_are_so_on_the_card(own, tmp_path, measured, monkeypatch, capsys):
+    path, change = measured
+    change(made_with=None)
+    packed(own, tmp_path, "--metrics", str(path))
+    assert "nothing notes which weights made its label maps" in capsys.readouterr().err
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(tmp_path / "model.zip")]) == 0
+    assert "its maker says that it made these label maps" in read_card(installed).how_measured
+
+
 def test_metrics_of_training_cases_are_refused(own, tmp_path, measured, capsys):
     path, change = measured
     cases = json.loads(path.read_text())["cases"]
@@ -251,6 +271,28 @@ def test_a_model_that_is_packed_again_keeps_its_card(own, tmp_path, monkeypatch)
     (source,) = read_card(installed).sources
     assert (source.licence, source.citations) == ("CC BY 4.0", ("A. Nobody 2026", "B. Nobody 2027"))
     assert read_card(installed).scores == first.scores and read_card(installed).limits == first.limits
+
+
+def test_some_folds_packed_again_do_not_claim_what_all_reach(own, tmp_path, monkeypatch, capsys):
+    archive = packed(own, tmp_path, "--licence", "CC BY 4.0")
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    packed(installed, tmp_path, "-f", "1")
+    assert "fold 1 alone of: ResUNetDSTrainer, folds 0, 1" in capsys.readouterr().out
+    assert main(["install", str(archive), "--overwrite"]) == 0
+    card = read_card(installed)
+    assert list(card.weights) == ["1"] and card.dice == {} and [row["fold"] for row in card.folds] == ["1"]
+    assert card.sources[0].licence == "CC BY 4.0" and "not of fold 1 alone" in card.how_measured
+
+
+def test_the_card_of_folds_that_were_removed_is_not_taken(own, tmp_path, monkeypatch, capsys):
+    archive = packed(own, tmp_path)
+    installed = elsewhere(tmp_path, monkeypatch)
+    assert main(["install", str(archive)]) == 0
+    shutil.rmtree(installed / "fold_0")
+    capsys.readouterr()
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[-1]["dice"] == {}
 
 
 def test_a_card_is_not_taken_for_weights_that_came_after_it(own, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.commands.prediction_lines import _starter_dice
 from nnunet_resunet_ds.demo.phantom import make_cohort
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, region_dice
 from nnunet_resunet_ds.inference.model import load_model
@@ -91,6 +92,11 @@ def test_it_predicts_where_no_model_is_named(phantom, tmp_path, capsys, card):
     assert "smaller than in training: 1 case" in said and "another spacing" not in said
     run = json.loads((tmp_path / "labels" / "run.json").read_text())
     assert len(run["cases"]) == 1 and "WT" in next(iter(run["cases"].values()))["certainty"]
+
+
+def test_some_of_its_folds_are_told_with_their_own_dice(card):
+    assert _starter_dice(card, ["1", "0"]).startswith("fold 0: WT 0.86") and "; fold 1: WT" in _starter_dice(card, "01")
+    assert _starter_dice(card, list(card.weights)).startswith("WT 0.75")
 
 
 @pytest.mark.parametrize("flags", NAMES_OF_OTHERS)
