@@ -1,5 +1,6 @@
 """Translate label maps to the values of a BraTS edition, ready to hand in."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -22,7 +23,7 @@ from dataset_conversion.labels import (
 )
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, visible_files
+from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, check_output_folder, remove_half_written, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -54,7 +55,7 @@ def write_submission(
         output_folder: for the translated files.
         edition: a key of `EDITIONS`, a year, ``"auto"`` to tell it from the file names, or ``"custom"``.
         edition_file: the description of a custom edition.
-        labels: what the values are now, one of `CONVENTIONS`; None: as is declared, else nnU-Net's.
+        labels: what the values are now, one of `CONVENTIONS`; None: as is declared.
         overwrite: label maps of other settings may stay in the output.
         executor: who translates; None is a thread for each core.
 
@@ -62,8 +63,9 @@ def write_submission(
         The edition, and the files written.
 
     Raises:
-        InputError: no label maps, an edition that cannot be told, the output is the input, the input is a submission
-            already, or cases failed; then the message has a line a case, and the others are written.
+        InputError: no label maps, an edition that cannot be told, values that nothing declares, the output is the
+            input, the input is a submission already, or cases failed; then the message has a line a case, and the
+            others are written.
     """
     files = _label_maps(input_folder)
     case_ids = [_case_id(file) for file in files]
@@ -102,7 +104,7 @@ def _check_output(output_folder: Path, input_folder: Path) -> None:
 
 
 def _case_id(file: Path) -> str:
-    return file.name.removesuffix(FILE_ENDING)
+    return file.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:
@@ -126,12 +128,12 @@ def _given_convention(files: Sequence[Path], labels: str | None, edition: Editio
     declared = declared_convention(files)
     folder = files[0].parent
     if declared is None:
-        LOG.warning(
-            "%s: nothing says what the values of its label maps are; they are read as nnU-Net's. Where they are not, "
-            "say what they are with --labels",
-            folder,
+        msg = (
+            f"{folder}: nothing says what the values of its label maps are; say it with --labels: "
+            f"{NNUNET_CONVENTION.key} where 1 is oedema, 2 necrosis and 3 enhancing tumour, or an edition, such as "
+            "2023-gli"
         )
-        return _nnunet_values(edition)
+        raise InputError(msg)
     if declared.made_by is not None and declared.made_by.get(MADE_BY) == _SUBMISSION:
         msg = (
             f"{folder}: is a submission with the values of {declared.convention.title} already, as {RUN} says; hand it "
@@ -183,8 +185,13 @@ def _label_maps(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder"
         raise InputError(msg)
-    files = visible_files(folder, FILE_ENDING)
+    files = [file for ending in IMAGE_ENDINGS for file in visible_files(folder, ending)]
     if not files:
-        msg = f"{folder}: no label maps ({FILE_ENDING}) here; give what resunet-ds predict or postprocess wrote"
+        endings = ", ".join(IMAGE_ENDINGS)
+        msg = f"{folder}: no label maps ({endings}) here; give what resunet-ds predict or postprocess wrote"
         raise InputError(msg)
-    return files
+    for case, count in Counter(map(_case_id, files)).items():
+        if count > 1:
+            msg = f"{folder}: has {case} as {' and '.join(IMAGE_ENDINGS)}; leave one of them there"
+            raise InputError(msg)
+    return sorted(files)

@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument, model_folder
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
@@ -144,7 +145,7 @@ def _translate(options: argparse.Namespace) -> None:
     )
     values = ", ".join(f"{raw} {edition.tissue_name(tissue)}" for raw, tissue in edition.tissues.items() if tissue)
     answer(options, {"edition": edition.key, "files": written})
-    print(f"wrote {len(written)} label maps of {edition.title} ({values}) to {options.output_folder}")
+    print(f"wrote {counted(len(written), 'label map')} of {edition.title} ({values}) to {options.output_folder}")
 
 
 def _write(options: argparse.Namespace) -> None:

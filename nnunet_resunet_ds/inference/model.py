@@ -79,6 +79,8 @@ class Model:
     """Of (Z, Y, X) in the network's axis order: those that training mirrored."""
     training_cases: frozenset[str] = frozenset()
     """Ids of the cases that any of the weights was trained on, or started from weights that were, as far as noted."""
+    knows_absent_channels: bool = False
+    """Whether the training of each fold left channels out at random."""
 
     @property
     def files(self) -> ModelFiles:
@@ -131,12 +133,6 @@ class Model:
     def is_of_stripped_heads(self) -> bool:
         """Whether zeros lay around the brain in training, as nnU-Net found when it planned the normalisation."""
         return any(self.configuration.use_mask_for_norm)
-
-    @property
-    def knows_absent_channels(self) -> bool:
-        """Whether training left channels out at random, by the recipe that it saved in its plans."""
-        recipe = self.plans.plans.get(SECTION)
-        return isinstance(recipe, dict) and bool(recipe.get("modality_dropout"))
 
     def build_network(self) -> nn.Module:
         """Return the network, whose output is the logits of the finest head alone; its weights are not of any fold.
@@ -198,12 +194,19 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
         checkpoint,
         mirror_axes,
         frozenset(training_cases),
+        all(_leaves_channels_out(own or plans.plans) for own in trained_with.values()),
     )
     with torch.device("meta"):  # shapes alone
         expected = model.build_network().state_dict()
     for fold, file in files.items():
         check_weights_fit(file, weights[fold], expected, f"{folder / PLANS_JSON} is not the one it was trained with")
     return model
+
+
+def _leaves_channels_out(plans: Mapping[str, Any]) -> bool:
+    """Tell whether a training by the recipe in its plans left channels out at random."""
+    recipe = plans.get(SECTION)
+    return isinstance(recipe, Mapping) and bool(recipe.get("modality_dropout"))
 
 
 def _read_object(folder: Path, name: str) -> Mapping[str, Any]:

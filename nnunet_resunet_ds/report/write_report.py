@@ -21,7 +21,7 @@ from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions
 from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
-from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings
+from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings, weights_of
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
 from nnunet_resunet_ds.report.one_case import images_as, label_map_as
@@ -121,6 +121,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     protocol = known.protocol if known else _protocol(settings, label_maps[PREDICTION])
     label_maps = {which: in_own_values(maps, protocol) for which, maps in label_maps.items()}
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION]) if REFERENCE in label_maps else None
+    if BEFORE in label_maps:
+        _check_before(label_maps[BEFORE], label_maps[PREDICTION])
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(protocol))
     for line in pairs.warnings if pairs else _warnings_of_predictions(label_maps[PREDICTION], protocol):
@@ -138,6 +140,24 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         LOG.warning(notice)
     write_page(written.cases, protocol, settings.title, settings.output, files.notes.expected_dice_errors)
     return written
+
+
+def _check_before(before: LabelMaps, prediction: LabelMaps) -> None:
+    """Refuse label maps of other cases as those before post-processing; warn of those of another model.
+
+    Raises:
+        InputError: no case is in both.
+    """
+    shared = [case for case in prediction.files if case in before.files]
+    if not shared:
+        msg = f"{before.source}: has none of the cases of {prediction.source}; give what was post-processed as --before"
+        raise InputError(msg)
+    weights = [weights_of(maps.files[case] for case in shared) for maps in (before, prediction)]
+    if all(weights) and weights[0] != weights[1]:
+        LOG.warning(
+            "%s: was predicted with other weights than %s, so post-processing is not all that differs",
+            before.source, prediction.source,
+        )  # fmt: skip
 
 
 def _warnings_of_predictions(predictions: LabelMaps, protocol: Protocol) -> list[str]:

@@ -124,7 +124,7 @@ def write_plans(folder: Path, name: str, configuration: str, plans: dict[str, An
 
 
 def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mapping[str, Any]) -> None:
-    """Refuse to change the patch or network of plans that a model was trained with.
+    """Refuse to change the patch, the network or the start of plans that a model was trained with.
 
     Raises:
         InputError: naming the model.
@@ -133,6 +133,8 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
         results = nnunet_folder("nnUNet_results") / dataset
     except InputError:
         return  # without results there is no model
+    from nnunet_resunet_ds.training.pretrained import check_same_start, pretrained_of  # noqa: PLC0415 (seconds)
+
     for model in models_in(results, plans=name, configuration=configuration):
         if not begun_folds(model) or not (model / PLANS_JSON).is_file():
             continue
@@ -146,6 +148,7 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
                 "name with --name, start from the stock plans of that model with -p, or move that model away"
             )
             raise InputError(msg)
+        check_same_start(model, pretrained_of(trained), plans)
         if model.name == folder_name(TRAINER, name, configuration):  # others have defaults of their own
             for line in recipe_notes(f"{model}: its latest fold", trained, plans):
                 LOG.warning("%s", line)

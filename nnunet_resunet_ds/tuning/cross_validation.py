@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,7 @@ from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, Weights, read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.fold_record import VALIDATED, read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.training.recipe import SECTION
@@ -192,13 +193,24 @@ def _of_fold(settings: PredictionSettings, fold: str) -> PredictionSettings:
 
 
 def stored_validation_npz(
-    folder: Path, ids: Mapping[str, Sequence[str]], executor: Executor | None = None
+    folder: Path,
+    ids: Mapping[str, Sequence[str]],
+    weights: Iterable[tuple[str, str]],
+    executor: Executor | None = None,
 ) -> dict[str, list[Path]]:
     """Store what ``nnUNetv2_train … --npz`` wrote of the validation cases; see `predict_validation`.
 
+    Args:
+        folder: of the model.
+        ids: fold → its validation cases.
+        weights: fold and identity of the weights to tune on.
+        executor: who stores; None is a thread for each core.
+
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: a file is missing or damaged, or of the validation of other weights than these.
     """
+    for fold, identity in weights:
+        _check_validated_weights(fold_folder(folder, fold), identity)
     references = _references(folder)
     _check_references(references, folder)
     found: dict[str, list[Path]] = {}
@@ -218,6 +230,21 @@ def stored_validation_npz(
             raise InputError("\n".join(problems))
         found[fold] = [store.file(case_id) for case_id in case_ids]
     return found
+
+
+def _check_validated_weights(fold: Path, weights: str) -> None:
+    """Refuse a validation of other weights than those that are tuned on, such as those of the best epoch.
+
+    Raises:
+        InputError: the record of the fold says that it is one; trainers of others write none.
+    """
+    validated = read_record(fold).get(VALIDATED, weights)
+    if validated != weights:
+        msg = (
+            f"{fold / VALIDATION}: is of the weights {validated}, and the checkpoint to tune on has {weights}; "
+            "validate that with nnUNetv2_train … --val --npz, or leave --npz out"
+        )
+        raise InputError(msg)
 
 
 def _keep(case: tuple[str, Path], store: CaseStore, model: Path) -> None:

@@ -74,8 +74,9 @@ def tune_model(
     ranked_by = chosen_metric(metric, protocol, dataset_json, model.folder / DATASET_JSON)
     settings = replace(settings, postprocessing=default_config(dataset_json))
     ids = validation_ids(model.folder, checkpoints)
+    tuned_on = weights_tuned_on(checkpoints)
     if from_npz:
-        files, averaging = stored_validation_npz(model.folder, ids, executor), LOGITS
+        files, averaging = stored_validation_npz(model.folder, ids, tuned_on, executor), LOGITS
     else:
         files, averaging = predict_validation(settings, ids, executor), PROBABILITIES
     cases = [file for of_fold in files.values() for file in of_fold]
@@ -84,7 +85,7 @@ def tune_model(
         msg = f"{model.folder}: one validation case is not enough to tune on; train more folds"
         raise InputError(msg)
     scores = Scores(cases, ranked_by, regions_of(dataset_json), executor=executor)
-    tuning = _tune(model.folder, dataset_json, scores, parts, averaging, weights_tuned_on(checkpoints))
+    tuning = _tune(model.folder, dataset_json, scores, parts, averaging, tuned_on)
     keep_with_model(tuning.chosen, model.folder)
     expected_dice = learn_from_stored(cases, parts, tuning.chosen, regions_of(dataset_json), executor)
     keep_expected_dice(expected_dice, model.folder)

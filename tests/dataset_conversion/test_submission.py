@@ -81,7 +81,7 @@ def test_the_command_says_what_it_wrote(labels, tmp_path, capsys):
 def test_a_foreign_value_is_named_and_does_not_stop_the_others(labels, tmp_path):
     write(labels / "BraTS2021_00003.nii.gz", np.full(SHAPE, 4, dtype=np.uint8))
     with pytest.raises(InputError, match=r"BraTS2021_00003\.nii\.gz: label values 4 are not among(.|\n)*1 are written"):
-        write_submission(labels, tmp_path / "out")
+        write_submission(labels, tmp_path / "out", labels="nnunet")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["BraTS2021_00000.nii.gz", "run.json"]
 
 
@@ -163,24 +163,36 @@ def test_a_custom_edition_travels_with_the_label_maps(cohort, model, tmp_path):
     assert equal(maps(tmp_path / "nnunet_out"), maps(tmp_path / "mine_out"))
 
 
-def test_undeclared_values_are_read_as_nnunet_s_and_that_is_said(labels, tmp_path, capsys):
-    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "a")]) == 0
-    assert "warning: " in capsys.readouterr().err
-    assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "b"), "--labels", "nnunet"]) == 0
-    assert "warning: " not in capsys.readouterr().err
-    assert equal(maps(tmp_path / "a"), maps(tmp_path / "b"))
+def test_values_that_nothing_declares_are_asked_for(labels, tmp_path, capsys):
+    command = ["submission", "-i", str(labels), "-o", str(tmp_path / "a")]
+    assert main(command) == 2
+    assert "nothing says what the values of its label maps are; say it with --labels: nnunet" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+    assert main([*command, "--labels", "nnunet"]) == 0
     assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "c"), "--labels", "2023-gli"]) == 0
     assert not equal(maps(tmp_path / "a"), maps(tmp_path / "c"))
     assert main(["submission", "-i", str(labels), "-o", str(tmp_path / "c"), "--labels", "1999"]) == 2
 
 
 def test_submissions_to_two_editions_do_not_share_a_folder(labels, tmp_path, capsys):
-    write_submission(labels, tmp_path / "out", "2021")
+    write_submission(labels, tmp_path / "out", "2021", labels="nnunet")
     write(tmp_path / "more" / "BraTS2021_00007.nii.gz", np.zeros(SHAPE, np.uint8))
     with pytest.raises(InputError, match=r"label values .*: then 2021, now 2023-gli"):
-        write_submission(tmp_path / "more", tmp_path / "out", "2023-gli")
-    write_submission(tmp_path / "more", tmp_path / "out", "2021")
+        write_submission(tmp_path / "more", tmp_path / "out", "2023-gli", labels="nnunet")
+    write_submission(tmp_path / "more", tmp_path / "out", "2021", labels="nnunet")
     assert len(find_label_maps(tmp_path / "out").files) == 3
+
+
+def test_label_maps_that_are_not_compressed_are_handed_in_too(labels, tmp_path):
+    file = labels / "BraTS2021_00003.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(file)), str(labels / "BraTS2021_00003.nii"))
+    with pytest.raises(InputError, match=r"has BraTS2021_00003 as \.nii\.gz and \.nii; leave one"):
+        write_submission(labels, tmp_path / "out", labels="nnunet")
+    expected = values_of(file)
+    file.unlink()
+    _, written = write_submission(labels, tmp_path / "out", "2021", labels="nnunet")
+    assert [path.name for path in written] == ["BraTS2021_00000.nii.gz", "BraTS2021_00003.nii.gz"]
+    np.testing.assert_array_equal(nnunet_labels(values_of(written[1]), EDITIONS["2021"].tissues), expected)
 
 
 def test_label_values_of_a_later_version_are_not_guessed(labels, tmp_path):

@@ -216,6 +216,18 @@ def test_a_model_trained_with_absent_sequences_is_known(model):
         assert load_model(model).knows_absent_channels is (probability > 0)
 
 
+def test_a_fold_that_was_trained_without_absent_sequences_counts(model):
+    """plans.json of the model is that of the fold that was trained last."""
+    plans = {**json.loads((model / "plans.json").read_text()), "resunet_ds": {"modality_dropout": 0.5}}
+    (model / "plans.json").write_text(json.dumps(plans))
+    file = model / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(file, weights_only=False)
+    for probability in (0.5, 0.0):
+        own = {**plans, "resunet_ds": {"modality_dropout": probability}}
+        torch.save({**content, "init_args": {**content["init_args"], "plans": own}}, file)
+        assert load_model(model).knows_absent_channels is (probability > 0)
+
+
 def test_workers_do_the_same(cohort, model, tmp_path, monkeypatch, capsys):
     labels = expected(model, images_of(cohort, FIRST, ("t2",)), ("T2",))
     file_of(cohort, FIRST, "t2").unlink()

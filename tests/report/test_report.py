@@ -72,6 +72,26 @@ def test_the_page_holds_every_case_and_needs_nothing_else(cohort, tmp_path, caps
     assert "Lesion-wise Dice" in data["metrics"].values()
 
 
+def test_label_maps_of_other_cases_are_not_those_before_post_processing(cohort, tmp_path, capsys):
+    others = tmp_path / "others"
+    others.mkdir()
+    shutil.copy(next((cohort / "before").glob("*.nii.gz")), others / "another.nii.gz")
+    command = ("-i", cohort / "raw", "-pred", cohort / "labels", "-o", tmp_path / "page.html", "--before")
+    assert run(*command, others) == 2
+    assert "others: has none of the cases of" in capsys.readouterr().err
+    for which in ("before", "labels"):
+        folder = cohort / which
+        cases = {
+            file.name.removesuffix(".nii.gz"): {
+                "file": file.name, "written": identity_of(file), "made_with": [which]
+            }
+            for file in folder.glob("*.nii.gz")
+        }  # fmt: skip
+        (folder / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": cases}))
+    assert run(*command, cohort / "before") == 0
+    assert "was predicted with other weights than" in capsys.readouterr().err
+
+
 def test_the_pictures_hold_labels_without_loss_and_images_almost(cohort, tmp_path):
     page = tmp_path / "report.html"
     assert (

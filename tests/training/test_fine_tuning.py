@@ -11,6 +11,7 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint, weights_identity
@@ -187,6 +188,18 @@ def test_folds_of_a_model_start_alike(model, planned, tmp_path):
     (folder / "plans.json").write_text(json.dumps(at_random))
     with pytest.raises(InputError, match="started from random weights"):
         check_other_folds(folder / "fold_1", fine_tuned, "3d_fullres")
+
+
+def test_plans_that_start_otherwise_do_not_take_the_place_of_those_of_a_model(model, planned, capsys):
+    assert fine_tune(model) == 0
+    own = nnunet_folder("nnUNet_results") / planned.name / "ResUNetDSTrainer__FineTuned__3d_fullres"
+    (own / "fold_0").mkdir(parents=True)
+    (own / "fold_0" / "checkpoint_final.pth").touch()
+    shutil.copy(planned / "FineTuned.json", own / "plans.json")
+    before = (planned / "FineTuned.json").read_bytes()
+    assert fine_tune(model) == 0
+    assert main(["plan", "-d", "137", "--name", "FineTuned", "--patch-size", "16", "16", "16"]) == 2
+    assert (planned / "FineTuned.json").read_bytes() == before
 
 
 # ---- what the plans leave out, and what they cannot be ----

@@ -16,6 +16,8 @@ from hypothesis.extra import numpy as hnp
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.inference import pipeline
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.fold_record import add_to_record
 from nnunet_resunet_ds.tuning import outcome
 from nnunet_resunet_ds.tuning import scores as scores_module
 from nnunet_resunet_ds.tuning.case_scorer import CaseScorer
@@ -217,6 +219,12 @@ def test_tune_takes_what_nnunet_s_validation_left(trained, monkeypatch, capsys):
         np.savez_compressed(folder / f"{case}.npz", probabilities=values)
     assert main(["tune", "-d", "137", "--npz"]) == 0
     assert not evaluated
+    add_to_record(model / "fold_1", weights="final", validated="of the best epoch")
+    assert main(["tune", "-d", "137", "--npz"]) == 2
+    assert "fold_1/validation: is of the weights of the best epoch, and the checkpoint" in capsys.readouterr().err
+    own = weights_identity(read_checkpoint(model / "fold_1" / "checkpoint_final.pth")["network_weights"])
+    add_to_record(model / "fold_1", weights=own, validated=own)
+    assert main(["tune", "-d", "137", "--npz"]) == 0
     assert PostprocessingConfig.from_json(model / "postprocessing.json").averaging == "logits"
 
 
