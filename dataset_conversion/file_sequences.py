@@ -1,7 +1,7 @@
 """Tell from the name of an image file which MR sequence it is, by the names of all editions and of nnU-Net."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dataset_conversion.editions import EDITIONS
@@ -38,13 +38,24 @@ def named_otherwise(files: Mapping[str, Path], channels: Sequence[str]) -> dict[
     return odd
 
 
+def cases_named(files: Iterable[Path]) -> list[str]:
+    """Return the cases that the names of images tell, such as CASE of ``CASE-t1c.nii.gz``; other names tell none."""
+    stems = [stem for file in files if (stem := stem_of(file.name)) is not None]
+    return sorted({stem[: -len(suffix)] for stem in stems if (suffix := _suffix(stem)) is not None})
+
+
 def sequence_of_file(name: str) -> str | None:
     """Return the sequence that the name of a file ends in, such as T1ce of ``CASE-t1c.nii.gz``; None where unknown."""
     stem = stem_of(name)
     if stem is None:
         return None
-    fitting = [suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)]
-    return _SUFFIXES[max(fitting, key=len)] if fitting else sequence_named(stem)
+    suffix = _suffix(stem)
+    return sequence_named(stem) if suffix is None else _SUFFIXES[suffix]
+
+
+def _suffix(stem: str) -> str | None:
+    """Return the suffix of an edition that a name ends in."""
+    return max((suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)), key=len, default=None)
 
 
 def _number(file: Path) -> int | None:

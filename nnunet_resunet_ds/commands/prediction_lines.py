@@ -86,7 +86,7 @@ def say_cases(case_set: "CaseSet", files: Mapping[str, Path]) -> None:
         case_set: the cases.
         files: sequence → image, where one case is given so.
     """
-    from dataset_conversion.file_sequences import named_otherwise
+    from dataset_conversion.file_sequences import cases_named, named_otherwise
 
     n = counted(len(case_set.cases), "case")
     if not files:
@@ -96,6 +96,9 @@ def say_cases(case_set: "CaseSet", files: Mapping[str, Path]) -> None:
     used = {name: file for name, file in files.items() if name in case_set.channels}
     for sequence, file in named_otherwise(used, case_set.channels).items():
         LOG.warning("--%s is %s: are two images exchanged?", FLAGS[sequence], file.name)
+    cases = cases_named(used.values())
+    if len(cases) > 1:
+        LOG.warning("these images are named as of %s: are they of one patient and visit?", _listed(cases))
 
 
 def say_what_is_there(output: "Output", cases: "Sequence[RawCase]", options: argparse.Namespace) -> None:

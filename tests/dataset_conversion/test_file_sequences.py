@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataset_conversion.editions import CHANNEL_NAMES
-from dataset_conversion.file_sequences import named_otherwise, sequence_of_file
+from dataset_conversion.file_sequences import cases_named, named_otherwise, sequence_of_file
 
 NAMES = {
     "BraTS2021_01476_t1.nii.gz": "T1",
@@ -52,3 +52,12 @@ def test_numbers_of_nnunet_follow_the_model_s_channels():
 def test_a_number_that_all_share_is_that_of_the_case():
     files = given(*(f"{folder}/patient_0001.nii.gz" for folder in CHANNEL_NAMES))
     assert named_otherwise(files, CHANNEL_NAMES) == {}
+
+
+def test_cases_are_told_by_names_of_editions_alone():
+    def named(*names):
+        return cases_named(map(Path, names))
+
+    assert named("A_t1.nii.gz", "A_t1ce.nii.gz", "A-t2w.nii", "A_FLAIR.nii.gz") == ["A"]
+    assert named("A_t1.nii.gz", "B_flair.nii.gz") == ["A", "B"]
+    assert named("t1.nii.gz", "t2.nii.gz", "sub-1_ses-2_T1w.nii.gz", "anything.nii.gz") == []
