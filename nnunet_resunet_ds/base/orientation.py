@@ -15,14 +15,12 @@ class _Places(NamedTuple):
     """Number of bytes from the start, and how struct reads what is there."""
 
     spacing: tuple[int, str]
-    qform_code: tuple[int, str]
-    sform_code: tuple[int, str]
     sform: tuple[int, str]
 
 
 _VERSIONS = {
-    348: _Places((80, "3f"), (252, "h"), (254, "h"), (280, "12f")),
-    540: _Places((112, "3d"), (344, "i"), (348, "i"), (400, "12d")),
+    348: _Places((80, "3f"), (280, "12f")),
+    540: _Places((112, "3d"), (400, "12d")),
 }
 """NIfTI-1 and NIfTI-2, by the size of their headers, with which they begin."""
 
@@ -32,8 +30,6 @@ class Orientation(NamedTuple):
 
     spacing: NDArray[np.float64]
     """(3,) in mm."""
-    has_qform: bool
-    has_sform: bool
     sform: NDArray[np.float64]
     """(3, 4): voxel indices to mm, right, front and up being positive."""
 
@@ -41,8 +37,8 @@ class Orientation(NamedTuple):
 def orientation(content: bytes) -> Orientation:
     """Read it from the bytes of a file, which has been found to be NIfTI's."""
     order, places = _version(content)
-    spacing, (qform,), (sform,), rows = (struct.unpack_from(order + kind, content, place) for place, kind in places)
-    return Orientation(np.abs(spacing), qform > 0, sform > 0, np.reshape(rows, (3, 4)).astype(np.float64))
+    spacing, rows = (struct.unpack_from(order + kind, content, place) for place, kind in places)
+    return Orientation(np.abs(spacing), np.reshape(rows, (3, 4)).astype(np.float64))
 
 
 def with_sform(content: bytes, sform: NDArray[np.float64]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
@@ -178,8 +178,7 @@ def _check_runs(model: Model) -> None:
     except InputError:
         raise
     except Exception as error:  # damaged plans make nnU-Net raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
-        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {reason}); {_AS_WRITTEN}"
+        msg = f"{model.folder / PLANS_JSON}: does not work ({type(error).__name__}: {first_line(error)}); {_AS_WRITTEN}"
         raise InputError(msg) from error
     if not ok:
         msg = f"{model.folder / PLANS_JSON}: axes or patch size do not fit each other; {_AS_WRITTEN}"
