@@ -214,24 +214,27 @@ def _joint_dataset_json(members: Sequence[Member], regions: Sequence[Region]) ->
         InputError: the outputs of a member's model are of other regions, or in another order.
     """
     wanted = [sorted(map(int, region.tissues)) for region in regions]
-    found: list[Mapping[str, Any]] = []
+    joint: Mapping[str, Any] | None = None
+    of_regions = {region.long_name: values for region, values in zip(regions, wanted, strict=True)}
     for member in members:
         dataset_json = dataset_json_of(member.folder)
         if dataset_json is None:
             continue
         own = [region.tissues for region in regions_of(dataset_json)]
         if [sorted(map(int, values)) for values in own] == wanted:
-            return dataset_json
-        if [sorted(int(member.convention.tissues.get(value, -1)) for value in values) for values in own] != wanted:
+            joint = dataset_json
+        elif [sorted(int(member.convention.tissues.get(value, -1)) for value in values) for values in own] != wanted:
             msg = (
                 f"{member.folder / DATASET_JSON}: has other regions than the members are joined in "
                 f"({', '.join(region.name for region in regions)}), or another order; join label maps by --method "
                 "majority"
             )
             raise InputError(msg)
-        found.append(dataset_json)
-    labels = {"background": [0], **{region.long_name: values for region, values in zip(regions, wanted, strict=True)}}
-    return {"labels": labels, "regions_class_order": list(regions_class_order(regions))} if found else None
+        joint = joint or {
+            "labels": {"background": 0, **of_regions},
+            "regions_class_order": list(regions_class_order(regions)),
+        }
+    return joint
 
 
 def _common_cases(members: Sequence[Member]) -> tuple[list[str], list[str]]:

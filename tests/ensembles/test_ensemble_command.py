@@ -132,12 +132,13 @@ def test_probabilities_of_a_model_with_other_values_are_painted_in_the_values_as
 
 
 def test_probabilities_in_another_order_of_regions_are_refused(tmp_path, capsys):
-    for seed, name in enumerate("ab"):
+    """The label maps of C tell nothing of the order of its outputs; its dataset.json does."""
+    for seed, name in enumerate("bc"):
         write_probabilities(tmp_path / name, seed)
-    turned = {"background": 0, "tumor core": [2, 3], "whole tumor": [1, 2, 3], "enhancing tumor": [3]}
-    write_json({"labels": turned, "regions_class_order": [2, 1, 3]}, tmp_path / "b" / "dataset.json")
-    assert ensemble(tmp_path, "--input-labels", "nnunet", "--method", "mean", names="ab") == 2
-    assert "dataset.json" in capsys.readouterr().err
+    turned = {"background": 0, "tumor core": [1, 3], "whole tumor": [1, 2, 3], "enhancing tumor": [3]}
+    write_json({"labels": turned, "regions_class_order": [1, 2, 3]}, tmp_path / "c" / "dataset.json")
+    assert ensemble(tmp_path, "--input-labels", "nnunet", "2023-gli", "--method", "mean", names="bc") == 2
+    assert "c/dataset.json" in capsys.readouterr().err
 
 
 def test_probabilities_that_an_earlier_prediction_left_are_not_joined(tmp_path, capsys):
