@@ -152,12 +152,8 @@ def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
         for metric in METRICS
         if metric in protocol.metrics
     }
-    told = (
-        "its maker says that it had not seen them"
-        if made_with
-        else ("its maker says that it made these label maps and had not seen their cases")
-    )
-    how = f"resunet-ds evaluate on {len(cases)} cases, by {protocol.name}; {told}."
+    unseen = "had not seen them" if made_with else "made these label maps and had not seen their cases"
+    how = f"resunet-ds evaluate on {len(cases)} cases, by {protocol.name}; its maker says that it {unseen}."
     return {metric: {EVALUATION: by_region} for metric, by_region in by_metric.items() if by_region}, how
 
 
