@@ -172,8 +172,9 @@ def _check_as_written(runs: Runs, files: Collection[Path], convention: LabelConv
     say = "say what they are (--pred-labels, --ref-labels, --labels)"
     if convention == NNUNET_CONVENTION:
         LOG.warning(
-            "%s: %d of %d label maps, such as %s, have changed since it was written, and are read as nnU-Net's; where "
-            "they have other values, %s", runs.path, len(changed), len(files), changed[0].name, say,
+            "%s: %d of %d label maps, such as %s, have changed since it was written: what it notes of them does not "
+            "count, and they are read as nnU-Net's; where they have other values, %s",
+            runs.path, len(changed), len(files), changed[0].name, say,
         )  # fmt: skip
         return
     msg = f"{changed[0]}: has changed since {runs.path} was written, so it may have other label values; {say}"

@@ -119,7 +119,10 @@ def check_config_fits(config: PostprocessingConfig, dataset_json: Mapping[str, A
     if config.tumour_regions != has_tumour_regions(dataset_json):
         found = ", ".join(region.name for region in regions_of(dataset_json))
         wanted = "WT, TC and ET" if config.tumour_regions else ", ".join(region.name for region in config.further)
-        msg = f"the post-processing is for {wanted}, and the model has {found}: give settings for these, or none"
+        msg = (
+            f"the post-processing is for {wanted}, and the model has {found}: give settings for these, or leave out "
+            "--config, --preset and flags of other regions"
+        )
         raise InputError(msg)
     order = dataset_json["regions_class_order"]
     if len(order) > config.n_tumour_regions + len(config.further):

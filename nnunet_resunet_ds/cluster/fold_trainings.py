@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId, fold_folder
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId, begun_folds, fold_folder
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
 from nnunet_resunet_ds.plans import resolved_configuration
 from nnunet_resunet_ds.training.checkpoints import FINAL
@@ -19,6 +19,7 @@ from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.head_metrics import read_table
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import checked_data
+from nnunet_resunet_ds.training.recipe import recipe_notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +87,24 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     unfinished = [fold for fold in dict.fromkeys(folds) if not _is_finished(fold_folder(trainings.model_folder, fold))]
     if not unfinished:
         return []
-    epochs = trainings.epochs()
-    settings = resolved_configuration(trainings.read_plans(), trainings.configuration)
-    for line in checked_data(trainings.preprocessed, settings, trainings.configuration):
+    for fold in folds:
+        if fold not in unfinished:
+            LOG.info("fold %d: is trained and validated, and left out", fold)
+    epochs, plans = trainings.epochs(), trainings.read_plans()
+    settings = resolved_configuration(plans, trainings.configuration)
+    notes = checked_data(trainings.preprocessed, settings, trainings.configuration)
+    for line in (*notes, *_recipe_notes(trainings, plans)):
         LOG.warning("%s", line)
     return [_job(trainings, fold, epochs) for fold in unfinished]
+
+
+def _recipe_notes(trainings: Trainings, plans: Mapping[str, Any]) -> list[str]:
+    """Return a line where folds that are there were trained by another recipe than the plans have now."""
+    model = trainings.model_folder
+    has_defaults = trainings.trainer == TRAINER  # others have defaults of their own
+    if not has_defaults or not begun_folds(model) or not (model / PLANS_JSON).is_file():
+        return []
+    return recipe_notes(f"{model}: its latest fold", read_json_in_turn(model / PLANS_JSON), plans)
 
 
 def _check_fold(trainings: Trainings, fold: int) -> None:

@@ -151,7 +151,8 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
     if unknown:
         msg = (
             f"{path}: label values {listed(unknown)} as of {convention.title} have no counterpart in "
-            f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are"
+            f"{protocol.title}; choose the protocol of this data with --protocol, or say what the values are, such as "
+            "--pred-labels 2023-gli for a model that was trained on the values of BraTS 2023"
         )
         raise InputError(msg)
     table = np.zeros(max(found, default=0) + 1, np.uint8)

@@ -169,6 +169,18 @@ def test_a_fold_of_another_split_is_not_called_done(folds, capsys):
     assert f"{fold}: was trained on other cases than fold 0" in capsys.readouterr().err
 
 
+def test_a_fold_that_is_left_out_is_named_and_another_recipe_too(folds, dataset, caplog):
+    trainings, fold, ids = folds
+    finish(fold, ids[3:], ids[:3])
+    trained = {**dataset[0], "resunet_ds": {"epochs": 20, "seed": 4}}
+    (fold.parent / "plans.json").write_text(json.dumps(trained))
+    with caplog.at_level("INFO"):
+        assert names(unfinished_folds(trainings, [0, 1])) == ["fold 1"]
+    assert "fold 0: is trained and validated, and left out" in caplog.messages
+    (note,) = (line for line in caplog.messages if "another recipe" in line)
+    assert "(epochs 20, now 300)" in note
+
+
 def test_a_validation_of_earlier_weights_does_not_count(folds):
     """A training again that was killed in its validation leaves the summary of the one before."""
     trainings, fold, ids = folds
