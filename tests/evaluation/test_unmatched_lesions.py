@@ -97,6 +97,22 @@ def test_without_readable_probabilities_there_is_no_peak(folders, capsys):
     assert all(lesion.peak_probability is None for lesion in read_lesions(folders / "metrics.json")[CASE])
 
 
+@pytest.mark.parametrize("noted", [False, True])
+def test_probabilities_of_another_prediction_are_not_its_peaks(folders, capsys, noted):
+    """Where run.json notes that both were written together, they are its own, whatever post-processing has painted."""
+    file = folders / "prediction" / f"{CASE}.npz"
+    with np.load(file) as arrays:
+        np.savez(file, probabilities=np.maximum(arrays["probabilities"] - 0.3, 0))
+    case = {"file": f"{CASE}.nii.gz", "with_probabilities": noted}
+    write_json({"labels": "nnunet", "cases": {CASE: case}}, folders / "prediction" / "run.json")
+    assert evaluate(folders) == 0
+    assert ("is not of the label map next to it" in capsys.readouterr().err) is not noted
+    peaks = {
+        lesion.peak_probability for lesion in read_lesions(folders / "metrics.json")[CASE] if lesion.region == "WT"
+    }
+    assert peaks == ({np.float32(0.875) - np.float32(0.3), np.float32(0.375) - np.float32(0.3)} if noted else {None})
+
+
 def test_metrics_of_an_earlier_version_have_no_lesions_and_damaged_ones_are_named(folders, capsys):
     assert evaluate(folders) == 0
     file = folders / "metrics.json"

@@ -113,8 +113,11 @@ def train(rank, dataset, plans):
         patch.setattr(nnunet_trainer, "DDP", lambda network, device_ids: DistributedDataParallel(network))
         stopped = trainer(dataset, plans, kind=Rank)
         stopped.terminated_in = (1, 1)
+        said = []
+        patch.setattr(Rank, "print_to_log_file", lambda _, *words, **__: said.append(" ".join(map(str, words))))
         with pytest.raises(SystemExit, match="143"):
             stopped.run_training()
+        assert any("SIGTERM: saved in epoch 1" in line for line in said) == (rank == 0)
         assert isinstance(stopped.network, DistributedDataParallel)
         assert stopped.current_epoch == 1 and stopped.batch_size == 1
         assert not same_on_all_ranks(torch.tensor(stopped.augmentation._entropy))
