@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ class Trainings:
         )
         return model.folder(nnunet_folder("nnUNet_results"))
 
-    def read_plans(self) -> Mapping[str, Any]:
-        """Return the content of the plans.
+    @cached_property
+    def plans_content(self) -> Mapping[str, Any]:
+        """The content of the plans.
 
         Raises:
             InputError: there are none of this name, or they are no plans.
@@ -63,7 +65,7 @@ class Trainings:
         """
         from nnunet_resunet_ds.training.trainer_class import trainer_class  # noqa: PLC0415 (seconds)
 
-        plans = self.read_plans()
+        plans = self.plans_content
         try:
             recipe_from = trainer_class(self.trainer).recipe_from
         except Exception:  # a stock trainer, or an error in nnU-Net's search: the training will say so
@@ -90,7 +92,7 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     for fold in folds:
         if fold not in unfinished:
             LOG.info("fold %d: is trained and validated, and left out", fold)
-    epochs, plans = trainings.epochs(), trainings.read_plans()
+    epochs, plans = trainings.epochs(), trainings.plans_content
     settings = resolved_configuration(plans, trainings.configuration)
     notes = checked_data(trainings.preprocessed, settings, trainings.configuration)
     for line in (*notes, *_recipe_notes(trainings, plans)):

@@ -12,7 +12,6 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics, compare_labels
 from nnunet_resunet_ds.evaluation.dice import EmptyRegions
 from nnunet_resunet_ds.evaluation.pairs import (
@@ -26,8 +25,7 @@ from nnunet_resunet_ds.evaluation.pairs import (
 )
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion, placed_lesion
-from postprocessing.model_config import dataset_json_of, nnunet_config, regions_of_predictions
-from postprocessing.probabilities import PROBABILITIES, check_of_label_map, probabilities_on_grid
+from postprocessing.saved_probabilities import saved_probabilities
 
 REFERENCE, PREDICTION = "reference", "prediction"
 Digests = dict[str, str]
@@ -140,15 +138,11 @@ def _evaluated(pair: Pair, conventions: Conventions, protocol: Protocol, empty_r
 
 def _probabilities(pair: Pair, loaded: LoadedPair, protocol: Protocol) -> dict[str, NDArray[np.floating]]:
     """Return region → probability (X, Y, Z) that lie next to a prediction; empty where there are none of it."""
-    file = pair.prediction.parent / f"{pair.case}{PROBABILITIES}"
-    if not file.is_file():
-        return {}
+    labels = in_nnunet_values(loaded.prediction, protocol).transpose()
     try:
-        values = probabilities_on_grid(file, loaded.grid)
-        painted = in_nnunet_values(loaded.prediction, protocol).transpose()
-        check_of_label_map(values, file, painted, read_runs(file.parent), nnunet_config(dataset_json_of(file.parent)))
+        saved = saved_probabilities(pair.prediction.parent, pair.case, labels, loaded.grid)
     except InputError as error:
         LOG.warning("%s; the peak probabilities of its lesions are left out", error)
         return {}
-    regions = regions_of_predictions(file.parent)
-    return {region.name.lower(): of_region.transpose() for region, of_region in zip(regions, values, strict=False)}
+    named = zip(saved.regions, saved.probabilities, strict=False) if saved else ()
+    return {region.name.lower(): of_region.transpose() for region, of_region in named}

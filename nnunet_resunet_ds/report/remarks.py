@@ -4,25 +4,23 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import cc3d
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.case_notes import ABSENT, WARNINGS
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.regions import GTV, WT, Region
+from nnunet_resunet_ds.base.regions import GTV, WT
 from nnunet_resunet_ds.base.run_file import MODELS, WEIGHTS, Runs, read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from nnunet_resunet_ds.uncertainty.maps import MAPS, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, DISAGREEMENT, EXPECTED
 from postprocessing.case import CHANGES, TABLE
-from postprocessing.model_config import dataset_json_of, nnunet_config, regions_of_predictions
-from postprocessing.probabilities import PROBABILITIES, check_of_label_map, mean_probabilities, probabilities_on_grid
+from postprocessing.probabilities import mean_probabilities
+from postprocessing.saved_probabilities import SavedProbabilities
 
 Item = TypeVar("Item")
 Certainty = Mapping[str, Mapping[str, float]]
@@ -145,7 +143,7 @@ class PredictionNotes:
         return {region: file for region, file in files.items() if file in noted}
 
     def mean_probabilities(
-        self, case: str, labels: NDArray[np.integer], saved: "SavedProbabilities | None"
+        self, case: str, labels: NDArray[np.integer], saved: SavedProbabilities | None
     ) -> dict[str, float]:
         """Return region → mean probability over its voxels, from run.json, else from what is saved; else nothing.
 
@@ -158,41 +156,6 @@ class PredictionNotes:
         if isinstance(known, Mapping):
             return {str(name): float(value) for name, value in known.items()}
         return mean_probabilities(labels, saved.probabilities, saved.regions) if saved else {}
-
-
-class SavedProbabilities(NamedTuple):
-    """The probabilities next to a label map."""
-
-    probabilities: NDArray[np.floating]
-    """(R, Z, Y, X)."""
-    regions: tuple[Region, ...]
-
-
-def saved_probabilities(
-    folder: Path, case: str, labels: NDArray[np.integer], grid: sitk.Image
-) -> SavedProbabilities | None:
-    """Return the probabilities next to a label map; None where there are none of it.
-
-    Args:
-        folder: of the label map.
-        case: its name.
-        labels: (Z, Y, X) of the label map, in nnU-Net's values.
-        grid: where they lie.
-
-    Raises:
-        InputError: ``CASE.npz`` is damaged.
-    """
-    file = folder / f"{case}{PROBABILITIES}"
-    regions = regions_of_predictions(folder) if file.is_file() else ()
-    if not regions:
-        return None
-    probabilities = probabilities_on_grid(file, grid)
-    try:
-        check_of_label_map(probabilities, file, labels, read_runs(folder), nnunet_config(dataset_json_of(folder)))
-    except InputError as error:
-        LOG.warning("%s; they are left out", error)
-        return None
-    return SavedProbabilities(probabilities, regions)
 
 
 def only(name: str, mapping: Mapping[str, Item]) -> dict[str, Item]:

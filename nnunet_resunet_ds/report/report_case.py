@@ -29,13 +29,12 @@ from nnunet_resunet_ds.report.pictures import Pictures, Spacing, make_pictures
 from nnunet_resunet_ds.report.remarks import (
     Certainty,
     PredictionNotes,
-    SavedProbabilities,
     doubts,
     flags,
     only,
-    saved_probabilities,
 )
 from nnunet_resunet_ds.uncertainty.maps import ENTROPY
+from postprocessing.saved_probabilities import SavedProbabilities, saved_probabilities
 
 BEFORE = "before"
 """The name of label maps before post-processing, next to `PREDICTION` and `REFERENCE`."""
