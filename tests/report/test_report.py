@@ -15,7 +15,6 @@ from brats_files import write
 from PIL import Image
 from reports import CASES, SHAPE, SPACING, make_cohort, make_images, tumour
 
-from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import report
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
@@ -70,26 +69,6 @@ def test_the_page_holds_every_case_and_needs_nothing_else(cohort, tmp_path, caps
     worst = data["cases"][0]
     assert worst["name"] == CASES[1] and worst["values"]["WT"]["dice"] < data["cases"][1]["values"]["WT"]["dice"]
     assert "Lesion-wise Dice" in data["metrics"].values()
-
-
-def test_label_maps_of_other_cases_are_not_those_before_post_processing(cohort, tmp_path, capsys):
-    others = tmp_path / "others"
-    others.mkdir()
-    shutil.copy(next((cohort / "before").glob("*.nii.gz")), others / "another.nii.gz")
-    command = ("-i", cohort / "raw", "-pred", cohort / "labels", "-o", tmp_path / "page.html", "--before")
-    assert run(*command, others) == 2
-    assert "others: has none of the cases of" in capsys.readouterr().err
-    for which in ("before", "labels"):
-        folder = cohort / which
-        cases = {
-            file.name.removesuffix(".nii.gz"): {
-                "file": file.name, "written": identity_of(file), "made_with": [which]
-            }
-            for file in folder.glob("*.nii.gz")
-        }  # fmt: skip
-        (folder / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": cases}))
-    assert run(*command, cohort / "before") == 0
-    assert "was predicted with other weights than" in capsys.readouterr().err
 
 
 def test_the_pictures_hold_labels_without_loss_and_images_almost(cohort, tmp_path):
@@ -175,52 +154,6 @@ def test_flags_say_what_deserves_a_look():
     assert flags(large, GLI, 1.0, {}) == ["WT in 4 separate parts"]
     assert flags(large, GLI, 0.5, {}) == []  # too small to count
     assert flags(nothing + 1, PROTOCOLS["brats2024-menrt"], 1.0, {}) == []
-
-
-def test_what_predict_noted_is_told(cohort, tmp_path):
-    labels = tmp_path / "labels"
-    labels.mkdir()
-    for file in (cohort / "labels").glob("*.nii.gz"):
-        (labels / file.name).write_bytes(file.read_bytes())
-    change = {"step": "et_components", "voxels": 12, "components": 1, "mean_probability": 0.61}
-    entry = {"warnings": ["dark: very"], "changes": [change, {**change, "voxels": 0}], "mean_probability": {"TC": 0.5}}
-    cases = {CASES[0]: entry, CASES[1]: {"with_probabilities": True}, CASES[2]: {}}
-    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": cases}))
-    probabilities = np.full((3, *SHAPE), 0.7, np.float32)
-    for case in CASES[1:]:
-        np.savez(labels / f"{case}.npz", probabilities=probabilities)
-    page = tmp_path / "report.html"
-    write_report(ReportSettings([cohort / "raw"], labels, page))
-    cases = {case["name"]: case for case in data_of(page)["cases"]}
-    assert "low confidence: TC has mean probability 0.50" in cases[CASES[0]]["flags"]
-    assert cases[CASES[0]]["warnings"] == ["dark: very"]
-    assert cases[CASES[0]]["changes"] == ["et components: 12 voxels of mean probability 0.61"]
-    assert "low confidence: WT has mean probability 0.70" in cases[CASES[1]]["flags"]
-    assert "low confidence" not in str(cases[CASES[2]]["flags"])  # nothing says that they are of this label map
-
-
-def test_what_was_noted_of_a_label_map_that_was_replaced_is_not_told(cohort, tmp_path):
-    labels = tmp_path / "labels"
-    labels.mkdir()
-    for file in (cohort / "labels").glob("*.nii.gz"):
-        (labels / file.name).write_bytes(file.read_bytes())
-    change = {"step": "et_components", "voxels": 12, "components": 1, "mean_probability": 0.61}
-    entry = {"warnings": ["dark: very"], "changes": [change], "mean_probability": {"TC": 0.5}}
-    written = {
-        case: {**entry, "file": f"{case}.nii.gz", "written": identity_of(labels / f"{case}.nii.gz")} for case in CASES
-    }
-    (labels / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": written}))
-    rows = [f"{case},et_components,12,1,0.61" for case in CASES]
-    (labels / "postprocessing_changes.csv").write_text(
-        "\n".join(["case,step,voxels,components,mean_probability", *rows])
-    )
-    (labels / f"{CASES[0]}.nii.gz").write_bytes((labels / f"{CASES[1]}.nii.gz").read_bytes())
-    page = tmp_path / "report.html"
-    write_report(ReportSettings([cohort / "raw"], labels, page))
-    cases = {case["name"]: case for case in data_of(page)["cases"]}
-    told = [(case, cases[case]["warnings"], bool(cases[case]["changes"])) for case in CASES[:2]]
-    assert told == [(CASES[0], [], False), (CASES[1], ["dark: very"], True)]
-    assert "low confidence" not in str(cases[CASES[0]]["flags"]) and "low confidence" in str(cases[CASES[1]]["flags"])
 
 
 def test_only_the_worst_have_pictures_where_there_are_many(cohort, tmp_path):

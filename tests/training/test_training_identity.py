@@ -20,15 +20,12 @@ from nnunet_resunet_ds.base.files import read_json_in_turn
 from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.cluster.fold_trainings import Trainings, unfinished_folds
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.training import checkpoints
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint, set_aside, weights_identity
 from nnunet_resunet_ds.training.fold_checks import check_other_folds
-from nnunet_resunet_ds.training.fold_record import add_to_record
 from nnunet_resunet_ds.training.plan_writing import plan, write_plans
-from nnunet_resunet_ds.training.preprocessed_data import preprocessed_cases
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.probabilities import check_painted
@@ -133,72 +130,6 @@ def test_of_weights_that_note_nothing_the_validation_tells_the_cases(trained, ca
     assert "was validated on other cases than fold 0" in capsys.readouterr().err
     os.utime(validation / "summary.json", (0, 0))  # of earlier weights: it tells nothing of these
     assert main(["tune", "-d", "137", "--no-tta", "-f", "0"]) == 0
-
-
-@pytest.fixture
-def folds(dataset):
-    """Two folds of six cases, to be trained on the command line: (trainings, folder of the fold, its cases)."""
-    _, _, preprocessed = dataset
-    ids = [f"case{number}" for number in range(6)]
-    (preprocessed / "nnUNetPlans.json").write_text(json.dumps(dataset[0]))
-    write_preprocessed(preprocessed, ids)
-    write_split(preprocessed, ids[:3], ids[3:], cases=ids)
-    trainings = Trainings(dataset_id=137, device="cpu")
-    fold = trainings.model_folder / "fold_0"
-    fold.mkdir(parents=True)
-    return trainings, fold, ids
-
-
-def finish(fold, trained_on, held_out, weights="aaaa", validated="aaaa"):
-    (fold / "validation").mkdir(exist_ok=True)
-    (fold / FINAL).touch()
-    (fold / "validation" / "summary.json").touch()
-    add_to_record(fold, cases={"train": list(trained_on), "val": list(held_out)}, weights=weights, validated=validated)
-
-
-def names(jobs):
-    return [job.name for job in jobs]
-
-
-def test_a_fold_of_another_split_is_not_called_done(folds, capsys):
-    trainings, fold, ids = folds
-    finish(fold, ids[3:], ids[:3])
-    assert names(unfinished_folds(trainings, [0, 1])) == ["fold 1"]
-    write_split(trainings.preprocessed, ids[::2], ids[1::2], cases=ids)
-    assert main(["train", "-d", "137", "-device", "cpu", "--dry-run"]) == 2
-    assert f"{fold}: was trained on other cases than fold 0" in capsys.readouterr().err
-
-
-def test_a_fold_that_is_left_out_is_named_and_another_recipe_too(folds, dataset, caplog):
-    trainings, fold, ids = folds
-    finish(fold, ids[3:], ids[:3])
-    trained = {**dataset[0], "resunet_ds": {"epochs": 20, "seed": 4}}
-    (fold.parent / "plans.json").write_text(json.dumps(trained))
-    with caplog.at_level("INFO"):
-        assert names(unfinished_folds(trainings, [0, 1])) == ["fold 1"]
-    assert "fold 0: is trained and validated, and left out" in caplog.messages
-    (note,) = (line for line in caplog.messages if "another recipe" in line)
-    assert "(epochs 20, now 300)" in note
-
-
-def test_a_validation_of_earlier_weights_does_not_count(folds):
-    """A training again that was killed in its validation leaves the summary of the one before."""
-    trainings, fold, ids = folds
-    finish(fold, ids[3:], ids[:3], weights="bbbb", validated="aaaa")
-    assert names(unfinished_folds(trainings, [0])) == ["fold 0"]
-    add_to_record(fold, validated="bbbb")
-    assert names(unfinished_folds(trainings, [0])) == []
-
-
-def test_of_trainers_that_note_no_weights_the_later_file_counts(folds):
-    trainings, fold, _ = folds
-    (fold / "validation").mkdir()
-    (fold / "validation" / "summary.json").touch()
-    (fold / FINAL).touch()
-    os.utime(fold / "validation" / "summary.json", (1, 1))
-    assert names(unfinished_folds(trainings, [0])) == ["fold 0"]
-    (fold / "validation" / "summary.json").touch()
-    assert names(unfinished_folds(trainings, [0])) == []
 
 
 def test_a_training_anew_sets_the_earlier_validation_aside(tmp_path):
@@ -345,35 +276,6 @@ def test_plans_that_another_process_is_writing_are_read_when_they_are_whole(tmp_
     file.write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):
         read_json_in_turn(file, tries=2)
-
-
-# ---- files that are no cases ----
-
-
-def test_files_that_macos_adds_are_no_cases(folds, monkeypatch):
-    trainings, _, ids = folds
-    data = trainings.preprocessed / "nnUNetPlans_3d_fullres"
-    (data / f"._{ids[0]}.pkl").touch()
-    assert preprocessed_cases(data) == ids
-    assert names(unfinished_folds(trainings, [0])) == ["fold 0"]
-
-
-@pytest.mark.parametrize("content", ["[]", "{}", '{"configurations": []}'])
-def test_files_that_are_no_plans_are_named(folds, capsys, content):
-    trainings, _, _ = folds
-    (trainings.preprocessed / "nnUNetPlans.json").write_text(content)
-    assert main(["train", "-d", "137", "-device", "cpu", "--dry-run"]) == 2
-    assert "nnUNetPlans.json: not nnU-Net plans" in capsys.readouterr().err
-
-
-def test_plans_that_are_not_there_are_told_with_those_that_are(folds, capsys):
-    assert main(["train", "-d", "137", "-p", "Mine", "-device", "cpu", "--dry-run"]) == 2
-    assert capsys.readouterr().err.strip().endswith("Mine.json: no such plans; there are nnUNetPlans")
-
-
-def test_a_training_has_a_gpu_at_least(folds, capsys):
-    assert main(["train", "-d", "137", "-num_gpus", "0", "--dry-run"]) == 2
-    assert "-num_gpus" in capsys.readouterr().err
 
 
 def test_prediction_takes_patch_and_network_from_the_weights(dataset, tmp_path, caplog):
