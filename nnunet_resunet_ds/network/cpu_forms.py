@@ -30,10 +30,8 @@ def normalised(
 ) -> Tensor:
     """Normalise (B, C, Z, Y, X), add and activate; without gradients in place, for nothing else reads ``y``.
 
-    PyTorch's own copies a channels-last tensor on the way in and out. Its group norm has a kernel for channels last,
-    which adds up the voxels one by one in fp32: at 128³ its results are off by 2e-3. Here blocks of voxels are added
-    up, and these sums in fp64. Half formats, which are no more exact than that, take group norm. Its instance norm is
-    taken for none: the gradient is wrong for a single image and a channels-last gradient (PyTorch 2.14, on a CPU).
+    PyTorch's own copies a channels-last tensor on the way in and out. Here blocks of voxels are added up, and these
+    sums in fp64.
 
     Args:
         y: the output of a convolution.
@@ -44,8 +42,7 @@ def normalised(
     check_voxels(y)
     in_blocks = y.dtype == torch.float32 and y.is_contiguous(memory_format=torch.channels_last_3d)
     if not in_blocks or not is_taken(INSTANCE_NORM):
-        y = F.group_norm(y, norm.num_features, norm.weight, norm.bias, norm.eps)
-        return added_and_activated(y, slope, residual)
+        return added_and_activated(_by_group_norm(y, norm), slope, residual)
     if residual is not None:
         residual = residual.contiguous(memory_format=torch.channels_last_3d)
     if torch.is_grad_enabled():
@@ -54,6 +51,19 @@ def normalised(
     for image, shortcut in zip(y, [None] * len(y) if residual is None else residual, strict=True):
         _normalise(image, *_moments(image, norm.eps), norm.weight, norm.bias, image, slope, shortcut)
     return y
+
+
+def _by_group_norm(y: Tensor, norm: nn.InstanceNorm3d) -> Tensor:
+    """Normalise by PyTorch's group norm, in the layout of the input.
+
+    Its kernel for channels last adds up the voxels one by one in fp32: at 128³ results are off by 2e-3. Half formats
+    are no more exact than that; fp32 is made contiguous for it. PyTorch's instance norm is never taken: its gradient
+    is wrong for a single image and a channels-last gradient (PyTorch 2.14, on a CPU).
+    """
+    is_exact = y.dtype != torch.float32 or y.is_contiguous()
+    x = y if is_exact else y.contiguous()
+    x = F.group_norm(x, norm.num_features, norm.weight, norm.bias, norm.eps)
+    return x if is_exact else x.contiguous(memory_format=torch.channels_last_3d)
 
 
 class _InstanceNorm(torch.autograd.Function):
