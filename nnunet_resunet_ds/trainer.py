@@ -13,6 +13,7 @@ from nnunetv2.utilities.collate_outputs import collate_outputs
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
@@ -21,12 +22,7 @@ from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.plans import (
-    AdaptedPlans,
-    obeyed_or_adapted,
-    resolved_configuration,
-    with_architecture_changes,
-)
+from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_architecture_changes
 from nnunet_resunet_ds.training.augmentation.choice import choose_augmentation
 from nnunet_resunet_ds.training.augmentation.crop_loader import CENTRES
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation

@@ -7,16 +7,10 @@ from hypothesis import strategies as st
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.plans import (
-    NETWORK_CLASS_NAME,
-    PAPER_FEATURES,
-    fitted_strides,
-    obeyed_or_adapted,
-    res_unet_ds_architecture,
-    resolved_configuration,
-    with_res_unet_ds,
-)
+from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_FEATURES, fitted_strides, res_unet_ds_architecture
+from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, with_res_unet_ds
 from nnunet_resunet_ds.training.plan_writing import plan
 from nnunet_resunet_ds.training.recipe import Recipe
 

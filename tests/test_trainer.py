@@ -13,7 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.plans import MASKED_SCHEME, with_res_unet_ds
+from nnunet_resunet_ds.training.adapted_plans import MASKED_SCHEME, with_res_unet_ds
 from nnunet_resunet_ds.training.recipe import Recipe
 
 

@@ -6,14 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId, begun_folds, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
-from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated

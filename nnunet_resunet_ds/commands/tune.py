@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
-    from nnunet_resunet_ds.training.checkpoints import checkpoint_name
+    from nnunet_resunet_ds.training.checkpoint_names import checkpoint_name
     from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
     from nnunet_resunet_ds.tuning.outcome import gain_content, gain_lines
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model

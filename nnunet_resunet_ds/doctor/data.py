@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun_folds
@@ -12,8 +13,8 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, 
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.plans import obeyed_or_adapted, resolved_configuration, why_brain_is_not_marked
-from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, why_brain_is_not_marked
+from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_fold
 from nnunet_resunet_ds.training.preprocessed_data import (
     FINGERPRINT,

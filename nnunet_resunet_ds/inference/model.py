@@ -11,6 +11,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunet_resunet_ds.base.configurations import changed_settings
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -22,21 +23,18 @@ from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.base.splits_file import noted_cases
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
-from nnunet_resunet_ds.plans import changed_settings, has_salient_channel
-from nnunet_resunet_ds.training.checkpoints import (
+from nnunet_resunet_ds.plans import has_salient_channel
+from nnunet_resunet_ds.training.checkpoint_content import check_weights_fit, plans_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint_names import (
     AVERAGED,
     BEST,
     BEST_LOSS,
     FINAL,
     SAFE_FINAL,
-    Checkpoint,
     available_folds,
-    check_weights_fit,
     checkpoint_name,
-    plans_of,
-    read_checkpoint,
-    weights_identity,
 )
+from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint
 from nnunet_resunet_ds.training.pretrained import pretrained_of
 from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.training.trainer_class import trainer_class

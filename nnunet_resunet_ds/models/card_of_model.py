@@ -25,7 +25,7 @@ from nnunet_resunet_ds.models.card import (
 )
 from nnunet_resunet_ds.models.inventory import configuration_name, described
 from nnunet_resunet_ds.models.validation import n_seen_before, unmeasured_folds, validation_scores
-from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.pretrained import pretrained_of
 

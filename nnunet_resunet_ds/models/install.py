@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_resunet_ds.base.configurations import changed_settings
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -14,9 +15,8 @@ from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.archive import unpack
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.inventory import configuration_name, is_three_dimensional
-from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.training.checkpoints import available_folds, read_checkpoint, write_checkpoint
-from nnunet_resunet_ds.training.safe_weights import SAFE_ENDING
+from nnunet_resunet_ds.training.checkpoint_names import SAFE_ENDING, available_folds
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint, write_checkpoint
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from postprocessing.model_config import config_of_model
 

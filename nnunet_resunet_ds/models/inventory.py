@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
@@ -20,8 +21,7 @@ from nnunet_resunet_ds.models.card import CARD, ModelCard, read_card
 from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
 from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, unmeasured_folds, validation_scores
 from nnunet_resunet_ds.network.cost import count_cost
-from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.training.checkpoints import FINAL, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.checkpoint_names import FINAL, available_folds, checkpoint_name
 from nnunet_resunet_ds.training.pretrained import pretrained_of
 
 

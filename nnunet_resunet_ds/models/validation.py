@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
-from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.pretrained import Pretrained

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nnunet_resunet_ds.base.processes import end_descendants
 from nnunet_resunet_ds.base.signals import TERMINATED
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names
 from nnunet_resunet_ds.training.one_line_errors import is_nnunets_command
 from nnunet_resunet_ds.training.ranks import wait_for_all_ranks
 
@@ -87,7 +87,7 @@ def _save(trainer: "nnUNetTrainer") -> None:
     if trainer.is_changing or not trainer.was_initialized:
         trainer.print_to_log_file("SIGTERM: there is nothing new to save; --c goes on from the last checkpoint.")
         return
-    trainer.save_checkpoint(str(Path(trainer.output_folder, checkpoints.LATEST)))
+    trainer.save_checkpoint(str(Path(trainer.output_folder, checkpoint_names.LATEST)))
     trainer.print_to_log_file(f"SIGTERM: saved in epoch {trainer.current_epoch}; continue with --c.")
 
 

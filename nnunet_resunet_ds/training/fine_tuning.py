@@ -7,30 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dataset_conversion.editions import FILE_ENDING
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import noted_cases
-from nnunet_resunet_ds.plans import (
-    NETWORK_CLASS_NAME,
-    PAPER_BATCH_SIZE,
-    AdaptedPlans,
-    resolved_configuration,
-    with_network_of,
-)
-from nnunet_resunet_ds.training.checkpoints import (
-    FINAL,
-    Checkpoint,
-    available_folds,
-    checkpoint_name,
-    plain_weights,
-    plans_of,
-    read_checkpoint,
-    weights_identity,
-    write_checkpoint,
-)
+from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_BATCH_SIZE
+from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_network_of
+from nnunet_resunet_ds.training.checkpoint_content import plain_weights, plans_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint_names import FINAL, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from nnunet_resunet_ds.training.plan_writing import (
     DEFAULT_NAME,
     check_plan_settings,

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.configurations import changed_settings
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
 from nnunet_resunet_ds.base.model_id import begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
-from nnunet_resunet_ds.plans import changed_settings
-from nnunet_resunet_ds.training.checkpoints import CONTINUE_REMEDY, Checkpoint, plans_of
+from nnunet_resunet_ds.training.checkpoint_content import CONTINUE_REMEDY, plans_of
+from nnunet_resunet_ds.training.checkpoints import Checkpoint
 from nnunet_resunet_ds.training.pretrained import check_same_start, pretrained_of
 from nnunet_resunet_ds.training.recipe import SECTION, recipe_notes
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nnunet_resunet_ds.training.checkpoints import FINAL, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoint_names import FINAL, SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
 
 

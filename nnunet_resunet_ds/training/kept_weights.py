@@ -6,7 +6,7 @@ from pathlib import Path
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.training import checkpoints
-from nnunet_resunet_ds.training.checkpoints import KEPT
+from nnunet_resunet_ds.training.checkpoint_names import KEPT
 
 USUAL_NUMBER = 5
 """Of epochs to average, where nothing else is said."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.configurations import changed_settings
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
@@ -11,14 +12,8 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
-from nnunet_resunet_ds.plans import (
-    MAX_HEADS,
-    PAPER_BATCH_SIZE,
-    PAPER_FEATURES,
-    AdaptedPlans,
-    changed_settings,
-    with_res_unet_ds,
-)
+from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
+from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_res_unet_ds
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.recipe import Recipe, recipe_notes
 

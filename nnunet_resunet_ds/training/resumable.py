@@ -16,7 +16,7 @@ from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
-from nnunet_resunet_ds.training import checkpoints, kept_weights
+from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints, kept_weights, training_state
 from nnunet_resunet_ds.training.ending import close_loaders, end_at_once, leave, save_and_exit
 from nnunet_resunet_ds.training.epoch_steps import (
     Batch,
@@ -89,7 +89,7 @@ class ResumableTrainer(nnUNetTrainer):
         if self.finished:
             self.print_to_log_file(f"This training is finished (after {self.current_epoch} epochs): only validation.")
             if self.local_rank == 0:  # it may have been killed before it could do this
-                Path(self.output_folder, checkpoints.LATEST).unlink(missing_ok=True)
+                Path(self.output_folder, checkpoint_names.LATEST).unlink(missing_ok=True)
             return
         fold = Path(self.output_folder)
         for note in check_other_folds(fold, self.plans_manager.plans, self.configuration_name):
@@ -136,9 +136,9 @@ class ResumableTrainer(nnUNetTrainer):
         self.is_changing = False
         if self._loss_improved:
             self.print_to_log_file("Lowest validation loss so far.")
-            _save(self, checkpoints.BEST_LOSS)
+            _save(self, checkpoint_names.BEST_LOSS)
         if self.current_epoch % SAVE_LATEST_EVERY == 0 and self.current_epoch < self.num_epochs:
-            _save(self, checkpoints.LATEST)
+            _save(self, checkpoint_names.LATEST)
         if self.local_rank == 0:
             _write_record(self)
 
@@ -170,7 +170,7 @@ class ResumableTrainer(nnUNetTrainer):
         if self.disable_checkpointing:
             self.print_to_log_file("No checkpoint written, checkpointing is disabled")
             return
-        checkpoints.write_checkpoint(checkpoints.training_state(self), Path(filename))
+        checkpoints.write_checkpoint(training_state.training_state(self), Path(filename))
 
     @one_line_errors()
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
@@ -184,23 +184,25 @@ class ResumableTrainer(nnUNetTrainer):
         self.starts_new = False
         if not self.was_initialized:
             self.initialize()
-        path, checkpoint, notes = checkpoints.checkpoint_to_load(Path(filename_or_checkpoint), Path(self.output_folder))
+        path, checkpoint, notes = training_state.checkpoint_to_load(
+            Path(filename_or_checkpoint), Path(self.output_folder)
+        )
         for note in notes:
             self.print_to_log_file(f"Passed over {note}")
-        weights = checkpoints.plain_weights(checkpoint)
+        weights = checkpoint_content.plain_weights(checkpoint)
         _check_checkpoint(self, path, checkpoint, weights)
         self.plain_network.load_state_dict(weights)
         if SECTION not in checkpoint:
             made_by = checkpoint.get("trainer_name", "another trainer")
             self.print_to_log_file(f"{path} was made by {made_by}: only its weights are taken.")
             return
-        checkpoints.restore_training_state(self, checkpoint)
+        training_state.restore_training_state(self, checkpoint)
         self.restored = True
-        if Path(self.output_folder, checkpoints.FINAL).exists():
+        if Path(self.output_folder, checkpoint_names.FINAL).exists():
             self.print_to_log_file(f"{path.name} is loaded, of {self.current_epoch} epochs.")
             return
-        if path.name == checkpoints.BEST and self.lr_scheduler.best_epoch == self.current_epoch - 1:
-            _save(self, checkpoints.BEST_LOSS)  # it was killed after the one was written and before the other
+        if path.name == checkpoint_names.BEST and self.lr_scheduler.best_epoch == self.current_epoch - 1:
+            _save(self, checkpoint_names.BEST_LOSS)  # it was killed after the one was written and before the other
         self.print_to_log_file(f"Continuing from {path.name}, {self.current_epoch} epochs are done.")
 
 
@@ -259,7 +261,7 @@ def _set_earlier_checkpoints_aside(trainer: ResumableTrainer) -> None:
     """Keep the checkpoints of an earlier training from being taken for this one's by a later --c."""
     if trainer.local_rank != 0 or trainer.restored or trainer.disable_checkpointing:
         return
-    for path in checkpoints.set_aside(Path(trainer.output_folder)):
+    for path in training_state.set_aside(Path(trainer.output_folder)):
         what = "validation" if path.is_dir() else "checkpoint"
         trainer.print_to_log_file(f"A training was here before: its {what} is now {path.name}.")
 
@@ -271,7 +273,7 @@ def _save(trainer: ResumableTrainer, name: str) -> None:
 def _keep_weights(trainer: ResumableTrainer) -> None:
     """Keep the weights of the epoch that is now complete, where the recipe asks for it."""
     if trainer.n_kept_weights and trainer.local_rank == 0 and not trainer.disable_checkpointing:
-        state = checkpoints.weights_state(trainer, trainer.current_epoch + 1)
+        state = training_state.weights_state(trainer, trainer.current_epoch + 1)
         kept_weights.keep(state, Path(trainer.output_folder), trainer.n_kept_weights)
 
 
@@ -282,14 +284,14 @@ def _load_best_weights(trainer: ResumableTrainer) -> None:
         return
     wait_for_all_ranks()  # the first rank has written it
     try:
-        best = checkpoints.read_checkpoint(Path(trainer.output_folder, checkpoints.BEST_LOSS))
+        best = checkpoints.read_checkpoint(Path(trainer.output_folder, checkpoint_names.BEST_LOSS))
     except InputError as error:
         trainer.print_to_log_file(f"{error}. The last epoch's weights are final.")
         return
     trainer.plain_network.load_state_dict(best["network_weights"])
     trainer.print_to_log_file(
         f"Epoch {best['current_epoch'] - 1} had the lowest validation loss, {trainer.lr_scheduler.best_loss:.4f}: "
-        f"its weights are {checkpoints.FINAL}."
+        f"its weights are {checkpoint_names.FINAL}."
     )
 
 
@@ -302,7 +304,7 @@ def _check_checkpoint(
         InputError: with what differs, and what to do.
     """
     check_trainer(path, checkpoint, type(trainer).__name__)
-    checkpoints.check_weights_fit(path, weights, trainer.plain_network.state_dict())
+    checkpoint_content.check_weights_fit(path, weights, trainer.plain_network.state_dict())
     if path.parent != Path(trainer.output_folder):
         return
     preprocessed = Path(trainer.preprocessed_dataset_folder_base)
@@ -310,9 +312,9 @@ def _check_checkpoint(
     check_cases(path, section, preprocessed, trainer.fold, "train this fold again without --c")
     plans = trainer.plans_manager.plans
     check_plans(path, checkpoint, plans, trainer.configuration_name)
-    for note in recipe_notes(str(path), checkpoints.plans_of(checkpoint) or {}, plans):
+    for note in recipe_notes(str(path), checkpoint_content.plans_of(checkpoint) or {}, plans):
         trainer.print_to_log_file(note)
-    if have_other_cases(checkpoints.dataset_json_of(checkpoint), trainer.dataset_json):
+    if have_other_cases(checkpoint_content.dataset_json_of(checkpoint), trainer.dataset_json):
         trainer.print_to_log_file(f"The dataset has changed since {path.name} was written.")
 
 
@@ -327,5 +329,5 @@ def _write_record(trainer: ResumableTrainer) -> None:
 def _note_weights(trainer: ResumableTrainer, name: str) -> None:
     """Note in the record which weights are final, or validated."""
     if trainer.local_rank == 0:
-        identity = checkpoints.weights_identity(trainer.plain_network.state_dict())
+        identity = checkpoint_content.weights_identity(trainer.plain_network.state_dict())
         add_to_record(Path(trainer.output_folder), **{name: identity})

@@ -18,7 +18,6 @@ from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.training.fold_record import CASES
 from nnunet_resunet_ds.training.recipe import SECTION
 
-SAFE_ENDING = ".safetensors"
 _HEADER = "nnunet"
 """Of the file's metadata: what a checkpoint says next to its weights, and further names of the same weights. It is one
 entry, as safetensors writes several in any order."""

@@ -27,7 +27,9 @@ from nnunet_resunet_ds.inference.on_workers import predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.training.checkpoints import SUMMARY, VALIDATION, Weights, read_checkpoint, weights_identity
+from nnunet_resunet_ds.training.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoints import Weights, read_checkpoint
 from nnunet_resunet_ds.training.fold_record import VALIDATED, read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references

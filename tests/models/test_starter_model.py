@@ -16,7 +16,7 @@ from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT
 from nnunet_resunet_ds.models.card_text import card_lines
 from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
-from nnunet_resunet_ds.training.checkpoints import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
 from nnunet_resunet_ds.training.safe_weights import read_safe_weights
 
 PROJECT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_content, checkpoints
 from nnunet_resunet_ds.training.averaging import averaged_weights, mean_tensor, write_averaged
 from nnunet_resunet_ds.training.fold_record import read_record
 
@@ -112,4 +112,4 @@ def test_the_averaged_checkpoint_is_the_final_one_with_other_weights(tmp_path):
         "network_weights": None,
         "resunet_ds": {"finished": True, "averaged": {"epochs": [3, 4]}},
     }
-    assert read_record(tmp_path) == {"averaged_weights": checkpoints.weights_identity(mean)}
+    assert read_record(tmp_path) == {"averaged_weights": checkpoint_content.weights_identity(mean)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import remove_half_written
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints, training_state
 
 GOOD = {
     "network_weights": {"layer": torch.arange(6.0)},
@@ -117,17 +117,17 @@ def test_a_full_disk_leaves_the_earlier_one(tmp_path, monkeypatch):
 
 
 def test_the_furthest_that_can_be_read_is_taken(tmp_path):
-    for name, epoch in ((checkpoints.LATEST, 5), (checkpoints.BEST_LOSS, 7), (checkpoints.BEST, 6)):
+    for name, epoch in ((checkpoint_names.LATEST, 5), (checkpoint_names.BEST_LOSS, 7), (checkpoint_names.BEST, 6)):
         torch.save({**GOOD, "current_epoch": epoch}, tmp_path / name)
-    assert checkpoints.furthest_checkpoint(tmp_path).path.name == checkpoints.BEST_LOSS
-    (tmp_path / checkpoints.BEST_LOSS).write_bytes(b"")
-    found = checkpoints.furthest_checkpoint(tmp_path)
-    assert found.path.name == checkpoints.BEST
-    assert len(found.notes) == 1 and checkpoints.BEST_LOSS in found.notes[0]
-    for name in (checkpoints.LATEST, checkpoints.BEST):
+    assert training_state.furthest_checkpoint(tmp_path).path.name == checkpoint_names.BEST_LOSS
+    (tmp_path / checkpoint_names.BEST_LOSS).write_bytes(b"")
+    found = training_state.furthest_checkpoint(tmp_path)
+    assert found.path.name == checkpoint_names.BEST
+    assert len(found.notes) == 1 and checkpoint_names.BEST_LOSS in found.notes[0]
+    for name in (checkpoint_names.LATEST, checkpoint_names.BEST):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputError) as raised:
-        checkpoints.furthest_checkpoint(tmp_path)
+        training_state.furthest_checkpoint(tmp_path)
     assert len(str(raised.value).splitlines()) == 3
 
 
@@ -149,9 +149,9 @@ def test_half_written_ones_are_removed_and_nothing_else(tmp_path):
 )
 def test_weights_of_another_network_are_refused(tmp_path, weights, told):
     network = {"a": torch.zeros(2), "b": torch.zeros(1)}
-    checkpoints.check_weights_fit(tmp_path, dict(network), network)
+    checkpoint_content.check_weights_fit(tmp_path, dict(network), network)
     with pytest.raises(InputError, match=told):
-        checkpoints.check_weights_fit(tmp_path, weights, network)
+        checkpoint_content.check_weights_fit(tmp_path, weights, network)
 
 
 def test_a_training_goes_on_right_in_another_layout_than_it_was_saved_in():
@@ -175,6 +175,6 @@ def test_a_training_goes_on_right_in_another_layout_than_it_was_saved_in():
     with torch.no_grad():
         weights.copy_(others)
     optimiser.load_state_dict(state)
-    checkpoints._lay_out_as_weights(optimiser)
+    training_state._lay_out_as_weights(optimiser)
     step(weights, optimiser, 2)
     torch.testing.assert_close(weights, whole.detach(), rtol=0, atol=1e-6, check_stride=False)

@@ -9,7 +9,7 @@ from scripted_training import FINGERPRINT, Killed, Scripted, log_of, starter, un
 from trainers import small
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6
 
 
@@ -20,8 +20,8 @@ def start(dataset, monkeypatch):
 
 def bring(made, other):
     """Bring the final checkpoint of one training into the folder of another."""
-    other.output_folder_path.joinpath(checkpoints.FINAL).write_bytes(
-        made.output_folder_path.joinpath(checkpoints.FINAL).read_bytes()
+    other.output_folder_path.joinpath(checkpoint_names.FINAL).write_bytes(
+        made.output_folder_path.joinpath(checkpoint_names.FINAL).read_bytes()
     )
 
 
@@ -30,7 +30,7 @@ def test_a_corrupt_latest_falls_back_and_says_so(start):
     made.during_step = lambda trainer: trainer.current_epoch == 11 and (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         made.run_training()
-    latest = made.output_folder_path / checkpoints.LATEST
+    latest = made.output_folder_path / checkpoint_names.LATEST
     latest.write_bytes(latest.read_bytes()[:1000])
     resumed = start(continued=True)
     assert resumed.current_epoch == 11  # from checkpoint_best, whose Dice has risen in every epoch
@@ -47,7 +47,7 @@ def test_no_space_for_a_checkpoint_leaves_the_earlier(start, monkeypatch):
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="earlier checkpoint is intact"):
         made.run_training()
-    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoints.BEST_LOSS)["current_epoch"] == 2
+    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.BEST_LOSS)["current_epoch"] == 2
 
 
 class ScriptedBCE(Scripted, ResUNetDSTrainerBCE):
@@ -82,7 +82,7 @@ def test_a_checkpoint_of_another_trainer_gives_its_weights(start):
     made.initialize()
     weights = {name: torch.full_like(values, 2) for name, values in made.plain_network.state_dict().items()}
     stock = {"network_weights": weights, "optimizer_state": {}, "current_epoch": 30, "trainer_name": "nnUNetTrainer"}
-    torch.save(stock, made.output_folder_path / checkpoints.LATEST)
+    torch.save(stock, made.output_folder_path / checkpoint_names.LATEST)
     resumed = start(continued=True)
     assert resumed.current_epoch == 0
     assert resumed.plain_network.state_dict()[FINGERPRINT].tolist() == [2] * 3
@@ -99,7 +99,7 @@ def test_checkpoints_can_be_switched_off(start):
 
 def test_our_checkpoints_have_all_that_nnunet_s_have(start, monkeypatch):
     made = undisturbed(start)
-    ours = checkpoints.read_checkpoint(made.output_folder_path / checkpoints.FINAL)
+    ours = checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.FINAL)
     stock = {}
     monkeypatch.setattr(torch, "save", lambda content, _: stock.update(content))
     nnUNetTrainer.save_checkpoint(made, "nowhere")

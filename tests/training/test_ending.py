@@ -15,7 +15,7 @@ from scripted_training import FINGERPRINT, starter
 from struck import LONG, quick_ending, struck
 from torch import nn
 
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints, training_state
 
 ENDED = 143
 EPOCH = 2
@@ -51,7 +51,7 @@ def in_epoch(epoch, wait):
 
 
 def latest(made):
-    return checkpoints.read_checkpoint(made.output_folder_path / checkpoints.LATEST)
+    return checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.LATEST)
 
 
 def assert_saved(made, ended, epoch=EPOCH):
@@ -169,8 +169,8 @@ def test_weights_that_are_being_changed_are_not_saved(start, tmp_path):
     ended = struck(work, tmp_path)
     assert (ended.code, ended.left) == (ENDED, []), ended.printed
     assert "there is nothing new to save" in ended.printed
-    assert not (made.output_folder_path / checkpoints.LATEST).exists()
-    assert checkpoints.furthest_checkpoint(made.output_folder_path).checkpoint["current_epoch"] == EPOCH
+    assert not (made.output_folder_path / checkpoint_names.LATEST).exists()
+    assert training_state.furthest_checkpoint(made.output_folder_path).checkpoint["current_epoch"] == EPOCH
 
 
 def test_python_need_not_come_to_its_end(start, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from stock_runs import command, run_here
 from struck import SECONDS, members
 
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints
 
 pytestmark = pytest.mark.long
 TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", "-p", "Struck", "-device", "cpu"]
@@ -72,4 +72,4 @@ def test_it_ends_within_30_seconds_with_a_checkpoint_and_no_process_left(environ
             os.kill(pid, signal.SIGKILL)
     fold = Path(environment["nnUNet_results"], "Dataset137_BraTS2021", "ResUNetDSTrainer__Struck__3d_fullres", "fold_0")
     assert "SIGTERM: saved in epoch 0; continue with --c." in printed.read_text()
-    assert checkpoints.read_checkpoint(fold / checkpoints.LATEST)["current_epoch"] == 0
+    assert checkpoints.read_checkpoint(fold / checkpoint_names.LATEST)["current_epoch"] == 0

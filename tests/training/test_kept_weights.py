@@ -8,7 +8,7 @@ from scripted_training import BEST_EPOCH, FINGERPRINT, STOPPED_AFTER, Killed, ki
 from trainers import small
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoints, kept_weights
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints, kept_weights
 from nnunet_resunet_ds.training.kept_weights import kept_epochs, last_kept
 from nnunet_resunet_ds.training.recipe import Recipe
 
@@ -39,7 +39,7 @@ def kept_by(made):
 def test_the_last_epochs_are_kept_whichever_was_the_best(start):
     made = undisturbed(start)
     assert kept_by(made) == [STOPPED_AFTER - 3, STOPPED_AFTER - 2, STOPPED_AFTER - 1]
-    final = checkpoints.read_checkpoint(made.output_folder_path / checkpoints.FINAL)
+    final = checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.FINAL)
     assert final["network_weights"][FINGERPRINT][0] == BEST_EPOCH and final["current_epoch"] == STOPPED_AFTER
     assert list(last_kept(made.output_folder_path, STOPPED_AFTER, None)) == kept_by(made)
 
@@ -54,7 +54,7 @@ def test_never_more_are_kept(start):
 
 def test_none_are_kept_unless_the_recipe_asks(dataset, monkeypatch):
     made = undisturbed(starter(dataset, monkeypatch))
-    assert Recipe().keep_weights == 0 and not (made.output_folder_path / checkpoints.KEPT).exists()
+    assert Recipe().keep_weights == 0 and not (made.output_folder_path / checkpoint_names.KEPT).exists()
 
 
 def test_a_kept_file_is_a_checkpoint_without_the_optimiser(start):
@@ -73,7 +73,7 @@ def test_killed_around_any_writing_the_same_are_kept(start, dataset, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_checkpoint", lambda content, path: (paths.append(path), write(content, path)))
         made = undisturbed(lambda: start(plans=plans))
-    assert sum(path.parent.name == checkpoints.KEPT for path in paths) == 5
+    assert sum(path.parent.name == checkpoint_names.KEPT for path in paths) == 5
     for number in range(len(paths)):
         with monkeypatch.context() as patch:
             kill_at_write(patch, number, before=before)
@@ -81,7 +81,9 @@ def test_killed_around_any_writing_the_same_are_kept(start, dataset, monkeypatch
                 start(plans=plans).run_training()
         start(plans=plans, continued=True).run_training()
         assert kept_by(made) == [2, 3, 4], number
-        assert all(not path.name.startswith(".") for path in (made.output_folder_path / checkpoints.KEPT).iterdir())
+        assert all(
+            not path.name.startswith(".") for path in (made.output_folder_path / checkpoint_names.KEPT).iterdir()
+        )
 
 
 def test_a_training_that_goes_on_forgets_the_epochs_that_it_runs_again(start):
@@ -90,7 +92,7 @@ def test_a_training_that_goes_on_forgets_the_epochs_that_it_runs_again(start):
     with pytest.raises(Killed):
         made.run_training()
     assert kept_by(made) == [3, 4, 5]
-    for name in (checkpoints.BEST, checkpoints.BEST_LOSS):  # so that it goes on from the fifth epoch
+    for name in (checkpoint_names.BEST, checkpoint_names.BEST_LOSS):  # so that it goes on from the fifth epoch
         (made.output_folder_path / name).unlink()
     found = []
     resumed = start(continued=True)
@@ -101,13 +103,13 @@ def test_a_training_that_goes_on_forgets_the_epochs_that_it_runs_again(start):
 
 def test_a_training_begun_again_moves_them_aside(start):
     made = undisturbed(start)
-    (made.output_folder_path / checkpoints.AVERAGED).write_bytes(b"the mean")
+    (made.output_folder_path / checkpoint_names.AVERAGED).write_bytes(b"the mean")
     again = start()
     again.during_step = lambda trainer: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         again.run_training()
     assert kept_by(again) == []
-    assert not (again.output_folder_path / checkpoints.AVERAGED).exists()
+    assert not (again.output_folder_path / checkpoint_names.AVERAGED).exists()
     aside = {path.name for path in again.output_folder_path.glob("earlier_*")}
     assert {"earlier_kept_weights", "earlier_checkpoint_averaged.pth"} <= aside
 
@@ -115,9 +117,9 @@ def test_a_training_begun_again_moves_them_aside(start):
 @given(st.sets(st.integers(0, 12)), st.integers(0, 13), st.none() | st.integers(1, 14))
 def test_the_last_epochs_are_those_without_a_gap(tmp_path_factory, kept, n_epochs, last):
     fold = tmp_path_factory.mktemp("fold")
-    (fold / checkpoints.KEPT).mkdir()
+    (fold / checkpoint_names.KEPT).mkdir()
     for epoch in kept:
-        torch.save({}, fold / checkpoints.KEPT / f"epoch_{epoch:04d}.pth")
+        torch.save({}, fold / checkpoint_names.KEPT / f"epoch_{epoch:04d}.pth")
     epochs = range(n_epochs)
     expected = list(epochs)[-last:] if last else [epoch for epoch in epochs if kept >= set(epochs[epoch:])]
     if expected and kept >= set(expected) and len(expected) >= (last or 1):
@@ -130,7 +132,7 @@ def test_the_last_epochs_are_those_without_a_gap(tmp_path_factory, kept, n_epoch
 
 
 def test_other_files_are_no_epochs(tmp_path):
-    folder = tmp_path / checkpoints.KEPT
+    folder = tmp_path / checkpoint_names.KEPT
     folder.mkdir()
     for name in ("epoch_1.txt", ".1a2b3c4d.epoch_0001.pth", "epoch_x.pth", "my_epoch_0001.pth"):
         (folder / name).touch()

@@ -15,7 +15,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoints, one_line_errors
+from nnunet_resunet_ds.training import checkpoint_names, one_line_errors
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]
 LONG = pytest.mark.long
@@ -56,7 +56,7 @@ def train(fold, *words, program=("nnUNetv2_train",)):
     ids=["fold", "plans", "continue", "validate"],
 )
 def test_the_stock_command_says_what_is_wrong_and_no_more(planned, fold, words, said):
-    names = (checkpoints.FINAL,) if "--val" in words else (checkpoints.LATEST, checkpoints.BEST)
+    names = (checkpoint_names.FINAL,) if "--val" in words else (checkpoint_names.LATEST, checkpoint_names.BEST)
     for name in names:
         (planned / name).write_bytes(b"no checkpoint")
     done = train(fold, *words)

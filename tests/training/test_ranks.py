@@ -16,7 +16,7 @@ from trainers import CPU, in_this_process, small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.ranks import on_any_rank
 from nnunet_resunet_ds.training.schedule import PlateauSchedule
 
@@ -127,7 +127,7 @@ def train(rank, dataset, plans):
         assert made.restored and made.current_epoch == 1
         made.run_training()
         assert made.finished and same_on_all_ranks(weights_of(made))
-    final = checkpoints.read_checkpoint(Path(made.output_folder, checkpoints.FINAL))
+    final = checkpoints.read_checkpoint(Path(made.output_folder, checkpoint_names.FINAL))
     assert torch.equal(
         torch.cat([values.reshape(-1) for values in final["network_weights"].values()]), weights_of(made)
     )

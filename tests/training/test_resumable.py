@@ -23,7 +23,7 @@ from scripted_training import (
 )
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerSGD
 
 
@@ -60,14 +60,14 @@ def test_a_finished_training_is_only_validated(start):
 def test_the_best_by_dice_is_loaded_and_leaves_the_best_by_loss(start):
     """As --val_best does when a training is finished; that of the best Dice was once that of the lowest loss, too."""
     made = undisturbed(start)
-    best_loss = (made.output_folder_path / checkpoints.BEST_LOSS).read_bytes()
-    best = checkpoints.read_checkpoint(made.output_folder_path / checkpoints.BEST)
+    best_loss = (made.output_folder_path / checkpoint_names.BEST_LOSS).read_bytes()
+    best = checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.BEST)
     best["current_epoch"] = 4
     best["resunet_ds"]["schedule"]["best_epoch"] = 3
-    checkpoints.write_checkpoint(best, made.output_folder_path / checkpoints.BEST)
+    checkpoints.write_checkpoint(best, made.output_folder_path / checkpoint_names.BEST)
     again = start(continued=True)
-    again.load_checkpoint(str(again.output_folder_path / checkpoints.BEST))
-    assert (made.output_folder_path / checkpoints.BEST_LOSS).read_bytes() == best_loss
+    again.load_checkpoint(str(again.output_folder_path / checkpoint_names.BEST))
+    assert (made.output_folder_path / checkpoint_names.BEST_LOSS).read_bytes() == best_loss
     assert "checkpoint_best.pth is loaded, of 4 epochs." in log_of(again)
 
 
@@ -114,7 +114,7 @@ def test_sigterm_at_the_very_end_is_heard_after_the_final_checkpoint(start):
     made.during_step = lambda trainer: trainer.current_epoch == 17 and setattr(trainer, "lr_scheduler", Ending(trainer))
     with pytest.raises(SystemExit):
         made.run_training()
-    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoints.FINAL)["resunet_ds"]["finished"]
+    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.FINAL)["resunet_ds"]["finished"]
 
 
 class Ending:
@@ -182,7 +182,7 @@ def test_sigterm_saves_the_interrupted_epoch_and_exits(start, epoch):
         made.run_training()
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == handler
-    latest = checkpoints.read_checkpoint(made.output_folder_path / checkpoints.LATEST)
+    latest = checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.LATEST)
     assert latest["current_epoch"] == epoch
     assert {len(values) for values in latest["logging"].values()} == {epoch}
     assert latest["network_weights"][FINGERPRINT].tolist() == [epoch] * 3  # the step was finished
@@ -202,7 +202,7 @@ def test_the_latest_epoch_is_saved_at_least_every_five(start):
     made.during_step = die
     with pytest.raises(Killed):
         made.run_training()
-    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoints.LATEST)["current_epoch"] == 5
+    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.LATEST)["current_epoch"] == 5
 
 
 def test_a_loss_that_is_no_number_stops_with_the_case_names(start):
@@ -210,7 +210,7 @@ def test_a_loss_that_is_no_number_stops_with_the_case_names(start):
     made.losses = [0.5, float("nan")]
     with pytest.raises(TrainingError, match=r"epoch 1, train: step 0: the loss is nan for cases case_a, case_b; .*--c"):
         made.run_training()
-    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoints.BEST_LOSS)["current_epoch"] == 1
+    assert checkpoints.read_checkpoint(made.output_folder_path / checkpoint_names.BEST_LOSS)["current_epoch"] == 1
 
 
 class ScriptedSGD(Scripted, ResUNetDSTrainerSGD):

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.training.checkpoints import SAFE_FINAL, read_checkpoint
+from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint
 from nnunet_resunet_ds.training.safe_weights import read_safe_weights, write_safe_weights
 
 CASES_OF_FOLD = {"train": ["a", "b"], "val": ["c"]}

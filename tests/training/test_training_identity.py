@@ -22,10 +22,12 @@ from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.model import load_model
-from nnunet_resunet_ds.training import checkpoints
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint, set_aside, weights_identity
+from nnunet_resunet_ds.training import checkpoint_names
+from nnunet_resunet_ds.training.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoints import read_checkpoint
 from nnunet_resunet_ds.training.fold_checks import check_other_folds
 from nnunet_resunet_ds.training.plan_writing import plan, write_plans
+from nnunet_resunet_ds.training.training_state import set_aside
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.probabilities import check_painted
@@ -154,7 +156,7 @@ def begun(dataset):
     made.cases = FoldCases(tuple(ids[3:]), tuple(ids[:3]))
     for series in made.logger.local_logger.my_fantastic_logging.values():
         series.append(0.5)
-    file = Path(made.output_folder, checkpoints.LATEST)
+    file = Path(made.output_folder, checkpoint_names.LATEST)
     made.save_checkpoint(str(file))
     return file, ids, plans
 

@@ -14,10 +14,10 @@ import SimpleITK as sitk
 from matplotlib.image import imread
 from stock_runs import command, run, run_here
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.plans import resolved_configuration
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.preprocessed_data import checked_data
 
 pytestmark = pytest.mark.long
@@ -78,7 +78,7 @@ def trained(environment):
     """Stopped by SIGTERM in epoch 2, a worker killed in 4, killed in 7, continued to the end: what each run printed."""
     code, stopped = strike_in_epoch(environment, 2, terminate)
     assert code == 143, stopped[-3000:]
-    latest = checkpoints.read_checkpoint(fold_of(environment) / checkpoints.LATEST)
+    latest = checkpoints.read_checkpoint(fold_of(environment) / checkpoint_names.LATEST)
     code, without_worker = strike_in_epoch(environment, 4, kill_a_worker, "--c")
     assert code == 2, without_worker[-3000:]
     code, killed = strike_in_epoch(environment, 7, kill_group, "--c")
@@ -113,13 +113,13 @@ def test_continued_trainings_go_on_where_the_last_complete_epoch_ended(trained):
 
 def test_what_is_left_is_that_of_one_training(environment, trained):
     fold = fold_of(environment)
-    final = checkpoints.read_checkpoint(fold / checkpoints.FINAL)
-    best = checkpoints.read_checkpoint(fold / checkpoints.BEST_LOSS)
+    final = checkpoints.read_checkpoint(fold / checkpoint_names.FINAL)
+    best = checkpoints.read_checkpoint(fold / checkpoint_names.BEST_LOSS)
     losses = final["logging"]["val_losses"]
     assert len(losses) == final["current_epoch"] == N_EPOCHS and final["resunet_ds"]["finished"]
     assert final["resunet_ds"]["schedule"]["best_epoch"] + 1 == best["current_epoch"]
     assert all((final["network_weights"][name] == values).all() for name, values in best["network_weights"].items())
-    assert not (fold / checkpoints.LATEST).exists() and not list(fold.glob(".*"))
+    assert not (fold / checkpoint_names.LATEST).exists() and not list(fold.glob(".*"))
     rows = list(csv.DictReader((fold / "heads.csv").open()))
     assert len(rows) == N_EPOCHS
     for row, loss in zip(rows, losses, strict=True):
@@ -134,16 +134,16 @@ def test_what_is_left_is_that_of_one_training(environment, trained):
 
 
 def test_continuing_a_finished_training_only_validates(environment, trained):
-    before = (fold_of(environment) / checkpoints.FINAL).stat().st_mtime_ns
+    before = (fold_of(environment) / checkpoint_names.FINAL).stat().st_mtime_ns
     printed = run(environment, *TRAIN, "--c")
     assert "only validation" in printed and "Mean Validation Dice" in printed and epochs_of(printed) == []
-    assert (fold_of(environment) / checkpoints.FINAL).stat().st_mtime_ns == before
+    assert (fold_of(environment) / checkpoint_names.FINAL).stat().st_mtime_ns == before
 
 
 def test_the_fold_notes_its_cases_its_weights_and_those_that_were_validated(environment, trained):
     fold = fold_of(environment)
-    record, final = read_json(fold / "run.json"), checkpoints.read_checkpoint(fold / checkpoints.FINAL)
-    identity = checkpoints.weights_identity(final["network_weights"])
+    record, final = read_json(fold / "run.json"), checkpoints.read_checkpoint(fold / checkpoint_names.FINAL)
+    identity = checkpoint_content.weights_identity(final["network_weights"])
     assert record["weights"] == record["validated"] == identity
     (split, *_) = read_json(Path(environment["nnUNet_preprocessed"], "Dataset137_BraTS2021", "splits_final.json"))
     sides = {side: sorted(split[side]) for side in ("train", "val")}
@@ -158,7 +158,7 @@ def test_stock_prediction_takes_our_checkpoint(environment, trained, tmp_path):
     run(
         environment, "nnUNetv2_predict", "-d", "137", "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"),
         "-c", "3d_fullres", "-f", "0", "-tr", "ResUNetDSTrainer", "-p", "Small", "-device", "cpu", "-npp", "1",
-        "-nps", "1", "-chk", checkpoints.BEST_LOSS, "--disable_tta",
+        "-nps", "1", "-chk", checkpoint_names.BEST_LOSS, "--disable_tta",
     )  # fmt: skip
     assert sitk.ReadImage(str(tmp_path / "out" / "BraTS2021_00000.nii.gz")).GetSize() == (36, 40, 34)
 

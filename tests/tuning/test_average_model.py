@@ -11,7 +11,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints
 from nnunet_resunet_ds.tuning import average_model
 
 N_EPOCHS = 9
@@ -29,11 +29,11 @@ def with_bias(weights, bias):
 
 def keep(fold: Path, *biases):
     """Keep epochs whose weights are the final ones with another bias; the last one is the last of the training."""
-    final = checkpoints.read_checkpoint(fold / checkpoints.FINAL)
-    (fold / checkpoints.KEPT).mkdir(exist_ok=True)
+    final = checkpoints.read_checkpoint(fold / checkpoint_names.FINAL)
+    (fold / checkpoint_names.KEPT).mkdir(exist_ok=True)
     for epoch, bias in enumerate(biases, N_EPOCHS - len(biases)):
         state = {**final, "network_weights": with_bias(final["network_weights"], bias), "current_epoch": epoch + 1}
-        torch.save(state, fold / checkpoints.KEPT / f"epoch_{epoch:04d}.pth")
+        torch.save(state, fold / checkpoint_names.KEPT / f"epoch_{epoch:04d}.pth")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def folds(trained):
     model, _ = trained
     found = [model / "fold_0", model / "fold_1"]
     for fold in found:
-        change(fold / checkpoints.FINAL, current_epoch=N_EPOCHS)
+        change(fold / checkpoint_names.FINAL, current_epoch=N_EPOCHS)
     return found
 
 
@@ -60,8 +60,8 @@ def test_the_mean_of_the_final_weights_themselves_is_kept_bit_for_bit(folds, cap
     assert average() == 0
     assert "+0.0000" in capsys.readouterr().out
     for fold in folds:
-        final, averaged = (weights_of(fold / name) for name in (checkpoints.FINAL, LAST))
-        assert checkpoints.weights_identity(averaged) == checkpoints.weights_identity(final)
+        final, averaged = (weights_of(fold / name) for name in (checkpoint_names.FINAL, LAST))
+        assert checkpoint_content.weights_identity(averaged) == checkpoint_content.weights_identity(final)
 
 
 def test_only_the_last_are_averaged(folds, capsys):
@@ -70,7 +70,7 @@ def test_only_the_last_are_averaged(folds, capsys):
     answered = json.loads(capsys.readouterr().out)
     assert answered["written"] == [str(folds[0] / LAST)]
     assert [(of["fold"], of["epochs"], of["cases"]) for of in answered["folds"]] == [("0", [6, 7, 8], 3)]
-    expected = with_bias(weights_of(folds[0] / checkpoints.FINAL), 2)
+    expected = with_bias(weights_of(folds[0] / checkpoint_names.FINAL), 2)
     found = checkpoints.read_checkpoint(folds[0] / LAST)
     for name, values in expected.items():
         torch.testing.assert_close(found["network_weights"][name], values)
@@ -103,7 +103,7 @@ def test_the_check_says_what_prediction_gives(trained, folds, nnunet_folders, tm
             for file in (raw / "imagesTr").glob(f"{case}_*"):
                 (images / file.name).symlink_to(file)
         averaged = checkpoints.read_checkpoint(fold / LAST)["resunet_ds"]["averaged"]["dice"]
-        for name, key in ((checkpoints.FINAL, "final"), (LAST, "averaged")):
+        for name, key in ((checkpoint_names.FINAL, "final"), (LAST, "averaged")):
             output = tmp_path / f"{number}{key}"
             flags = ["-m", str(model), "-f", str(number), "-chk", name, "--no-tta"]
             assert main(["predict", "-i", str(images), "-o", str(output), *flags]) == 0
@@ -114,7 +114,7 @@ def test_the_check_says_what_prediction_gives(trained, folds, nnunet_folders, tm
 def test_weights_that_lose_are_not_written(folds, capsys):
     """The final weights see tumour everywhere, and the mean none: with every region there, its Dice is 0."""
     for fold in folds:
-        change(fold / checkpoints.FINAL, network_weights=with_bias(weights_of(fold / checkpoints.FINAL), 30))
+        change(fold / checkpoint_names.FINAL, network_weights=with_bias(weights_of(fold / checkpoint_names.FINAL), 30))
         keep(fold, -60, -60)
     assert average() == 0
     said = capsys.readouterr().out
@@ -127,7 +127,9 @@ def test_weights_that_lose_are_not_written(folds, capsys):
 def test_it_is_decided_for_all_folds_at_once(folds, capsys):
     """One fold loses a little and the other gains much: both are written, so that an ensemble has both."""
     for fold, bias in zip(folds, (30, -30), strict=True):
-        change(fold / checkpoints.FINAL, network_weights=with_bias(weights_of(fold / checkpoints.FINAL), bias))
+        change(
+            fold / checkpoint_names.FINAL, network_weights=with_bias(weights_of(fold / checkpoint_names.FINAL), bias)
+        )
     keep(folds[0], 0.0)
     keep(folds[1], 60.0)
     assert average() == 0
@@ -150,7 +152,7 @@ def test_stock_prediction_reads_the_averaged_checkpoint(trained, folds):
     average("-f", "0", "--keep-anyway")
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (0,), LAST)
-    loaded, expected = predictor.list_of_parameters[0], with_bias(weights_of(folds[0] / checkpoints.FINAL), 2)
+    loaded, expected = predictor.list_of_parameters[0], with_bias(weights_of(folds[0] / checkpoint_names.FINAL), 2)
     torch.testing.assert_close(dict(loaded), expected)
 
 
@@ -168,7 +170,7 @@ def test_a_fold_that_is_trained_again_meanwhile_is_left_alone(folds, monkeypatch
     original = average_model.predict_validation_with
 
     def slow(*arguments):
-        change(folds[0] / checkpoints.FINAL, current_epoch=3)
+        change(folds[0] / checkpoint_names.FINAL, current_epoch=3)
         return original(*arguments)
 
     monkeypatch.setattr(average_model, "predict_validation_with", slow)
@@ -179,13 +181,13 @@ def test_a_fold_that_is_trained_again_meanwhile_is_left_alone(folds, monkeypatch
 
 def spoil_shape(fold):
     keep(fold, 0, 0)
-    file = fold / checkpoints.KEPT / f"epoch_{N_EPOCHS - 1:04d}.pth"
+    file = fold / checkpoint_names.KEPT / f"epoch_{N_EPOCHS - 1:04d}.pth"
     change(file, network_weights={**weights_of(file), "more": torch.zeros(1)})
 
 
 def cut(fold):
     keep(fold, 0, 0)
-    file = fold / checkpoints.KEPT / f"epoch_{N_EPOCHS - 1:04d}.pth"
+    file = fold / checkpoint_names.KEPT / f"epoch_{N_EPOCHS - 1:04d}.pth"
     file.write_bytes(file.read_bytes()[:1000])
 
 

@@ -5,19 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import TRAINER
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.experiments.comparison.systems import scaled
-from nnunet_resunet_ds.plans import (
-    MAX_HEADS,
-    NNUNET_FEATURES,
-    PAPER_FEATURES,
-    WIDE_FEATURES,
-    resolved_configuration,
-    why_brain_is_not_marked,
-    with_res_unet_ds,
-)
+from nnunet_resunet_ds.plans import MAX_HEADS, NNUNET_FEATURES, PAPER_FEATURES, WIDE_FEATURES
+from nnunet_resunet_ds.training.adapted_plans import why_brain_is_not_marked, with_res_unet_ds
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.recipe import Recipe
 

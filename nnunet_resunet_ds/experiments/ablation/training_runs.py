@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.model_id import fold_folder, folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
-from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.head_metrics import read_table
 from nnunet_resunet_ds.training.recipe import recipe_words
 

@@ -15,8 +15,9 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, Model
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
-from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE, with_res_unet_ds
-from nnunet_resunet_ds.training.checkpoints import FINAL
+from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE
+from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
 from postprocessing.probabilities import PROPERTIES, read_properties
 

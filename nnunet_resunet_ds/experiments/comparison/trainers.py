@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.experiments.comparison.monai_networks import WithReconstruction, monai_nets
 from nnunet_resunet_ds.experiments.comparison.systems import (
     MONAI_NETWORKS,
@@ -13,14 +14,9 @@ from nnunet_resunet_ds.experiments.comparison.systems import (
     unet_architecture,
     unetr_architecture,
 )
-from nnunet_resunet_ds.plans import (
-    PAPER_FEATURES,
-    AdaptedPlans,
-    obeyed_or_adapted,
-    resolved_configuration,
-    with_network,
-)
+from nnunet_resunet_ds.plans import PAPER_FEATURES
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
+from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_network
 
 RECONSTRUCTION_WEIGHT = 0.1
 """Of the autoencoder branch's losses (Myronenko 2018)."""

@@ -18,9 +18,9 @@ from preprocessed import write_training_data
 from trainers import in_this_process, small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import variants
+from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
 from nnunet_resunet_ds.training.augmentation import choice
 from nnunet_resunet_ds.training.augmentation.nnunet_settings import NotOnDeviceError
 from nnunet_resunet_ds.training.augmentation.translation import pipeline_like

@@ -15,9 +15,9 @@ from scipy.stats import ttest_ind
 from stock_runs import command, run, run_here
 
 from nnunet_resunet_ds import trainer as trainer_module
-from nnunet_resunet_ds.plans import with_res_unet_ds
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoints
+from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
 
 pytestmark = pytest.mark.long
 
@@ -100,5 +100,5 @@ def test_the_stock_command_trains_stops_and_goes_on_with_loading_processes(stock
     continued = run(environment, *TRAIN, "--c")
     assert "Validation complete" in continued and "Traceback" not in continued
     model = Path(environment["nnUNet_results"], "Dataset137_BraTS2021", "ResUNetDSTrainer__OnDevice__3d_fullres")
-    final = checkpoints.read_checkpoint(model / "fold_0" / checkpoints.FINAL)
+    final = checkpoints.read_checkpoint(model / "fold_0" / checkpoint_names.FINAL)
     assert final["current_epoch"] == 3 and np.isfinite(final["logging"]["train_losses"]).all()
