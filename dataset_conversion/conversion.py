@@ -9,7 +9,7 @@ from typing import Any
 
 from dataset_conversion.cohort import Cohort, CohortReport, correction_lines, find_cohort, inspect_cohort
 from dataset_conversion.detect_edition import AUTO
-from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.editions import Edition
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.inspect_case import CaseReport
 from dataset_conversion.staging import (
@@ -36,7 +36,7 @@ from dataset_conversion.write import (
     write_dataset_json,
 )
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import (
     DATASET_JSON,

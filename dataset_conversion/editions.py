@@ -7,7 +7,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import TypeAlias
 
-from nnunet_resunet_ds.base.files import IMAGE_ENDINGS
+from nnunet_resunet_ds.base.files import FILE_ENDING, IMAGE_ENDINGS
 from nnunet_resunet_ds.base.regions import (
     REGIONS,
     REGIONS_OF_RADIOTHERAPY,
@@ -40,8 +40,6 @@ CHANNEL_NAMES = ("T1", "T1ce", "T2", "FLAIR")
 SEGMENTATION = "segmentation"
 """The role of the label map, as the channels are the roles of the images."""
 
-FILE_ENDING = ".nii.gz"
-"""Of the nnU-Net dataset."""
 RAW_ENDINGS = IMAGE_ENDINGS
 """Of raw files; some copies of the releases are unpacked."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from dataset_conversion.editions import EDITIONS, FILE_ENDING, Edition
+from dataset_conversion.editions import EDITIONS, Edition
 from dataset_conversion.staging import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, visible_files, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files, write_json
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems

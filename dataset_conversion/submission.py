@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dataset_conversion.detect_edition import AUTO, doubts, edition_by_case_ids
-from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.editions import Edition
 from dataset_conversion.labels import (
     NNUNET_CONVENTION,
     LabelConvention,
@@ -23,7 +23,14 @@ from dataset_conversion.labels import (
 )
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, check_output_folder, remove_half_written, visible_files
+from nnunet_resunet_ds.base.files import (
+    FILE_ENDING,
+    IMAGE_ENDINGS,
+    case_of_file,
+    check_output_folder,
+    remove_half_written,
+    visible_files,
+)
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -68,7 +75,7 @@ def write_submission(
             others are written.
     """
     files = _label_maps(input_folder)
-    case_ids = [_case_id(file) for file in files]
+    case_ids = [case_of_file(file) for file in files]
     chosen = edition_by_case_ids(edition, case_ids, edition_file).edition
     _check_output(output_folder, input_folder)
     given = _given_convention(files, labels, chosen)
@@ -103,16 +110,12 @@ def _check_output(output_folder: Path, input_folder: Path) -> None:
         raise InputError(msg)
 
 
-def _case_id(file: Path) -> str:
-    return file.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:
     """Keep in run.json what came of a case, and what that of the input says of it."""
     if isinstance(outcome, InputError):
-        run_file.note_failure(_case_id(file), str(outcome))
+        run_file.note_failure(case_of_file(file), str(outcome))
     else:
-        run_file.note(_case_id(file), outcome.name, with_notes_of_case([before[file]] if file in before else []))
+        run_file.note(case_of_file(file), outcome.name, with_notes_of_case([before[file]] if file in before else []))
 
 
 def _given_convention(files: Sequence[Path], labels: str | None, edition: Edition) -> LabelConvention:
@@ -176,7 +179,7 @@ def _translate(file: Path, output_folder: Path, given: LabelConvention, edition:
         )
         raise InputError(msg)
     translated = raw_labels(nnunet_labels(labels, given.tissues), edition.tissues)
-    written = output_folder / f"{_case_id(file)}{edition.submission_suffix}{FILE_ENDING}"
+    written = output_folder / f"{case_of_file(file)}{edition.submission_suffix}{FILE_ENDING}"
     write_labels(translated, geometry, written)
     return written
 
@@ -190,7 +193,7 @@ def _label_maps(folder: Path) -> list[Path]:
         endings = ", ".join(IMAGE_ENDINGS)
         msg = f"{folder}: no label maps ({endings}) here; give what resunet-ds predict or postprocess wrote"
         raise InputError(msg)
-    for case, count in Counter(map(_case_id, files)).items():
+    for case, count in Counter(map(case_of_file, files)).items():
         if count > 1:
             msg = f"{folder}: has {case} as {' and '.join(IMAGE_ENDINGS)}; leave one of them there"
             raise InputError(msg)

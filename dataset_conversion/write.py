@@ -8,13 +8,21 @@ from typing import Any, Literal, get_args
 
 import SimpleITK as sitk
 
-from dataset_conversion.editions import FILE_ENDING, SEGMENTATION, Edition
+from dataset_conversion.editions import SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.inspect_case import CaseReport, inspect_labels_only
 from dataset_conversion.intensity import without_fill
 from dataset_conversion.read_case import SourceFile, has_changed, read_channels
 from nnunet_resunet_ds import __version__
-from nnunet_resunet_ds.base.files import identity_of, identity_of_content, is_same, link_or_copy, replacing, write_json
+from nnunet_resunet_ds.base.files import (
+    FILE_ENDING,
+    identity_of,
+    identity_of_content,
+    is_same,
+    link_or_copy,
+    replacing,
+    write_json,
+)
 from nnunet_resunet_ds.base.images import read_image, write_image
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY

@@ -31,8 +31,8 @@ CONNECTIVITIES = (6, 18, 26)
 """Voxels that share a face, also an edge, also a corner."""
 PROBABILITIES, LOGITS = AVERAGES = ("probabilities", "logits")
 """What flips, tiles and folds were averaged in."""
-RUN_SETTING = "postprocessing"
-"""Of ``run.json``."""
+AVERAGE, RUN_SETTING = "average", "postprocessing"
+"""Of ``run.json``: one of `AVERAGES`, and post-processing settings."""
 _OF_TUMOUR_REGIONS = (*THRESHOLDS, "nested")
 """Fields that mean nothing where WT, TC and ET are not there."""
 

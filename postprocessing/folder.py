@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
-from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, check_output_folder, remove_half_written, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -32,22 +32,20 @@ from nnunet_resunet_ds.base.run_file import (
     read_runs,
 )
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
-from postprocessing.config import EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
+from postprocessing.config import AVERAGE, EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
 from postprocessing.emptied import emptied_warnings
 from postprocessing.model_config import (
     SETTINGS_FILE,
     check_config_fits,
-    dataset_json_of,
     nnunet_config,
     notes_on_weights,
+    read_dataset_json,
 )
-from postprocessing.probabilities import PROBABILITIES, check_of_label_map, probabilities_on_grid
+from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid
+from postprocessing.saved_probabilities import check_of_label_map
 
-LABEL_SUFFIX = ".nii.gz"
 _NNUNET = "nnunet"
 """Whose label values are written."""
-_AVERAGE = "average"
-"""Setting of a run of our ``predict``; nnU-Net's own probabilities are an average of logits."""
 
 
 def postprocess_folder(
@@ -79,7 +77,7 @@ def postprocess_folder(
             others are written.
     """
     files = _probability_files(input_folder)
-    dataset_json = dataset_json_of(input_folder)
+    dataset_json = read_dataset_json(input_folder)
     if dataset_json is not None:
         check_config_fits(config, dataset_json)
     _check_output(output_folder, input_folder)
@@ -96,7 +94,7 @@ def postprocess_folder(
         LOG.warning("%s", line)
     failures = _without_probabilities(input_folder)
     with only_writer(output_folder):
-        remove_half_written(output_folder, f"*{LABEL_SUFFIX}", SETTINGS_FILE, TABLE, RUN)
+        remove_half_written(output_folder, f"*{FILE_ENDING}", SETTINGS_FILE, TABLE, RUN)
         run_file.open(set(map(_case, files)), overwrite=overwrite)
         config.to_json(output_folder / SETTINGS_FILE)
         outcomes = _postprocess_files(files, config, nnunet_config(dataset_json), run_file, executor)
@@ -139,7 +137,7 @@ def _postprocess_files(
         if isinstance(outcome, InputError):
             run_file.note_failure(case, str(outcome))
         else:
-            name = f"{case}{LABEL_SUFFIX}"
+            name = f"{case}{FILE_ENDING}"
             before = runs.as_written(name) if runs else None
             notes = with_notes_of_case([before] if before else [], list(emptied_warnings(outcome, config)))
             run_file.note(case, name, {CHANGES: list(map(asdict, outcome)), **notes})
@@ -160,7 +158,8 @@ def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:
         InputError: the folder has no probabilities.
     """
     runs = list(_runs_of_cases(folder))
-    averages = {LOGITS if run is None else str(run.get(_AVERAGE, LOGITS)) for run in runs}
+    # probabilities of nnU-Net itself are an average of logits
+    averages = {LOGITS if run is None else str(run.get(AVERAGE, LOGITS)) for run in runs}
     others = averages - {config.averaging}
     if config.averaging is not None and others:
         LOG.warning(
@@ -189,14 +188,14 @@ def _weights_of(run: Mapping[str, Any]) -> Mapping[str, str] | None:
 
 
 def _case(file: Path) -> str:
-    return file.name.removesuffix(PROBABILITIES)
+    return file.name.removesuffix(PROBABILITIES_ENDING)
 
 
 def _probability_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         msg = f"{folder}: no such folder"
         raise InputError(msg)
-    files = visible_files(folder, PROBABILITIES)
+    files = visible_files(folder, PROBABILITIES_ENDING)
     if not files:
         msg = f"{folder}: no .npz probabilities; predict with nnUNetv2_predict … --save_probabilities"
         raise InputError(msg)
@@ -205,11 +204,11 @@ def _probability_files(folder: Path) -> list[Path]:
 
 def _without_probabilities(folder: Path) -> list[str]:
     """Name the label maps that have no probabilities."""
-    cases = {path: path.name.removesuffix(LABEL_SUFFIX) for path in visible_files(folder, LABEL_SUFFIX)}
+    cases = {path: path.name.removesuffix(FILE_ENDING) for path in visible_files(folder, FILE_ENDING)}
     return [
         f"{path}: has no probabilities next to it; predict this case again with --save_probabilities"
         for path, case in cases.items()
-        if not (folder / f"{case}{PROBABILITIES}").is_file()
+        if not (folder / f"{case}{PROBABILITIES_ENDING}").is_file()
     ]
 
 
@@ -239,7 +238,7 @@ def _label_map(probabilities: Path) -> Path:
     Raises:
         InputError: it is there in another format alone, as nnU-Net writes it for images of that format.
     """
-    file = probabilities.with_name(f"{_case(probabilities)}{LABEL_SUFFIX}")
+    file = probabilities.with_name(f"{_case(probabilities)}{FILE_ENDING}")
     others = [] if file.exists() else sorted(file.parent.glob(f"{glob.escape(_case(probabilities))}.*"))
     for other in others:
         found = format_of_name(other.name)

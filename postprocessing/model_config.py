@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.files import read_json, read_json_in_turn, write_jso
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
-from nnunet_resunet_ds.base.regions import REGIONS, TC, WT, Region
+from nnunet_resunet_ds.base.regions import REGIONS, TC, WT
 from postprocessing.config import PostprocessingConfig
 from postprocessing.further_region import further_regions
 
@@ -47,7 +47,7 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
     plans = folder / PLANS_JSON
     content = read_json(plans) if plans.is_file() else {}
     if not isinstance(content, dict) or PLANS_SECTION not in content:
-        return default_config(dataset_json_of(folder))
+        return default_config(read_dataset_json(folder))
     try:
         return PostprocessingConfig.from_mapping(content[PLANS_SECTION])
     except InputError as error:
@@ -55,7 +55,7 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
         raise InputError(msg) from error
 
 
-def dataset_json_of(folder: Path) -> Mapping[str, Any] | None:
+def read_dataset_json(folder: Path) -> Mapping[str, Any] | None:
     """Return the checked ``dataset.json`` of a folder, which prediction copies from the model; None without one.
 
     Raises:
@@ -71,15 +71,6 @@ def dataset_json_of(folder: Path) -> Mapping[str, Any] | None:
         msg = f"{file}: {error}"
         raise InputError(msg) from error
     return content
-
-
-def regions_of_predictions(folder: Path) -> tuple[Region, ...]:
-    """Return the regions of the probabilities in a folder, by its dataset.json; none where they are of plain labels."""
-    try:
-        dataset_json = dataset_json_of(folder)
-    except InputError:
-        return ()
-    return REGIONS if dataset_json is None else regions_of(dataset_json)
 
 
 def default_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:

@@ -1,11 +1,8 @@
-"""Read the probabilities that nnU-Net and our ``predict`` save, and check them against the label map of the case."""
+"""Read and write the probabilities that nnU-Net and our ``predict`` save next to a label map."""
 
-import io
-import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,32 +11,18 @@ from numpy.typing import NDArray
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
+from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
 from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
 from nnunet_resunet_ds.base.regions import REGIONS, Region
-from nnunet_resunet_ds.base.run_file import Runs
-from postprocessing.case import postprocess
-from postprocessing.config import PostprocessingConfig
 
 PROBABILITIES_KEY = "probabilities"
 """Of nnU-Net's .npz files; axes (R, Z, Y, X) as the model's reader gives them."""
-PROBABILITIES, PROPERTIES = ".npz", ".pkl"
-"""nnU-Net's endings of probabilities, and of what its reader noted of the images."""
+PROBABILITIES_ENDING = ".npz"
 _FAST_COMPRESSION = 1
 """A third of the time of the usual 6, for a tenth more bytes."""
 _READER = "image_reader_writer"
 """Of plans.json."""
-_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-"""One module, before and since NumPy 2."""
-_HARMLESS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    *((module, name) for module in _MULTIARRAY for name in ("_reconstruct", "scalar")),
-    *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
-}
-"""What pickled arrays and numbers of NumPy refer to; nothing of it runs code of the file."""
-_AS_NNUNET = PostprocessingConfig.preset("nnunet")
 
 
 def probabilities_on_grid(path: Path, grid: sitk.Image, plans_folder: Path | None = None) -> NDArray[np.floating]:
@@ -101,27 +84,8 @@ def write_probabilities(probabilities: NDArray[np.floating], path: Path) -> None
         np.lib.format.write_array(stream, np.ascontiguousarray(probabilities), allow_pickle=False)
 
 
-def read_properties(path: Path) -> Mapping[str, Any] | None:
-    """Read what nnU-Net pickled of a case, without running anything of it; None where that cannot be done."""
-    try:
-        properties = _Unpickler(io.BytesIO(path.read_bytes())).load()
-    except Exception:  # damaged bytes make pickle raise anything
-        return None
-    return properties if isinstance(properties, Mapping) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    """Takes plain values and arrays of NumPy."""
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 (a class or a function)
-        if (module, name) not in _HARMLESS:
-            msg = f"{module}.{name} is not read from a file"
-            raise pickle.UnpicklingError(msg)
-        return super().find_class(module, name)
-
-
 def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
-    properties = read_properties(path.with_suffix(PROPERTIES))
+    properties = read_properties(path.with_suffix(PROPERTIES_ENDING))
     turn = None if properties is None else turn_of_properties(properties)
     if turn is not None:
         return turn
@@ -133,61 +97,6 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
     except InputError as error:
         msg = f"{plans}: {error}"
         raise InputError(msg) from error
-
-
-def check_of_label_map(
-    probabilities: NDArray[np.floating],
-    file: Path,
-    labels: NDArray[np.integer],
-    runs: Runs | None,
-    as_nnunet: PostprocessingConfig = _AS_NNUNET,
-) -> None:
-    """Refuse probabilities that are not of the label map next to them; earlier ones may be left there.
-
-    They are of it where a run of ours wrote both. Else nnU-Net must have painted it from them.
-
-    Args:
-        probabilities: (R, Z, Y, X) on the grid of the label map.
-        file: that they are from, ``CASE.npz``.
-        labels: (Z, Y, X) of the label map, in nnU-Net's values.
-        runs: what ``run.json`` next to them says; None where there is none.
-        as_nnunet: see `check_painted`.
-
-    Raises:
-        InputError: they are of another prediction.
-    """
-    if runs is None or not runs.has_probabilities(file.name.removesuffix(PROBABILITIES)):
-        check_painted(probabilities, file, labels, as_nnunet)
-
-
-def check_painted(
-    probabilities: NDArray[np.floating],
-    file: Path,
-    labels: NDArray[np.integer],
-    as_nnunet: PostprocessingConfig = _AS_NNUNET,
-) -> None:
-    """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
-
-    Args:
-        probabilities: (R, Z, Y, X) on the grid of the label map.
-        file: that they are from, for the message.
-        labels: (Z, Y, X) of the label map that nnU-Net wrote, in its values.
-        as_nnunet: what nnU-Net does for the regions of the model, see `postprocessing.model_config.nnunet_config`.
-
-    Raises:
-        InputError: they are of another prediction, or none.
-    """
-    try:
-        differing = int((postprocess(probabilities, as_nnunet) != labels).sum())
-    except InputError as error:
-        msg = f"{file}: {error}"
-        raise InputError(msg) from error
-    if differing:
-        msg = (
-            f"{file}: is not of the label map next to it, which differs from it in {differing} voxels, so one of them "
-            "is of another prediction; predict this case again, with probabilities"
-        )
-        raise InputError(msg)
 
 
 def mean_probabilities(

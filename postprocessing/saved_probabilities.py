@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.regions import Region
-from nnunet_resunet_ds.base.run_file import read_runs
-from postprocessing.model_config import dataset_json_of, nnunet_config, regions_of_predictions
-from postprocessing.probabilities import PROBABILITIES, check_of_label_map, probabilities_on_grid
+from nnunet_resunet_ds.base.region_checks import regions_of
+from nnunet_resunet_ds.base.regions import REGIONS, Region
+from nnunet_resunet_ds.base.run_file import Runs, read_runs
+from postprocessing.case import postprocess
+from postprocessing.config import PostprocessingConfig
+from postprocessing.model_config import nnunet_config, read_dataset_json
+from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid
+
+_AS_NNUNET = PostprocessingConfig.preset("nnunet")
 
 
 class SavedProbabilities(NamedTuple):
@@ -37,14 +42,72 @@ def saved_probabilities(
     Raises:
         InputError: ``CASE.npz`` is damaged.
     """
-    file = folder / f"{case}{PROBABILITIES}"
-    regions = regions_of_predictions(folder) if file.is_file() else ()
-    if not regions:
+    file = folder / f"{case}{PROBABILITIES_ENDING}"
+    if not file.is_file():
         return None
+    try:
+        dataset_json = read_dataset_json(folder)
+    except InputError:
+        return None  # of plain labels
     probabilities = probabilities_on_grid(file, grid)
     try:
-        check_of_label_map(probabilities, file, labels, read_runs(folder), nnunet_config(dataset_json_of(folder)))
+        check_of_label_map(probabilities, file, labels, read_runs(folder), nnunet_config(dataset_json))
     except InputError as error:
         LOG.warning("%s; they are left out", error)
         return None
-    return SavedProbabilities(probabilities, regions)
+    return SavedProbabilities(probabilities, REGIONS if dataset_json is None else regions_of(dataset_json))
+
+
+def check_of_label_map(
+    probabilities: NDArray[np.floating],
+    file: Path,
+    labels: NDArray[np.integer],
+    runs: Runs | None,
+    as_nnunet: PostprocessingConfig = _AS_NNUNET,
+) -> None:
+    """Refuse probabilities that are not of the label map next to them; earlier ones may be left there.
+
+    They are of it where a run of ours wrote both. Else nnU-Net must have painted it from them.
+
+    Args:
+        probabilities: (R, Z, Y, X) on the grid of the label map.
+        file: that they are from, ``CASE.npz``.
+        labels: (Z, Y, X) of the label map, in nnU-Net's values.
+        runs: what ``run.json`` next to them says; None where there is none.
+        as_nnunet: see `check_painted`.
+
+    Raises:
+        InputError: they are of another prediction.
+    """
+    if runs is None or not runs.has_probabilities(file.name.removesuffix(PROBABILITIES_ENDING)):
+        check_painted(probabilities, file, labels, as_nnunet)
+
+
+def check_painted(
+    probabilities: NDArray[np.floating],
+    file: Path,
+    labels: NDArray[np.integer],
+    as_nnunet: PostprocessingConfig = _AS_NNUNET,
+) -> None:
+    """Refuse probabilities that nnU-Net would have painted as another label map, such as those of another model.
+
+    Args:
+        probabilities: (R, Z, Y, X) on the grid of the label map.
+        file: that they are from, for the message.
+        labels: (Z, Y, X) of the label map that nnU-Net wrote, in its values.
+        as_nnunet: what nnU-Net does for the regions of the model, see `postprocessing.model_config.nnunet_config`.
+
+    Raises:
+        InputError: they are of another prediction, or none.
+    """
+    try:
+        differing = int((postprocess(probabilities, as_nnunet) != labels).sum())
+    except InputError as error:
+        msg = f"{file}: {error}"
+        raise InputError(msg) from error
+    if differing:
+        msg = (
+            f"{file}: is not of the label map next to it, which differs from it in {differing} voxels, so one of them "
+            "is of another prediction; predict this case again, with probabilities"
+        )
+        raise InputError(msg)

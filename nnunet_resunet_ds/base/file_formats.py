@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from nnunet_resunet_ds.base.files import IMAGE_ENDINGS
+
 _MAX_FILES = 20_000
 """Files that are looked at in a folder: the message is wanted soon."""
 _MAX_OPENED = 100
 """Files that are opened, where the name tells nothing: DICOM files often have no ending."""
-_NIFTI = (".nii", ".nii.gz")
 _RENAME = "rename them so, or describe the names in a file for --edition-file (docs/how_to/other_data.md)"
 
 
@@ -96,7 +97,7 @@ def found_instead(folder: Path, *, with_nifti: bool = True) -> str:
     nifti: list[Path] = []
     n_opened = 0
     for path in _files(folder):
-        if path.name.lower().endswith(_NIFTI):
+        if path.name.lower().endswith(IMAGE_ENDINGS):
             nifti.append(path)
             continue
         found = format_of_name(path.name)

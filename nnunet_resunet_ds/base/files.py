@@ -15,7 +15,9 @@ from typing import Any
 
 from nnunet_resunet_ds.base.errors import InputError
 
-IMAGE_ENDINGS = (".nii.gz", ".nii")
+FILE_ENDING = ".nii.gz"
+"""Of the images and label maps that we write, unless another ending is asked for."""
+IMAGE_ENDINGS = (FILE_ENDING, ".nii")
 """Endings of the label maps and images that we write."""
 OTHER_IMAGE_ENDINGS = (
     *(".mha", ".mhd", ".nrrd", ".nhdr", ".gipl", ".img", ".hdr", ".mgz", ".mgh", ".mnc", ".dcm"),
@@ -106,6 +108,11 @@ def remove_half_written(folder: Path, *names: str) -> None:
     for name in names:
         for file in folder.glob(f".{'[0-9a-f]' * _RANDOM_DIGITS}.{name}"):
             file.unlink(missing_ok=True)
+
+
+def case_of_file(file: Path) -> str:
+    """Return the case of a label map: the name of its file without the ending, one of `IMAGE_ENDINGS`."""
+    return file.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def visible_files(folder: Path, ending: str) -> list[Path]:

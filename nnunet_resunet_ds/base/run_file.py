@@ -15,7 +15,7 @@ from typing import Any
 
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import identity_of, is_same, read_json, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, identity_of, is_same, read_json, write_json
 from nnunet_resunet_ds.base.setting_changes import told_changes
 
 RUN = "run.json"
@@ -32,7 +32,6 @@ WITH_PROBABILITIES = "with_probabilities"
 _CASES, _EARLIER_RUNS, _EARLIER_RUN = "cases", "earlier_runs", "earlier_run"
 _UNMADE = "unmade"
 """Cases that the last run was to make and has not made, or failed at."""
-_LABEL_MAP = ".nii.gz"
 
 CHEAP_SECONDS = 0.05
 """Where writing ``run.json`` takes longer than this, it is not written after every case."""
@@ -65,7 +64,7 @@ class Runs:
         entry = self.cases.get(case, {ERROR: "not made"})
         if FILE in entry:
             return str(entry[FILE])
-        return None if ERROR in entry else f"{case}{_LABEL_MAP}"  # as it was before the name was noted
+        return None if ERROR in entry else f"{case}{FILE_ENDING}"  # as it was before the name was noted
 
     def is_as_written(self, case: str) -> bool:
         """Tell whether the label map of a case is the one that a run of ours wrote, byte for byte.
@@ -136,7 +135,7 @@ def entries_of(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
 def notes_on_unmade(folder: Path) -> list[str]:
     """Return a line where the run that filled a folder was stopped, or failed at cases, so that these are not there."""
     runs = read_runs(folder)
-    missing = [] if runs is None else [case for case in runs.unmade if not (folder / f"{case}{_LABEL_MAP}").exists()]
+    missing = [] if runs is None else [case for case in runs.unmade if not (folder / f"{case}{FILE_ENDING}").exists()]
     if runs is None or not missing:
         return []
     made_by = runs.last.get(MADE_BY, "the run")

@@ -203,7 +203,7 @@ def _output(
     map_kinds: tuple[str, ...],
 ) -> "Output":
     """Return the folder to write to; nothing is written yet."""
-    from dataset_conversion.editions import FILE_ENDING
+    from nnunet_resunet_ds.base.files import FILE_ENDING
     from nnunet_resunet_ds.inference.output import Output
 
     return Output(

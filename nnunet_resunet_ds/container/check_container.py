@@ -11,9 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from dataset_conversion.editions import FILE_ENDING, Edition
+from dataset_conversion.editions import Edition
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import identity_of
+from nnunet_resunet_ds.base.files import FILE_ENDING, identity_of
 from nnunet_resunet_ds.base.images import geometry_difference, read_image, read_labels
 from nnunet_resunet_ds.container.confinement import (
     SHARED_MEMORY,

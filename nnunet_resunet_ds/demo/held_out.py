@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
+from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.labels import nnunet_labels
-from nnunet_resunet_ds.base.files import read_json, replacing, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, replacing, write_json
 from nnunet_resunet_ds.base.images import read_image, read_labels
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
@@ -89,7 +89,7 @@ def space_needed(dataset_id: int) -> float | None:
     if len(raw) != 1:
         return None
     done = _preprocessed_cases(preprocessed[0]) if preprocessed else set()
-    images = visible_files(raw[0] / "imagesTr", ".nii.gz")
+    images = visible_files(raw[0] / "imagesTr", FILE_ENDING)
     left = [image.stat().st_size for image in images if image.name.rpartition("_")[0] not in done]
     return sum(left) * PREPROCESSED_PER_RAW_BYTE
 
@@ -112,7 +112,7 @@ def _stage(variable: str, dataset_id: int, describe: Callable[[Path], Described]
 def _raw_text(folder: Path) -> Described:
     dataset_json = read_json(folder / DATASET_JSON)
     check_regions(dataset_json)
-    n_images = len(visible_files(folder / "imagesTr", ".nii.gz"))
+    n_images = len(visible_files(folder / "imagesTr", FILE_ENDING))
     n_expected = dataset_json["numTraining"] * len(dataset_json["channel_names"])
     if n_images != n_expected:
         msg = f"{folder / 'imagesTr'}: {n_images} images, and {DATASET_JSON} says {n_expected}"

@@ -12,11 +12,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_folder, remove_half_written, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, check_output_folder, remove_half_written, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
@@ -36,14 +35,10 @@ from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
 from postprocessing import postprocess
-from postprocessing.config import PROBABILITIES as PROBABILITIES_AVERAGED
-from postprocessing.model_config import dataset_json_of, default_config, nnunet_config
-from postprocessing.probabilities import (
-    PROBABILITIES,
-    check_of_label_map,
-    probabilities_on_grid,
-    write_probabilities,
-)
+from postprocessing.config import AVERAGE, PROBABILITIES
+from postprocessing.model_config import default_config, nnunet_config, read_dataset_json
+from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid, write_probabilities
+from postprocessing.saved_probabilities import check_of_label_map
 
 MEAN = "mean"
 """Of probabilities."""
@@ -109,7 +104,7 @@ class Ensemble:
 
 def probabilities_file(member: Member, case: str) -> Path:
     """Return where nnU-Net and our ``predict`` save the probabilities of a label map."""
-    return member.files[case].parent / f"{case}{PROBABILITIES}"
+    return member.files[case].parent / f"{case}{PROBABILITIES_ENDING}"
 
 
 def write_ensemble(
@@ -165,7 +160,7 @@ def write_ensemble(
     before = entries_of(member.files[case] for member in members for case in cases)
     settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
     with only_writer(output):
-        remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES}", RUN)
+        remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES_ENDING}", RUN)
         run_file.open(set(cases), overwrite=overwrite)
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
@@ -217,7 +212,7 @@ def _joint_dataset_json(members: Sequence[Member], regions: Sequence[Region]) ->
     joint: Mapping[str, Any] | None = None
     of_regions = {region.long_name: values for region, values in zip(regions, wanted, strict=True)}
     for member in members:
-        dataset_json = dataset_json_of(member.folder)
+        dataset_json = read_dataset_json(member.folder)
         if dataset_json is None:
             continue
         own = [region.tissues for region in regions_of(dataset_json)]
@@ -277,7 +272,7 @@ def _settings(ensemble: Ensemble, convention: LabelConvention) -> dict[str, Any]
     return {
         MADE_BY: "resunet-ds ensemble",
         "method": ensemble.method,
-        "average": PROBABILITIES_AVERAGED,
+        AVERAGE: PROBABILITIES,
         "members": members,
         **convention.to_settings(),
     }
@@ -288,7 +283,7 @@ def _write_case(
 ) -> Path:
     """Write one case, the label map last."""
     grid, labels, probabilities = ensemble.join(case)
-    stored = output / f"{case}{PROBABILITIES}"
+    stored = output / f"{case}{PROBABILITIES_ENDING}"
     if save_probabilities and probabilities is not None:
         write_probabilities(probabilities, stored)
     else:

@@ -25,7 +25,7 @@ from nnunet_resunet_ds.base.run_file import Runs, read_runs
 from nnunet_resunet_ds.base.setting_checks import check_number
 from nnunet_resunet_ds.ensembles.fusion import Labels
 from nnunet_resunet_ds.evaluation.label_maps import PROTOCOL_LABELS, find_label_maps
-from postprocessing.model_config import dataset_json_of
+from postprocessing.model_config import read_dataset_json
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Member:
             return tuple(Region(name, name, tuple(values)) for name, values in convention.regions.items())
         if convention.key in EDITIONS:
             return EDITIONS[convention.key].regions
-        dataset_json = dataset_json_of(self.folder)
+        dataset_json = read_dataset_json(self.folder)
         return None if dataset_json is None else regions_of(dataset_json)
 
 

@@ -22,6 +22,7 @@ from dataset_conversion.labels import (
 )
 from dataset_conversion.precedence import precedence
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import case_of_file
 from nnunet_resunet_ds.base.images import whole_numbers
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
@@ -85,7 +86,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
         raise InputError(msg)
     of_release = _release_file(source) if source.is_file() else _release_files(source)
-    files = of_release or ({_plain_name(source): source} if source.is_file() else _plain_files(source))
+    files = of_release or ({case_of_file(source): source} if source.is_file() else _plain_files(source))
     if not files:
         msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
         raise InputError(msg)
@@ -171,7 +172,7 @@ def _where_cases_lie(source: Path) -> str:
 
 def _release_file(path: Path) -> dict[str, Path]:
     """Return the file by its case id, if it has a release's file name."""
-    stem = _plain_name(path)
+    stem = case_of_file(path)
     ids = {stem.removesuffix(suffix) for edition in _RELEASES for suffix in edition.suffixes_of(SEGMENTATION)}
     return {case: path for case in ids - {stem} if _is_release_case(case)}
 
@@ -240,16 +241,12 @@ def _plain_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.name.endswith(RAW_ENDINGS):
             continue
-        case = _plain_name(path)
+        case = case_of_file(path)
         if case in files:
             msg = f"{path}: {files[case].name} is of the same case; {_KEEP_ONE}"
             raise InputError(msg)
         files[case] = path
     return files
-
-
-def _plain_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _declared(files: Mapping[str, Path]) -> Declared | None:

@@ -20,11 +20,10 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
 from nnunet_resunet_ds.base.regions import Region
-from nnunet_resunet_ds.base.splits_file import noted_cases
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
 from nnunet_resunet_ds.plans import has_salient_channel
-from nnunet_resunet_ds.training.checkpoint_content import check_weights_fit, plans_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint_content import cases_of, check_weights_fit, plans_of, weights_identity
 from nnunet_resunet_ds.training.checkpoint_names import (
     AVERAGED,
     BEST,
@@ -174,7 +173,7 @@ def load_model(folder: Path, folds: Sequence[int | str] | None = None, checkpoin
         content = read_checkpoint(file)
         weights[fold], origins[file] = content["network_weights"], _origin(file, content)
         trained_with[file] = plans_of(content)
-        noted = noted_cases(content.get(SECTION) or {})
+        noted = cases_of(content)
         training_cases |= set(noted.train if noted else ())
     trainer_name, configuration_name, mirror_axes = _agreed(origins)
     plans = PlansManager(dict(_plans(folder, in_folder, trained_with, configuration_name)))

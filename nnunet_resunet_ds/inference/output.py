@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.labels import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.case_notes import IMAGES
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import is_same, remove_half_written, replacing, visible_files, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, is_same, remove_half_written, replacing, visible_files, write_json
 from nnunet_resunet_ds.base.images import write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
+from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING
 from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WITH_PROBABILITIES, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
@@ -27,7 +27,7 @@ from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, VARIANCE, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
-from postprocessing.probabilities import PROBABILITIES, PROPERTIES, write_probabilities
+from postprocessing.probabilities import PROBABILITIES_ENDING, write_probabilities
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class CaseWriter:
 
     def write_case(self, case: PredictedCase) -> None:
         """Write one case, the label map last; probabilities and maps of an earlier label map do not stay."""
-        probabilities, properties = (self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES))
+        probabilities, properties = (
+            self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING)
+        )
         if self.save_probabilities:
             turn = turn_of_reader(case.reader, case.grid)
             write_probabilities(turn.to_reader(case.probabilities), probabilities)
@@ -160,7 +162,7 @@ class Output:
         label_map = self.writer.label_map(case.case_id)
         files = [label_map]
         if self.save_probabilities:
-            files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES, PROPERTIES)]
+            files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING)]
         entry = self.run_file.cases.get(case.case_id, {})
         if self.save_probabilities and not entry.get(WITH_PROBABILITIES):
             return False

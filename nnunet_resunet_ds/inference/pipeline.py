@@ -31,7 +31,7 @@ from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed, Probabilities
 from nnunet_resunet_ds.inference.spread import Spread
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, certainty_of_regions
-from postprocessing.case import Change, postprocess_explained
+from postprocessing.case import CHANGES, Change, postprocess_explained
 from postprocessing.emptied import emptied_warnings
 from postprocessing.probabilities import mean_probabilities
 
@@ -310,7 +310,7 @@ class _Pipeline:
             IMAGE_WARNINGS: read.warnings,
             MADE_WITH: [weights for model in self._predictor.models for weights in model.identities.values()],
             WARNINGS: [*read.warnings, *self._result_warnings(labels, changes)],
-            "changes": list(map(asdict, changes)),
+            CHANGES: list(map(asdict, changes)),
             "mean_probability": mean_probabilities(labels, probabilities, first_model.regions),
             CERTAINTY: self._certainty(labels, probabilities, spread, volume),
         }

@@ -18,7 +18,7 @@ from nnunet_resunet_ds.inference.model import Model, ModelFiles, load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
 from nnunet_resunet_ds.inference.sliding_window import LEAST_TILE_STEP, OVERLAPPING, TILE_STEP, TILES, WHOLE
 from postprocessing import PostprocessingConfig
-from postprocessing.config import AVERAGES, PROBABILITIES, RUN_SETTING
+from postprocessing.config import AVERAGE, AVERAGES, PROBABILITIES, RUN_SETTING
 from postprocessing.model_config import check_config_fits, config_of_model, notes_on_weights
 
 _TRIAL_SIZE = 8
@@ -89,7 +89,7 @@ class PredictionSettings:
                 for files, model in zip(self.models, models, strict=True)
             ],
             "use_mirroring": self.use_mirroring,
-            "average": self.average,
+            AVERAGE: self.average,
             "tiles": self.tiles,
             "tile_step": self.tile_step,
             RUN_SETTING: self.postprocessing.to_mapping(),

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
 from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights
+from nnunet_resunet_ds.training.recipe import SECTION
 
 CONTINUE_REMEDY = (
     "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"
@@ -27,6 +29,11 @@ def plans_of(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
 def dataset_json_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Return the dataset.json that the weights were trained with, empty where the checkpoint does not hold it."""
     return _argument(checkpoint, "dataset_json")
+
+
+def cases_of(checkpoint: Checkpoint) -> FoldCases | None:
+    """Return the cases that the weights were trained and validated on; None where the checkpoint does not note them."""
+    return noted_cases(checkpoint.get(SECTION) or {})
 
 
 def _argument(checkpoint: Checkpoint, name: str) -> Mapping[str, Any]:

@@ -6,17 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
 from nnunet_resunet_ds.base.region_checks import regions_of
-from nnunet_resunet_ds.base.splits_file import noted_cases
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_BATCH_SIZE
 from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_network_of
-from nnunet_resunet_ds.training.checkpoint_content import plain_weights, plans_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint_content import cases_of, plain_weights, plans_of, weights_identity
 from nnunet_resunet_ds.training.checkpoint_names import FINAL, available_folds, checkpoint_name
 from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from nnunet_resunet_ds.training.plan_writing import (
@@ -28,7 +26,6 @@ from nnunet_resunet_ds.training.plan_writing import (
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
 from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained
-from nnunet_resunet_ds.training.recipe import SECTION
 
 PRETRAINED_ENDING = "_pretrained.pth"
 """After the name of the plans: the weights to start from, as a checkpoint."""
@@ -95,7 +92,7 @@ def plan_fine_tuning(
         recipe=recipe,
     )
     weights = folder / f"{name}{PRETRAINED_ENDING}"
-    noted = noted_cases(checkpoint.get(SECTION) or {})
+    noted = cases_of(checkpoint)
     pretrained = Pretrained(
         weights.name,
         weights_identity(plain_weights(checkpoint)),

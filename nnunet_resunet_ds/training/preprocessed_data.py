@@ -12,11 +12,11 @@ import numpy as np
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
-from postprocessing.probabilities import PROPERTIES, read_properties
 
 FINGERPRINT = "dataset_fingerprint.json"
 REFERENCES = "gt_segmentations"
@@ -27,7 +27,7 @@ MAX_CASES_READ = 32
 
 def preprocessed_cases(data: Path) -> list[str]:
     """Return the cases that are preprocessed for a configuration, sorted; none where the folder is not there."""
-    return [file.stem for file in visible_files(data, PROPERTIES)]
+    return [file.stem for file in visible_files(data, PROPERTIES_ENDING)]
 
 
 def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration: str) -> list[str]:
@@ -76,7 +76,7 @@ def check_references(preprocessed: Path, raw: Path, cases: Sequence[str], remedy
     Raises:
         InputError: one differs.
     """
-    ending = read_json(raw / DATASET_JSON).get("file_ending", ".nii.gz")
+    ending = read_json(raw / DATASET_JSON).get("file_ending", FILE_ENDING)
     pairs = [(raw / "labelsTr" / f"{case}{ending}", preprocessed / REFERENCES / f"{case}{ending}") for case in cases]
     there = [(one, other) for one, other in pairs if other.is_file() and one.is_file()]
     read = set(_spread(there))
@@ -103,7 +103,7 @@ def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], rem
     if "dataset" in read_json(preprocessed / DATASET_JSON):
         return  # which may name the cases in any order
     for number in _spread(range(len(cases))):
-        properties = read_properties(data / f"{cases[number]}{PROPERTIES}") or {}
+        properties = read_properties(data / f"{cases[number]}{PROPERTIES_ENDING}") or {}
         found = [properties.get(key) for key in ("spacing", "shape_after_cropping_and_before_resampling")]
         for noted, value in zip((spacings[number], shapes[number]), found, strict=True):
             if value is not None and not np.allclose(noted, np.asarray(value, float), rtol=1e-5):
@@ -113,7 +113,7 @@ def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], rem
 
 def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> list[str]:
     raw_json = read_json(raw / DATASET_JSON)
-    ending = raw_json.get("file_ending", ".nii.gz")
+    ending = raw_json.get("file_ending", FILE_ENDING)
     there = {file.name.removesuffix(ending) for file in visible_files(raw / "labelsTr", ending)}
     lost = [case for case in cases if case not in there]
     if lost:

@@ -10,30 +10,29 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.editions import FILE_ENDING, NNUNET_KEY
+from dataset_conversion.editions import NNUNET_KEY
 from dataset_conversion.image_cases import CaseSet, find_prediction_cases
 from dataset_conversion.labels import declared_convention, nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import file_state, read_json, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, file_state, read_json, visible_files
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.region_checks import have_other_cases, regions_of
 from nnunet_resunet_ds.base.setting_checks import check_path_part
-from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases
+from nnunet_resunet_ds.base.splits_file import fold_of_split
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.on_workers import predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint_content import cases_of, weights_identity
 from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.checkpoints import Weights, read_checkpoint
 from nnunet_resunet_ds.training.fold_record import VALIDATED, read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
-from nnunet_resunet_ds.training.recipe import SECTION
 from nnunet_resunet_ds.tuning.stored_case import CaseStore
 
 CACHE = "tuning"
@@ -83,7 +82,7 @@ def weights_tuned_on(checkpoints: Mapping[str, Path]) -> tuple[tuple[str, str], 
 
 def _held_out(dataset: Path, fold: str, checkpoint: Path) -> list[str]:
     now = fold_of_split(dataset, fold)
-    noted = noted_cases(read_checkpoint(checkpoint, mapped=True).get(SECTION) or {})
+    noted = cases_of(read_checkpoint(checkpoint, mapped=True))
     if noted is not None and fold != "all":
         if now != noted:
             LOG.warning("%s: the split has changed since fold %s was trained; its own cases are used", dataset, fold)

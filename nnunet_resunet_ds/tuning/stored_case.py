@@ -10,16 +10,16 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import FILE_ENDING
 from dataset_conversion.find_cases import RawCase
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, remove_half_written, replacing, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.npz import read_arrays
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
 from nnunet_resunet_ds.uncertainty.region_certainty import LEAST_PROBABILITY, box_with_surroundings
-from postprocessing.model_config import dataset_json_of, nnunet_config
-from postprocessing.probabilities import check_painted, probabilities_on_grid
+from postprocessing.model_config import nnunet_config, read_dataset_json
+from postprocessing.probabilities import probabilities_on_grid
+from postprocessing.saved_probabilities import check_painted
 
 FORMAT = 4
 """Of stored cases; those of another are made again."""
@@ -141,7 +141,7 @@ class CaseStore:
         probabilities = probabilities_on_grid(file, image, model)
         label_map = file.with_name(f"{case_id}{FILE_ENDING}")
         if label_map.is_file():
-            check_painted(probabilities, file, read_labels(label_map)[1], nnunet_config(dataset_json_of(model)))
+            check_painted(probabilities, file, read_labels(label_map)[1], nnunet_config(read_dataset_json(model)))
         self._keep(case_id, probabilities, image, reference)
 
     # ---- what a pipeline of predictions asks of its `ResultFolder` ----

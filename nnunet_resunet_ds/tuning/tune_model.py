@@ -26,7 +26,7 @@ from nnunet_resunet_ds.tuning.outcome import write_picture, write_table
 from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
 from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel
 from postprocessing.config import LOGITS, PROBABILITIES
-from postprocessing.model_config import dataset_json_of, default_config, keep_with_model
+from postprocessing.model_config import default_config, keep_with_model, read_dataset_json
 
 TABLE, PICTURE = "tuning.csv", "tuning.png"
 
@@ -119,7 +119,7 @@ def checked_dataset_json(folder: Path) -> Mapping[str, Any]:
     Raises:
         InputError: it is missing, or its labels are no regions.
     """
-    content = dataset_json_of(folder)
+    content = read_dataset_json(folder)
     if content is None:
         msg = f"{folder / DATASET_JSON}: missing; give the model folder that training wrote, unchanged"
         raise InputError(msg)

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.files import FILE_ENDING, replacing
 from nnunet_resunet_ds.base.regions import Region
 
 FOLDER = "uncertainty"
@@ -20,7 +20,6 @@ LARGEST: Mapping[str, float] = {ENTROPY: 1.0, VARIANCE: 0.25}
 """Value that each kind of map can have at most: bits, and the variance of what is 0 or 1."""
 MAPS = "uncertainty_maps"
 """Of a case in ``run.json``: the names of its files, from the folder of the label maps on."""
-_ENDING = ".nii.gz"
 _STEPS = np.iinfo(np.uint16).max
 """Between 0 and the largest value."""
 _SLOPE_AT = 112
@@ -42,7 +41,7 @@ def map_file(folder: Path, case_id: str, region: str, kind: str) -> Path:
         kind: `ENTROPY` or `VARIANCE`.
     """
     word = "".join(sign if sign.isalnum() else "_" for sign in region)
-    return folder / FOLDER / f"{case_id}_{word}_{kind}{_ENDING}"
+    return folder / FOLDER / f"{case_id}_{word}_{kind}{FILE_ENDING}"
 
 
 def write_maps(

@@ -17,10 +17,11 @@ from nnunetv2.imageio.reader_writer_registry import recursive_find_reader_writer
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.nnunet_properties import read_properties
 from nnunet_resunet_ds.base.reader_space import READERS, Turn, reader_properties, turn_of_properties, turn_of_reader
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from postprocessing.probabilities import probabilities_on_grid, read_properties
+from postprocessing.probabilities import probabilities_on_grid
 
 SHAPE = (5, 6, 7)
 TILT = 0.1
@@ -169,9 +170,9 @@ def test_predict_gives_what_nnunetv2_predict_wrote(stock, turned_model, tmp_path
     decided = (np.abs(on_grid - 0.5) > 1e-2).all(0)
     assert np.mean(labels[decided] == stock_labels[decided]) > 0.98
     np.testing.assert_array_equal(
-        Predictor.from_model_folder(
-            folder, average="logits", precision="fp32", use_mirroring=False
-        ).predict_case(sorted(images.iterdir()))[1],
+        Predictor.from_model_folder(folder, average="logits", precision="fp32", use_mirroring=False).predict_case(
+            sorted(images.iterdir())
+        )[1],
         probabilities_on_grid(out / f"{CASE}.npz", grid),
     )
 

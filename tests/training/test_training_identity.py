@@ -30,7 +30,7 @@ from nnunet_resunet_ds.training.plan_writing import plan, write_plans
 from nnunet_resunet_ds.training.training_state import set_aside
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
-from postprocessing.probabilities import check_painted
+from postprocessing.saved_probabilities import check_painted
 
 FINAL = "checkpoint_final.pth"
 PATCH_OF_OTHERS = (16, 16, 32)

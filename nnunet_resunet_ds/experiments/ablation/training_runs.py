@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion.editions import FILE_ENDING
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import FILE_ENDING
 from nnunet_resunet_ds.base.model_id import fold_folder, folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of

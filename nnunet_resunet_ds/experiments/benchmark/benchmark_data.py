@@ -8,18 +8,17 @@ from typing import Any
 import torch
 
 from dataset_conversion import convert
-from dataset_conversion.editions import FILE_ENDING
-from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
+from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE
 from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
 from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
-from postprocessing.probabilities import PROPERTIES, read_properties
 
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"
 N_CHANNELS, N_REGIONS = 4, 3
@@ -154,7 +153,7 @@ def _preprocess(data: BenchmarkData) -> None:
         )
     write_json(data.dataset_json, data.preprocessed / DATASET_JSON)
     write_json([{"train": data.cases, "val": data.cases}], data.preprocessed / SPLITS)
-    properties = [read_properties(target / f"{case}{PROPERTIES}") or {} for case in data.cases]
+    properties = [read_properties(target / f"{case}{PROPERTIES_ENDING}") or {} for case in data.cases]
     shapes = [of_case["shape_after_cropping_and_before_resampling"] for of_case in properties]
     fingerprint = {
         "spacings": [[1.0] * 3 for _ in data.cases],

@@ -10,10 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.editions import CHANNEL_NAMES, FILE_ENDING
+from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.staging import MANIFEST
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, read_json
 from nnunet_resunet_ds.base.images import read_image, read_labels
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.demo.held_out import SUMMARY, HeldOutCase, held_out_cases
