@@ -352,6 +352,7 @@ time.time = lambda: now - 3600 * next(moments)
 """
 
 
+@pytest.mark.parametrize("command", ["predict"], indirect=True)  # nothing of ours reads the time of day
 def test_a_clock_that_goes_backwards(command, folder, undisturbed, run, rerun_completes):
     job = JOBS[command]
     done = run(job, before=BACKWARDS)

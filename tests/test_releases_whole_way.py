@@ -51,11 +51,10 @@ class Kind:
 
 
 KINDS = {
-    "2025-gli": Kind("BraTS-GLI-{:05d}-{}00", (SRI24, MNI152), "brats2025-gli", 6),
     "2025-met": Kind(
         "BraTS-MET-{:05d}-000", (SRI24_RAS, NATIVE), "brats2026-met", 4, absent="T2", resampled=2, stock=True
     ),
-    "2026-ped": Kind("BraTS-PED-{:05d}-000", (SRI24,), "brats2026-ped", 6, whole_head=True),
+    "2026-ped": Kind("BraTS-PED-{:05d}-000", (SRI24, MNI152), "brats2026-ped", 6, whole_head=True),
     "menrt": Kind("BraTS-MEN-RT-{:04d}-1", (NATIVE,), "brats2025-menrt", 1, whole_head=True, ending="_gtv.nii.gz"),
 }
 
