@@ -1,5 +1,7 @@
 """Define the errors that are no fault of our code. Their messages say what to do."""
 
+import traceback
+
 EXIT_BAD_INPUT = 2
 """Exit code of a command that stops at one of them, after one line on standard error."""
 
@@ -21,6 +23,23 @@ class WorkerDiedError(RuntimeError):
 
 class SchedulerLostError(RuntimeError):
     """Work on a cluster cannot go on, because its scheduler is gone: the message says what to do."""
+
+
+_OUT_OF_MEMORY = ("out of memory", "STATUS_ALLOC_FAILED", "STATUS_NOT_INITIALIZED")
+"""Of PyTorch, the CUDA driver and Triton; of cuBLAS and cuDNN, which have no room for what they need themselves."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether a GPU had no memory left, which each library says in words of its own."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def forget_locals(error: BaseException) -> None:
+    """Let go of what an error that is kept, and those it comes from, would hold: networks and arrays, on a GPU too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 def first_line(error: Exception) -> str:

@@ -111,7 +111,6 @@ RELIED_ON: Mapping[str, str] = {
     f"{_SLIDING_WINDOW}.compute_gaussian": "tile_size sigma_scale value_scaling_factor dtype device",
     f"{_SLIDING_WINDOW}.compute_steps_for_sliding_window": "image_size tile_size tile_step_size",
     "nnunetv2.training.loss.deep_supervision.DeepSupervisionWrapper.__init__": "self loss weight_factors",
-    "nnunetv2.training.loss.dice.get_tp_fp_fn_tn": "net_output gt axes mask square",
     "nnunetv2.training.lr_scheduler.polylr.PolyLRScheduler.__init__": (
         "self optimizer initial_lr max_steps exponent current_step"
     ),

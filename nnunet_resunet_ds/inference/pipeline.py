@@ -2,7 +2,6 @@
 
 import math
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
 from nnunet_resunet_ds.base.case_notes import ABSENT, IMAGE_WARNINGS, IMAGES, MADE_WITH, WARNINGS
 from nnunet_resunet_ds.base.counted import counted
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError, forget_locals
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
@@ -344,7 +343,7 @@ def _failed(case_id: str, error: Exception) -> CaseOutcome:
     if isinstance(error, OSError):
         where = f"{case_id}: {error.filename}" if error.filename else case_id
         return CaseOutcome(case_id, failure=f"{where}: {error.strerror or error}")
-    traceback.clear_frames(error.__traceback__)  # they hold the arrays of the case, on the GPU too
+    forget_locals(error)
     line = f"{case_id}: failed unexpectedly: {type(error).__name__}: {error}"
     return CaseOutcome(case_id, failure=line, fault=error)
 

@@ -99,6 +99,8 @@ class Predictor:
             postprocessing=postprocessing or config_of_models(models),
         )
         self.device = chosen_device(device)
+        if self.device.type == "cuda" and tiles != WHOLE:
+            torch.backends.cudnn.benchmark = True  # as nnU-Net's predictor: tiles are of one size, so that trying pays
         check_models(self.settings, models)
         self.expected_dice = expected_dice_of(models[0].folder, models[0].identities) if len(models) == 1 else None
         """What `tune` has learnt about the Dice of one model; nothing is known of the mean of several."""

@@ -11,7 +11,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compu
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.errors import first_line, is_out_of_memory
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype
@@ -115,13 +115,19 @@ class SlidingWindow:
         """
         places = self._tiles(padded.shape[1:])
         result = self._empty_result(padded.shape[1:])
-        weights = gaussian([place.stop - place.start for place in places[0]], self._forward.device)
+        weights = self._weights(places)
         progress = Progress(advance, self._forward.device)
         for place in places:
             self._add(result, place, padded[(slice(None), *place)], weights)
             progress.given(len(self._flips))
         progress.finish()
         return result.mean()
+
+    def _weights(self, places: Sequence[Tile]) -> Tensor:
+        """Return the weight of each voxel of a tile; one for all where there is one tile, and nothing to weigh."""
+        if len(places) == 1:
+            return torch.ones((), device=self._forward.device)
+        return gaussian([place.stop - place.start for place in places[0]], self._forward.device)
 
     def _tiles(self, shape: Sequence[int]) -> list[Tile]:
         return tiles(shape, shape if self._strides else self._patch_size, self._tile_step)
@@ -339,10 +345,18 @@ class ForwardPass:
             with autocast(None if self._is_converted else self.dtype, self.device):
                 return self._logits(inputs).float()
         except RuntimeError as error:
-            # cuDNN says this where its workspace does not fit, and where it cannot compute so, which one input shows
-            if _NO_ENGINE in str(error) and (len(inputs) > 1 or self._has_run):
+            if self._ran_out_of_memory(error, len(inputs)):
                 raise torch.OutOfMemoryError(str(error)) from error
             raise
+
+    def _ran_out_of_memory(self, error: RuntimeError, n_inputs: int) -> bool:
+        """Tell whether an error of another library is one of memory.
+
+        cuDNN has no engine where its workspace does not fit, and where it cannot compute so, which one input shows.
+        """
+        if isinstance(error, torch.OutOfMemoryError):
+            return False
+        return is_out_of_memory(error) or (_NO_ENGINE in str(error) and (n_inputs > 1 or self._has_run))
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if self._compiled is not None:

@@ -10,14 +10,15 @@ import torch
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import Tensor, nn
 
-from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.errors import first_line, is_out_of_memory
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.switches import FUSED_KERNELS, is_taken
 from nnunet_resunet_ds.network import cpu_forms, plain
 
 MIN_CAPABILITY = (7, 0)
 """Of a GPU: Volta, the first with fp16 units for matrices, and the oldest that Triton compiles for."""
-_TRIAL_CHANNELS = 16
+_TRIAL_CHANNELS = 64
+"""As many as the kernels take at a time at most."""
 _MAX_DIFFERENCE = 0.02
 """Of the trial, by the largest value; rounding to fp16 makes it 0.002."""
 _PLAIN_ONLY = ContextVar("plain only", default=False)
@@ -118,9 +119,9 @@ def why_not_fused(device: torch.device) -> str | None:
         return _differences(device)
     except ImportError:
         return "Triton is not installed (PyTorch's CUDA builds for Linux bring it)"
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a missing compiler, a driver that does not fit: as many types as causes
+        if is_out_of_memory(error):
+            raise torch.OutOfMemoryError(str(error)) from error
         return f"Triton cannot compile: {first_line(error)}"
 
 

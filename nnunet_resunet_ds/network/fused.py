@@ -116,7 +116,8 @@ class _Normalised(torch.autograd.Function):
     ) -> Tensor:
         mean, scale = moments(x, eps)
         out = _normalise(x, mean, scale, weight, bias, residual, slope, out=torch.empty_like(x))
-        context.save_for_backward(x, out, weight, mean, scale)
+        # where nothing is activated, the gradient does not ask for the result: it need not be kept
+        context.save_for_backward(x, x if slope is None else out, weight, mean, scale)
         context.slope, context.adds = slope, residual is not None
         context.cancelled_like = cancelled_bias
         return out

@@ -3,12 +3,12 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from nnunetv2.training.loss.dice import get_tp_fp_fn_tn
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ _DPI = 100
 _PANEL_HEIGHT = 1800
 """Pixels, as each of nnU-Net's panels."""
 
-Statistics = dict[str, NDArray[np.floating]]
+Statistics = dict[str, NDArray[Any]]
 
 
 @torch.no_grad()
@@ -38,22 +38,21 @@ def head_statistics(
         loss: of one head.
         has_ignore_label: the targets' last channel marks voxels that do not count.
     """
-    counts = [
-        _counts(output, target, has_ignore_label=has_ignore_label)
-        for output, target in zip(outputs, targets, strict=True)
-    ]
-    losses = [loss(output, target) for output, target in zip(outputs, targets, strict=True)]
-    tp, fp, fn = (torch.stack(values).cpu().numpy() for values in zip(*counts, strict=True))
-    return {HEAD_LOSSES: torch.stack(losses).cpu().numpy(), "tp": tp, "fp": fp, "fn": fn}
+    pairs = list(zip(outputs, targets, strict=True))
+    losses = torch.stack([loss(output, target) for output, target in pairs])
+    counts = torch.stack([_counts(output, target, has_ignore_label=has_ignore_label) for output, target in pairs], 1)
+    tp, fp, fn = counts.cpu().numpy()
+    return {HEAD_LOSSES: losses.cpu().numpy(), "tp": tp, "fp": fp, "fn": fn}
 
 
-def _counts(output: Tensor, target: Tensor, *, has_ignore_label: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Count voxels a region at probability 0.5, as nnU-Net's pseudo Dice does."""
-    mask = None
+def _counts(output: Tensor, target: Tensor, *, has_ignore_label: bool) -> Tensor:
+    """Count voxels of each region at probability 0.5, as nnU-Net's pseudo Dice does: tp, fp and fn (3, R)."""
+    found, there = output > 0, target.bool()
     if has_ignore_label:
-        target, mask = target[:, :-1], target[:, -1:] == 0
-    tp, fp, fn, _ = get_tp_fp_fn_tn((output > 0).long(), target, axes=[0, 2, 3, 4], mask=mask)
-    return tp, fp, fn
+        counted = ~there[:, -1:]
+        found, there = found & counted, there[:, :-1] & counted
+    tp, n_found, n_there = (mask.sum(dim=(0, 2, 3, 4)) for mask in (found & there, found, there))
+    return torch.stack([tp, n_found - tp, n_there - tp])
 
 
 def head_dice(statistics: Statistics) -> list[float]:

@@ -100,6 +100,7 @@ class ResUNetDSTrainerSGD(ResUNetDSTrainer):
             weight_decay=self.weight_decay,
             momentum=SGD_MOMENTUM,
             nesterov=True,
+            fused=self.device.type in ("cpu", "cuda"),
         )
         return optimizer, schedule_of(self.recipe, optimizer)
 

@@ -110,7 +110,7 @@ def test_where_memory_runs_out_it_goes_on_with_less(wide_model, images, caplog):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert "out of memory" in caplog.text and predictor._windows[0]._forward._is_converted
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(found, expected, atol=5e-3)  # cuDNN has other kernels for fewer inputs at once
 
 
 # ---- a model that is trained by the stock command ----

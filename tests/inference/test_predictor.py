@@ -128,9 +128,10 @@ def test_resampled_background_is_zero_again(model, dataset):
     assert labels.shape == images.shape[1:] and probabilities.shape == (3, *images.shape[1:])
 
 
-def test_the_whole_volume_at_once_is_one_forward_pass_a_flip(model):
+def test_the_whole_volume_at_once_is_one_forward_pass_a_flip(model, monkeypatch):
     images = brain((22, 26, 20), margin=0)
     predictor = Predictor.from_model_folder(model, folds=[0], tiles="whole", use_mirroring=False, precision="fp32")
+    monkeypatch.setattr(sliding_window_module, "gaussian", None)  # takes seconds at full size, and there is one tile
     cases = predictor.preprocess(images, (1, 1, 1))
     assert predictor.n_forward_passes(cases) == 1
     _, found = predictor.predict_case(images, (1, 1, 1))
@@ -235,6 +236,16 @@ def test_what_cudnn_says_of_memory_halves_batches_too():
     network.fits = 0
     with pytest.raises(torch.OutOfMemoryError):
         forward(torch.ones(1, 1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("said", ["CUDA error: out of memory", "cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED when calling"])
+def test_what_other_libraries_say_of_memory_is_not_taken_for_a_format_that_is_not_there(said):
+    network = Hungry(fits=2, error=RuntimeError, said=said)
+    forward = ForwardPass(network, CPU, "bf16", batch_size=8)
+    forward(torch.ones(8, 1, 2, 2, 2))
+    assert network.seen == [2, 2, 2, 2] and forward.dtype is torch.bfloat16
+    with pytest.raises(torch.OutOfMemoryError, match=said):
+        ForwardPass(Hungry(fits=0, error=RuntimeError, said=said), CPU, "bf16")(torch.ones(1, 1, 2, 2, 2))
 
 
 def test_where_one_input_finds_no_engine_at_first_a_plainer_form_is_taken(caplog):

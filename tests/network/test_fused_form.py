@@ -219,6 +219,25 @@ def test_the_trial_leaves_random_numbers_as_they_were(monkeypatch):
     assert torch.equal(torch.random.get_rng_state(), state) and seeded == []
 
 
+@pytest.mark.parametrize(("slope", "n_maps"), [(None, 1), (0.01, 2)])
+def test_a_result_is_kept_for_the_gradient_only_where_it_is_activated(slope, n_maps):
+    kept = {}
+    x, residual = (random(2, 4, 6, 6, 6) for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
+        fused.normalised(x, norm_of(4), slope, residual)
+    assert sum(tensor.shape == x.shape for tensor in kept.values()) == n_maps
+
+
+def test_the_trial_does_not_take_a_full_gpu_for_one_without_kernels(monkeypatch):
+    def full(_):
+        raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+    monkeypatch.setattr(forms, "_differences", full)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    with pytest.raises(torch.OutOfMemoryError, match="Triton Error"):
+        forms.why_not_fused(torch.device("cuda", 0))
+
+
 def test_a_bias_that_the_norm_cancels_is_left_out_and_gets_a_gradient_of_zero():
     torch.manual_seed(0)
     unit = ConvDropoutNormReLU(nn.Conv3d, 4, 8, 3, 1, True, nn.InstanceNorm3d, {"affine": True}).to(DEVICE)

@@ -54,6 +54,8 @@ def test_a_step_copies_no_tensor_into_another_layout(step):
         step()
         torch.cuda.synchronize()
     times = {event.key: event.device_time_total for event in work.key_averages()}
+    if not any(times.values()):
+        pytest.skip("this system does not let a user count kernels")
     assert any("normalise" in kernel for kernel in times)  # that Triton's are seen at all
     within = {kernel: time for kernel, time in times.items() if any(part in kernel for part in LAYOUT_COPIES)}
     assert sum(within.values()) < MAX_SHARE * sum(times.values()), within

@@ -90,6 +90,7 @@ def test_sgd_is_nnunet_s(dataset):
     optimizer, _ = made.configure_optimizers()
     (group,) = optimizer.param_groups
     assert type(optimizer) is torch.optim.SGD
+    assert group["fused"]  # else a GPU is waited for in each step with a scaled loss
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.01, 0.99, True, 3e-5)
 
 

@@ -39,6 +39,9 @@ LEARNING_RATE = 1e-4
 N_STEPS = 3
 """Steps of a run: between them, a training of ours keeps its memory."""
 
+_NETWORK = "network"
+"""The stage of the networks, flips and averages."""
+
 
 def training_task(data: BenchmarkData) -> Task:
     """Return the task of training steps on a made-up batch, so that no form waits for data.
@@ -165,7 +168,7 @@ def prediction_task(data: BenchmarkData) -> Task:
     )
     images = load_files(data.image_files, predictor.channels)
     n_passes = predictor.n_forward_passes(predictor.preprocess(images.images, images.spacing))
-    forms = [Form(STOCK, _stock_prediction(data)), Form(OURS, lambda: predict_in_stages(data, predictor))]
+    forms = [Form(STOCK, _stock_prediction(data)), Form(OURS, lambda: predict_to_file(data, predictor))]
     note = f"{n_passes} forward passes of {'×'.join(map(str, data.size.patch_size))}; "
     note += f"ours in {predictor.hardware['precision']}"
     try:
@@ -183,7 +186,7 @@ def prediction_task(data: BenchmarkData) -> Task:
 
 
 def predict_in_stages(data: BenchmarkData, predictor: Predictor) -> Mapping[str, float]:
-    """Predict the case with ours, from files to a file, and return the seconds of each stage."""
+    """Do what `predict_to_file` does and return the seconds of each stage, each of which is waited for."""
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -193,21 +196,37 @@ def predict_in_stages(data: BenchmarkData, predictor: Predictor) -> Mapping[str,
         synchronize(data.device)
         seconds[name] = time.perf_counter() - start
 
+    with _network_seconds(data.device) as in_network:
+        predict_to_file(data, predictor, stage)
+    seconds["flips and averages"] = seconds[_NETWORK] - sum(in_network)
+    seconds[_NETWORK] = sum(in_network)
+    return seconds
+
+
+def predict_to_file(
+    data: BenchmarkData,
+    predictor: Predictor,
+    stage: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> None:
+    """Predict the case with ours, from files to a file.
+
+    Args:
+        data: the case.
+        predictor: with the model.
+        stage: entered for each stage, by its name.
+    """
     with stage("read"):
         loaded = load_files(data.image_files, predictor.channels)
     with stage("preprocess"):
         cases = predictor.preprocess(loaded.images, loaded.spacing)
-    with _network_seconds(data.device) as in_network, stage("network"):
+    with stage(_NETWORK):
         outputs = predictor.run_networks(cases)
-    seconds["flips and averages"] = seconds["network"] - sum(in_network)
-    seconds["network"] = sum(in_network)
     with stage("back to the images"):
         probabilities = predictor.restore(outputs, cases)
     with stage("post-process"):
         labels = postprocess(probabilities, predictor.postprocessing, math.prod(loaded.spacing))
     with stage("write"):
         write_labels(labels, read_image(data.image_files[0]), data.folder / "ours.nii.gz")
-    return seconds
 
 
 @contextmanager
@@ -217,6 +236,7 @@ def _network_seconds(device: torch.device) -> Iterator[list[float]]:
     call = ForwardPass.__call__
 
     def timed(forward: ForwardPass, inputs: Tensor) -> Tensor:
+        synchronize(device)  # flips and sums that were given before
         start = time.perf_counter()
         outputs = call(forward, inputs)
         synchronize(device)

@@ -1,7 +1,6 @@
 """Run the benchmark: make its data, measure each task, and write the results as JSON and Markdown."""
 
 import math
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from nnunet_resunet_ds.base.errors import first_line
+from nnunet_resunet_ds.base.errors import first_line, forget_locals
 from nnunet_resunet_ds.base.files import write_json, write_text
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
@@ -135,7 +134,7 @@ def _result(name: str, data: BenchmarkData, against: Sequence[str], rounds: int)
     try:
         return _measure(TASKS[name](data), against, rounds, data.device)
     except Exception as error:  # the other tasks go on
-        traceback.clear_frames(error.__traceback__)  # they hold networks, on the GPU too
+        forget_locals(error)
         failed = Failed(name, error)
         LOG.warning("%s %s", name, failed.reason)
         return failed

@@ -129,12 +129,17 @@ def synchronize(device: torch.device) -> None:
 
 
 def _peak_of(form: Form, device: torch.device) -> float | None:
-    """Run a form and return the MiB that it needs; None where this system cannot tell."""
+    """Run a form and return the MiB that it needs; None where this system cannot tell.
+
+    On a GPU the first run only warms up: there cuDNN and torch.compile try what they will take.
+    """
     gc.collect()
     if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device) / 2**20
+        form.run()
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device) / 2**20
         form.run()
         return round(torch.cuda.max_memory_allocated(device) / 2**20 - before, 1)
     give_back_freed_memory()  # or this form would use memory that another has freed, and it would not be seen

@@ -178,18 +178,19 @@ def resampled_labels(segmentation: Tensor, grid: Tensor, labels: Sequence[int]) 
     """
     nearest = F.grid_sample(segmentation[None].float() - OUTSIDE, grid, mode="nearest", align_corners=False)[0]
     nearest = (nearest + OUTSIDE).to(segmentation.dtype)
-    winner, best = torch.full_like(nearest, labels[0]), _score(segmentation, grid, labels[0])
-    of_nearest = best
-    for label in labels[1:]:
-        score = _score(segmentation, grid, label)
+    scores = _scores(segmentation, grid, labels)
+    winner, best, of_nearest = torch.full_like(nearest, labels[0]), scores[:1], scores[:1]
+    for label, score in zip(labels[1:], scores[1:, None], strict=True):
         of_nearest = torch.where(nearest == label, score, of_nearest)
         winner.masked_fill_(score > best, label)
         best = torch.maximum(best, score)
     return torch.where(of_nearest == best, nearest, winner)
 
 
-def _score(segmentation: Tensor, grid: Tensor, label: int) -> Tensor:
-    """Return the interpolated share of a label (1, Z', Y', X'), times `_SCORE`."""
-    around = float(label == OUTSIDE)  # grid_sample has 0 around, so what is to be 1 there is shifted and shifted back
-    share = ((segmentation == label).float() - around) * _SCORE
-    return (F.grid_sample(share[None], grid, align_corners=False)[0] + around * _SCORE).to(torch.float16)
+def _scores(segmentation: Tensor, grid: Tensor, labels: Sequence[int]) -> Tensor:
+    """Return the interpolated share of each label (L, Z', Y', X'), times `_SCORE`; the first one is `OUTSIDE`."""
+    shares = torch.cat([segmentation == label for label in labels]).float().mul_(_SCORE)
+    shares[0] -= _SCORE  # grid_sample has 0 around, which is to be all of OUTSIDE: shifted, and shifted back
+    scores = F.grid_sample(shares[None], grid, align_corners=False)[0]
+    scores[0] += _SCORE
+    return scores.to(torch.float16)
