@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,14 +26,12 @@ from nnunet_resunet_ds.base.files import (
     FILE_ENDING,
     IMAGE_ENDINGS,
     case_of_file,
-    check_output_folder,
-    remove_half_written,
     visible_files,
 )
 from nnunet_resunet_ds.base.images import read_labels, write_labels
-from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of, notes_on_unmade
 
 _SUBMISSION = "resunet-ds submission"
@@ -48,7 +45,6 @@ def write_submission(
     edition_file: Path | None = None,
     labels: str | None = None,
     overwrite: bool = False,
-    executor: Executor | None = None,
 ) -> tuple[Edition, list[Path]]:
     """Translate every ``CASE.nii.gz`` of a folder; geometry stays, values become the edition's, as uint8.
 
@@ -64,7 +60,6 @@ def write_submission(
         edition_file: the description of a custom edition.
         labels: what the values are now, one of `CONVENTIONS`; None: as is declared.
         overwrite: label maps of other settings may stay in the output.
-        executor: who translates; None is a thread for each core.
 
     Returns:
         The edition, and the files written.
@@ -77,7 +72,7 @@ def write_submission(
     files = _label_maps(input_folder)
     case_ids = [case_of_file(file) for file in files]
     chosen = edition_by_case_ids(edition, case_ids, edition_file).edition
-    _check_output(output_folder, input_folder)
+    check_output_apart(output_folder, [input_folder])
     given = _given_convention(files, labels, chosen)
     _check_kind(given, chosen, input_folder)
     never = [chosen.tissue_name(tissue) for tissue in chosen.tissues.values() if tissue not in given.tissues.values()]
@@ -85,29 +80,13 @@ def write_submission(
         LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
     for line in (*filter(None, [doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
         LOG.warning("%s", line)
-    output_folder.mkdir(parents=True, exist_ok=True)
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
     settle = partial(_note, run_file, entries_of(files))
-    with only_writer(output_folder):
-        remove_half_written(output_folder, f"*{FILE_ENDING}", RUN)
-        run_file.open(set(case_ids), overwrite=overwrite)
-        try:
-            outcomes = for_each(files, work, "translate", executor, settle=settle)
-        finally:
-            run_file.close()
-    written, problems = results_and_problems(outcomes)
-    if problems:
-        raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
-    return chosen, written
-
-
-def _check_output(output_folder: Path, input_folder: Path) -> None:
-    check_output_folder(output_folder)
-    if output_folder.resolve() == input_folder.resolve():
-        msg = f"{output_folder}: the output would overwrite the input; give another folder with -o"
-        raise InputError(msg)
+    with only_run(run_file, case_ids, overwrite=overwrite):
+        outcomes = for_each(files, work, "translate", settle=settle)
+    return chosen, results_of_all(outcomes)
 
 
 def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
-from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
-from nnunet_resunet_ds.base.files import FILE_ENDING, check_output_folder, remove_half_written, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
-from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.region_checks import regions_of
@@ -24,7 +23,6 @@ from nnunet_resunet_ds.base.run_file import (
     LABELS,
     MADE_BY,
     MODELS,
-    RUN,
     WEIGHTS,
     RunFile,
     Runs,
@@ -80,8 +78,7 @@ def postprocess_folder(
     dataset_json = read_dataset_json(input_folder)
     if dataset_json is not None:
         check_config_fits(config, dataset_json)
-    _check_output(output_folder, input_folder)
-    output_folder.mkdir(parents=True, exist_ok=True)
+    check_output_apart(output_folder, [input_folder])
     settings = {
         MADE_BY: "resunet-ds postprocess",
         LABELS: _NNUNET,
@@ -92,18 +89,12 @@ def postprocess_folder(
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
     for line in notes_on_unmade(input_folder):
         LOG.warning("%s", line)
-    failures = _without_probabilities(input_folder)
-    with only_writer(output_folder):
-        remove_half_written(output_folder, f"*{FILE_ENDING}", SETTINGS_FILE, TABLE, RUN)
-        run_file.open(set(map(_case, files)), overwrite=overwrite)
+    cases = list(map(_case, files))
+    with only_run(run_file, cases, [SETTINGS_FILE, TABLE], overwrite=overwrite):
         config.to_json(output_folder / SETTINGS_FILE)
         outcomes = _postprocess_files(files, config, nnunet_config(dataset_json), run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)
-    failures += [str(outcome) for outcome in outcomes.values() if isinstance(outcome, InputError)]
-    written = {case: outcome for case, outcome in outcomes.items() if not isinstance(outcome, InputError)}
-    if failures:
-        raise InputError("\n".join([*failures, f"{counted(len(failures), 'case')} failed, {len(written)} written"]))
-    return written
+    return dict(zip(cases, results_of_all(outcomes, _without_probabilities(input_folder)), strict=True))
 
 
 def _label_regions(config: PostprocessingConfig, dataset_json: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -115,22 +106,14 @@ def _label_regions(config: PostprocessingConfig, dataset_json: Mapping[str, Any]
     return {LABEL_REGIONS: {region.name: list(region.tissues) for region in regions_of(dataset_json)}}
 
 
-def _check_output(output_folder: Path, input_folder: Path) -> None:
-    """Refuse an output that is no folder, or is the input."""
-    check_output_folder(output_folder)
-    if output_folder.resolve() == input_folder.resolve():
-        msg = f"{output_folder}: the output would overwrite the stock label maps; give another folder with -o"
-        raise InputError(msg)
-
-
 def _postprocess_files(
     files: Sequence[Path],
     config: PostprocessingConfig,
     as_nnunet: PostprocessingConfig,
     run_file: RunFile,
     executor: Executor | None,
-) -> dict[str, list[Change] | InputError]:
-    """Write the label map of every file and note it in ``run.json``; return what came of each case."""
+) -> list[list[Change] | InputError]:
+    """Write the label map of every file and note it in ``run.json``; return what came of each."""
 
     def settle(file: Path, outcome: list[Change] | InputError) -> None:
         case = _case(file)
@@ -144,11 +127,7 @@ def _postprocess_files(
 
     runs = read_runs(files[0].parent)
     work = partial(_postprocess_file, output_folder=run_file.folder, config=config, as_nnunet=as_nnunet, runs=runs)
-    try:
-        outcomes = for_each(files, work, "postprocess", executor, settle=settle)
-    finally:
-        run_file.close()
-    return dict(zip(map(_case, files), outcomes, strict=True))
+    return for_each(files, work, "postprocess", executor, settle=settle)
 
 
 def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:

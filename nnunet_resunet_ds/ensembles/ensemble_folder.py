@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import FILE_ENDING, check_output_folder, remove_half_written, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
-from nnunet_resunet_ds.base.locks import only_writer
+from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import (
     REGIONS_OF_RADIOTHERAPY,
@@ -30,7 +30,7 @@ from nnunet_resunet_ds.base.regions import (
     begin_with_tumour_regions,
     regions_class_order,
 )
-from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, WITH_PROBABILITIES, RunFile, entries_of, notes_on_unmade
+from nnunet_resunet_ds.base.run_file import MADE_BY, WITH_PROBABILITIES, RunFile, entries_of, notes_on_unmade
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
@@ -145,34 +145,21 @@ def write_ensemble(
     if save_probabilities and ensemble.method != MEAN:
         msg = f"--save-probabilities: {ensemble.method} joins label maps; there are probabilities with --method mean"
         raise InputError(msg)
-    check_output_folder(output)
-    if output.resolve() in {source.resolve() for source in sources}:
-        msg = f"{output}: the output would overwrite a member; give another folder with -o"
-        raise InputError(msg)
+    check_output_apart(output, sources)
     for line in chain.from_iterable(map(notes_on_unmade, sources)):
         LOG.warning("%s", line)
     convention = _output_convention(labels, ensemble.regions)
-    output.mkdir(parents=True, exist_ok=True)
     run_file = RunFile(output, _settings(ensemble, convention), {})
     work = partial(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
     before = entries_of(member.files[case] for member in members for case in cases)
     settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
-    with only_writer(output):
-        remove_half_written(output, f"*{FILE_ENDING}", f"*{PROBABILITIES_ENDING}", RUN)
-        run_file.open(set(cases), overwrite=overwrite)
+    with only_run(run_file, cases, [f"*{PROBABILITIES_ENDING}"], overwrite=overwrite):
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
-        try:
-            outcomes = for_each(cases, work, "ensemble", executor, settle=settle)
-        finally:
-            run_file.close()
-    written, failures = results_and_problems(outcomes)
-    problems += failures
-    if problems:
-        raise InputError("\n".join([*problems, f"{len(problems)} cases failed, {len(written)} are written"]))
-    return ensemble, written
+        outcomes = for_each(cases, work, "ensemble", executor, settle=settle)
+    return ensemble, results_of_all(outcomes, problems)
 
 
 def _ensemble(members: Sequence[Member], cases: Sequence[str], method: str | None, *, has_weights: bool) -> Ensemble:

@@ -80,7 +80,7 @@ def test_the_command_says_what_it_wrote(labels, tmp_path, capsys):
 
 def test_a_foreign_value_is_named_and_does_not_stop_the_others(labels, tmp_path):
     write(labels / "BraTS2021_00003.nii.gz", np.full(SHAPE, 4, dtype=np.uint8))
-    with pytest.raises(InputError, match=r"BraTS2021_00003\.nii\.gz: label values 4 are not among(.|\n)*1 are written"):
+    with pytest.raises(InputError, match=r"BraTS2021_00003\.nii\.gz: label values 4 are not among(.|\n)*1 written"):
         write_submission(labels, tmp_path / "out", labels="nnunet")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["BraTS2021_00000.nii.gz", "run.json"]
 

@@ -147,7 +147,7 @@ def test_probabilities_that_an_earlier_prediction_left_are_not_joined(tmp_path, 
     (tmp_path / "b" / f"{CASES[0]}.nii.gz").write_bytes((tmp_path / "a" / f"{CASES[0]}.nii.gz").read_bytes())
     assert ensemble(tmp_path, names="ab") == 2
     error = capsys.readouterr().err
-    assert f"b/{CASES[0]}.npz: is not of the label map next to it" in error and "1 cases failed, 1 are written" in error
+    assert f"b/{CASES[0]}.npz: is not of the label map next to it" in error and "1 case failed, 1 written" in error
 
 
 def test_post_processing_into_a_folder_of_other_probabilities_does_not_make_them_its_own(tmp_path, capsys):
@@ -166,7 +166,7 @@ def test_a_case_on_another_grid_or_missing_fails_and_the_others_are_written(fold
     assert ensemble(folders, "--input-labels", "nnunet", "nnunet", "2021") == 2
     error = capsys.readouterr().err
     assert "b/BraTS-GLI-00001-000.nii.gz: spacing (1, 1, 2) instead of (1, 1, 1)" in error
-    assert "BraTS-GLI-00003-000: is not in" in error and "2 cases failed, 1 are written" in error
+    assert "BraTS-GLI-00003-000: is not in" in error and "2 cases failed, 1 written" in error
     lines = error.splitlines()
     bad_input("ensemble", OTHER_GRID, next(line for line in lines if "another grid" in line))
     bad_input("ensemble", LACKING, next(line for line in lines if "is not in" in line))
@@ -232,7 +232,7 @@ def test_targets_of_radiotherapy_are_joined_whatever_they_are_called(tmp_path):
 def test_the_output_is_no_member_and_other_label_maps_do_not_mix(folders, capsys):
     told = ("--input-labels", "nnunet", "nnunet", "2021")
     assert main(["ensemble", str(folders / "a"), str(folders / "b"), "-o", str(folders / "a")]) == 2
-    assert "would overwrite a member" in capsys.readouterr().err
+    assert "would overwrite the input" in capsys.readouterr().err
     assert ensemble(folders, *told) == 0
     (folders / "b" / f"{CASES[0]}.nii.gz").unlink()
     (folders / "a" / f"{CASES[0]}.nii.gz").unlink()
