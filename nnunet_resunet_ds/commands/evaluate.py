@@ -124,7 +124,8 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate, print the table and write the files."""
     from nnunet_resunet_ds.base.case_notes import MADE_WITH
-    from nnunet_resunet_ds.evaluation.metrics_file import metrics_content, summary_lines
+    from nnunet_resunet_ds.evaluation.metrics_file import metrics_content
+    from nnunet_resunet_ds.evaluation.metrics_lines import summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
     from nnunet_resunet_ds.evaluation.weights_of_cases import weights_of
 
@@ -173,7 +174,8 @@ def _groups(pairs: "Pairs") -> "list[Group]":
 
 def _groups_section(groups: "list[Group]", evaluation: "Evaluation") -> list[dict[str, object]]:
     """Print the means of each group, and return its statistics for the file."""
-    from nnunet_resunet_ds.evaluation.metrics_file import group_lines, groups_section
+    from nnunet_resunet_ds.evaluation.metrics_file import groups_section
+    from nnunet_resunet_ds.evaluation.metrics_lines import group_lines
 
     print("\n".join(["", *group_lines(groups, evaluation)]))
     return groups_section(groups, evaluation)
@@ -257,7 +259,7 @@ def _compare(evaluations: dict[Path, "Evaluation"], protocol: "Protocol") -> dic
     """Print how the first differs from each of the others, and return it for the file."""
     from dataclasses import asdict
 
-    from nnunet_resunet_ds.evaluation.metrics_file import comparison_lines
+    from nnunet_resunet_ds.evaluation.metrics_lines import comparison_lines
     from nnunet_resunet_ds.evaluation.ranking import mean_ranks
     from nnunet_resunet_ds.evaluation.statistics import common_cases, differences
 

@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import replacing, write_json
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import REFERENCE
-from nnunet_resunet_ds.evaluation.metrics_file import ADDED, read_digests, read_empty_regions, read_metrics
+from nnunet_resunet_ds.evaluation.metrics_file import ADDED, MetricsFile, read_metrics
 from nnunet_resunet_ds.evaluation.protocols import COUNTS, VOLUMES, Protocol
 from nnunet_resunet_ds.evaluation.ranking import Ranking, rank_systems
 
@@ -32,47 +32,52 @@ def rank_files(paths: Sequence[Path], ranked_by: Sequence[str] | None = None) ->
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
         msg = f"{', '.join(map(str, paths))}: give two files or more, each of another system and named once"
         raise InputError(msg)
-    read = {path: read_metrics(path) for path in paths}
-    protocol = _common_protocol({path: found for path, (found, _) in read.items()})
-    _check_empty_regions(paths)
-    _check_references(paths)
-    systems = {str(path): cases for path, (_, cases) in read.items()}
+    files = list(map(read_metrics, paths))
+    protocol = _common_protocol(files)
+    _check_empty_regions(files)
+    _check_references(files)
+    systems = {str(file.path): file.cases for file in files}
     metrics = _chosen_metrics(protocol, ranked_by)
     _check_is_there(systems, metrics)
     cases = sorted({case for of in systems.values() for case in of})
     return rank_systems(systems, cases, list(protocol.regions), metrics)
 
 
-def _common_protocol(protocols: Mapping[Path, Protocol]) -> Protocol:
-    (path, first), *others = protocols.items()
-    for other, protocol in others:
-        if protocol.name != first.name:
-            msg = f"{other}: is of {protocol.name}, and {path} of {first.name}; evaluate all systems by one protocol"
-            raise InputError(msg)
-    return first
-
-
-def _check_empty_regions(paths: Sequence[Path]) -> None:
-    first, *others = ((path, read_empty_regions(path)) for path in paths)
-    for path, name in others:
-        if name != first[1]:
+def _common_protocol(files: Sequence[MetricsFile]) -> Protocol:
+    first, *others = files
+    for other in others:
+        if other.protocol.name != first.protocol.name:
             msg = (
-                f"{path}: has --empty-regions {name}, and {first[0]} has {first[1]}; evaluate all systems with the same"
+                f"{other.path}: is of {other.protocol.name}, and {first.path} of {first.protocol.name}; evaluate all "
+                "systems by one protocol"
+            )
+            raise InputError(msg)
+    return first.protocol
+
+
+def _check_empty_regions(files: Sequence[MetricsFile]) -> None:
+    first, *others = files
+    for other in others:
+        if other.empty_regions != first.empty_regions:
+            msg = (
+                f"{other.path}: has --empty-regions {other.empty_regions}, and {first.path} has {first.empty_regions}; "
+                "evaluate all systems with the same"
             )
             raise InputError(msg)
 
 
-def _check_references(paths: Sequence[Path]) -> None:
+def _check_references(files: Sequence[MetricsFile]) -> None:
     """Refuse metrics whose references of a case differ; an earlier version noted none, and is believed."""
     known: dict[str, tuple[Path, str]] = {}
-    for path in paths:
-        for case, digests in read_digests(path).items():
+    for file in files:
+        for case, digests in file.digests.items():
             if REFERENCE not in digests:
                 continue
-            first, digest = known.setdefault(case, (path, digests[REFERENCE]))
+            first, digest = known.setdefault(case, (file.path, digests[REFERENCE]))
             if digests[REFERENCE] != digest:
                 msg = (
-                    f"{path}: the reference of {case} is another than in {first}; evaluate all with the same references"
+                    f"{file.path}: the reference of {case} is another than in {first}; evaluate all with the same "
+                    "references"
                 )
                 raise InputError(msg)
 

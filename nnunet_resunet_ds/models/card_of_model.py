@@ -10,7 +10,7 @@ import numpy as np
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import fold_folder
-from nnunet_resunet_ds.evaluation.metrics_file import read_metrics, read_weights
+from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.models.card import (
     DICE,
@@ -126,8 +126,9 @@ def _evaluated(metrics: Path, model: Model) -> tuple[Scores, str]:
     Raises:
         InputError: they are of other weights, or of training cases.
     """
-    protocol, cases = read_metrics(metrics)
-    made_with, own = set(read_weights(metrics)), set(model.identities.values())
+    file = read_metrics(metrics)
+    protocol, cases = file.protocol, file.cases
+    made_with, own = set(file.weights), set(model.identities.values())
     if not made_with <= own:
         msg = f"{metrics}: is of label maps that other weights made than those of {model.folder}; evaluate its own"
         raise InputError(msg)

@@ -7,7 +7,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 from nnunet_resunet_ds.evaluation.pairs import MAX_NAMES_SHOWN
-from nnunet_resunet_ds.report.report_case import CaseFiles
+from nnunet_resunet_ds.report.case_files import CaseFiles
 
 
 def check_images_are_there(folders: Sequence[Path], files: CaseFiles, max_viewers: int) -> None:

@@ -1,100 +1,32 @@
 """Write a report: find the cases, read them with the worst first, and lay out the page."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-
-import numpy as np
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_file, digest
+from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
-from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, find_label_maps, undeclared_warnings
-from nnunet_resunet_ds.evaluation.metrics_file import read_digests, read_lesions, read_metrics
+from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, undeclared_warnings
+from nnunet_resunet_ds.evaluation.metrics_file import MetricsFile, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings, weights_of
+from nnunet_resunet_ds.report.case_files import BEFORE, CaseFiles
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
+from nnunet_resunet_ds.report.find_images import find_images
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
-from nnunet_resunet_ds.report.one_case import images_as, label_map_as
+from nnunet_resunet_ds.report.one_case import images_as
 from nnunet_resunet_ds.report.page import training_notice, write_page
-from nnunet_resunet_ds.report.pictures import DEFAULT_QUALITY
-from nnunet_resunet_ds.report.remarks import Certainty, read_prediction_notes
-from nnunet_resunet_ds.report.report_case import BEFORE, CaseFiles, CaseToRead, ReportCase, find_images, read_case
-from nnunet_resunet_ds.uncertainty.region_certainty import ENTROPY_INSIDE, EXPECTED
-
-MAX_VIEWERS = 100
-"""Cases with pictures, unless more are asked for; 100 are about 50 MB."""
-
-
-@dataclass(frozen=True)
-class ReportSettings:
-    """What to report, and how. The command and Python share this description.
-
-    Raises:
-        InputError: the output is no ``.html`` file, or a number is out of range.
-    """
-
-    images: Sequence[Path]
-    """Folders of the images that were predicted: raw BraTS cases, or nnU-Net's ``CASE_0000.nii.gz`` …."""
-    prediction: Path
-    """Folder of label maps, or one label map."""
-    output: Path
-    """The HTML file to write."""
-    reference: Path | None = None
-    """Folder of reference label maps; without it the report has volumes and flags, and no scores."""
-    metrics: Path | None = None
-    """What ``evaluate`` wrote about the predictions; None: evaluate them now."""
-    before: Path | None = None
-    """Label maps before post-processing, to show what it changed."""
-    protocol: str | None = None
-    """Evaluate by this protocol and show its regions; None: that of ``metrics``, or see `default_protocol`."""
-    prediction_labels: str | None = None
-    """What the label values mean, see `find_label_maps`."""
-    reference_labels: str | None = None
-    """The same for the reference."""
-    edition: str = "auto"
-    """Of the images, see `detect_edition`."""
-    edition_file: Path | None = None
-    """The description of a custom edition."""
-    quality: int = DEFAULT_QUALITY
-    """Of the pictures, 1 to 100."""
-    max_viewers: int = MAX_VIEWERS
-    """Show pictures of so many cases, the worst first."""
-    title: str = "Brain-tumour segmentation"
-    """Of the page."""
-    skip_invalid: bool = False
-    """Leave out what cannot be shown (a case, its pictures or its scores) instead of stopping."""
-
-    def __post_init__(self) -> None:
-        check_output_file(self.output, ".html")
-        check_whole_number("quality", self.quality, at_least=1, at_most=100)
-        check_whole_number("max_viewers", self.max_viewers, at_least=0)
-
-    def label_maps(self) -> dict[str, LabelMaps]:
-        """Find `PREDICTION`, and `REFERENCE` and `BEFORE` where they are given.
-
-        Raises:
-            InputError: a folder has no label maps, see `find_label_maps`.
-        """
-        wanted = {
-            PREDICTION: (self.prediction, self.prediction_labels),
-            REFERENCE: (self.reference, self.reference_labels),
-            BEFORE: (self.before, self.prediction_labels),
-        }
-        found = {which: find_label_maps(path, labels) for which, (path, labels) in wanted.items() if path}
-        if not self.prediction.is_file():
-            return found
-        (case,) = found[PREDICTION].files
-        return {which: label_map_as(case, maps) for which, maps in found.items()}
+from nnunet_resunet_ds.report.remarks import read_prediction_notes
+from nnunet_resunet_ds.report.report_case import CaseToRead, ReportCase, read_case
+from nnunet_resunet_ds.report.report_settings import ReportSettings
+from nnunet_resunet_ds.report.worst_first import worst_first
 
 
 @dataclass(frozen=True)
@@ -117,7 +49,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         InputError: nothing to show, or cases that cannot be shown.
     """
     label_maps = settings.label_maps()
-    known = _read_scores(settings.metrics, settings.protocol) if settings.metrics else None
+    metrics = _read_metrics(settings.metrics, settings.protocol) if settings.metrics else None
+    known = _Scores(metrics.protocol, metrics.cases, metrics.lesions()) if metrics else None
     protocol = known.protocol if known else _protocol(settings, label_maps[PREDICTION])
     label_maps = {which: in_own_values(maps, protocol) for which, maps in label_maps.items()}
     pairs = pair_label_maps(label_maps[REFERENCE], label_maps[PREDICTION]) if REFERENCE in label_maps else None
@@ -130,8 +63,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     files = _case_files(settings, label_maps, protocol)
     _look_at_images(settings, files)
     scores = known or _evaluated(pairs, protocol, executor)
-    if settings.metrics:
-        _check_metrics(settings.metrics, label_maps[PREDICTION], scores)
+    if metrics:
+        _check_is_of(metrics, label_maps[PREDICTION])
     written = _read_cases(files, scores, settings.max_viewers, executor)
     if written.problems and not (settings.skip_invalid and written.cases):
         raise InputError("\n".join([*written.problems, "leave these out of the report with --skip-invalid"]))
@@ -179,42 +112,6 @@ def _look_at_images(settings: ReportSettings, files: CaseFiles) -> None:
             LOG.info(line)
 
 
-def worst_first(
-    names: Sequence[str],
-    scores: Mapping[str, Metrics],
-    protocol: Protocol,
-    certainties: Mapping[str, Certainty] = MappingProxyType({}),
-) -> list[str]:
-    """Sort cases by their mean Dice over regions, lesion-wise where there is; those without a score come last.
-
-    These are sorted by the Dice to expect, and where that is not known, by the entropy in their regions.
-
-    Args:
-        names: of the cases.
-        scores: of those with a reference.
-        protocol: says what they are ranked by.
-        certainties: what ``predict`` noted.
-    """
-    metric = protocol.ranked_by[0]
-
-    def place(name: str) -> tuple[float, float, float, str]:
-        certainty = certainties.get(name, {}).values()
-        return (
-            _mean(region[metric] for region in scores.get(name, {}).values()),
-            _mean(region[EXPECTED] for region in certainty if EXPECTED in region),
-            -_mean((region[ENTROPY_INSIDE] for region in certainty if ENTROPY_INSIDE in region), none=0),
-            name,
-        )
-
-    return sorted(names, key=place)
-
-
-def _mean(values: Iterable[float], none: float = math.inf) -> float:
-    """Return the mean of what is a number; where nothing is, that of none."""
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else none
-
-
 @dataclass(frozen=True)
 class _Scores:
     """The metrics of the cases, and which could not be evaluated."""
@@ -230,12 +127,12 @@ def _protocol(settings: ReportSettings, predictions: LabelMaps) -> Protocol:
     return protocol_named(settings.protocol) if settings.protocol else default_protocol(predictions.convention)
 
 
-def _read_scores(metrics: Path, protocol: str | None) -> _Scores:
-    found, cases = read_metrics(metrics)
-    if protocol not in (None, found.name):
-        msg = f"{metrics}: is of {found.name}, not {protocol}; evaluate again, or leave out --protocol"
+def _read_metrics(path: Path, protocol: str | None) -> MetricsFile:
+    metrics = read_metrics(path)
+    if protocol not in (None, metrics.protocol.name):
+        msg = f"{path}: is of {metrics.protocol.name}, not {protocol}; evaluate again, or leave out --protocol"
         raise InputError(msg)
-    return _Scores(found, cases, read_lesions(metrics))
+    return metrics
 
 
 def _evaluated(pairs: Pairs | None, protocol: Protocol, executor: Executor | None) -> _Scores:
@@ -246,22 +143,19 @@ def _evaluated(pairs: Pairs | None, protocol: Protocol, executor: Executor | Non
     return _Scores(protocol, evaluation.cases, evaluation.lesions, evaluation.problems)
 
 
-def _check_metrics(metrics: Path, predictions: LabelMaps, scores: _Scores) -> None:
+def _check_is_of(metrics: MetricsFile, predictions: LabelMaps) -> None:
     """Refuse metrics of other cases or of other label maps than the predictions."""
-    files = predictions.files
-    unscored = [name for name in sorted(files) if name not in scores.cases]
+    files, path = predictions.files, metrics.path
+    unscored = [name for name in sorted(files) if name not in metrics.cases]
     if unscored:
-        msg = (
-            f"{metrics}: has no metrics of {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
-        )
+        msg = f"{path}: has no metrics of {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
         raise InputError(msg)
-    noted = read_digests(metrics)
-    if not noted:
-        LOG.warning("%s: does not say of which label maps it is; evaluate again if they have changed since", metrics)
-    for name, of_case in noted.items():
+    if not metrics.digests:
+        LOG.warning("%s: does not say of which label maps it is; evaluate again if they have changed since", path)
+    for name, of_case in metrics.digests.items():
         if name in files and of_case.get(PREDICTION) != digest(files[name]):
             msg = (
-                f"{metrics}: was made from another label map of {name} than {files[name]}; evaluate again, or leave "
+                f"{path}: was made from another label map of {name} than {files[name]}; evaluate again, or leave "
                 "--metrics out"
             )
             raise InputError(msg)

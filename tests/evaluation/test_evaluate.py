@@ -69,7 +69,8 @@ def test_the_files_hold_cases_and_statistics(folders, tmp_path, capsys):
     assert summary["std"] == pytest.approx(dice.std(ddof=1))
     assert [summary[name] for name in ("q1", "median", "q3")] == pytest.approx(np.quantile(dice, (0.25, 0.5, 0.75)))
     assert summary["ci_low"] <= summary["mean"] <= summary["ci_high"]
-    assert read_metrics(json_file) == (PROTOCOLS["brats2023-gli"], content["cases"])
+    read = read_metrics(json_file)
+    assert (read.protocol, read.cases) == (PROTOCOLS["brats2023-gli"], content["cases"])
     rows = list(csv.DictReader(csv_file.open()))
     assert len(rows) == (len(NAMES) + 8) * 3
     row = next(row for row in rows if (row["case"], row["region"]) == (NAMES[1], "WT"))
@@ -338,7 +339,7 @@ def test_comparison_with_another_system(folders, tmp_path, capsys):
     assert run("-ref", reference, "-pred", prediction, "--compare", perfect, "-o", output) == 0
     comparison = json.loads(output.read_text())["comparison"]
     of_et = comparison["differences"][str(perfect)]["ET"]["lesion_dice"]
-    ours = [case["ET"]["lesion_dice"] for case in read_metrics(output)[1].values()]
+    ours = [case["ET"]["lesion_dice"] for case in read_metrics(output).cases.values()]
     assert of_et["mean"] == pytest.approx(np.mean(ours) - 1)
     assert comparison["mean_ranks"][str(perfect)] < comparison["mean_ranks"][str(prediction)]
     printed = capsys.readouterr().out

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.case_metrics import compare_labels
-from nnunet_resunet_ds.evaluation.metrics_file import read_lesions
+from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 
 volumes = hnp.arrays(np.uint8, (12, 9, 14), elements=st.sampled_from([0] * 14 + [1, 2, 3]))
@@ -84,7 +84,7 @@ def test_the_table_names_place_volume_and_peak(folders):
     assert [float(missed[name]) for name in ("left_mm", "back_mm", "up_mm")] == [-10 - 11, 20 - 2 * 32, 5 + 3 * 22]
     assert false["kind"] == "false" and float(false["volume"]) == 384 and float(false["peak_probability"]) == 0.875
     assert 40 <= int(false["x"]) < 44 and 5 <= int(false["y"]) < 9 and 20 <= int(false["z"]) < 24
-    stored = read_lesions(folders / "metrics.json")[CASE]
+    stored = read_metrics(folders / "metrics.json").lesions()[CASE]
     assert [(lesion.region, lesion.kind) for lesion in stored if lesion.region == "WT"] == [
         ("WT", "missed"), ("WT", "false")
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_without_readable_probabilities_there_is_no_peak(folders, capsys):
     (folders / "prediction" / f"{CASE}.npz").write_bytes(b"damaged")
     assert evaluate(folders) == 0
     assert "the peak probabilities of its lesions are left out" in capsys.readouterr().err
-    assert all(lesion.peak_probability is None for lesion in read_lesions(folders / "metrics.json")[CASE])
+    assert all(lesion.peak_probability is None for lesion in read_metrics(folders / "metrics.json").lesions()[CASE])
 
 
 @pytest.mark.parametrize("noted", [False, True])
@@ -108,7 +108,9 @@ def test_probabilities_of_another_prediction_are_not_its_peaks(folders, capsys, 
     assert evaluate(folders) == 0
     assert ("is not of the label map next to it" in capsys.readouterr().err) is not noted
     peaks = {
-        lesion.peak_probability for lesion in read_lesions(folders / "metrics.json")[CASE] if lesion.region == "WT"
+        lesion.peak_probability
+        for lesion in read_metrics(folders / "metrics.json").lesions()[CASE]
+        if lesion.region == "WT"
     }
     assert peaks == ({np.float32(0.875) - np.float32(0.3), np.float32(0.375) - np.float32(0.3)} if noted else {None})
 
@@ -119,7 +121,7 @@ def test_metrics_of_an_earlier_version_have_no_lesions_and_damaged_ones_are_name
     content = json.loads(file.read_text())
     del content["unmatched_lesions"]
     write_json(content, file)
-    assert read_lesions(file) == {}
+    assert read_metrics(file).lesions() == {}
     write_json({**content, "unmatched_lesions": {CASE: [{"region": 3}]}}, file)
     page = ["report", "-i", str(folders), "-pred", str(folders / "prediction"), "--metrics", str(file)]
     assert main([*page, "-o", str(folders / "page.html")]) == 2

@@ -22,7 +22,7 @@ from nnunet_resunet_ds.report import ReportSettings, write_report
 from nnunet_resunet_ds.report.pictures import LABEL_STEP, grey_values, make_pictures, side_by_side
 from nnunet_resunet_ds.report.plots import HEIGHT, agreement, distribution
 from nnunet_resunet_ds.report.remarks import flags
-from nnunet_resunet_ds.report.write_report import worst_first
+from nnunet_resunet_ds.report.worst_first import worst_first
 
 GLI = PROTOCOLS["brats2023-gli"]
 

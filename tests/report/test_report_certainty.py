@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.report import ReportSettings, write_report
 from nnunet_resunet_ds.report.page import data_of_page
-from nnunet_resunet_ds.report.write_report import worst_first
+from nnunet_resunet_ds.report.worst_first import worst_first
 
 GLI = PROTOCOLS["brats2023-gli"]
 

@@ -68,7 +68,7 @@ def _finished_runs(settings: Settings, rung: Rung) -> Iterator[Run]:
 
 
 def _outcome(run: Run, rung: Rung) -> Outcome:
-    _, cases = read_metrics(run.metrics(run.preset_of(rung)))
+    cases = dict(read_metrics(run.metrics(run.preset_of(rung))).cases)
     predicted = read_json(run.predictions / RUN)["cases"]
     return Outcome(run, cases, float(np.mean([predicted[case]["network_seconds"] for case in cases])))
 
