@@ -41,8 +41,10 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import (
     DATASET_JSON,
     NNUNET_FOLDERS,
+    data_of_other_plans,
     datasets_with_id,
     nnunet_folder,
+    preprocess_again_command,
     preprocess_command,
 )
 from nnunet_resunet_ds.base.parallel import for_each
@@ -241,6 +243,9 @@ def _note_what_was_made(dataset: Path, preprocessed: Sequence[Path]) -> None:
             LOG.warning("%s", line)
     for folder in preprocessed:
         LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))
+        for plans, configuration in data_of_other_plans(folder).items():
+            again = preprocess_again_command(folder, configuration, f"{plans}_{configuration}")
+            LOG.warning("and the data of the plans %s, if you train with them: %s", plans, again)
 
 
 def _check_trainable(cases: Iterable[RawCase], found: Iterable[RawCase]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dataset_conversion.editions import Edition
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
-from dataset_conversion.labels import nnunet_labels, tissue_voxels
+from dataset_conversion.labels import LabelConvention, check_said, nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import image_file
@@ -76,6 +76,10 @@ def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) 
         edition: of the case.
         keep_labels: translate the label map, too, so that it need not be read again to write it.
     """
+    try:
+        _check_segmentation(case, edition)
+    except InputError as error:
+        return CaseReport([str(error)])
     opened = open_case(case, edition)
     if not opened.grids:
         return CaseReport(opened.problems)
@@ -95,12 +99,28 @@ def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) 
     return CaseReport([], warnings, fixes, opened.absent, voxels, opened.sources, label_file)
 
 
+def _check_segmentation(case: RawCase, edition: Edition) -> None:
+    """Refuse a prediction of ours that lies in the place of an expert's segmentation, in other values.
+
+    Raises:
+        InputError: ``run.json`` next to it says so.
+    """
+    if case.segmentation is None:
+        return
+    try:
+        check_said(LabelConvention.of(edition), [case.segmentation])
+    except InputError as error:
+        msg = f"{error}; it is a prediction, and no reference: put the expert's segmentation there"
+        raise InputError(msg) from error
+
+
 def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:
     """Read the label map of a case and report on it; its images are taken to be fit for nnU-Net.
 
     Raises:
         InputError: a file cannot be read, or the label map is damaged or has values of another edition.
     """
+    _check_segmentation(case, edition)
     opened = open_labels_only(case, edition)
     if opened.problems:
         raise InputError(*opened.problems)

@@ -21,7 +21,7 @@ from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions, has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.regions import GTV, Target
-from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS, Runs, read_runs
+from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS, WRITTEN, Runs, read_runs
 
 MAX_VALUES_SHOWN = 8
 """Of unknown labels; an image taken for a label map has hundreds."""
@@ -133,6 +133,39 @@ def declared_convention(files: Iterable[Path]) -> Declared | None:
     if (folder / _SETTINGS).is_file():
         return Declared(NNUNET_CONVENTION, f"as resunet-ds postprocess wrote them, which left {_SETTINGS} there")
     return None
+
+
+def check_said(convention: LabelConvention, files: Iterable[Path]) -> None:
+    """Refuse what a user, or a file's name, says of label maps that a run of ours wrote in other values.
+
+    Args:
+        convention: what is said.
+        files: of the label maps; of those that have changed since, or that nothing lists, anything may be said.
+
+    Raises:
+        InputError: naming the first, and what its ``run.json`` says.
+    """
+    files = list(files)
+    runs = {folder: read_runs(folder) for folder in {file.parent for file in files}}
+    for file in files:
+        of_folder = runs[file.parent]
+        run = None if of_folder is None else of_folder.of_file(file.name)
+        if of_folder is None or run is None or not (of_folder.as_written(file.name) or {}).get(WRITTEN):
+            continue
+        written = _convention_of(run)
+        if written is not None and _contradicts(convention, written):
+            msg = (
+                f"{file}: has the label values of {written.title}, as {of_folder.path} says and as it was written, and "
+                f"not those of {convention.title}"
+            )
+            raise InputError(msg)
+
+
+def _contradicts(said: LabelConvention, written: LabelConvention) -> bool:
+    """Tell whether a value would be read as something else than what was written."""
+    if written.regions is not None and not written.tissues:
+        return said.regions != written.regions
+    return any(said.tissues.get(value, tissue) != tissue for value, tissue in written.tissues.items())
 
 
 def _declared_by_runs(runs: Runs, files: Iterable[Path]) -> Declared | None:

@@ -14,6 +14,7 @@ from dataset_conversion.editions import Edition
 from dataset_conversion.labels import (
     NNUNET_CONVENTION,
     LabelConvention,
+    check_said,
     convention_named,
     declared_convention,
     listed,
@@ -104,8 +105,10 @@ def _given_convention(files: Sequence[Path], labels: str | None, edition: Editio
         InputError: they are to be handed in as they are.
     """
     if labels == NNUNET_CONVENTION.key:
+        check_said(NNUNET_CONVENTION, files)
         return _nnunet_values(edition)
     if labels is not None:
+        check_said(convention_named(labels), files)
         return convention_named(labels)
     declared = declared_convention(files)
     folder = files[0].parent

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.nnunet_folders import dataset_folder
+from nnunet_resunet_ds.base.nnunet_folders import PLANS, dataset_folder
 
-TRAINER, PLANS, CONFIGURATION = "ResUNetDSTrainer", "nnUNetPlans", "3d_fullres"
+TRAINER, CONFIGURATION = "ResUNetDSTrainer", "3d_fullres"
 """What commands take where nothing else is given."""
 
 FOLD = "fold_"

@@ -12,6 +12,8 @@ from nnunet_resunet_ds.base.errors import InputError
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 _DATASET = re.compile(r"Dataset\d{3,}_")
+PLANS = "nnUNetPlans"
+"""Name of the plans that nnU-Net makes unless another is asked for."""
 PLANS_JSON, DATASET_JSON = "plans.json", "dataset.json"
 """File names in a model folder; a dataset has dataset.json, too."""
 IDENTITY = "identity"
@@ -75,9 +77,42 @@ def preprocess_command(dataset_name: str, configuration: str = "3d_fullres") -> 
         dataset_name: ``DatasetXXX_NAME``.
         configuration: what to preprocess for.
     """
-    dataset_id = int(dataset_name.removeprefix("Dataset").partition("_")[0])
+    dataset_id = dataset_number(dataset_name)
     again = " --clean" if datasets_with_id("nnUNet_preprocessed", dataset_id) else ""
     return f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}{again}"
+
+
+def preprocess_again_command(preprocessed: Path, configuration: str, data_identifier: str) -> str:
+    """Return the command that makes preprocessed data again, for the plans that it was made for.
+
+    Args:
+        preprocessed: the dataset's folder below ``$nnUNet_preprocessed``.
+        configuration: what it is for.
+        data_identifier: name of the folder of the data, as the plans have it.
+    """
+    plans = data_identifier.removesuffix(f"_{configuration}")
+    if plans == PLANS or not (preprocessed / f"{plans}.json").is_file():
+        return preprocess_command(preprocessed.name, configuration)
+    number = dataset_number(preprocessed.name)
+    return (
+        f"nnUNetv2_extract_fingerprint -d {number} --clean && "
+        f"nnUNetv2_preprocess -d {number} -plans_name {plans} -c {configuration}"
+    )
+
+
+def data_of_other_plans(preprocessed: Path) -> dict[str, str]:
+    """Return plans name → configuration of the data that is preprocessed for other plans than nnU-Net's usual ones."""
+    found = {}
+    for folder in sorted(path for path in preprocessed.iterdir() if path.is_dir()):
+        plans, _, configuration = folder.name.partition("_")
+        if plans != PLANS and configuration and (preprocessed / f"{plans}.json").is_file():
+            found[plans] = configuration
+    return found
+
+
+def dataset_number(name: str) -> int:
+    """Return the number in the name of a dataset, ``DatasetXXX_NAME``."""
+    return int(name.removeprefix("Dataset").partition("_")[0])
 
 
 @contextmanager

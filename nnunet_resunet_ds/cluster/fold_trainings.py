@@ -10,8 +10,8 @@ from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId, begun_folds, fold_folder
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId, begun_folds, fold_folder
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
 from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds

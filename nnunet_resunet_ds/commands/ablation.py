@@ -22,7 +22,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS
+from nnunet_resunet_ds.base.model_id import CONFIGURATION
+from nnunet_resunet_ds.base.nnunet_folders import PLANS
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer

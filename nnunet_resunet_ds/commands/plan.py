@@ -17,7 +17,8 @@ examples, a small network for a quick look, and a training that starts from the 
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
+from nnunet_resunet_ds.base.nnunet_folders import PLANS
 from nnunet_resunet_ds.commands.arguments import dataset_id, model_folder
 from nnunet_resunet_ds.models.starter import STARTER
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES

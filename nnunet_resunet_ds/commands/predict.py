@@ -281,6 +281,8 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
         _check_is_apart(options.output, {file.parent for case in found.cases for file in case.files})
         return found
     files = _files(options)
+    if not _is_file(options.output):
+        _check_is_apart(options.output, {file.parent for file in files.values()})
     name = options.output.name.removesuffix(_ending(options.output) or "")
     case_id = name if _is_file(options.output) else common_name(files.values()) or "case"
     return single_case(case_id, files, model.channels, options.allow_missing)

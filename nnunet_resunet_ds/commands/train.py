@@ -12,7 +12,8 @@ Examples:
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
+from nnunet_resunet_ds.base.nnunet_folders import PLANS
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.commands.arguments import dataset_id
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm

@@ -59,6 +59,7 @@ RELIED_ON: Mapping[str, str] = {
     f"{_LOADER}.generate_train_batch": "self",
     f"{_LOADER}.get_bbox": "self data_shape force_fg class_locations overwrite_class verbose",
     "nnunetv2.utilities.default_n_proc_DA.get_allowed_n_proc_DA": "",
+    "nnunetv2.training.dataloading.nnunet_dataset.infer_dataset_class": "folder",
     "batchgenerators.dataloading.nondet_multi_threaded_augmenter.NonDetMultiThreadedAugmenter.__init__": (
         "self data_loader transform num_processes num_cached seeds pin_memory wait_time"
     ),

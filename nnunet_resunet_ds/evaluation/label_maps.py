@@ -16,6 +16,7 @@ from dataset_conversion.labels import (
     CONVENTIONS,
     Declared,
     LabelConvention,
+    check_said,
     convention_named,
     declared_convention,
     listed,
@@ -92,6 +93,8 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         raise InputError(msg)
     if labels is not None:
         named = None if labels == PROTOCOL_LABELS else convention_named(labels)
+        if named is not None:
+            check_said(named, files.values())
         return LabelMaps(source, files, named, "as you said", is_declared=True, of_release=bool(of_release))
     declared = _declared(files)
     if declared is None and of_release:

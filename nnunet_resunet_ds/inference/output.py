@@ -126,6 +126,8 @@ class Output:
         self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder):
             self._remove_half_written(cases)
+            if not (resume or overwrite):
+                self._check_replaceable(cases)
             self._take_over(models, cases, resume=resume, overwrite=overwrite)
             try:
                 yield
@@ -156,6 +158,19 @@ class Output:
                 if file.resolve() == target.resolve():
                     msg = f"{file}: the label map would replace this image; give another output with -o"
                     raise InputError(msg)
+
+    def _check_replaceable(self, cases: Sequence[RawCase]) -> None:
+        """Refuse to replace what no run of ours wrote: it may be the segmentation of an expert."""
+        runs = read_runs(self.folder)
+        for case in cases:
+            target = self.writer.label_map(case.case_id)
+            is_ours = runs is not None and (case.case_id in runs.cases or case.case_id in runs.unmade)
+            if target.exists() and not is_ours:
+                msg = (
+                    f"{target}: is there, and no {RUN} says that we wrote it; give another output with -o, or "
+                    "replace it with --overwrite"
+                )
+                raise InputError(msg)
 
     def is_finished(self, case: RawCase) -> bool:
         """Tell whether a case is there, made with these settings from these images, and with all that is wanted."""

@@ -10,7 +10,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import FOLD
-from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS_JSON, datasets_with_id
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS_JSON, dataset_number, datasets_with_id
 from nnunet_resunet_ds.inference.model import load_model
 from nnunet_resunet_ds.models.archive import unpack
 from nnunet_resunet_ds.models.card import CARD
@@ -66,7 +66,7 @@ def _check_targets(targets: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse to replace a model unasked, and to give a number to a second dataset: nnU-Net would find neither."""
     for target in targets:
         dataset = target.parent.name
-        number = int(dataset.removeprefix("Dataset").partition("_")[0])
+        number = dataset_number(dataset)
         there = {folder.name for variable in NNUNET_FOLDERS for folder in datasets_with_id(variable, number)}
         others = sorted(there - {dataset})
         if others:

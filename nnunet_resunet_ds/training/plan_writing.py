@@ -8,8 +8,8 @@ from nnunet_resunet_ds.base.configurations import changed_settings
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, begun_folds, folder_name, models_in
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder, nnunet_folder
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds, folder_name, models_in
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES

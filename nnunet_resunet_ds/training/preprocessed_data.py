@@ -13,10 +13,11 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_command
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_again_command
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
+from nnunet_resunet_ds.training.stale_labels import check_labels_are_of
 
 FINGERPRINT = "dataset_fingerprint.json"
 REFERENCES = "gt_segmentations"
@@ -48,8 +49,11 @@ def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration:
     cases = preprocessed_cases(data)
     if not cases:
         return []  # nnU-Net says so itself
-    remedy = f"make it again: {preprocess_command(preprocessed.name, configuration)}"
+    remedy = f"make it again: {preprocess_again_command(preprocessed, configuration, data.name)}"
     _check_fingerprint(preprocessed, data, cases, remedy)
+    ending = read_json(preprocessed / DATASET_JSON).get("file_ending", FILE_ENDING)
+    references = {case: preprocessed / REFERENCES / f"{case}{ending}" for case in cases}
+    check_labels_are_of(data, references, settings["spacing"], MAX_CASES_READ, remedy)
     raw = raw_dataset(preprocessed.name)
     notes = [] if raw is None else _compared_with_raw(preprocessed, raw, cases, remedy)
     return [*notes, *split_notes(preprocessed, cases)]

@@ -72,6 +72,25 @@ def test_what_is_replaced_is_said_before_the_wait(single, tmp_path, capsys):
     assert "is replaced" not in said and "wrote 0 label maps" in said and "1 was there" in said
 
 
+def test_what_no_run_of_ours_wrote_is_not_replaced_unasked(single, cohort, tmp_path, capsys):
+    """As the segmentation of an expert, whose name is given for the output."""
+    expert = cohort / CASE / f"{CASE}_seg.nii.gz"
+    before = expert.read_bytes()
+    assert single(expert) == 2
+    assert f"{expert}: is there, and no run.json says that we wrote it" in capsys.readouterr().err
+    assert expert.read_bytes() == before
+    mine = tmp_path / "mine.nii.gz"
+    mine.write_bytes(before)
+    assert single(mine, "--overwrite") == 0
+    assert single(mine) == 0  # which this time is ours
+    assert mine.read_bytes() != before
+
+
+def test_the_folder_of_the_four_files_is_no_output(single, cohort, capsys):
+    assert single(cohort / CASE) == 2
+    assert "the images are there, and label maps would lie among them" in capsys.readouterr().err
+
+
 def test_a_training_case_is_known_by_the_names_of_its_images(cohort, tmp_path, capsys):
     """Its label map has another name; the starter model was trained on a case that is called so."""
     trained = "BraTS2021_01476"

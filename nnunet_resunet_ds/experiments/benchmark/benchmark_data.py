@@ -10,8 +10,8 @@ import torch
 from dataset_conversion import convert
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, write_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, PLANS, TRAINER, ModelId
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
+from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
