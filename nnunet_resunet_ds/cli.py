@@ -1,7 +1,6 @@
 """Run the command ``resunet-ds``. Each subcommand is a module of `commands`, imported without anything heavy."""
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -36,6 +35,7 @@ from nnunet_resunet_ds.commands import (
 from nnunet_resunet_ds.commands.executor_arguments import with_absolute_paths
 from nnunet_resunet_ds.commands.helpful_parser import HelpfulParser
 from nnunet_resunet_ds.commands.json_answer import lines_or_json
+from nnunet_resunet_ds.commands.unread_output import unread_output_ignored
 
 COMMANDS: dict[str, ModuleType] = {
     "convert": convert,
@@ -86,8 +86,6 @@ find out why something does not work: resunet-ds doctor
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 done, 2 bad input, 130 interrupted; a fault of ours raises (1)."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # in a log, lines and errors stand in the order in which they came
-        sys.stdout.reconfigure(line_buffering=True)
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     if not given:
@@ -99,7 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "scheduler", None):
         options = with_absolute_paths(options)
     try:
-        with shown(verbose=options.verbose), second_interrupt_ends(), lines_or_json(options):
+        with (
+            unread_output_ignored(),
+            shown(verbose=options.verbose),
+            second_interrupt_ends(),
+            lines_or_json(options),
+        ):
             COMMANDS[options.command].run(options)
     except (InputError, SchedulerLostError, WorkerDiedError) as error:
         return _stopped(options.command, str(error))

@@ -64,6 +64,8 @@ class PostprocessingConfig:
     """Of components."""
     averaging: str | None = None
     """What the probabilities were averaged in that these numbers were tuned on; None: they were not tuned."""
+    flips: bool | None = None
+    """Whether these probabilities were averaged over flips, too; None: not tuned, or not known."""
     tuned_on: tuple[tuple[str, str], ...] = ()
     """Fold and identity of each of the weights that these numbers were tuned on."""
     tumour_regions: bool = True
@@ -83,6 +85,8 @@ class PostprocessingConfig:
             raise InputError(msg)
         if self.averaging is not None:
             check_choice("averaging", self.averaging, AVERAGES)
+        if self.flips is not None:
+            check_flag("flips", self.flips)
         # so that configurations that do the same are equal
         usual = self.usual_steps
         object.__setattr__(self, "steps", tuple(step for step in self.steps if step.is_on or step not in usual))

@@ -215,7 +215,7 @@ def _label_map(probabilities: Path) -> Path:
     """Return the label map next to probabilities.
 
     Raises:
-        InputError: it is there in another format alone, as nnU-Net writes it for images of that format.
+        InputError: it is not there, or in another format alone, as nnU-Net writes it for images of that format.
     """
     file = probabilities.with_name(f"{_case(probabilities)}{FILE_ENDING}")
     others = [] if file.exists() else sorted(file.parent.glob(f"{glob.escape(_case(probabilities))}.*"))
@@ -224,4 +224,7 @@ def _label_map(probabilities: Path) -> Path:
         if found:
             msg = f"{other}: is {found.name}, and only NIfTI label maps are read; {found.advice}"
             raise InputError(msg)
+    if not file.exists():
+        msg = f"{file}: the label map of {probabilities.name} is not there; predict this case again"
+        raise InputError(msg)
     return file

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ FILE_ENDINGS = (
     *(".npz", ".npy", ".json", ".csv", ".html", ".md", ".txt", ".zip", ".pth", ".tar"),
 )
 """Endings of files: a name with one of these is not meant for a folder."""
+TELLING_FILES = (
+    *("run.json", "dataset.json", "plans.json", "postprocessing.json", "postprocessing_changes.csv"),
+    *("splits_final.json", "dataset_fingerprint.json", "summary.json", "model_card.json", "expected_dice.json"),
+)
+"""Names of files that say what the files next to them are."""
 _RANDOM_DIGITS = 8
 """Length of the random part of a temporary name."""
 _BLOCK = 1 << 20
@@ -57,18 +62,21 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OSError(error.errno, f"{error.strerror}; {_REFUSED_WRITES[error.errno]}", str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that cannot be written to: what is wrong is said already
+            temporary.unlink(missing_ok=True)
 
 
-def check_output_file(path: Path, ending: str) -> None:
+def check_output_file(path: Path, ending: str, inputs: Iterable[Path] = ()) -> None:
     """Check that a file can be written at this path, before any work is done for it.
 
     Args:
         path: of the file to write.
         ending: the name must have it, so that a mistake does not overwrite an input.
+        inputs: files that are read.
 
     Raises:
-        InputError: another ending, a folder by that name, or no folder above it.
+        InputError: another ending, a folder by that name, or none above it that can be written to; or the file is one
+            of the inputs, or one that tells other commands of the files next to it.
     """
     if path.suffix.lower() != ending:
         msg = f"{path}: give a name that ends in {ending}"
@@ -79,6 +87,12 @@ def check_output_file(path: Path, ending: str) -> None:
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         msg = f"{path}: cannot be made, as {above} is a file"
+        raise InputError(msg)
+    if not os.access(above, os.W_OK):
+        msg = f"{path}: {above} cannot be written to; give a file elsewhere"
+        raise InputError(msg)
+    if path.exists() and (path.name in TELLING_FILES or path.resolve() in {file.resolve() for file in inputs}):
+        msg = f"{path}: would be replaced, and is read by this command or others; give another name"
         raise InputError(msg)
 
 

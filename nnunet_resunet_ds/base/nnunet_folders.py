@@ -63,6 +63,8 @@ def dataset_folder(variable: str, dataset_id: int) -> Path:
         raw = datasets_with_id("nnUNet_raw", dataset_id)
         if variable == "nnUNet_preprocessed" and not found and len(raw) == 1:
             expected = f"{raw[0].name} is not preprocessed yet: {preprocess_command(raw[0].name)}"
+        elif variable == "nnUNet_results" and not found and len(raw) == 1:
+            expected = f"no model of {raw[0].name} is trained yet; resunet-ds models says what can predict"
         msg = f"{parent}: {what} with ID {dataset_id}; {expected}"
         raise InputError(msg)
     return found[0]

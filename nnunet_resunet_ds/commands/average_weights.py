@@ -13,9 +13,8 @@ Examples:
 
 import argparse
 
-from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
+from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folder, chosen_settings
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "mean of the weights of the last epochs, kept where it does not lose on validation"
@@ -42,11 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.last is not None:
         check_whole_number("--last", options.last, at_least=1)
-    folders = chosen_model_folders(options)
-    if len(folders) > 1:
-        msg = "give one model with -m: weights are averaged within one"
-        raise InputError(msg)
-    (folder,) = folders
+    folder = chosen_model_folder(options, "weights are averaged within one")
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, FINAL)))
     with only_writer(folder):
         averaging = average_model(chosen_settings(options, [model]), options.last, keep_anyway=options.keep_anyway)

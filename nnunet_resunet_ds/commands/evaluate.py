@@ -15,15 +15,15 @@ To rank several systems as a challenge does: resunet-ds rank --help
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import check_output_file
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+from nnunet_resunet_ds.commands.output_files import check_outputs, write_outputs
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.evaluation.cohort_metrics import Evaluation
@@ -129,9 +129,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
     from nnunet_resunet_ds.evaluation.weights_of_cases import weights_of
 
-    for path, ending in ((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")):
-        if path:
-            check_output_file(path, ending)
+    check_outputs(((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")))
     protocol = protocol_named(options.protocol or DEFAULT)
     if options.prediction.resolve() in [other.resolve() for other in options.compare]:
         msg = f"{options.prediction}: cannot be compared with itself; give predictions of another system with --compare"
@@ -145,6 +143,7 @@ def run(options: argparse.Namespace) -> None:
     other_rules = "" if options.protocol else _other_rules(pairs[options.prediction])
     print("\n".join(["", *summary_lines(evaluation, other_rules)]))
     for path, of_path in pairs.items():
+        _warn_of_copies(path, evaluations[path])
         _warn_of_training_cases(path, of_path, evaluations[path], of_several=len(pairs) > 1)
     more: dict[str, object] = {
         "reference": str(options.reference.absolute()),
@@ -187,16 +186,13 @@ def _write(
     from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
     from nnunet_resunet_ds.evaluation.unmatched_lesions import write_lesions
 
-    writes: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (options.output, lambda path: write_metrics(content, path)),
-        (options.csv, lambda path: write_table(evaluation, path, groups)),
-        (options.lesions, lambda path: write_lesions(evaluation.lesions, path)),
-    ]
-    for path, write in writes:
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
-            print(f"wrote {path}")
+    write_outputs(
+        [
+            (options.output, lambda path: write_metrics(content, path)),
+            (options.csv, lambda path: write_table(evaluation, path, groups)),
+            (options.lesions, lambda path: write_lesions(evaluation.lesions, path)),
+        ]
+    )
 
 
 def _pairs(options: argparse.Namespace, prediction: Path) -> "Pairs":
@@ -227,6 +223,16 @@ def _other_rules(pairs: "Pairs") -> str:
     near = near_protocols(pairs.reference.labels)
     name = near[0] if near else "brats2021"
     return "" if DEFAULT in near else f"--protocol {name} for those of {PROTOCOLS[name].title.removeprefix('BraTS ')}"
+
+
+def _warn_of_copies(path: Path, evaluation: "Evaluation") -> None:
+    """Say where a prediction is the reference itself, which a wrong folder makes of it."""
+    copies = [case for case, files in evaluation.digests.items() if len(set(files.values())) == 1]
+    if copies:
+        print(
+            f"warning: {path}: {len(copies)} of {len(evaluation.digests)} predictions, such as that of {copies[0]}, "
+            "have the very bytes of the reference; is this the right folder?"
+        )
 
 
 def _warn_of_training_cases(path: Path, pairs: "Pairs", evaluation: "Evaluation", *, of_several: bool) -> None:

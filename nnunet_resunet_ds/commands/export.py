@@ -14,8 +14,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folder
 
 SUMMARY = "the bare network as ONNX, with a JSON of all that belongs around it"
 
@@ -32,10 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.inference.model import load_model
 
     check_export(options.onnx)
-    folder, *others = chosen_model_folders(options)
-    if others:
-        msg = "give one model with -m: each is exported on its own"
-        raise InputError(msg)
+    folder = chosen_model_folder(options, "each is exported on its own")
     exported = export_model(load_model(folder, options.folds, options.checkpoint), options.onnx)
     for file in exported.files:
         print(f"wrote {file} ({file.stat().st_size / 2**20:.1f} MiB)")

@@ -9,6 +9,7 @@ Example:
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 SUMMARY = "a model from one file, checked, to where prediction finds it"
 
@@ -29,4 +30,4 @@ def run(options: argparse.Namespace) -> None:
         card = read_card(folder)
         if card:
             print(card.headline)
-        print(f"installed {folder}; predict with it: resunet-ds predict -i IMAGES -o LABELS -m {folder}")
+        print(f"installed {folder}; predict with it: resunet-ds predict -i IMAGES -o LABELS -m {quote(str(folder))}")

@@ -12,8 +12,9 @@ Examples:
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
-from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folders
+from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folder
 
 SUMMARY = "a trained model as one file, with its card and digests"
 
@@ -48,18 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the file and say what is in it."""
-    from nnunet_resunet_ds.base.errors import InputError
     from nnunet_resunet_ds.base.files import check_output_file
     from nnunet_resunet_ds.inference.model import load_model
     from nnunet_resunet_ds.models.card_of_model import NOT_SAID, card_of_model
     from nnunet_resunet_ds.models.package import package
 
     check_output_file(options.output, ".zip")
-    folders = chosen_model_folders(options)
-    if len(folders) > 1:
-        msg = "give one model with -m: a file holds one"
-        raise InputError(msg)
-    model = load_model(folders[0], options.folds, options.checkpoint)
+    model = load_model(chosen_model_folder(options, "a file holds one"), options.folds, options.checkpoint)
     card = card_of_model(
         model,
         licence=options.licence,
@@ -75,4 +71,4 @@ def run(options: argparse.Namespace) -> None:
     size = options.output.stat().st_size / 1e6
     command = "nnUNetv2_install_pretrained_model_from_zip" if options.nnunet else "resunet-ds install"
     print(card.headline)
-    print(f"wrote {options.output}{replaced}, {size:.1f} MB; install it: {command} {options.output}")
+    print(f"wrote {options.output}{replaced}, {size:.1f} MB; install it: {command} {quote(str(options.output))}")

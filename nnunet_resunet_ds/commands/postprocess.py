@@ -13,9 +13,10 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.run_file import RUN
-from nnunet_resunet_ds.commands.arguments import add_overwrite_argument, add_postprocessing_arguments, chosen_config
+from nnunet_resunet_ds.commands.arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 
 SUMMARY = "probabilities → label maps"
 FOR_STRAYS = "give the folder with -i: resunet-ds postprocess -i {} -o OUTPUT"

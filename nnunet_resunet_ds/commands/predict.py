@@ -28,14 +28,13 @@ from nnunet_resunet_ds.commands.arguments import (
     add_allow_missing_argument,
     add_model_arguments,
     add_overwrite_argument,
-    add_postprocessing_arguments,
-    chosen_config,
     chosen_model_folders,
     chosen_settings,
 )
 from nnunet_resunet_ds.commands.convert import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.prediction_lines import (
     FLAGS,
     conclude,

@@ -13,10 +13,11 @@ Examples:
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from nnunet_resunet_ds.base.files import check_output_file
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+from nnunet_resunet_ds.commands.output_files import check_outputs, write_outputs
 
 SUMMARY = "rank several evaluated systems, and test whether they differ"
 
@@ -48,14 +49,10 @@ def run(options: argparse.Namespace) -> None:
         write_ranking_table,
     )
 
-    for path, ending in ((options.output, ".json"), (options.csv, ".csv")):
-        if path:
-            check_output_file(path, ending)
+    check_outputs(((options.output, ".json"), (options.csv, ".csv")), options.metrics)
     ranking = rank_files(options.metrics, options.ranked_by)
     answer(options, ranking_content(ranking))
     print("\n".join(ranking_lines(ranking)))
-    for path, write in ((options.output, write_ranking), (options.csv, write_ranking_table)):
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(ranking, path)
-            print(f"wrote {path}")
+    write_outputs(
+        [(options.output, partial(write_ranking, ranking)), (options.csv, partial(write_ranking_table, ranking))]
+    )

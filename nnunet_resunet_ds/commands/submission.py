@@ -18,6 +18,7 @@ Examples:
 
 import argparse
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from nnunet_resunet_ds.base.counted import counted
@@ -163,8 +164,8 @@ def _write(options: argparse.Namespace) -> None:
     answer(options, {"edition": edition.key, "container": options.container, "may_lack": settings.absent})
     lacking = f"; a case may lack {', '.join(settings.absent)}" if settings.absent else ""
     print(f"wrote a container for {edition.title} to {options.container}{lacking}")
-    print(f"try it here:  resunet-ds submission --check-container {options.container}")
-    print(f"build it:     docker build -t resunet-ds-{edition.key} {options.container}")
+    print(f"try it here:  resunet-ds submission --check-container {quote(str(options.container))}")
+    print(f"build it:     docker build -t resunet-ds-{edition.key} {quote(str(options.container))}")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
     parser.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="trainer (default: %(default)s)")
     parser.add_argument("-p", dest="plans", default=PLANS, metavar="PLANS", help="plans (default: %(default)s)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cuda", help="device (default: %(default)s)")
+    parser.add_argument(
+        "-device", choices=("cpu", "cuda", "mps"), help="(default: cuda; without a cluster and a GPU, cpu)"
+    )
     parser.add_argument(
         "-num_gpus", dest="n_gpus", type=int, default=1, metavar="N", help="GPUs of one machine a fold (default: 1)"
     )
@@ -41,14 +43,16 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.cluster.fold_trainings import Trainings, check_split, guarded, unfinished_folds
     from nnunet_resunet_ds.cluster.jobs import settings_for, shell_line
     from nnunet_resunet_ds.cluster.runners import run_here
+    from nnunet_resunet_ds.inference.predictor import chosen_device
 
     check_whole_number("-num_gpus", options.n_gpus, at_least=1)
+    device = options.device or ("cuda" if options.scheduler or options.slurm else chosen_device(None).type)
     trainings = Trainings(
         dataset_id=options.dataset_id,
         configuration=options.configuration,
         trainer=options.trainer,
         plans=options.plans,
-        device=options.device,
+        device=device,
         n_gpus=options.n_gpus,
     )
     folds = trainings.all_folds() if options.folds is None else options.folds
@@ -57,17 +61,17 @@ def run(options: argparse.Namespace) -> None:
         print(f"{trainings.model_folder}: every fold asked for is trained and validated")
     elif options.dry_run:
         for job in jobs:
-            print(f"$ {shell_line(job.command, settings_for(options.device))}")
+            print(f"$ {shell_line(job.command, settings_for(device))}")
     elif options.slurm:
         check_split(trainings.preprocessed)
         arrayed = [guarded(trainings, job) for job in jobs]
-        write_slurm(options, f"resunet-ds-{options.dataset_id}", arrayed, options.device, options.n_gpus)
+        write_slurm(options, f"resunet-ds-{options.dataset_id}", arrayed, device, options.n_gpus)
     else:
         if options.scheduler:
             check_split(trainings.preprocessed)
-            failures = run_on_workers(options, jobs, options.device, options.n_gpus)
+            failures = run_on_workers(options, jobs, device, options.n_gpus)
         else:
-            failures = run_here(jobs, options.device)
+            failures = run_here(jobs, device)
         if failures:
             raise InputError("\n".join(f"{name}: {why}" for name, why in failures.items()))
         print(f"trained: {trainings.model_folder}")

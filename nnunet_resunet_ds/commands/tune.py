@@ -17,14 +17,16 @@ Examples:
 
 import argparse
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folders, chosen_settings
+from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folder, chosen_settings
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
+FEW_CASES = 10
+"""Fewer say little about a gain."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,17 +65,15 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
     from postprocessing.model_config import SETTINGS_FILE
 
-    folders = chosen_model_folders(options)
-    if len(folders) > 1:
-        msg = "give one model with -m: post-processing is tuned for one"
-        raise InputError(msg)
-    (folder,) = folders
+    folder = chosen_model_folder(options, "post-processing is tuned for one")
     name = checkpoint_name(folder, options.checkpoint)
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, name)), name)
     settings = chosen_settings(options, [model])
     reads = [Path(os.environ[variable]) for variable in NNUNET_FOLDERS if os.environ.get(variable)]
     with only_writer(folder), chosen_executor(options, reads, [folder]) as executor:
         tuned = tune_model(settings, options.metric, protocol=options.protocol, from_npz=options.npz, executor=executor)
+    for warning in _warnings(folder, model.folds, sum(part.n_cases for part in tuned.tuning.parts)):
+        print(f"warning: {warning}")
     answer(
         options,
         {
@@ -85,3 +85,21 @@ def run(options: argparse.Namespace) -> None:
     )
     print("", *gain_lines(tuned.tuning, tuned.metric), "", *learnt_lines(tuned.expected_dice), "", sep="\n")
     print(f"wrote {folder / SETTINGS_FILE}; the search is in {TABLE} and {PICTURE} there")
+
+
+def _warnings(folder: Path, folds: Sequence[str], n_cases: int) -> Iterator[str]:
+    """Say why the gain may be less on other cases than it looks."""
+    from nnunet_resunet_ds.base.files import read_json
+    from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
+    from nnunet_resunet_ds.models.validation import n_seen_before
+    from nnunet_resunet_ds.training.pretrained import pretrained_of
+
+    pretrained = pretrained_of(read_json(folder / PLANS_JSON))
+    seen = n_seen_before(folder, pretrained, folds)
+    if pretrained is not None and seen:
+        yield (
+            f"{seen} of the {n_cases} cases were seen by {pretrained.model}, where the training started from: they are "
+            "not held out, and the gain on new cases may be another"
+        )
+    if n_cases < FEW_CASES:
+        yield f"{n_cases} cases are few: such a gain may be chance; train and validate more folds"

@@ -131,6 +131,12 @@ def check_models(settings: PredictionSettings, models: Sequence[Model]) -> None:
         LOG.warning(
             "the post-processing was tuned on an average of %s, and this one is of %s", tuned_on, settings.average
         )
+    flips = settings.postprocessing.flips
+    if flips not in (None, settings.use_mirroring):
+        LOG.warning(
+            "the post-processing was tuned on predictions %s flips, and these are %s; predict, or tune, as the other",
+            *(("with", "without") if flips else ("without", "with")),
+        )
     if settings.postprocessing.tuned_on:
         for line in notes_on_weights(settings.postprocessing, models[0].identities):
             LOG.warning("%s", line)

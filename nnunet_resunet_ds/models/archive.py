@@ -66,6 +66,8 @@ def unpack(archive: Path, folder: Path) -> Iterator[Path]:
             _check_space(archive, sum(content.getinfo(name).file_size for name in names), folder)
             for name in names:
                 _unpack_one(content, name, folder)
+    except InputError:
+        raise
     except (FileNotFoundError, IsADirectoryError) as error:
         msg = f"{archive}: no such file"
         raise InputError(msg) from error
@@ -104,7 +106,7 @@ def _unpack_one(content: zipfile.ZipFile, name: str, folder: Path) -> None:
 def _check_space(archive: Path, n_bytes: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
-        msg = f"{archive}: needs {n_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; make space on this disk"
+        msg = f"{archive}: needs {n_bytes / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free; make space on this disk"
         raise InputError(msg)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION
@@ -48,4 +49,4 @@ def references_among_images(folders: Sequence[Path], names: Collection[str]) -> 
         n = sum(name in names for name in maps.files) if maps.of_release else 0
         if n:
             there = f"there are {n} segmentations" if n > 1 else "there is 1 segmentation"
-            yield f"{there} in {folder}; compare with {'them' if n > 1 else 'it'}: -ref {folder}"
+            yield f"{there} in {folder}; compare with {'them' if n > 1 else 'it'}: -ref {quote(str(folder))}"

@@ -9,6 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
+from nnunet_resunet_ds.base.run_file import notes_on_unmade
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE, evaluate_pairs
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, undeclared_warnings
@@ -58,6 +59,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         _check_before(label_maps[BEFORE], label_maps[PREDICTION])
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(protocol))
+    for line in notes_on_unmade(settings.prediction) if settings.prediction.is_dir() else ():
+        LOG.warning("%s", line)
     for line in pairs.warnings if pairs else _warnings_of_predictions(label_maps[PREDICTION], protocol):
         LOG.warning(line)
     files = _case_files(settings, label_maps, protocol)

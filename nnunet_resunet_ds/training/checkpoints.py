@@ -23,8 +23,13 @@ Checkpoint = dict[str, Any]
 Weights = dict[str, Tensor]
 
 
-def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def write_checkpoint(checkpoint: Checkpoint, path: Path, *, then: str = "run this again") -> None:
     """Write a checkpoint; an earlier file of this name stays until the new one is whole.
+
+    Args:
+        checkpoint: what to write.
+        path: of the file.
+        then: what to do when a full disk has space again, for the message.
 
     Raises:
         OSError: it could not be written whole.
@@ -36,7 +41,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError on a full disk
             reason = str(error).strip().splitlines()[0]
             earlier = "the earlier checkpoint is intact" if path.exists() else "no earlier one is there"
-            msg = f"could not be written ({reason}); {earlier}. Make space on the disk and continue with --c"
+            msg = f"could not be written ({reason}); {earlier}. Make space on the disk and {then}"
             raise OSError(errno.EIO, msg, str(path)) from error
 
 

@@ -26,7 +26,7 @@ def keep(state: checkpoints.Checkpoint, fold: Path, n_kept: int) -> None:
     """
     epoch = state["current_epoch"] - 1
     (fold / KEPT).mkdir(exist_ok=True)
-    checkpoints.write_checkpoint(state, _file(fold, epoch))
+    checkpoints.write_checkpoint(state, _file(fold, epoch), then="continue with --c")
     for earlier, path in kept_epochs(fold).items():
         if earlier <= epoch - n_kept:
             path.unlink(missing_ok=True)

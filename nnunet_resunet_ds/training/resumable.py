@@ -170,7 +170,7 @@ class ResumableTrainer(nnUNetTrainer):
         if self.disable_checkpointing:
             self.print_to_log_file("No checkpoint written, checkpointing is disabled")
             return
-        checkpoints.write_checkpoint(training_state.training_state(self), Path(filename))
+        checkpoints.write_checkpoint(training_state.training_state(self), Path(filename), then="continue with --c")
 
     @one_line_errors()
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:

@@ -4,6 +4,7 @@ A file holds what prediction reads of a checkpoint of nnU-Net, at a fraction of 
 dictionary, so that everything that takes a checkpoint takes this, too.
 """
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,11 @@ def write_safe_weights(checkpoint: Mapping[str, Any], path: Path, *, half: bool,
     }
     stored = {name: (_halved(name, values) if half else values).contiguous() for name, values in kept.items()}
     with replacing(path) as temporary:
-        save_file(stored, temporary, {_HEADER: json.dumps(header)})
+        try:
+            save_file(stored, temporary, {_HEADER: json.dumps(header)})
+        except SafetensorError as error:  # of a full disk, too
+            msg = f"could not be written ({first_line(error)}); make space on this disk"
+            raise OSError(errno.EIO, msg, str(path)) from error
 
 
 def read_safe_weights(path: Path) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Tuning:
     averaging: str
     tuned_on: Weights = ()
     """Whose predictions these are."""
+    flips: bool | None = None
+    """Whether these are averaged over flips; None is not known."""
 
     @property
     def gain(self) -> float:
@@ -71,7 +73,7 @@ class Tuning:
     def chosen(self) -> PostprocessingConfig:
         """The settings to use: tuned, or those before where tuning is not worth it."""
         config = self.best if self.is_worth_it else self.start
-        return replace(config, averaging=self.averaging, tuned_on=self.tuned_on)
+        return replace(config, averaging=self.averaging, flips=self.flips, tuned_on=self.tuned_on)
 
 
 def parts_of(folds: Sequence[str]) -> list[str]:
@@ -92,6 +94,7 @@ def tune(
     averaging: str,
     tuned_on: Weights = (),
     *,
+    flips: bool | None = None,
     start: PostprocessingConfig = PRESETS["paper"],
     grid: Grid = GRID,
 ) -> Tuning:
@@ -102,18 +105,24 @@ def tune(
         parts: the part of each case, at least two different ones.
         averaging: what the probabilities are an average of.
         tuned_on: fold and identity of the weights that they are of.
+        flips: whether they are averaged over flips; None is not known.
         start: where the searches begin.
         grid: what they try.
     """
     names = np.array(parts)
     found = []
 
-    def search_on(cases: NDArray[np.bool_]) -> PostprocessingConfig:
-        return search(lambda configs: mean_of(scores(configs)[:, cases]), start, grid, scores.metric.least_gain)
+    def search_on(cases: NDArray[np.bool_], begin: PostprocessingConfig = start) -> PostprocessingConfig:
+        return search(lambda configs: mean_of(scores(configs)[:, cases]), begin, grid, scores.metric.least_gain)
 
     for name in dict.fromkeys(parts):
         held_out = names == name
         best = search_on(~held_out)
         before, after = mean_of(scores([start, best])[:, held_out])
         found.append(Part(name, int(held_out.sum()), float(before), float(after), best))
-    return Tuning(start, grid, found, search_on(np.ones(len(names), bool)), averaging, tuned_on)
+    all_cases = np.ones(len(names), bool)
+    candidates = [search_on(all_cases), *(part.settings for part in found)]
+    best = candidates[int(np.nanargmax(mean_of(scores(candidates))))]
+    if best != candidates[0]:  # one number at a time, the search from the start has stopped short of these
+        best = search_on(all_cases, best)
+    return Tuning(start, grid, found, best, averaging, tuned_on, flips)

@@ -85,7 +85,8 @@ def tune_model(
         msg = f"{model.folder}: one validation case is not enough to tune on; train more folds"
         raise InputError(msg)
     scores = Scores(cases, ranked_by, regions_of(dataset_json), executor=executor)
-    tuning = _tune(model.folder, dataset_json, scores, parts, averaging, tuned_on)
+    flips = from_npz or settings.use_mirroring  # nnU-Net's validation always flips
+    tuning = _tune(model.folder, dataset_json, scores, parts, averaging, tuned_on, flips=flips)
     keep_with_model(tuning.chosen, model.folder)
     expected_dice = learn_from_stored(cases, parts, tuning.chosen, regions_of(dataset_json), executor)
     keep_expected_dice(expected_dice, model.folder)
@@ -99,13 +100,16 @@ def _tune(
     parts: Sequence[str],
     averaging: str,
     tuned_on: Weights,
+    *,
+    flips: bool,
 ) -> Tuning:
     """Search on stored cases, and write table and picture."""
     grid = grid_of(dataset_json)
     n_values = sum(len(coordinate.values) for coordinate in grid)
     with tqdm(desc="search", unit="setting", total=(len(set(parts)) + 1) * n_values) as bar:
         scores.advance = bar.update
-        tuning = tune(scores, parts, averaging, tuned_on, start=default_config(dataset_json), grid=grid)
+        start = default_config(dataset_json)
+        tuning = tune(scores, parts, averaging, tuned_on, flips=flips, start=start, grid=grid)
         check_above_floor(scores.files, tuning.best, regions_of(dataset_json)[0])
         write_picture(scores, tuning, folder / PICTURE)
         bar.total = bar.n  # a search leaves out what loses, goes over the rest again, and meets what is scored already

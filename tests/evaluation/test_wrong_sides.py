@@ -145,7 +145,9 @@ def test_segmentations_of_a_download_as_predictions_are_named_and_compared(cohor
     for case in CASES:
         shutil.copy(cohort / case / f"{case}_seg.nii.gz", plain / f"{case}.nii.gz")
     assert run("-ref", cohort, "-pred", plain, "--pred-labels", "2021") == 0
-    assert "warning" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "download" not in printed
+    assert f"warning: {plain}: 2 of 2 predictions, such as that of {CASES[0]}, have the very bytes of the" in printed
 
 
 def test_label_maps_of_submission_are_no_download(tmp_path):

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.base.regions import ET, TC, WT
 from nnunet_resunet_ds.base.run_file import RunFile
-from nnunet_resunet_ds.commands.arguments import add_postprocessing_arguments, chosen_config
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
 from postprocessing.components import ComponentFilter
 from postprocessing.config import EARLIER_FORMS, PRESETS

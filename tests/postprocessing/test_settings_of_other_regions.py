@@ -17,7 +17,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.regions import REGIONS, Region
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.commands.arguments import add_postprocessing_arguments, chosen_config
+from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from postprocessing import FurtherRegion, PostprocessingConfig, postprocess
 from postprocessing.components import ComponentFilter, PeakFilter
 from postprocessing.model_config import check_config_fits, config_of_model, default_config, nnunet_config
@@ -80,6 +80,7 @@ def test_the_file_says_no_more_than_what_counts():
         "steps": [],
         "connectivity": 6,
         "averaging": None,
+        "flips": None,
         "tuned_on": {},
         "tumour_regions": False,
     }

@@ -7,10 +7,12 @@ import pytest
 import torch
 from brats_files import CASES, values_of
 from models import predict, small_plans, write_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.training import safe_weights
 from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint
 from nnunet_resunet_ds.training.safe_weights import read_safe_weights, write_safe_weights
@@ -34,6 +36,16 @@ def packed(model, tmp_path):
         halved = {name: values.half().float() for name, values in checkpoint["network_weights"].items()}
         torch.save({**checkpoint, "network_weights": halved}, rounded / fold / "checkpoint_final.pth")
     return safe, rounded
+
+
+def test_a_full_disk_is_an_error_of_the_disk(model, tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safe_weights, "save_file", full)
+    with pytest.raises(OSError, match=r"No space left on device .* make space on this disk") as raised:
+        write_safe_weights(read_checkpoint(model / "fold_0" / "checkpoint_final.pth"), tmp_path / "w", half=True)
+    assert raised.value.filename == str(tmp_path / "w")
 
 
 def test_they_are_those_of_the_checkpoint_in_16_bits(packed):

@@ -26,6 +26,7 @@ from nnunet_resunet_ds.training import checkpoint_names
 from nnunet_resunet_ds.training.checkpoint_content import weights_identity
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint
 from nnunet_resunet_ds.training.fold_checks import check_other_folds
+from nnunet_resunet_ds.training.fold_record import add_to_record
 from nnunet_resunet_ds.training.plan_writing import plan, write_plans
 from nnunet_resunet_ds.training.training_state import set_aside
 from postprocessing import PostprocessingConfig
@@ -344,10 +345,25 @@ def test_settings_that_were_tuned_on_other_weights_are_spoken_of(tuned, cohort, 
     assert Predictor([loaded]).postprocessing == config
 
 
-def test_tune_notes_the_weights(trained):
-    model, _ = trained
+@pytest.mark.parametrize(("flips", "said"), [(True, "with flips, and these are without"), (False, ""), (None, "")])
+def test_settings_that_were_tuned_with_flips_are_spoken_of_without(model, cohort, tmp_path, capsys, flips, said):
+    keep_with_model(PostprocessingConfig(wt=0.3, averaging="probabilities", flips=flips), model)
+    assert predict(cohort, tmp_path / "out", model, "-f", "0") == 0  # which has no flips
+    assert ("tuned on predictions" in (error := capsys.readouterr().err)) is bool(said) and said in error
+
+
+def test_tune_notes_the_weights_and_that_there_were_no_flips(trained, capsys):
+    model, ids = trained
+    section = {"file": "w.pth", "weights": "a", "model": "the starter model", "output_layers": True, "cases": ids[:2]}
+    plans = json.loads((model / "plans.json").read_text())
+    (model / "plans.json").write_text(json.dumps(plans | {"resunet_ds_pretrained": section}))
+    add_to_record(model / "fold_0", cases={"train": ids[3:], "val": ids[:3]})
     assert main(["tune", "-d", "137", "--no-tta"]) == 0
+    printed = capsys.readouterr().out
+    assert "warning: 2 of the 6 cases were seen by the starter model, where the training started from" in printed
+    assert "warning: 6 cases are few" in printed
     config = PostprocessingConfig.from_json(model / "postprocessing.json")
+    assert config.flips is False
     assert dict(config.tuned_on) == load_model(model).identities
     assert config_of_predictions(model) == config
 

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS
 from nnunet_resunet_ds.inference import pipeline
-from nnunet_resunet_ds.tuning import outcome
+from nnunet_resunet_ds.tuning import held_out, outcome
 from nnunet_resunet_ds.tuning import scores as scores_module
 from nnunet_resunet_ds.tuning.case_scorer import CaseScorer
 from nnunet_resunet_ds.tuning.grid import GRID, THRESHOLDS
@@ -123,6 +123,25 @@ def test_a_fold_s_own_cases_do_not_choose_its_settings(tmp_path):
     assert all(part.tuned < 0.5 for part in tuning.parts)
     assert not tuning.is_worth_it
     assert tuning.chosen == replace(PAPER, averaging="probabilities")
+
+
+def test_settings_of_a_fold_that_are_better_on_all_cases_are_found(monkeypatch):
+    """A search that changes one number at a time may stop short of what that of a fold has come to."""
+    far, begun = replace(PAPER, wt=0.3, tc=0.3), []
+
+    class FarIsBest:
+        metric = DICE
+
+        def __call__(self, configs):
+            return np.array([[float(config == far)] * 6 for config in configs])
+
+    def stops_short(score_all, start, *_):
+        begun.append(start)
+        return far if len(begun) == 1 else start  # that of the first part alone comes so far
+
+    monkeypatch.setattr(held_out, "search", stops_short)
+    tuning = tune(FarIsBest(), ["0"] * 3 + ["1"] * 3, "probabilities")
+    assert tuning.best == far and begun == [PAPER, PAPER, PAPER, far]  # and it is searched on from there
 
 
 def test_the_only_fold_is_split():
