@@ -75,11 +75,11 @@ def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) 
         case: to read.
         edition: of the case.
         keep_labels: translate the label map, too, so that it need not be read again to write it.
+
+    Raises:
+        InputError: the segmentation is a prediction of ours in other values.
     """
-    try:
-        _check_segmentation(case, edition)
-    except InputError as error:
-        return CaseReport([str(error)])
+    _check_segmentation(case, edition)
     opened = open_case(case, edition)
     if not opened.grids:
         return CaseReport(opened.problems)

@@ -148,7 +148,10 @@ def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:
     for line in dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)):
         LOG.warning("%s", line)
     if config.tuned_on and not noted:
-        LOG.info("%s: nothing notes which weights made these probabilities", folder)
+        LOG.info(
+            "%s: nothing says which weights made these probabilities, so whether the tuned settings fit is not checked",
+            folder,
+        )
 
 
 def _runs_of_cases(folder: Path) -> Iterator[Mapping[str, Any] | None]:

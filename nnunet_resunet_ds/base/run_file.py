@@ -140,8 +140,8 @@ def notes_on_unmade(folder: Path) -> list[str]:
         return []
     made_by = runs.last.get(MADE_BY, "the run")
     return [
-        f"{folder}: without {counted(len(missing), 'case')} that it was to have, such as {missing[0]}: {made_by} was "
-        "stopped, or failed there. Run it again, predict with --continue"
+        f"{folder}: {counted(len(missing), 'case')} not there, such as {missing[0]}: {made_by} was stopped, or failed "
+        "at it. Run it again, predict with --continue"
     ]
 
 

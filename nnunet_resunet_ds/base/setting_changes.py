@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+_MOST_TOLD = 4
+"""Numbers of post-processing: more would be a page."""
 _LONGEST = 60
 """Characters of a value that is shown."""
 
@@ -52,8 +54,11 @@ def _postprocessing(then: Any, now: Any) -> str:  # noqa: ANN401 (JSON may hold 
         return f"{title}: another then"
     values = [dict(_numbers(settings)) for settings in (then, now)]
     differing = [name for name in {**values[0], **values[1]} if values[0].get(name) != values[1].get(name)]
-    told = [f"{name} then {_or_off(values[0], name)}, now {_or_off(values[1], name)}" for name in differing]
-    return f"{title}: {', '.join(told) or 'another order of steps then'}"
+    told = [
+        f"{name} then {_or_off(values[0], name)}, now {_or_off(values[1], name)}" for name in differing[:_MOST_TOLD]
+    ]
+    more = f", and {len(differing) - _MOST_TOLD} more numbers" if len(differing) > _MOST_TOLD else ""
+    return f"{title}: {', '.join(told) or 'another order of steps then'}{more}"
 
 
 def _or_off(values: Mapping[str, Any], name: str) -> str:

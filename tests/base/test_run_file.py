@@ -166,7 +166,7 @@ def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, mode
         ["postprocess", "-i", str(out), "-o", str(tmp_path / "postprocessed")],
         ["ensemble", "-o", str(tmp_path / "joined"), str(out), str(tmp_path / "postprocessed")],
     ]
-    warning = f"without 1 case that it was to have, such as {SECOND}: resunet-ds predict was stopped, or failed there"
+    warning = f"1 case not there, such as {SECOND}: resunet-ds predict was stopped, or failed at it"
     for command in commands:
         capsys.readouterr()
         assert main(command) == 0, command
