@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Average, compare, write and say what came of it."""
     from nnunet_resunet_ds.base.locks import only_writer
-    from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
+    from nnunet_resunet_ds.inference.load_model import checkpoint_files
+    from nnunet_resunet_ds.inference.model import ModelFiles
     from nnunet_resunet_ds.training.checkpoint_names import FINAL
     from nnunet_resunet_ds.tuning.average_model import average_model, averaging_content, averaging_lines
 

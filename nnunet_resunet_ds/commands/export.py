@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Export, and say what was written and how far it is from PyTorch."""
     from nnunet_resunet_ds.export.export_model import check_export, export_model
-    from nnunet_resunet_ds.inference.model import load_model
+    from nnunet_resunet_ds.inference.load_model import load_model
 
     check_export(options.onnx)
     folder = chosen_model_folder(options, "each is exported on its own")

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the file and say what is in it."""
     from nnunet_resunet_ds.base.files import check_output_file
-    from nnunet_resunet_ds.inference.model import load_model
+    from nnunet_resunet_ds.inference.load_model import load_model
     from nnunet_resunet_ds.models.card_of_model import NOT_SAID, card_of_model
     from nnunet_resunet_ds.models.package import package
 

@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
     folders = _check_paths(options)
-    from nnunet_resunet_ds.inference.model import load_model
+    from nnunet_resunet_ds.inference.load_model import load_model
     from nnunet_resunet_ds.inference.on_workers import predict_cases_on
     from nnunet_resunet_ds.inference.output import check_labels
     from nnunet_resunet_ds.inference.pipeline import predict_cases

@@ -153,7 +153,7 @@ def _write(options: argparse.Namespace) -> None:
     """Write a container, and print how to go on."""
     from nnunet_resunet_ds.container.contract import edition_of_container
     from nnunet_resunet_ds.container.write_container import write_container
-    from nnunet_resunet_ds.inference.model import load_model
+    from nnunet_resunet_ds.inference.load_model import load_model
     from nnunet_resunet_ds.training.checkpoint_names import FINAL
 
     edition = edition_of_container(options.edition)

@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> None:
     """Tune, write and say what came of it."""
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
-    from nnunet_resunet_ds.inference.model import ModelFiles, checkpoint_files
+    from nnunet_resunet_ds.inference.load_model import checkpoint_files
+    from nnunet_resunet_ds.inference.model import ModelFiles
     from nnunet_resunet_ds.training.checkpoint_names import checkpoint_name
     from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
     from nnunet_resunet_ds.tuning.outcome import gain_content, gain_lines

@@ -12,7 +12,7 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, PLANS, datasets_with_id
 from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, why_brain_is_not_marked
 from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_fold

@@ -14,7 +14,8 @@ from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_number
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import versions
-from nnunet_resunet_ds.inference.model import Model, ModelFiles, load_model
+from nnunet_resunet_ds.inference.load_model import load_model
+from nnunet_resunet_ds.inference.model import Model, ModelFiles
 from nnunet_resunet_ds.inference.preprocessing import preprocess, restore
 from nnunet_resunet_ds.inference.sliding_window import LEAST_TILE_STEP, OVERLAPPING, TILE_STEP, TILES, WHOLE
 from postprocessing import PostprocessingConfig

@@ -18,7 +18,8 @@ from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.transfer import Advance, current, ready_to_send
-from nnunet_resunet_ds.inference.model import Model, load_model
+from nnunet_resunet_ds.inference.load_model import load_model
+from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.prediction_settings import (
     PredictionSettings,
     check_models,

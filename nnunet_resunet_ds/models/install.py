@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS_JSON, dataset_number, datasets_with_id
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.archive import unpack
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.inventory import configuration_name, is_three_dimensional

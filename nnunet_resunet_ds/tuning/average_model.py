@@ -17,10 +17,11 @@ from nnunet_resunet_ds.training.averaging import averaged_weights, write_average
 from nnunet_resunet_ds.training.checkpoint_content import epochs_of, plain_weights
 from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights, read_checkpoint
 from nnunet_resunet_ds.training.kept_weights import last_kept
-from nnunet_resunet_ds.tuning.cross_validation import predict_validation, predict_validation_with, validation_ids
+from nnunet_resunet_ds.tuning.cross_validation import predict_validation, predict_validation_with
 from nnunet_resunet_ds.tuning.metrics import DICE
 from nnunet_resunet_ds.tuning.scores import Scores
 from nnunet_resunet_ds.tuning.tune_model import checked_dataset_json
+from nnunet_resunet_ds.tuning.validation_cases import validation_ids
 from postprocessing.model_config import default_config
 
 

@@ -21,6 +21,8 @@ from postprocessing.model_config import nnunet_config, read_dataset_json
 from postprocessing.probabilities import probabilities_on_grid
 from postprocessing.saved_probabilities import check_painted
 
+CACHE = "tuning"
+"""Folder in that of the model."""
 FORMAT = 4
 """Of stored cases; those of another are made again."""
 _MADE_WITH = "made_with.json"

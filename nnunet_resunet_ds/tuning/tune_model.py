@@ -12,18 +12,15 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
-from nnunet_resunet_ds.tuning.cross_validation import (
-    predict_validation,
-    stored_validation_npz,
-    validation_ids,
-    weights_tuned_on,
-)
+from nnunet_resunet_ds.tuning.cross_validation import predict_validation
 from nnunet_resunet_ds.tuning.grid import grid_of
 from nnunet_resunet_ds.tuning.held_out import Tuning, Weights, parts_of, tune
 from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, learn_from_stored
 from nnunet_resunet_ds.tuning.metrics import METRICS, Metric, chosen_metric
 from nnunet_resunet_ds.tuning.outcome import write_picture, write_table
 from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
+from nnunet_resunet_ds.tuning.validation_cases import validation_ids, weights_tuned_on
+from nnunet_resunet_ds.tuning.validation_npz import stored_validation_npz
 from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel
 from postprocessing.config import LOGITS, PROBABILITIES
 from postprocessing.model_config import default_config, keep_with_model, read_dataset_json

@@ -25,7 +25,7 @@ from nnunet_resunet_ds.container.confinement import (
 )
 from nnunet_resunet_ds.container.made_up_cases import make_up_cases
 from nnunet_resunet_ds.container.write_container import write_container
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 
 LIMITS = Limits(memory_gib=8, seconds=300)
 

@@ -19,7 +19,7 @@ from nnunet_resunet_ds.export import export_model, onnx_graph
 from nnunet_resunet_ds.export.description import description_of
 from nnunet_resunet_ds.export.parity import structured_patch
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.prediction_settings import config_of_models
 from postprocessing import PostprocessingConfig, postprocess
 

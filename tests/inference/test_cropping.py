@@ -6,7 +6,7 @@ from models import small_plans, write_model
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
 from nnunet_resunet_ds.inference import preprocessing
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess
 
 SHAPE = (19, 23, 21)

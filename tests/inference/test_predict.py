@@ -20,7 +20,7 @@ from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command
 from nnunet_resunet_ds.inference import Predictor, on_workers
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.output import Output
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, _Pipeline
 from postprocessing import PostprocessingConfig, postprocess

@@ -15,7 +15,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command
 from nnunet_resunet_ds.evaluation.sequences import absent_sequences
 from nnunet_resunet_ds.inference import Predictor, on_workers
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 
 FIRST, SECOND = CASES
 NAMES = dict(zip(MODALITIES, ("T1", "T1ce", "T2", "FLAIR"), strict=True))

@@ -11,7 +11,7 @@ from models import predict, small_plans, stock_plans, write_model
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess
 
 GRIDS = {

@@ -18,7 +18,7 @@ from nnunet_resunet_ds.base.regions import Target, Tissue
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 
 CASES = ("case_0", "case_1")
 

@@ -15,7 +15,7 @@ from reports import make_cohort
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 
 FIRST, SECOND = CASES
 NOISE = np.random.default_rng(7).integers(0, 900, (6, 7, 8), np.int16)

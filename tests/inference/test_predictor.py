@@ -15,7 +15,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference import sliding_window as sliding_window_module
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.sliding_window import (
     PROBABILITIES,
     ForwardPass,

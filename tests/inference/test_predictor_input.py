@@ -13,7 +13,7 @@ from test_predictor import brain
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.input_warnings import intensities_unlike_training
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import check_config_fits
 

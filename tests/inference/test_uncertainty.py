@@ -16,7 +16,7 @@ from models import predict, stock_plans, write_model
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.averages import FoldStatistics
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.uncertainty.entropy import entropy
 from nnunet_resunet_ds.uncertainty.expected_dice import SIGNS, ExpectedDice, ExpectedDiceModel
 from nnunet_resunet_ds.uncertainty.region_certainty import fold_disagreement

@@ -10,7 +10,7 @@ from models import predict
 from test_package import elsewhere, packed
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import DICE, EVALUATION, VALIDATION, read_card
 
 

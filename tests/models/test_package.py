@@ -16,7 +16,7 @@ from brats_files import CASES
 from models import predict
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import read_card
 from nnunet_resunet_ds.training.safe_weights import read_safe_weights
 

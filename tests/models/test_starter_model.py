@@ -12,7 +12,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands.prediction_lines import _starter_dice
 from nnunet_resunet_ds.demo.phantom import make_cohort
 from nnunet_resunet_ds.evaluation.dice import mean_region_dice, region_dice
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT
 from nnunet_resunet_ds.models.card_text import card_lines
 from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.training import safe_weights
 from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint

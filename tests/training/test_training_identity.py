@@ -21,7 +21,7 @@ from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.training import checkpoint_names
 from nnunet_resunet_ds.training.checkpoint_content import weights_identity
 from nnunet_resunet_ds.training.checkpoints import read_checkpoint

@@ -17,7 +17,8 @@ from nnunet_resunet_ds.demo.stock_commands import StockCommands
 from nnunet_resunet_ds.experiments.starter.measure import fold_rows, score_cases, summarised
 from nnunet_resunet_ds.experiments.starter.pack import pack, publish
 from nnunet_resunet_ds.experiments.starter.sources import sources_of
-from nnunet_resunet_ds.inference.model import ModelFiles, load_model
+from nnunet_resunet_ds.inference.load_model import load_model
+from nnunet_resunet_ds.inference.model import ModelFiles
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.models.card import ModelCard
 from nnunet_resunet_ds.models.card_text import write_card_text

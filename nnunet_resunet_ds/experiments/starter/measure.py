@@ -15,9 +15,8 @@ from dataset_conversion.labels import LabelConvention
 from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT, Score, Scores
-from nnunet_resunet_ds.tuning.cross_validation import CACHE
 from nnunet_resunet_ds.tuning.held_out import Tuning
-from nnunet_resunet_ds.tuning.stored_case import StoredCase, read_stored_case
+from nnunet_resunet_ds.tuning.stored_case import CACHE, StoredCase, read_stored_case
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import PRESETS
 

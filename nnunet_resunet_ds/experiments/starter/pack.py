@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.card_text import CARD_TEXT
 from nnunet_resunet_ds.models.package import write_safe_model, write_texts

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from nnunet_resunet_ds.experiments.tutorial.demo_folder import DemoFolder, Shown
-from nnunet_resunet_ds.inference.model import load_model
+from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.preprocessing import preprocess
 
 Volume = NDArray[np.float32]
