@@ -272,6 +272,12 @@ def _mixed(ids: Sequence[str], candidates: Sequence[Edition]) -> InputError:
     n_fitting = len(ids) - len(misfits[nearest])
     odd = misfits[nearest][0]
     all_known = len(candidates) == len(EDITIONS)
+    others = _earliest(_fitting_all(misfits[nearest], candidates)) if n_fitting else []
+    if others:
+        return InputError(
+            f"cannot tell the edition: {n_fitting} of {len(ids)} cases are of {nearest}, and others, such as {odd}, of "
+            f"{others[0].key}; give the folders of each edition to a run of its own, with another -d or -o"
+        )
     if n_fitting:
         why = f"{odd} is not of {nearest}, as {n_fitting} of {len(ids)} cases are"
     else:
