@@ -102,12 +102,12 @@ def kill_at_write(monkeypatch, number, *, before):
     """Let the process die just before or after the checkpoint of this number is in place."""
     write, count = checkpoints.write_checkpoint, itertools.count()
 
-    def dying(checkpoint, path):
+    def dying(checkpoint, path, **more):
         its_turn = next(count) == number
         if its_turn and before:
             (path.parent / f".1a2b3c4d.{path.name}").write_bytes(b"half of it")
             raise Killed
-        write(checkpoint, path)
+        write(checkpoint, path, **more)
         if its_turn:
             raise Killed
 

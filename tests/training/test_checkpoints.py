@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_earlier_one(tmp_path, monkeypatch):
     checkpoints.write_checkpoint(GOOD, path)
     monkeypatch.setattr(Path, "open", lambda _path, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
     with pytest.raises(OSError, match=r"could not be written .* earlier checkpoint is intact.*--c") as raised:
-        checkpoints.write_checkpoint({**GOOD, "current_epoch": 4}, path)
+        checkpoints.write_checkpoint({**GOOD, "current_epoch": 4}, path, then="continue with --c")
     assert raised.value.filename == str(path)
     monkeypatch.undo()
     assert checkpoints.read_checkpoint(path)["current_epoch"] == 3

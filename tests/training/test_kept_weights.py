@@ -71,7 +71,9 @@ def test_killed_around_any_writing_the_same_are_kept(start, dataset, monkeypatch
     plans = keeping(dataset, 5)
     write, paths = checkpoints.write_checkpoint, []
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_checkpoint", lambda content, path: (paths.append(path), write(content, path)))
+        patch.setattr(
+            checkpoints, "write_checkpoint", lambda content, path, **_: (paths.append(path), write(content, path))
+        )
         made = undisturbed(lambda: start(plans=plans))
     assert sum(path.parent.name == checkpoint_names.KEPT for path in paths) == 5
     for number in range(len(paths)):

@@ -88,7 +88,9 @@ def test_a_fold_is_trained_by_one_process_at_a_time(start):
 def number_of_writes(start, monkeypatch):
     write, paths = checkpoints.write_checkpoint, []
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_checkpoint", lambda content, path: (paths.append(path), write(content, path)))
+        patch.setattr(
+            checkpoints, "write_checkpoint", lambda content, path, **_: (paths.append(path), write(content, path))
+        )
         made = undisturbed(start)
     return len(paths), trace(made), made
 
