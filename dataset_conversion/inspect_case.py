@@ -105,13 +105,9 @@ def _check_segmentation(case: RawCase, edition: Edition) -> None:
     Raises:
         InputError: ``run.json`` next to it says so.
     """
-    if case.segmentation is None:
-        return
-    try:
-        check_said(LabelConvention.of(edition), [case.segmentation])
-    except InputError as error:
-        msg = f"{error}; it is a prediction, and no reference: put the expert's segmentation there"
-        raise InputError(msg) from error
+    if case.segmentation is not None:
+        remedy = "it is a prediction, and no reference: put the expert's segmentation there"
+        check_said(LabelConvention.of(edition), [case.segmentation], remedy)
 
 
 def inspect_labels_only(case: RawCase, edition: Edition) -> CaseReport:

@@ -135,12 +135,13 @@ def declared_convention(files: Iterable[Path]) -> Declared | None:
     return None
 
 
-def check_said(convention: LabelConvention, files: Iterable[Path]) -> None:
+def check_said(convention: LabelConvention, files: Iterable[Path], remedy: str) -> None:
     """Refuse what a user, or a file's name, says of label maps that a run of ours wrote in other values.
 
     Args:
         convention: what is said.
         files: of the label maps; of those that have changed since, or that nothing lists, anything may be said.
+        remedy: for the message.
 
     Raises:
         InputError: naming the first, and what its ``run.json`` says.
@@ -156,7 +157,7 @@ def check_said(convention: LabelConvention, files: Iterable[Path]) -> None:
         if written is not None and _contradicts(convention, written):
             msg = (
                 f"{file}: has the label values of {written.title}, as {of_folder.path} says and as it was written, and "
-                f"not those of {convention.title}"
+                f"not those of {convention.title}; {remedy}"
             )
             raise InputError(msg)
 

@@ -17,6 +17,8 @@ import test_predicting_absent_sequences
 import test_predicting_other_regions
 import test_ranking
 import test_report_says
+import test_said_labels
+import test_single_case
 import test_starter_model
 import test_tuning
 import test_uncertainty
@@ -32,6 +34,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("convert", f"no case, but {kind}") for kind in test_file_formats.KINDS),
         ("convert", test_file_formats.ARCHIVE),
         ("convert", test_joined_folders.ONE_MISSING),
+        ("convert", test_said_labels.PREDICTED),
         *(("install", kind) for kind in (*test_package.HARMFUL, test_package.NO_ZIP)),
         *(("plan", f"pretrained: {kind}") for kind in test_fine_tuning.BAD),
         *(("nnUNetv2_train", kind) for kind in test_fine_tuning.SPOILT),
@@ -44,6 +47,7 @@ def test_the_table_has_every_kind_and_no_other():
             for kind in (test_predict_paths.BARE, test_predict_paths.NO_FILE, test_predict_paths.AMONG)
         ),
         ("predict", test_outputs.ANOTHER_FORMAT),
+        ("predict", test_single_case.OF_OTHERS),
         ("predict", test_predicting_absent_sequences.NO_SUCH_SEQUENCE),
         ("predict", test_uncertainty.UNCERTAIN_LOGITS),
         ("predict", test_uncertainty.DAMAGED_EXPECTED_DICE),
@@ -54,6 +58,7 @@ def test_the_table_has_every_kind_and_no_other():
         *(("rank", kind) for kind in test_ranking.BAD),
         *(("report", kind) for kind in test_report_says.BAD),
         *(("submission", kind) for kind in (*test_write_container.BAD, test_write_container.DAMAGED)),
+        ("submission", test_said_labels.WRITTEN_OTHERWISE),
         *(("tune", kind) for kind in test_tuning.BAD),
     ]
     rows = [key(row) for row in rows_of_docs()]

@@ -94,7 +94,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
     if labels is not None:
         named = None if labels == PROTOCOL_LABELS else convention_named(labels)
         if named is not None:
-            check_said(named, files.values())
+            check_said(named, files.values(), "leave out what you said (--ref-labels, --pred-labels, --input-labels)")
         return LabelMaps(source, files, named, "as you said", is_declared=True, of_release=bool(of_release))
     declared = _declared(files)
     if declared is None and of_release:

@@ -14,6 +14,7 @@ from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, RunFile
 from nnunet_resunet_ds.cli import main
 
 CASES = ("BraTS2021_00000", "BraTS2021_00001")
+WRITTEN_OTHERWISE, PREDICTED = "values that run.json contradicts", "segmentation: a prediction in other values"
 LABEL_MAP = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 3  # 1 and 2, which editions exchange
 
 
@@ -36,13 +37,14 @@ def predicted(tmp_path):
 
 
 @pytest.mark.parametrize(("said", "code"), [("nnunet", 2), ("2021", 0), ("2023-gli", 0)])
-def test_submission_refuses_a_second_translation(predicted, capsys, said, code):
+def test_submission_refuses_a_second_translation(predicted, capsys, bad_input, said, code):
     """2023-gli has the values of 2021 but for 4, so that nothing contradicts it."""
     words = ["submission", "-i", str(predicted), "-o", str(predicted.parent / "out"), "--edition", "2021"]
     assert main([*words, "--labels", said]) == code
     if code:
         error = capsys.readouterr().err
         assert f"{CASES[0]}.nii.gz: has the label values of BraTS 2021" in error and "not those of nnU-Net" in error
+        bad_input("submission", WRITTEN_OTHERWISE, next(line for line in error.splitlines() if "error:" in line))
 
 
 def test_evaluate_and_ensemble_refuse_it_too(predicted, capsys):
@@ -63,7 +65,7 @@ def test_of_a_label_map_that_has_changed_since_anything_may_be_said(predicted):
 
 
 @pytest.mark.parametrize(("labels", "problems"), [("nnunet", 1), ("2021", 0)])
-def test_convert_refuses_a_prediction_in_other_values_as_segmentation(tmp_path, labels, problems):
+def test_convert_refuses_a_prediction_in_other_values_as_segmentation(tmp_path, bad_input, labels, problems):
     case = CASES[0]
     make_case(tmp_path, case)
     folder = tmp_path / case
@@ -72,5 +74,8 @@ def test_convert_refuses_a_prediction_in_other_values_as_segmentation(tmp_path, 
     run_file.note(f"{case}_seg", f"{case}_seg.nii.gz", {})
     edition = EDITIONS["2021"]
     (found,) = find_cases([tmp_path], edition)
-    with pytest.raises(InputError, match="it is a prediction, and no reference") if problems else nullcontext():
+    refusal = pytest.raises(InputError, match="it is a prediction, and no reference")
+    with refusal if problems else nullcontext() as refused:
         assert inspect_case(found, edition).problems == []
+    if refused:
+        bad_input("convert", PREDICTED, str(refused.value))

@@ -208,6 +208,7 @@ BAD = {
         ["--by", "nsd_0.5"],
         "has no nsd_0.5, for an earlier version",
     ),
+    "output that is read": (lambda paths: None, ["-o", "OURS"], "would be replaced, and is read by this command"),
     "output of another kind": (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
 }
 
@@ -216,6 +217,7 @@ BAD = {
 def test_bad_input_is_refused_in_one_line(kind, systems, capsys, bad_input):
     change, arguments, message = BAD[kind]
     change(systems)
+    arguments = [str(systems[0]) if word == "OURS" else word for word in arguments]
     assert rank(*systems, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1

@@ -8,6 +8,7 @@ from brats_files import CASES, MODALITIES
 from nnunet_resunet_ds.cli import main
 
 CASE = CASES[0]
+OF_OTHERS = "output: a file that others wrote"
 
 
 @pytest.fixture
@@ -72,12 +73,14 @@ def test_what_is_replaced_is_said_before_the_wait(single, tmp_path, capsys):
     assert "is replaced" not in said and "wrote 0 label maps" in said and "1 was there" in said
 
 
-def test_what_no_run_of_ours_wrote_is_not_replaced_unasked(single, cohort, tmp_path, capsys):
+def test_what_no_run_of_ours_wrote_is_not_replaced_unasked(single, cohort, tmp_path, capsys, bad_input):
     """As the segmentation of an expert, whose name is given for the output."""
     expert = cohort / CASE / f"{CASE}_seg.nii.gz"
     before = expert.read_bytes()
     assert single(expert) == 2
-    assert f"{expert}: is there, and no run.json says that we wrote it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{expert}: is there, and no run.json says that we wrote it" in error
+    bad_input("predict", OF_OTHERS, next(line for line in error.splitlines() if "error:" in line))
     assert expert.read_bytes() == before
     mine = tmp_path / "mine.nii.gz"
     mine.write_bytes(before)
