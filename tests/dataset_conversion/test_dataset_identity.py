@@ -218,6 +218,19 @@ def test_without_the_raw_dataset_training_goes_on(preprocessed, monkeypatch):
     train_on(dataset)
 
 
+def test_data_of_other_plans_is_named_with_the_command_that_makes_it_again(preprocessed, nnunet_folders, caplog):
+    _, _, folder = preprocessed
+    (folder / "PlansOfPretrained.json").write_text("{}")
+    (folder / "PlansOfPretrained_3d_fullres").mkdir()
+    with caplog.at_level(logging.WARNING):
+        add_case(nnunet_folders)
+    again = "nnUNetv2_preprocess -d 137 -plans_name PlansOfPretrained -c 3d_fullres"
+    assert (
+        "the data of the plans PlansOfPretrained, if you train with them: nnUNetv2_extract_fingerprint" in caplog.text
+    )
+    assert again in caplog.text
+
+
 # ---- splits ----
 
 
