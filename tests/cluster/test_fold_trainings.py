@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import torch
 from preprocessed import write_preprocessed, write_split
 
 from nnunet_resunet_ds.cli import main
@@ -46,6 +47,13 @@ def test_a_fold_of_another_split_is_not_called_done(folds, capsys):
     write_split(trainings.preprocessed, ids[::2], ids[1::2], cases=ids)
     assert main(["train", "-d", "137", "-device", "cpu", "--dry-run"]) == 2
     assert f"{fold}: was trained on other cases than fold 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("has_gpu", "device"), [(True, "cuda"), (False, "cpu")])
+def test_without_a_gpu_the_cpu_is_taken(folds, monkeypatch, capsys, has_gpu, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert main(["train", "-d", "137", "-f", "1", "--dry-run"]) == 0
+    assert f"-device {device}" in capsys.readouterr().out
 
 
 def test_a_fold_that_is_left_out_is_named_and_another_recipe_too(folds, dataset, caplog):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,6 +179,16 @@ def test_a_number_that_another_dataset_has_is_refused(own, tmp_path, monkeypatch
     (installed.parents[1] / "Dataset137_Mine").mkdir(parents=True)
     assert main(["install", str(archive)]) == 2
     assert "its number is that of Dataset137_Mine" in capsys.readouterr().err
+
+
+def test_a_disk_without_space_is_not_said_of_the_archive(own, tmp_path, monkeypatch, capsys):
+    archive = tmp_path / "my model.zip"
+    assert main(["package", "-m", str(own), "-o", str(archive)]) == 0
+    assert f"resunet-ds install '{archive}'" in capsys.readouterr().out
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert main(["install", str(archive), "--overwrite"]) == 2
+    error = capsys.readouterr().err
+    assert "MB are free; make space on this disk" in error and "damaged" not in error
 
 
 def test_a_zip_of_several_models_is_installed_whole_and_2d_is_left_out(own, tmp_path, capsys):

@@ -34,6 +34,15 @@ def written(folder, case):
     return {"file": f"{case}.nii.gz", "written": identity_of(folder / f"{case}.nii.gz")}
 
 
+def test_a_case_that_predict_did_not_come_to_is_named(cohort, labels, tmp_path, caplog):
+    (labels / f"{CASES[0]}.nii.gz").unlink()
+    content = {"made_by": "resunet-ds predict", "labels": "nnunet", "unmade": [CASES[0]]}
+    content["cases"] = {case: written(labels, case) for case in CASES[1:]}
+    (labels / "run.json").write_text(json.dumps(content))
+    cases_of_report(cohort, labels, tmp_path)
+    assert f"1 case not there, such as {CASES[0]}: resunet-ds predict was stopped" in caplog.text
+
+
 def cases_of_report(cohort, labels, tmp_path):
     page = tmp_path / "report.html"
     write_report(ReportSettings([cohort / "raw"], labels, page))
