@@ -243,7 +243,7 @@ def _note_what_was_made(dataset: Path, preprocessed: Sequence[Path]) -> None:
             LOG.warning("%s", line)
     for folder in preprocessed:
         LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))
-        for plans, configuration in data_of_other_plans(folder).items():
+        for plans, configuration in data_of_other_plans(folder):
             again = preprocess_again_command(folder, configuration, f"{plans}_{configuration}")
             LOG.warning("and the data of the plans %s, if you train with them: %s", plans, again)
 

@@ -104,12 +104,10 @@ def _given_convention(files: Sequence[Path], labels: str | None, edition: Editio
     Raises:
         InputError: they are to be handed in as they are.
     """
-    if labels == NNUNET_CONVENTION.key:
-        check_said(NNUNET_CONVENTION, files, "leave --labels out")
-        return _nnunet_values(edition)
     if labels is not None:
-        check_said(convention_named(labels), files, "leave --labels out")
-        return convention_named(labels)
+        said = convention_named(labels)
+        check_said(said, files, "leave --labels out")
+        return _nnunet_values(edition) if said is NNUNET_CONVENTION else said
     declared = declared_convention(files)
     folder = files[0].parent
     if declared is None:

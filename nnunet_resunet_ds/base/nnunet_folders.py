@@ -102,14 +102,13 @@ def preprocess_again_command(preprocessed: Path, configuration: str, data_identi
     )
 
 
-def data_of_other_plans(preprocessed: Path) -> dict[str, str]:
-    """Return plans name → configuration of the data that is preprocessed for other plans than nnU-Net's usual ones."""
-    found = {}
-    for folder in sorted(path for path in preprocessed.iterdir() if path.is_dir()):
-        plans, _, configuration = folder.name.partition("_")
-        if plans != PLANS and configuration and (preprocessed / f"{plans}.json").is_file():
-            found[plans] = configuration
-    return found
+def data_of_other_plans(preprocessed: Path) -> list[tuple[str, str]]:
+    """Return plans and configuration of all data that is preprocessed for other plans than nnU-Net's usual ones."""
+    folders = sorted(path.name for path in preprocessed.iterdir() if path.is_dir())
+    plans = sorted(file.stem for file in preprocessed.glob("*.json") if file.stem != PLANS)
+    return [
+        (name, folder.removeprefix(f"{name}_")) for name in plans for folder in folders if folder.startswith(f"{name}_")
+    ]
 
 
 def dataset_number(name: str) -> int:

@@ -3,14 +3,10 @@
 import argparse
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from postprocessing.config import PRESETS, PostprocessingConfig
 from postprocessing.settings import SETTINGS
 from postprocessing.steps import STEP_KINDS
-
-if TYPE_CHECKING:
-    pass
 
 _WIDTH = 100
 """Of text that argparse leaves as it is."""
