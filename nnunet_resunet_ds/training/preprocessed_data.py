@@ -50,12 +50,13 @@ def checked_data(preprocessed: Path, settings: Mapping[str, Any], configuration:
     if not cases:
         return []  # nnU-Net says so itself
     remedy = f"make it again: {preprocess_again_command(preprocessed, configuration, data.name)}"
-    _check_fingerprint(preprocessed, data, cases, remedy)
-    ending = read_json(preprocessed / DATASET_JSON).get("file_ending", FILE_ENDING)
+    dataset_json = read_json(preprocessed / DATASET_JSON)
+    _check_fingerprint(preprocessed, data, cases, dataset_json, remedy)
+    ending = dataset_json.get("file_ending", FILE_ENDING)
     references = {case: preprocessed / REFERENCES / f"{case}{ending}" for case in cases}
     check_labels_are_of(data, references, settings["spacing"], MAX_CASES_READ, remedy)
     raw = raw_dataset(preprocessed.name)
-    notes = [] if raw is None else _compared_with_raw(preprocessed, raw, cases, remedy)
+    notes = [] if raw is None else _compared_with_raw(preprocessed, raw, cases, dataset_json, remedy)
     return [*notes, *split_notes(preprocessed, cases)]
 
 
@@ -94,7 +95,9 @@ def check_references(preprocessed: Path, raw: Path, cases: Sequence[str], remedy
             raise InputError(msg)
 
 
-def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], remedy: str) -> None:
+def _check_fingerprint(
+    preprocessed: Path, data: Path, cases: Sequence[str], dataset_json: Mapping[str, Any], remedy: str
+) -> None:
     file = preprocessed / FINGERPRINT
     fingerprint = read_json(file)
     spacings, shapes = (list(fingerprint.get(key, ())) for key in ("spacings", "shapes_after_crop"))
@@ -104,7 +107,7 @@ def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], rem
             f"{remedy}"
         )
         raise InputError(msg)
-    if "dataset" in read_json(preprocessed / DATASET_JSON):
+    if "dataset" in dataset_json:
         return  # which may name the cases in any order
     for number in _spread(range(len(cases))):
         properties = read_properties(data / f"{cases[number]}{PROPERTIES_ENDING}") or {}
@@ -115,7 +118,9 @@ def _check_fingerprint(preprocessed: Path, data: Path, cases: Sequence[str], rem
                 raise InputError(msg)
 
 
-def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], remedy: str) -> list[str]:
+def _compared_with_raw(
+    preprocessed: Path, raw: Path, cases: Sequence[str], dataset_json: Mapping[str, Any], remedy: str
+) -> list[str]:
     raw_json = read_json(raw / DATASET_JSON)
     ending = raw_json.get("file_ending", FILE_ENDING)
     there = {file.name.removesuffix(ending) for file in visible_files(raw / "labelsTr", ending)}
@@ -127,7 +132,7 @@ def _compared_with_raw(preprocessed: Path, raw: Path, cases: Sequence[str], reme
     new = sorted(there - set(cases))
     if new:
         return [f"{len(new)} cases of {raw}, such as {new[0]}, are not preprocessed; to train on them, {remedy}"]
-    if have_other_cases(read_json(preprocessed / DATASET_JSON), raw_json):
+    if have_other_cases(dataset_json, raw_json):
         msg = f"{preprocessed}: was made when the cases of {raw} had other images; {remedy}"
         raise InputError(msg)
     return []
