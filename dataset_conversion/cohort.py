@@ -305,6 +305,26 @@ def _counted(cases: Sequence[str]) -> str:
     return f"{counted(len(cases), 'case')}, {shown}{', …' if len(cases) > MAX_CASES_SHOWN else ''}"
 
 
+def orientation_lines(orientations: Mapping[str, str | None]) -> list[str]:
+    """Return a line where the axes of some cases are stored in another order or direction than those of most.
+
+    Args:
+        orientations: case id → where its axes point, such as LPS; None where it was not looked at.
+    """
+    cases: dict[str, list[str]] = defaultdict(list)
+    for case_id, stored in orientations.items():
+        if stored is not None:
+            cases[stored].append(case_id)
+    usual, *others = sorted(cases, key=lambda stored: len(cases[stored]), reverse=True) or [""]
+    if not others:
+        return []
+    odd = "; ".join(f"{stored}: {_counted(cases[stored])}" for stored in others)
+    return [
+        f"warning: axes stored otherwise than {usual}, as most cases have them: {odd}. nnU-Net takes the axes as they "
+        "are stored, so the network sees these heads turned or mirrored: store all alike, those to predict as well"
+    ]
+
+
 def warning_lines(warnings: Mapping[str, list[str]]) -> list[str]:
     """Return a line for each kind of warning, with the number of cases and the first of them.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
 from dataset_conversion.intensity import MAX_NON_ZERO, Values, brain_mask
+from dataset_conversion.sequences import sequence_named
 
 ENHANCEMENT_LIMIT = -0.35
 """Of `enhancement`: 0.62 to 1.60 in eighteen cases, and 0.40 or more without their enhancing tumour."""
@@ -31,11 +32,11 @@ def exchanged_by_content(values: Mapping[str, Values], spacing: Sequence[float])
     """Return ``KIND: detail`` of two images that look exchanged; nothing where a head is not skull-stripped.
 
     Args:
-        values: sequence (T1, T1ce, T2, FLAIR) → voxels (Z, Y, X), of those that are there.
+        values: channel name → voxels (Z, Y, X), of those that are there; T1, T1ce, T2 and FLAIR by any usual name.
         spacing: (Z, Y, X) in mm.
     """
     steps = tuple(slice(None, None, max(1, round(_STEP / axis))) for axis in spacing)
-    sample = {name: image[steps].astype(np.float32) for name, image in values.items()}
+    sample = {sequence_named(name) or name: image[steps].astype(np.float32) for name, image in values.items()}
     brain = brain_mask(sample)
     if brain.sum() < _MIN_VOXELS or brain.mean() > MAX_NON_ZERO:
         return []

@@ -10,12 +10,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.editions import Edition
+from dataset_conversion.exchanged import exchanged_by_content
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
 from dataset_conversion.labels import LabelConvention, check_said, nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import image_file
+from nnunet_resunet_ds.base.reader_space import orientation
 from nnunet_resunet_ds.base.regions import Target, Tissue
 
 
@@ -66,6 +68,8 @@ class CaseReport:
     sources: Mapping[Path, SourceFile] = field(default_factory=dict)
     label_file: LabelFile | None = None
     """None without a segmentation, or where it was not asked for."""
+    orientation: str | None = None
+    """Where the axes of its images point, such as LPS; None where no image was opened."""
 
 
 def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) -> CaseReport:
@@ -88,15 +92,18 @@ def inspect_case(case: RawCase, edition: Edition, *, keep_labels: bool = False) 
     if problems or not opened.values:
         return CaseReport(problems)
     brain = brain_mask(opened.values)
-    warnings = [*opened.warnings, *intensity_warnings(opened.values, brain)]
+    spacing = comparison.reference.GetSpacing()[::-1]
+    odd = [*intensity_warnings(opened.values, brain), *exchanged_by_content(opened.values, spacing)]
+    warnings = [*opened.warnings, *odd]
+    stored = orientation(comparison.reference)
     noted = {path: notes for path, notes in opened.noted.items() if path != case.segmentation}
     fixes = Fixes(opened.fills, comparison.misplaced, opened.turned, noted)
     if opened.labels is None or case.segmentation is None:
-        return CaseReport([], warnings, fixes, opened.absent, sources=opened.sources)
+        return CaseReport([], warnings, fixes, opened.absent, sources=opened.sources, orientation=stored)
     voxels = tissue_voxels(opened.counts, edition)
     warnings += _label_warnings(opened.labels, voxels, brain)
     label_file = _label_file(opened, opened.labels, case.segmentation, fixes, edition) if keep_labels else None
-    return CaseReport([], warnings, fixes, opened.absent, voxels, opened.sources, label_file)
+    return CaseReport([], warnings, fixes, opened.absent, voxels, opened.sources, label_file, stored)
 
 
 def _check_segmentation(case: RawCase, edition: Edition) -> None:

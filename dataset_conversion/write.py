@@ -83,6 +83,7 @@ def write_case(
         "segmentation": report.sources[case.segmentation].to_manifest() if case.segmentation else None,
         WRITTEN: {role: written[role] for role in case_files(case, edition)},
         **({ABSENT: list(report.absent)} if report.absent else {}),
+        "orientation": report.orientation,
         "voxels": report.voxels,
         "repairs": [*_repairs(case, edition, report), *(labels.repairs if labels else [])],
         "warnings": report.warnings,

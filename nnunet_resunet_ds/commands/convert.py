@@ -118,7 +118,7 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
 def _content(result: "CohortReport") -> dict[str, object]:
     """Return what a check found, for programs; of a case whose files were not opened, its problems alone."""
     decision = result.cohort.decision
-    found = ("voxels", "absent", "warnings")
+    found = ("voxels", "absent", "orientation", "warnings")
     return {
         "edition": decision.edition.key,
         "reason": decision.reason,
@@ -166,13 +166,14 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
 
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the label census, the absent sequences and the warnings of reports or manifest entries."""
-    from dataset_conversion.cohort import absence_lines, census_table, warning_lines
+    """Print the label census, absent sequences, mixed orientations and the warnings of reports or manifest entries."""
+    from dataset_conversion.cohort import absence_lines, census_table, orientation_lines, warning_lines
     from dataset_conversion.write import ABSENT
 
     for line in (
         *census_table({case_id: case["voxels"] for case_id, case in cases.items()}),
         *absence_lines({case_id: case.get(ABSENT, ()) for case_id, case in cases.items()}),
+        *orientation_lines({case_id: case.get("orientation") for case_id, case in cases.items()}),
         *warning_lines({case_id: case["warnings"] for case_id, case in cases.items()}),
     ):
         print(line)

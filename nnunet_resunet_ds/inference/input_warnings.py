@@ -10,7 +10,6 @@ from dataset_conversion.exchanged import exchanged_by_content
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import Images, LoadedCase
 from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empty
-from dataset_conversion.sequences import sequence_named
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
 from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE
@@ -45,8 +44,7 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
         odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
     warnings = [*loaded.notes, *odd]
     if any(model.is_of_stripped_heads for model in models):
-        by_sequence = {sequence_named(name) or name: image for name, image in values.items()}
-        warnings += exchanged_by_content(by_sequence, loaded.spacing)
+        warnings += exchanged_by_content(values, loaded.spacing)
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     if any(model.reader not in TURNING_READERS for model in models):

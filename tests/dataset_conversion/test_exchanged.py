@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from dataset_conversion import convert
 from dataset_conversion.exchanged import exchanged_by_content
+from nnunet_resunet_ds.base.files import read_json
 
 MM = (1.0, 1.0, 1.0)
 ONE_PERCENT = 0.01
@@ -48,6 +50,24 @@ def test_what_is_small_or_no_bare_brain_is_not_judged(brain):
     assert exchanged_by_content({name: values[40:70, 40:70, 40:70] for name, values in wrong.items()}, MM) == []
     heads = {name: np.where(values == 0, 30, values) for name, values in wrong.items()}
     assert exchanged_by_content(heads, MM) == []
+
+
+def test_any_usual_name_of_a_sequence_is_known(brain):
+    names = {"T1": "t1n", "T1ce": "T1-Gd", "T2": "T2w", "FLAIR": "t2f"}
+    wrong = {names[name]: values for name, values in exchanged(brain, "T2", "FLAIR").items()}
+    assert exchanged_by_content(wrong, MM) == exchanged_by_content(exchanged(brain, "T2", "FLAIR"), MM) != []
+
+
+def test_a_training_case_is_warned_of(brain, nnunet_folders):
+    case = nnunet_folders / "download" / "BraTS2021_00001"
+    case.mkdir(parents=True)
+    labels = np.zeros(brain["T1"].shape, np.uint8)
+    labels[50:60, 50:60, 50:60] = ENHANCING
+    for name, values in {**exchanged(brain, "T1", "T1ce"), "seg": labels}.items():
+        image = sitk.GetImageFromArray(values.astype(np.int16))
+        sitk.WriteImage(image, str(case / f"{case.name}_{name.lower()}.nii.gz"))
+    entry = read_json(convert([case.parent], 137) / "conversion.json")["cases"][case.name]
+    assert [warning.split(":")[0] for warning in entry["warnings"]] == ["T1 and T1ce exchanged?"]
 
 
 def test_real_cases_are_told_apart(real_cases):

@@ -12,6 +12,7 @@ from dataset_conversion import EDITIONS, convert
 from dataset_conversion.editions import SEGMENTATION
 from dataset_conversion.submission import write_submission
 from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.cli import main
 
 EDITION = EDITIONS["2025-met"]
 TYPES = (np.uint8, np.uint16, np.int16, np.float32)
@@ -70,6 +71,21 @@ def test_one_cohort_of_many_grids_and_types(nnunet_folders):
     assert [case for case, entry in entries.items() if any("labels as" in note for note in entry["repairs"])] == [
         "BraTS-MET-00003-000"
     ]
+
+
+def test_cases_with_axes_stored_otherwise_are_named(nnunet_folders, capsys):
+    """Also where they came later, and the others are known from the dataset alone."""
+    download = nnunet_folders / "download"
+    command = ["convert", str(download), "-d", "137", "--edition", EDITION.key]
+    for case in ("BraTS-MET-00001-000", "BraTS-MET-00002-000"):
+        make_case(download, case, SRI24, np.uint8)
+    assert main(command) == 0
+    assert "axes stored otherwise" not in capsys.readouterr().out
+    make_case(download, "BraTS-MET-00003-000", SRI24_RAS, np.uint8)
+    for again in (["convert", "--check", *command[1:2], *command[4:]], command):
+        assert main(again) == 0
+        said = capsys.readouterr().out
+        assert "axes stored otherwise than LPS, as most cases have them: RAS: 1 case, BraTS-MET-00003-000" in said
 
 
 grids = st.builds(
