@@ -35,6 +35,7 @@ from dataset_conversion.write import (
     write_case,
     write_dataset_json,
 )
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
 from nnunet_resunet_ds.base.log import LOG
@@ -107,8 +108,9 @@ def convert(
     check_link_mode(link_mode)
     cohort = find_cohort(inputs, edition, edition_file, allow_missing)
     dataset = _dataset_folder(dataset_id, name or _name_so_far(dataset_id) or cohort.decision.edition.dataset_name)
-    LOG.info("%d cases, read as %s: %s", len(cohort.cases), cohort.decision.edition.title, cohort.decision.reason)
-    for line in correction_lines(cohort.cases, cohort.decision.edition):
+    n_cases, decision = counted(len(cohort.cases), "case"), cohort.decision
+    LOG.info("%s, read as %s: %s", n_cases, decision.edition.title, decision.reason)
+    for line in correction_lines(cohort.cases, decision.edition):
         LOG.info("%s", line)
     with staging_folder(dataset) as staging:
         if not overwrite:

@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, id_and_name
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
@@ -105,7 +106,7 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     decision, cases = result.cohort.decision, result.cohort.cases
     answer(options, _content(result))
     labelled = sum(case.segmentation is not None for case in cases)
-    print(f"{len(cases)} cases, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
+    print(f"{counted(len(cases), 'case')}, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
     for line in correction_lines(cases, decision.edition):
         print(line)
     _print_findings({case_id: vars(report) for case_id, report in result.reports.items()})

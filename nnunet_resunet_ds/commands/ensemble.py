@@ -13,6 +13,7 @@ Examples:
 import argparse
 from pathlib import Path
 
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.commands.arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
@@ -66,4 +67,4 @@ def run(options: argparse.Namespace) -> None:
     for member in ensemble.members:
         print(member.described)
     regions = ", ".join(region.name for region in ensemble.regions)
-    print(f"wrote {len(written)} label maps of {regions} to {options.output}, joined by {ensemble.method}")
+    print(f"wrote {counted(len(written), 'label map')} of {regions} to {options.output}, joined by {ensemble.method}")
