@@ -22,12 +22,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nnunet_resunet_ds.base.model_id import CONFIGURATION
-from nnunet_resunet_ds.base.nnunet_folders import PLANS
-from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.arguments import (
+    add_dataset_argument,
+    add_device_argument,
+    add_no_tta_argument,
+    add_patch_arguments,
+    add_plans_arguments,
+)
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
-from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 
 if TYPE_CHECKING:
@@ -41,9 +44,7 @@ SUMMARY = "measure what each factor of the method is worth"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument(
-        "-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="dataset, by number or name"
-    )
+    add_dataset_argument(parser)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -57,18 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands that would run, and stop")
     parser.add_argument("--name", default="Ablation", help="name of the folder and of the plans (default: %(default)s)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is a GPU")
-    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
-    parser.add_argument(
-        "-p", dest="stock_plans", default=PLANS, metavar="PLANS", help="stock plans (default: %(default)s)"
-    )
+    add_device_argument(parser)
+    add_plans_arguments(parser, " to start from")
     parser.add_argument("--protocol", help="protocol of the evaluation (default: brats2023-gli)")
-    parser.add_argument("--no-tta", action="store_true", help="predict without flips, in an eighth of the time")
+    add_no_tta_argument(parser)
     network = parser.add_argument_group("network")
-    network.add_argument("--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels (default: 128³)")
-    network.add_argument(
-        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches (default: %(default)s)"
-    )
+    add_patch_arguments(network, "128 128 128")
     network.add_argument(
         "--width", type=float, default=1.0, metavar="W", help="factor of all numbers of channels (default: 1)"
     )
@@ -88,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         dataset_id=options.dataset_id,
         name=options.name,
         configuration=options.configuration,
-        stock_plans=options.stock_plans,
+        stock_plans=options.plans,
         patch_size=options.patch_size,
         batch_size=options.batch_size,
         width=options.width,

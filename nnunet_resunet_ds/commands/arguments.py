@@ -1,20 +1,12 @@
-"""Add and read the arguments that several subcommands share, by nnU-Net's letters: dataset and model."""
+"""Add the arguments that several subcommands share, by nnU-Net's letters: dataset, plans, device and others."""
 
 import argparse
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, find_model_folder
-from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, datasets_with_id
+from nnunet_resunet_ds.base.model_id import CONFIGURATION
+from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS, datasets_with_id
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
-from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
-
-if TYPE_CHECKING:
-    from nnunet_resunet_ds.inference.model import ModelFiles
-    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
+from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 
 _DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
 
@@ -51,11 +43,6 @@ def dataset_id(text: str) -> int:
     return number
 
 
-def model_folder(text: str) -> Path:
-    """Return the folder of a model, or of the starter model by its name."""
-    return STARTER_FOLDER if text == STARTER else Path(text)
-
-
 def add_allow_missing_argument(parser: argparse._ActionsContainer, what_is_done: str) -> None:
     """Add the argument that takes cases without all sequences.
 
@@ -83,121 +70,58 @@ def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_model_arguments(
-    parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
-) -> None:
-    """Add the arguments that choose a model and how it predicts.
+def add_dataset_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the dataset that a subcommand is about."""
+    parser.add_argument(
+        "-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="dataset, by number or whole name"
+    )
+
+
+def add_plans_arguments(parser: argparse.ArgumentParser, what_for: str = "") -> None:
+    """Add configuration and plans, the stock ones where nothing is said.
 
     Args:
         parser: of the subcommand.
-        several: whether ``-m`` can be given more than once.
-        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
-        starter: whether the starter model is taken where none is named.
+        what_for: said after "plans" in the help.
     """
-    without = "Without -d and -m: the starter model, see resunet-ds models." if starter else None
-    group = parser.add_argument_group("model", without)
-    add_model_choice_arguments(group, several=several, takes_checkpoint=takes_checkpoint, starter=starter)
-    group.add_argument("-device", choices=("cpu", "cuda", "mps"), help="(default: cuda where there is a GPU)")
-    group.add_argument(
+    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
+    parser.add_argument(
+        "-p", dest="plans", default=PLANS, metavar="PLANS", help=f"plans{what_for} (default: %(default)s)"
+    )
+
+
+def add_device_argument(parser: argparse._ActionsContainer, default: str = "cuda where there is a GPU") -> None:
+    """Add the device; None stands for the default, which the help names."""
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help=f"(default: {default})")
+
+
+def add_precision_argument(parser: argparse._ActionsContainer) -> None:
+    """Add the number format of convolutions."""
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default=AUTO,
         help="of convolutions (default: auto, fp16 on a GPU and bf16 on a CPU that is faster in it)",
     )
-    group.add_argument("--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does")
 
 
-def add_model_choice_arguments(
-    group: "argparse._ArgumentGroup", *, several: bool, takes_checkpoint: bool = True, starter: bool = False
-) -> None:
-    """Add the arguments that choose a model, and of it folds and weights.
-
-    Args:
-        group: of the subcommand's arguments.
-        several: whether ``-m`` can be given more than once.
-        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
-        starter: whether the starter model is taken where none is named.
-    """
-    which = group.add_mutually_exclusive_group(required=not starter)
-    which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
-    which.add_argument(
-        "-m",
-        dest="model_folders",
-        type=model_folder,
-        action="append",
-        metavar="FOLDER",
-        help=f"its folder, TRAINER__PLANS__CONFIGURATION, or {STARTER}"
-        + ("; again for an ensemble" if several else ""),
+def add_no_tta_argument(parser: argparse._ActionsContainer) -> None:
+    """Add the argument that leaves out the flips."""
+    parser.add_argument(
+        "--no-tta", action="store_true", help="no flips: an eighth of the time, not what the paper does"
     )
-    group.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="(default: %(default)s)")
-    group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
-    group.add_argument("-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="(default: %(default)s)")
-    group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
-    if takes_checkpoint:
-        group.add_argument(
-            "-chk", dest="checkpoint", default="checkpoint_final.pth", metavar="FILE", help="(default: %(default)s)"
-        )
 
 
-def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
-    """Return the folders that the arguments name.
-
-    Raises:
-        InputError: no such model.
-    """
-    if options.model_folders:
-        return list(options.model_folders)
-    if options.dataset_id is None:
-        return [_starter_folder(options)]
-    return [find_model_folder(options.dataset_id, options.trainer, options.configuration, options.plans)]
-
-
-def chosen_model_folder(options: argparse.Namespace, why_one: str) -> Path:
-    """Return the one folder that the arguments name.
+def add_patch_arguments(parser: argparse._ActionsContainer, default_patch: str) -> None:
+    """Add the size of a patch and of a batch.
 
     Args:
-        options: of the subcommand.
-        why_one: for the message.
-
-    Raises:
-        InputError: no such model, or several.
+        parser: of the subcommand.
+        default_patch: for the help.
     """
-    folder, *others = chosen_model_folders(options)
-    if others:
-        msg = f"give one model with -m: {why_one}"
-        raise InputError(msg)
-    return folder
-
-
-def _starter_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the starter model, of which there is one: the words for others mean a forgotten -d."""
-    defaults = {"trainer": TRAINER, "plans": None, "configuration": CONFIGURATION}
-    flags = {"trainer": "-tr", "plans": "-p", "configuration": "-c"}
-    given = [flags[name] for name, default in defaults.items() if getattr(options, name) != default]
-    if given:
-        msg = f"{', '.join(given)} names a model of a dataset: give the dataset, too, with -d"
-        raise InputError(msg)
-    return STARTER_FOLDER
-
-
-def chosen_settings(
-    options: argparse.Namespace,
-    models: "Sequence[ModelFiles]",
-    **others: Any,  # noqa: ANN401 (those of the class)
-) -> "PredictionSettings":
-    """Return how the model arguments ask to predict.
-
-    Args:
-        options: of the subcommand.
-        models: which to predict with.
-        others: settings that only some subcommands have arguments for.
-    """
-    from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
-
-    return PredictionSettings(
-        models=tuple(models),
-        device=options.device,
-        precision=options.precision,
-        use_mirroring=not options.no_tta,
-        **others,
+    parser.add_argument(
+        "--patch-size", type=int, nargs=3, metavar=("Z", "Y", "X"), help=f"voxels (default: {default_patch})"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches a step (default: %(default)s)"
     )

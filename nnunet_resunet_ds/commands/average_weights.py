@@ -14,8 +14,8 @@ Examples:
 import argparse
 
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folder, chosen_settings
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folder, chosen_settings
 
 SUMMARY = "mean of the weights of the last epochs, kept where it does not lose on validation"
 

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from nnunet_resunet_ds.base.nnunet_folders import temporary_nnunet_folders
-from nnunet_resunet_ds.compute import AUTO, PRECISIONS
+from nnunet_resunet_ds.commands.arguments import add_device_argument, add_no_tta_argument, add_precision_argument
 
 SUMMARY = "measure how fast each stage is here, against nnU-Net and MONAI"
 
@@ -51,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whom to compare with (default: both)",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="timed runs of each (default: 3)")
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help="default: cuda where there is a GPU")
-    parser.add_argument("--precision", choices=PRECISIONS, default=AUTO, help="of our convolutions (default: auto)")
-    parser.add_argument("--no-tta", action="store_true", help="predict without flips: an eighth of the time")
+    add_device_argument(parser)
+    add_precision_argument(parser)
+    add_no_tta_argument(parser)
 
 
 def run(options: argparse.Namespace) -> None:

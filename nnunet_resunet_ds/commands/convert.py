@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, id_and_name
+from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
@@ -67,19 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
 
 
-def add_edition_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments that choose the edition."""
-    parser.add_argument(
-        "--edition",
-        default="auto",
-        help="BraTS edition of the images: a year, or a name such as 2025-met, menrt, upenn-gbm, msd or custom "
-        "(default: auto, from the case ids and folders)",
-    )
-    parser.add_argument(
-        "--edition-file", type=Path, metavar="FILE", help="TOML or JSON file that describes a custom edition"
-    )
-
-
 def run(options: argparse.Namespace) -> None:
     """Convert or only check, and print the result and the next command."""
     if options.check:
@@ -106,7 +94,8 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     decision, cases = result.cohort.decision, result.cohort.cases
     answer(options, _content(result))
     labelled = sum(case.segmentation is not None for case in cases)
-    print(f"{counted(len(cases), 'case')}, {labelled} with a segmentation, read as {decision.edition.title}: {decision.reason}")
+    found = f"{counted(len(cases), 'case')}, {labelled} with a segmentation"
+    print(f"{found}, read as {decision.edition.title}: {decision.reason}")
     for line in correction_lines(cases, decision.edition):
         print(line)
     _print_findings({case_id: vars(report) for case_id, report in result.reports.items()})

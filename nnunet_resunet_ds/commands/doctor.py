@@ -12,14 +12,13 @@ Examples:
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.finding_lines import findings_content, lines_of
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
-from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding, worst
+from nnunet_resunet_ds.commands.model_arguments import model_folder
+from nnunet_resunet_ds.doctor import FAIL, OK, WARN
 from nnunet_resunet_ds.doctor.examination import examine
 
 SUMMARY = "examine the installation and this machine, and say how to repair what is wrong"
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         dest="model_folders",
-        type=Path,
+        type=model_folder,
         action="append",
         default=[],
         metavar="FOLDER",
@@ -62,14 +61,3 @@ def run(options: argparse.Namespace) -> None:
     if counts[FAIL]:
         msg = f"{counts[FAIL]} of {len(findings)} findings fail; each says what to do"
         raise InputError(msg)
-
-
-def findings_content(findings: Sequence[Finding]) -> dict[str, object]:
-    """Return findings for programs."""
-    return {"worst": worst(findings), "findings": list(map(asdict, findings))}
-
-
-def lines_of(finding: Finding) -> list[str]:
-    """Return a finding as text, its remedy on a line of its own."""
-    lines = [f"{finding.level:5} {finding.subject}: {finding.text}"]
-    return [*lines, f"      → {finding.remedy}"] if finding.remedy else lines

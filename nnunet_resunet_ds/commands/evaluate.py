@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.commands.edition_arguments import add_label_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 from nnunet_resunet_ds.commands.output_files import check_outputs, write_outputs
@@ -96,29 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-invalid", action="store_true", help="leave out cases that cannot be evaluated")
     add_executor_arguments(parser)
     add_json_argument(parser)
-
-
-def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments for the protocol and the meaning of label values."""
-    parser.add_argument(
-        "--protocol",
-        help="score by the rules of this challenge: brats2021, brats2023-{gli,ssa,ped,men,met}, "
-        "brats2024-{gli,ssa,ped,met,menrt}, brats2025-{gli,ssa,ped,men,met,menrt}, brats2026-{met,ped,goat} (default: "
-        "brats2023-gli)",
-    )
-    labels = "protocol, nnunet, or an edition such as 2021 or 2023-gli"
-    parser.add_argument(
-        "--ref-labels",
-        dest="reference_labels",
-        metavar="LABELS",
-        help=f"what the label values of the reference mean: {labels} (default: what files next to them say)",
-    )
-    parser.add_argument(
-        "--pred-labels",
-        dest="prediction_labels",
-        metavar="LABELS",
-        help="what the label values of the predictions mean (default: what files next to them say)",
-    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folder
+from nnunet_resunet_ds.commands.model_arguments import add_model_choice_arguments, chosen_model_folder
 
 SUMMARY = "the bare network as ONNX, with a JSON of all that belongs around it"
 

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from shlex import quote
 
-from nnunet_resunet_ds.commands.arguments import add_model_choice_arguments, chosen_model_folder
+from nnunet_resunet_ds.commands.model_arguments import add_model_choice_arguments, chosen_model_folder
 
 SUMMARY = "a trained model as one file, with its card and digests"
 

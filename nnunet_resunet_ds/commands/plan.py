@@ -17,11 +17,11 @@ examples, a small network for a quick look, and a training that starts from the 
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
-from nnunet_resunet_ds.base.nnunet_folders import PLANS
-from nnunet_resunet_ds.commands.arguments import dataset_id, model_folder
+from nnunet_resunet_ds.base.model_id import TRAINER
+from nnunet_resunet_ds.commands.arguments import add_dataset_argument, add_patch_arguments, add_plans_arguments
+from nnunet_resunet_ds.commands.model_arguments import model_folder
 from nnunet_resunet_ds.models.starter import STARTER
-from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
+from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 
@@ -30,11 +30,8 @@ SUMMARY = "plans with your own patch, network size or recipe (optional)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
-    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
-    parser.add_argument(
-        "-p", dest="stock_name", default=PLANS, metavar="PLANS", help="plans to start from (default: %(default)s)"
-    )
+    add_dataset_argument(parser)
+    add_plans_arguments(parser, " to start from")
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the new plans (default: %(default)s)")
     parser.add_argument(
         "--pretrained",
@@ -43,16 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"train on from this model: {STARTER}, or a model folder, TRAINER__PLANS__CONFIGURATION",
     )
     network = parser.add_argument_group("network (defaults: the paper's)")
-    network.add_argument(
-        "--patch-size",
-        type=int,
-        nargs=3,
-        metavar=("Z", "Y", "X"),
-        help="voxels (default: 128 128 128, the stock patch for small images, or that of --pretrained)",
-    )
-    network.add_argument(
-        "--batch-size", type=int, default=PAPER_BATCH_SIZE, metavar="N", help="patches a step (default: %(default)s)"
-    )
+    add_patch_arguments(network, "128 128 128, the stock patch for small images, or that of --pretrained")
     network.add_argument(
         "--features",
         type=int,
@@ -88,7 +76,7 @@ def _plan_fine_tuning(options: argparse.Namespace) -> None:
     tuning = plan_fine_tuning(
         options.dataset_id,
         options.pretrained,
-        stock_name=options.stock_name,
+        stock_name=options.plans,
         name=options.name,
         configuration=options.configuration,
         patch_size=options.patch_size,
@@ -128,7 +116,7 @@ def _plan(options: argparse.Namespace) -> None:
     path, adapted = plan(
         options.dataset_id,
         name=options.name,
-        stock_name=options.stock_name,
+        stock_name=options.plans,
         configuration=options.configuration,
         patch_size=options.patch_size,
         batch_size=options.batch_size,

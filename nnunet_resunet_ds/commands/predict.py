@@ -24,16 +24,11 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, check_output_folder
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import check_model_folder
-from nnunet_resunet_ds.commands.arguments import (
-    add_allow_missing_argument,
-    add_model_arguments,
-    add_overwrite_argument,
-    chosen_model_folders,
-    chosen_settings,
-)
-from nnunet_resunet_ds.commands.convert import add_edition_arguments
+from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument
+from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders, chosen_settings
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.prediction_lines import (
     FLAGS,

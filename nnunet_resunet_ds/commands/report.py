@@ -14,8 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from nnunet_resunet_ds.base.counted import counted
-from nnunet_resunet_ds.commands.convert import add_edition_arguments
-from nnunet_resunet_ds.commands.evaluate import add_label_arguments
+from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments, add_label_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
 SUMMARY = "write one HTML file about a cohort: figures, table and pictures"

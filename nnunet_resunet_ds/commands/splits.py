@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.arguments import add_dataset_argument
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ SUMMARY = "make folds that keep the cases of a patient together (optional)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument(
-        "-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="dataset number or name"
-    )
+    add_dataset_argument(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default: %(default)s)")
     kind.add_argument(

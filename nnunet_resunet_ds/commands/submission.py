@@ -23,9 +23,10 @@ from typing import NamedTuple
 
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_overwrite_argument, model_folder
-from nnunet_resunet_ds.commands.convert import add_edition_arguments
+from nnunet_resunet_ds.commands.arguments import add_allow_missing_argument, add_no_tta_argument, add_overwrite_argument
+from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+from nnunet_resunet_ds.commands.model_arguments import model_folder
 
 SUMMARY = "hand in: label maps in the values of an edition, or a container"
 _MEMORY_GIB, _SECONDS = 16.0, 3600.0
@@ -80,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     container.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
     container.add_argument("-chk", dest="checkpoint", metavar="FILE", help="(default: checkpoint_final.pth)")
-    container.add_argument("--no-tta", action="store_true", help="predict without flips: an eighth of the time")
+    add_no_tta_argument(container)
     add_allow_missing_argument(
         container, "an image of zeros stands for them; what the edition does not guarantee is allowed in any case"
     )
@@ -175,7 +176,7 @@ def _check(options: argparse.Namespace) -> None:
         InputError: something fails.
     """
     from nnunet_resunet_ds.base.setting_checks import check_positive
-    from nnunet_resunet_ds.commands.doctor import findings_content, lines_of
+    from nnunet_resunet_ds.commands.finding_lines import findings_content, lines_of
     from nnunet_resunet_ds.container.check_container import check_container, usual_limits
     from nnunet_resunet_ds.doctor import FAIL
 

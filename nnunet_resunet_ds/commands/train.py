@@ -12,10 +12,9 @@ Examples:
 import argparse
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER
-from nnunet_resunet_ds.base.nnunet_folders import PLANS
+from nnunet_resunet_ds.base.model_id import TRAINER
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
-from nnunet_resunet_ds.commands.arguments import dataset_id
+from nnunet_resunet_ds.commands.arguments import add_dataset_argument, add_device_argument, add_plans_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 
 SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
@@ -23,14 +22,11 @@ SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
-    parser.add_argument("-d", dest="dataset_id", type=dataset_id, required=True, metavar="ID", help="number or name")
+    add_dataset_argument(parser)
     parser.add_argument("-f", dest="folds", type=int, nargs="+", metavar="FOLD", help="(default: all of the split)")
-    parser.add_argument("-c", dest="configuration", default=CONFIGURATION, help="configuration (default: %(default)s)")
     parser.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="trainer (default: %(default)s)")
-    parser.add_argument("-p", dest="plans", default=PLANS, metavar="PLANS", help="plans (default: %(default)s)")
-    parser.add_argument(
-        "-device", choices=("cpu", "cuda", "mps"), help="(default: cuda; without a cluster and a GPU, cpu)"
-    )
+    add_plans_arguments(parser)
+    add_device_argument(parser, "cuda; without a cluster and a GPU, cpu")
     parser.add_argument(
         "-num_gpus", dest="n_gpus", type=int, default=1, metavar="N", help="GPUs of one machine a fold (default: 1)"
     )

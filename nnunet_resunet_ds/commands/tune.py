@@ -20,9 +20,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nnunet_resunet_ds.commands.arguments import add_model_arguments, chosen_model_folder, chosen_settings
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folder, chosen_settings
 
 SUMMARY = "post-processing that fits a model, by cross-validation"
 FEW_CASES = 10

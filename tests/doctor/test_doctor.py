@@ -328,3 +328,8 @@ def test_every_folder_of_nnunet_has_a_least_space():
     assert set(data.LEAST_SPACE) == set(NNUNET_FOLDERS)
     assert all(math.isfinite(size) for size in data.LEAST_SPACE.values())
     assert Path(trainer_folder()).is_dir()
+
+
+def test_the_starter_model_has_its_name_here_too(capsys):
+    code, out, _ = run(capsys, "--no-speed", "-m", "starter")
+    assert code == 0 and "ok    model starter_model: ResUNetDSTrainer" in out
