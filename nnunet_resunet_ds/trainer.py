@@ -30,15 +30,9 @@ from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loader
 from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
 from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
 from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
-from nnunet_resunet_ds.training.head_metrics import (
-    HEAD_DICE,
-    HEAD_LOSSES,
-    TABLE,
-    add_heads_panel,
-    head_dice,
-    head_statistics,
-    write_table,
-)
+from nnunet_resunet_ds.training.head_metrics import HEAD_DICE, HEAD_LOSSES, head_dice, head_statistics
+from nnunet_resunet_ds.training.heads_panel import add_heads_panel
+from nnunet_resunet_ds.training.heads_table import TABLE, write_heads_table
 from nnunet_resunet_ds.training.modality_dropout import ModalityDropout, check_dropout_fits
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
 from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
@@ -302,7 +296,7 @@ class ResUNetDSTrainer(ResumableTrainer):
         if self.local_rank == 0:
             keys = (HEAD_LOSSES, HEAD_DICE, "val_losses")
             losses, dice, total = (self.logger.get_value(key, step=None) for key in keys)
-            write_table(Path(self.output_folder, TABLE), losses, dice, total)
+            write_heads_table(Path(self.output_folder, TABLE), losses, dice, total)
             add_heads_panel(Path(self.output_folder, "progress.png"), losses, dice)
 
 

@@ -1,6 +1,5 @@
 """Post-process one case: thresholds, then the steps; and say what each step changed."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnunet_resunet_ds.base.counted import counted
+from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import replacing
 from postprocessing.config import PostprocessingConfig
 from postprocessing.region_nestings import nestings_of
 from postprocessing.step import Step
@@ -130,11 +129,9 @@ def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]
 
 def write_changes(changes: Changes, path: Path) -> None:
     """Write a row for each case and each step that is on; a step that changed nothing has no mean probability."""
-    columns = ["case", *(field.name for field in fields(Change))]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, columns)
-        table.writeheader()
-        table.writerows({"case": case, **_row(change)} for case in sorted(changes) for change in changes[case])
+    columns = [field.name for field in fields(Change)]
+    rows = ([case, *_row(change).values()] for case in sorted(changes) for change in changes[case])
+    write_csv(path, ["case", *columns], rows)
 
 
 def summary_lines(changes: Changes) -> Iterator[str]:

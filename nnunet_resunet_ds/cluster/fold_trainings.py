@@ -17,7 +17,7 @@ from nnunet_resunet_ds.training.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds
 from nnunet_resunet_ds.training.fold_record import read_record
 from nnunet_resunet_ds.training.fold_validation import is_validated
-from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.heads_table import read_heads_table
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import checked_data
 from nnunet_resunet_ds.training.recipe import recipe_notes
@@ -152,7 +152,7 @@ def _job(trainings: Trainings, fold: int, epochs: int | None) -> Job:
         tuple(command),
         folder,
         epochs,
-        lambda: epochs if epochs and (folder / FINAL).is_file() else len(read_table(folder)),
+        lambda: epochs if epochs and (folder / FINAL).is_file() else len(read_heads_table(folder)),
     )
 
 

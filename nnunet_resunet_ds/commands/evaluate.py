@@ -161,13 +161,13 @@ def _groups_section(groups: "list[Group]", evaluation: "Evaluation") -> list[dic
 def _write(
     options: argparse.Namespace, evaluation: "Evaluation", content: dict[str, object], groups: "list[Group]"
 ) -> None:
-    from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_table
+    from nnunet_resunet_ds.evaluation.metrics_file import write_metrics, write_metrics_table
     from nnunet_resunet_ds.evaluation.unmatched_lesions import write_lesions
 
     write_outputs(
         [
             (options.output, lambda path: write_metrics(content, path)),
-            (options.csv, lambda path: write_table(evaluation, path, groups)),
+            (options.csv, lambda path: write_metrics_table(evaluation, path, groups)),
             (options.lesions, lambda path: write_lesions(evaluation.lesions, path)),
         ]
     )

@@ -1,6 +1,5 @@
 """Write an evaluation to metrics.json and metrics.csv, and read metrics.json back."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,8 +8,9 @@ from typing import Any
 
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.case_notes import MADE_WITH
+from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import read_json, replacing, with_nulls, write_json
+from nnunet_resunet_ds.base.files import read_json, with_nulls, write_json
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import Digests, Evaluation
@@ -68,7 +68,7 @@ def _as_dicts(summary: Summary) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
-def write_table(evaluation: Evaluation, path: Path, groups: Sequence[Group] = ()) -> None:
+def write_metrics_table(evaluation: Evaluation, path: Path, groups: Sequence[Group] = ()) -> None:
     """Write ``metrics.csv``: a row a case and region, then a row a statistic and region.
 
     Args:
@@ -76,18 +76,21 @@ def write_table(evaluation: Evaluation, path: Path, groups: Sequence[Group] = ()
         path: of the file.
         groups: of cases, each with rows for n and mean, such as ``mean, without T2``.
     """
+    write_csv(path, ["case", "region", *evaluation.protocol.metrics], _rows(evaluation, groups))
+
+
+def _rows(evaluation: Evaluation, groups: Sequence[Group]) -> Iterator[list[Any]]:
+    """Yield the rows of ``metrics.csv``."""
+    protocol = evaluation.protocol
+    for case, regions in evaluation.cases.items():
+        for region, metrics in regions.items():
+            yield [case, region, *(metrics[metric] for metric in protocol.metrics)]
     summary = summarise(evaluation.cases)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["case", "region", *evaluation.protocol.metrics])
-        for case, regions in evaluation.cases.items():
-            for region, metrics in regions.items():
-                table.writerow([case, region, *(metrics[metric] for metric in evaluation.protocol.metrics)])
-        for name in STATISTICS:
-            table.writerows(_statistic_rows(name, name, summary, evaluation.protocol))
-        for group, of_group in summarise_groups(groups, evaluation.cases):
-            for name in ("n", "mean"):
-                table.writerows(_statistic_rows(f"{name}, {group.title}", name, of_group, evaluation.protocol))
+    for name in STATISTICS:
+        yield from _statistic_rows(name, name, summary, protocol)
+    for group, of_group in summarise_groups(groups, evaluation.cases):
+        for name in ("n", "mean"):
+            yield from _statistic_rows(f"{name}, {group.title}", name, of_group, protocol)
 
 
 def _statistic_rows(title: str, name: str, summary: Summary, protocol: Protocol) -> Iterator[list[Any]]:

@@ -1,14 +1,14 @@
 """Rank the systems of several metrics.json, and write the ranking to JSON, CSV and the terminal."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import replacing, write_json
+from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import REFERENCE
 from nnunet_resunet_ds.evaluation.metrics_file import ADDED, MetricsFile, read_metrics
@@ -137,8 +137,8 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
 
 def write_ranking_table(ranking: Ranking, path: Path) -> None:
     """Write the ranking as CSV: a row a system, with its place, its mean rank, and its rank in every case."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["system", "place", "mean_rank", *ranking.cases])
-        for system, mean in ranking.mean_ranks.items():
-            table.writerow([system, ranking.places[system], mean, *ranking.case_ranks[system].tolist()])
+    rows = (
+        [system, ranking.places[system], mean, *ranking.case_ranks[system].tolist()]
+        for system, mean in ranking.mean_ranks.items()
+    )
+    write_csv(path, ["system", "place", "mean_rank", *ranking.cases], rows)

@@ -1,6 +1,5 @@
 """Say where false and missed lesions are: their centre, volume and highest probability."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.csv_table import write_csv
 
 FALSE, MISSED = "false", "missed"
 
@@ -91,11 +90,9 @@ def read_lesions_section(section: Any) -> dict[str, list[UnmatchedLesion]]:  # n
 def write_lesions(lesions: Lesions, path: Path) -> None:
     """Write a row for each false and missed lesion, the largest of a case first."""
     names = [field.name for field in fields(UnmatchedLesion) if field.name != "position"]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, ["case", *names, "left_mm", "back_mm", "up_mm"])
-        table.writeheader()
-        for case, of_case in lesions.items():
-            for lesion in of_case:
-                row = asdict(lesion)
-                left, back, up = row.pop("position")
-                table.writerow({"case": case, **row, "left_mm": left, "back_mm": back, "up_mm": up})
+    rows = (
+        [case, *(getattr(lesion, name) for name in names), *lesion.position]
+        for case, of_case in lesions.items()
+        for lesion in of_case
+    )
+    write_csv(path, ["case", *names, "left_mm", "back_mm", "up_mm"], rows)

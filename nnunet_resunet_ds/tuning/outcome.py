@@ -1,6 +1,5 @@
 """Show what tuning found: a table of all settings, a picture, and lines for the terminal."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.tuning.grid import Grid, names_of
@@ -17,15 +17,13 @@ from nnunet_resunet_ds.tuning.metrics import Metric
 from nnunet_resunet_ds.tuning.scores import Scores, mean_of
 
 
-def write_table(scores: Scores, grid: Grid, path: Path) -> None:
+def write_settings_table(scores: Scores, grid: Grid, path: Path) -> None:
     """Write a row for each of the settings that were scored: what was searched, and the mean score, best first."""
     names = names_of(grid)
     means = {config: float(mean_of(goodness)) for config, goodness in scores.known.items()}
     rows = sorted(means.items(), key=lambda item: -np.nan_to_num(item[1], nan=-np.inf))
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow([*names, "mean_score"])
-        table.writerows([*map(config.value, names), f"{scores.metric.shown(mean):.6f}"] for config, mean in rows)
+    shown = ([*map(config.value, names), f"{scores.metric.shown(mean):.6f}"] for config, mean in rows)
+    write_csv(path, [*names, "mean_score"], shown)
 
 
 def write_picture(scores: Scores, tuning: Tuning, path: Path) -> None:

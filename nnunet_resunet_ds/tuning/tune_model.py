@@ -17,7 +17,7 @@ from nnunet_resunet_ds.tuning.grid import grid_of
 from nnunet_resunet_ds.tuning.held_out import Tuning, Weights, parts_of, tune
 from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, learn_from_stored
 from nnunet_resunet_ds.tuning.metrics import METRICS, Metric, chosen_metric
-from nnunet_resunet_ds.tuning.outcome import write_picture, write_table
+from nnunet_resunet_ds.tuning.outcome import write_picture, write_settings_table
 from nnunet_resunet_ds.tuning.scores import Scores, check_above_floor
 from nnunet_resunet_ds.tuning.validation_cases import validation_ids, weights_tuned_on
 from nnunet_resunet_ds.tuning.validation_npz import stored_validation_npz
@@ -110,7 +110,7 @@ def _tune(
         check_above_floor(scores.files, tuning.best, regions_of(dataset_json)[0])
         write_picture(scores, tuning, folder / PICTURE)
         bar.total = bar.n  # a search leaves out what loses, goes over the rest again, and meets what is scored already
-    write_table(scores, grid, folder / TABLE)
+    write_settings_table(scores, grid, folder / TABLE)
     return tuning
 
 

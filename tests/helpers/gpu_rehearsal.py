@@ -24,9 +24,9 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from nnunet_resunet_ds.loss.fused_region_sums import fused_region_sums
 from nnunet_resunet_ds.network import ResUNetDS, forms
 from nnunet_resunet_ds.plans import res_unet_ds_architecture
-from nnunet_resunet_ds.training.fused_region_sums import fused_region_sums
 
 EDGE = 32
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

@@ -17,7 +17,7 @@ pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds fo
 
 ROOT = Path(__file__).parents[2]
 REHEARSAL = ROOT / "tests" / "helpers" / "gpu_rehearsal.py"
-SOURCES = ("network/triton_kernels.py", "training/region_sums_kernels.py")
+SOURCES = ("network/triton_kernels.py", "loss/region_sums_kernels.py")
 HALF_PASSES = [["bfloat16", "autocast"], ["bfloat16", "converted"], ["float16", "autocast"], ["float16", "converted"]]
 ALL_PASSES = [*HALF_PASSES, ["float32", "autocast"], ["float32", "converted"]]
 WIDE = "ld.global.v4.b32"

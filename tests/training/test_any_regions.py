@@ -9,7 +9,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from preprocessed import write_training_data
 from trainers import CPU, in_this_process, small, trainer
 
-from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.heads_table import read_heads_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*empty chunks or blocks")
 
@@ -72,7 +72,7 @@ def test_it_trains_and_stock_prediction_rebuilds_it(kind, augmentation):
     made.run_training()
     assert np.isfinite(made.logger.get_value("val_losses", step=None)).all()
     assert len(made.logger.get_value("dice_per_class_or_region", step=-1)) == len(regions)
-    assert len(read_table(Path(made.output_folder))) == 2
+    assert len(read_heads_table(Path(made.output_folder))) == 2
 
     predictor = nnUNetPredictor(use_mirroring=False, device=CPU)
     predictor.initialize_from_trained_model_folder(made.output_folder_base, (0,), "checkpoint_final.pth")

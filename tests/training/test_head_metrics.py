@@ -8,13 +8,9 @@ import torch
 from matplotlib.image import imread, imsave
 
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.training.head_metrics import (
-    HEAD_LOSSES,
-    add_heads_panel,
-    head_dice,
-    head_statistics,
-    write_table,
-)
+from nnunet_resunet_ds.training.head_metrics import HEAD_LOSSES, head_dice, head_statistics
+from nnunet_resunet_ds.training.heads_panel import add_heads_panel
+from nnunet_resunet_ds.training.heads_table import write_heads_table
 
 
 def batch(seed=0, ignore=False):
@@ -50,7 +46,7 @@ def test_dice_leaves_out_regions_that_are_nowhere():
 
 
 def test_the_table_has_a_row_an_epoch(tmp_path):
-    write_table(tmp_path / "heads.csv", [[0.5, 0.6, 0.7], [0.4, 0.5, 0.6]], [[0.1, 0.2, 0.3]] * 2, [0.55, 0.45])
+    write_heads_table(tmp_path / "heads.csv", [[0.5, 0.6, 0.7], [0.4, 0.5, 0.6]], [[0.1, 0.2, 0.3]] * 2, [0.55, 0.45])
     rows = list(csv.DictReader((tmp_path / "heads.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert [float(rows[1][f"loss_{head}"]) for head in (1, 2, 3)] == [0.4, 0.5, 0.6]

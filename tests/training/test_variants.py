@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.loss import region_sums
+from nnunet_resunet_ds.loss.region_loss import region_sums
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import variants
 

@@ -22,7 +22,7 @@ from nnunet_resunet_ds.tuning.case_scorer import CaseScorer
 from nnunet_resunet_ds.tuning.grid import GRID, THRESHOLDS
 from nnunet_resunet_ds.tuning.held_out import Part, Tuning, parts_of, tune
 from nnunet_resunet_ds.tuning.metrics import DICE, LESION_DICE, METRICS, Metric, chosen_metric
-from nnunet_resunet_ds.tuning.outcome import gain_lines, write_picture, write_table
+from nnunet_resunet_ds.tuning.outcome import gain_lines, write_picture, write_settings_table
 from nnunet_resunet_ds.tuning.scores import Scores, mean_of
 from nnunet_resunet_ds.tuning.stored_case import StoredCase, cropped_case, read_stored_case, write_stored_case
 from postprocessing import PostprocessingConfig, postprocess
@@ -266,7 +266,7 @@ class FakeScores:
 def test_the_table_has_mm_and_the_best_first(tmp_path):
     scores = FakeScores()
     scores([replace(PAPER, wt=threshold) for threshold in (0.5, 0.3, 0.7)])
-    write_table(scores, GRID, tmp_path / "tuning.csv")
+    write_settings_table(scores, GRID, tmp_path / "tuning.csv")
     with (tmp_path / "tuning.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["wt"], row["mean_score"]) for row in rows] == [

@@ -27,10 +27,10 @@ from nnunet_resunet_ds.experiments.ablation.tables import (
     record_of,
     run_table,
     summary_table,
-    write_csv,
+    write_numbers,
 )
 from nnunet_resunet_ds.network.cost import Cost, count_cost
-from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.heads_table import read_heads_table
 
 MARKDOWN, CSV, PAGE, FIGURE = "table.md", "table.csv", "report.html", "validation_loss.png"
 
@@ -66,7 +66,7 @@ def write_summary(settings: Settings) -> Written:
     figure = loss_figure(rows)
     folder = settings.folder
     title, facts = f"Ablation of {settings.preprocessed.name}", _facts(rows, settings)
-    write_csv(rows, costs, protocol, folder / CSV)
+    write_numbers(rows, costs, protocol, folder / CSV)
     write_text("\n".join([f"# {title}", "", *facts, "", *map(markdown, tables)]), folder / MARKDOWN)
     write_text(_page(title, facts, tables, figure), folder / PAGE)
     written = [folder / name for name in (MARKDOWN, CSV, PAGE)]
@@ -121,7 +121,9 @@ def _page(title: str, facts: Sequence[str], tables: Sequence[Table], figure: Fig
 
 def loss_curves(row: Row) -> NDArray[np.float64]:
     """Return the validation loss of the finest head, (runs, epochs); NaN after an early stop."""
-    curves = [[float(epoch[_FINEST]) for epoch in read_table(outcome.run.fold_folder)] for outcome in row.outcomes]
+    curves = [
+        [float(epoch[_FINEST]) for epoch in read_heads_table(outcome.run.fold_folder)] for outcome in row.outcomes
+    ]
     table = np.full((len(curves), max(map(len, curves))), np.nan)
     for line, curve in zip(table, curves, strict=True):
         line[: len(curve)] = curve

@@ -1,14 +1,13 @@
 """Make the tables of an ablation as text, for Markdown and HTML alike, and its numbers as CSV."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_resunet_ds.base.files import replacing
+from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.experiments.ablation.outcomes import METRIC, Compared, Outcome, Row
@@ -107,18 +106,19 @@ def markdown(table: Table) -> str:
     return "\n".join([f"## {table.title}", "", table.note, "", *markdown_rows(table.header, table.rows), ""])
 
 
-def write_csv(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol, path: Path) -> None:
+def write_numbers(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol, path: Path) -> None:
     """Write one line for each rung, seed, fold and region, with the mean of every metric."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["rung", "seed", "fold", "region", *protocol.metrics, *_COSTS])
-        for row in rows:
-            for outcome in row.outcomes:
-                for region in protocol.regions:
-                    means = [outcome.mean(region, metric) for metric in protocol.metrics]
-                    run = outcome.run
-                    cells = _costs(outcome, costs[row.rung.name])
-                    table.writerow([row.rung.name, run.seed, run.fold, region, *means, *cells])
+    header = ["rung", "seed", "fold", "region", *protocol.metrics, *_COSTS]
+    write_csv(path, header, _lines(rows, costs, protocol))
+
+
+def _lines(rows: Sequence[Row], costs: Mapping[str, Cost], protocol: Protocol) -> Iterator[list[object]]:
+    for row in rows:
+        for outcome in row.outcomes:
+            cells = list(_costs(outcome, costs[row.rung.name]))
+            for region in protocol.regions:
+                means = [outcome.mean(region, metric) for metric in protocol.metrics]
+                yield [row.rung.name, outcome.run.seed, outcome.run.fold, region, *means, *cells]
 
 
 def _costs(outcome: Outcome, cost: Cost) -> Iterable[object]:

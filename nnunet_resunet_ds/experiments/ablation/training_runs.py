@@ -11,7 +11,7 @@ from nnunet_resunet_ds.base.model_id import fold_folder, folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.head_metrics import read_table
+from nnunet_resunet_ds.training.heads_table import read_heads_table
 from nnunet_resunet_ds.training.recipe import recipe_words
 
 NONE, PAPER = "none", "paper"
@@ -96,7 +96,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         """Number of trained epochs; a training that stopped early has done all."""
-        return self.epochs if is_finished(self) or is_trained(self) else len(read_table(self.fold_folder))
+        return self.epochs if is_finished(self) or is_trained(self) else len(read_heads_table(self.fold_folder))
 
 
 def runs_of(settings: Settings, rungs: Sequence[Rung], seeds: Sequence[int], folds: Sequence[int]) -> list[Run]:

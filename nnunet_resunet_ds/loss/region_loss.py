@@ -136,7 +136,7 @@ def region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: fl
 
 
 def _fused_region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:
-    from nnunet_resunet_ds.training.fused_region_sums import fused_region_sums  # noqa: PLC0415 (needs Triton)
+    from nnunet_resunet_ds.loss.fused_region_sums import fused_region_sums  # noqa: PLC0415 (needs Triton)
 
     return fused_region_sums(logits, target, counts, gamma)
 

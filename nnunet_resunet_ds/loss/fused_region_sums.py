@@ -1,6 +1,7 @@
 """Add up what the loss is made of in one pass over logits and targets, by Triton: the form of the loss for GPUs.
 
-The form of PyTorch's operations is `nnunet_resunet_ds.loss.region_sums`; it makes some ten tensors of the logits' size.
+The form of PyTorch's operations is `nnunet_resunet_ds.loss.region_loss.region_sums`; it makes some ten tensors of the
+logits' size.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nnunet_resunet_ds.training import region_sums_kernels as kernels
+from nnunet_resunet_ds.loss import region_sums_kernels as kernels
 
 _VOXELS = 1024
 """Of a program at a time."""
@@ -20,7 +21,7 @@ N_SUMS = 5
 
 
 def fused_region_sums(logits: Tensor, target: Tensor, counts: Tensor | None, gamma: float) -> Tensor:
-    """Return what `nnunet_resunet_ds.loss.region_sums` does, (5, B, R) in fp32, with the gradient of the logits."""
+    """Return what `region_loss.region_sums` does, (5, B, R) in fp32, with the gradient of the logits."""
     if not logits.is_contiguous(memory_format=torch.channels_last_3d):
         logits = logits.contiguous()
     sums: Tensor = _RegionSums.apply(

@@ -5,11 +5,11 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from nnunet_resunet_ds import loss
-from nnunet_resunet_ds.loss import RegionDiceFocalLoss, region_sums
+from nnunet_resunet_ds.loss import RegionDiceFocalLoss, region_loss
+from nnunet_resunet_ds.loss.region_loss import region_sums
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds for Linux")
-fused = pytest.importorskip("nnunet_resunet_ds.training.fused_region_sums")
+fused = pytest.importorskip("nnunet_resunet_ds.loss.fused_region_sums")
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -64,9 +64,9 @@ def test_the_loss_is_the_same_by_either_form(monkeypatch, batch_dice, ignores):
     logits = torch.randn(2, 3, 9, 8, 7, device=DEVICE, requires_grad=True)
     target = torch.rand(2, 3 + ignores, 9, 8, 7, device=DEVICE) > 0.6
     calls, results = [], []
-    monkeypatch.setattr(loss, "_fused_region_sums", lambda *x: calls.append(x) or fused.fused_region_sums(*x))
+    monkeypatch.setattr(region_loss, "_fused_region_sums", lambda *x: calls.append(x) or fused.fused_region_sums(*x))
     for form in (False, True):
-        monkeypatch.setattr(loss, "runs_fused", lambda _, form=form: form)
+        monkeypatch.setattr(region_loss, "runs_fused", lambda _, form=form: form)
         value = made(logits, target)
         results.append([value, *torch.autograd.grad(value, logits)])
     assert len(calls) == 1
