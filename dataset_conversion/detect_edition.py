@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from dataset_conversion.custom_edition import CUSTOM, read_custom_edition
 from dataset_conversion.editions import EDITIONS, Edition
-from dataset_conversion.find_cases import case_folders_below
+from dataset_conversion.find_cases import case_folders_below, cases_below
 from dataset_conversion.precedence import folder_names
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
@@ -66,6 +66,8 @@ def detect_edition(
         return named
     candidates = _candidates(key)
     folders = _case_folders(inputs, candidates)
+    if key == AUTO and not any(_fitting_all([case_id], candidates) for case_id in folders):
+        return _told_by_file_names(inputs, candidates, alike)
     return _told(folders, candidates, alike) or _told_by_folders(folders, candidates, alike)
 
 
@@ -241,6 +243,38 @@ def _told_by_folders(folders: Mapping[str, set[Path]], candidates: Sequence[Edit
 def _release_names(folder: Path, edition: Edition) -> list[str]:
     """Return the folders around a case that have the name of a release."""
     return [name for name in folder_names(folder) if edition.release_folder and edition.release_folder.fullmatch(name)]
+
+
+def _told_by_file_names(inputs: Sequence[Path], candidates: Sequence[Edition], alike: Alike) -> Decision:
+    """Return the edition whose names the images have, where the case ids are of none: files of a user's own.
+
+    Raises:
+        InputError: the names of several layouts fit as well, or label values matter, which names do not tell.
+    """
+    named = [edition for edition in candidates if not edition.folders]
+    layouts = {edition.layout: edition for edition in named}
+    images = {layout: _images_named_as(edition, inputs) for layout, edition in layouts.items()}
+    most = max(images.values(), key=len)
+    best = [edition for edition in named if len(images[edition.layout]) == len(most)]
+    (case_id, _), file = next(iter(most.items()))
+    if any(images[edition.layout] != most for edition in best):
+        raise _mixed([case_id], candidates)
+    if alike is same_images:
+        chosen = min(best, key=lambda edition: edition.corrections is not None)
+        return Decision(replace(chosen, title="data of your own"), f"by the names of the files, such as {file.name}")
+    keys = ", ".join(edition.key for edition in best)
+    msg = (
+        f"cannot tell the edition: {case_id} is of none we know. Files such as {file.name} have the names of "
+        f"{keys}: give the one whose label values yours have with --edition, or describe names and values in a file "
+        "for --edition-file (docs/how_to/other_data.md)"
+    )
+    raise InputError(msg)
+
+
+def _images_named_as(edition: Edition, inputs: Iterable[Path]) -> dict[tuple[str, str], Path]:
+    """Return (case id, channel) → file, of the images that have the names of an edition."""
+    cases = chain.from_iterable(cases_below(folder, edition) for folder in inputs)
+    return {(case.case_id, channel): file for case in cases for channel, file in case.images.items()}
 
 
 def _groups(editions: Sequence[Edition], alike: Alike) -> list[list[Edition]]:

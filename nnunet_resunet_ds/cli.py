@@ -81,6 +81,7 @@ predict with stock nnU-Net instead:
 
 try it first, on made-up images: resunet-ds demo
 find out why something does not work: resunet-ds doctor
+paths such as docs/how_to/predict.md are in the repository
 """
 
 
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
             for_strays=getattr(command, "FOR_STRAYS", ""),
         )
         command.add_arguments(subparser)
-        subparser.add_argument("-v", "--verbose", action="store_true", help="print what is done to each case")
+        subparser.add_argument("-v", "--verbose", action="store_true", help="say more of what is done")
     return parser
 
 

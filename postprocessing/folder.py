@@ -179,7 +179,10 @@ def _probability_files(folder: Path) -> list[Path]:
         raise InputError(msg)
     files = visible_files(folder, PROBABILITIES_ENDING)
     if not files:
-        msg = f"{folder}: no .npz probabilities; predict with nnUNetv2_predict … --save_probabilities"
+        msg = (
+            f"{folder}: no .npz probabilities; predict again with resunet-ds predict --save-probabilities, or "
+            "nnUNetv2_predict --save_probabilities"
+        )
         raise InputError(msg)
     return files
 

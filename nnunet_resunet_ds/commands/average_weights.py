@@ -15,9 +15,9 @@ import argparse
 
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
-from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folder, chosen_settings
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_with_cases, chosen_settings
 
-SUMMARY = "mean of the weights of the last epochs, kept where it does not lose on validation"
+SUMMARY = "average the weights of the last epochs, and keep the mean if validation is not worse"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-anyway", action="store_true", help="write the averaged weights also where they lose on validation"
     )
-    add_model_arguments(parser, several=False, takes_checkpoint=False)
+    add_model_arguments(parser, several=False, needs_training_cases=True, takes_checkpoint=False)
     add_json_argument(parser)
 
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.last is not None:
         check_whole_number("--last", options.last, at_least=1)
-    folder = chosen_model_folder(options, "weights are averaged within one")
+    folder = chosen_model_with_cases(options, "weights are averaged within one")
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, FINAL)))
     with only_writer(folder):
         averaging = average_model(chosen_settings(options, [model]), options.last, keep_anyway=options.keep_anyway)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="folder to search for cases, at any depth"
     )
-    aim = parser.add_mutually_exclusive_group(required=True)
+    aim = parser.add_mutually_exclusive_group()
     aim.add_argument(
         "-d",
         dest="dataset",
@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert or only check, and print the result and the next command."""
+    if options.dataset is None and not options.check:
+        msg = "give -d and a free number from 1 to 999, such as -d 137; or --check, to look at the files only"
+        raise InputError(msg)
     if options.check:
         with chosen_executor(options, options.inputs) as executor:
             _check(options, executor)

@@ -17,7 +17,7 @@ from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.commands.arguments import add_overwrite_argument
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 
-SUMMARY = "label maps or probabilities of several models → one label map a case"
+SUMMARY = "join the label maps or probabilities of several models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ says what their label values mean; where neither does, the values are read as th
 how it reads them. Give --ref-labels and --pred-labels to say it yourself.
 
 Examples:
-  resunet-ds evaluate -ref /data/BraTS2021_train -pred labels -o metrics.json
+  resunet-ds evaluate -ref /data/BraTS2021_reference -pred labels -o metrics.json
   resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --csv metrics.csv --protocol brats2024-gli
   resunet-ds evaluate -ref labelsTr -pred labels -o metrics.json --compare other_labels
   resunet-ds evaluate -ref labelsTr -pred labels --protocol brats2026-met --by-sequences

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.commands.model_arguments import add_model_choice_arguments, chosen_model_folder
 
-SUMMARY = "the bare network as ONNX, with a JSON of all that belongs around it"
+SUMMARY = "write the bare network as ONNX, and a JSON of all that belongs around it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 _NO_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(?P<given>[^']*)' \(choose from (?P<known>.*)\)")
 """How argparse says so."""
+_MAX_USAGE_LINES = 5
 
 
 class HelpfulParser(argparse.ArgumentParser):
@@ -50,3 +51,10 @@ class HelpfulParser(argparse.ArgumentParser):
             meant = f"did you mean {self.prog} {near[0]}? " if near else ""
             message = f"{match['given']} is no command; {meant}{self.prog} --help lists all"
         super().error(message)
+
+    def print_usage(self, file: Any = None) -> None:  # noqa: ANN401 (argparse's)
+        """Print the usage; where it would push the message out of sight, where to find it."""
+        usage = self.format_usage()
+        if usage.count("\n") > _MAX_USAGE_LINES:
+            usage = f"usage: {self.prog} …; {self.prog} --help lists all arguments\n"
+        self._print_message(usage, file or sys.stdout)

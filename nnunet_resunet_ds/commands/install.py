@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from shlex import quote
 
-SUMMARY = "a model from one file, checked, to where prediction finds it"
+SUMMARY = "check a model from one file, and put it where prediction finds it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,26 +27,31 @@ def model_folder(text: str) -> Path:
 
 
 def add_model_arguments(
-    parser: argparse.ArgumentParser, *, several: bool, takes_checkpoint: bool = True, starter: bool = False
+    parser: argparse.ArgumentParser, *, several: bool, starter: bool = False, **choice: bool
 ) -> None:
     """Add the arguments that choose a model and how it predicts.
 
     Args:
         parser: of the subcommand.
         several: whether ``-m`` can be given more than once.
-        takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
         starter: whether the starter model is taken where none is named.
+        choice: the others of `add_model_choice_arguments`.
     """
     without = "Without -d and -m: the starter model, see resunet-ds models." if starter else None
     group = parser.add_argument_group("model", without)
-    add_model_choice_arguments(group, several=several, takes_checkpoint=takes_checkpoint, starter=starter)
+    add_model_choice_arguments(group, several=several, starter=starter, **choice)
     add_device_argument(group)
     add_precision_argument(group)
     add_no_tta_argument(group)
 
 
 def add_model_choice_arguments(
-    group: "argparse._ArgumentGroup", *, several: bool, takes_checkpoint: bool = True, starter: bool = False
+    group: "argparse._ArgumentGroup",
+    *,
+    several: bool,
+    takes_checkpoint: bool = True,
+    starter: bool = False,
+    needs_training_cases: bool = False,
 ) -> None:
     """Add the arguments that choose a model, and of it folds and weights.
 
@@ -55,24 +60,44 @@ def add_model_choice_arguments(
         several: whether ``-m`` can be given more than once.
         takes_checkpoint: whether the weights' file in the folder of a fold can be chosen.
         starter: whether the starter model is taken where none is named.
+        needs_training_cases: whether the dataset must be here, so that the starter model cannot be chosen.
     """
     which = group.add_mutually_exclusive_group(required=not starter)
-    which.add_argument("-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on")
+    which.add_argument(
+        "-d", dest="dataset_id", type=dataset_id, metavar="ID", help="dataset that it was trained on, such as 137"
+    )
+    other = "" if needs_training_cases else f", or {STARTER}"
     which.add_argument(
         "-m",
         dest="model_folders",
         type=model_folder,
         action="append",
         metavar="FOLDER",
-        help=f"its folder, TRAINER__PLANS__CONFIGURATION, or {STARTER}"
-        + ("; again for an ensemble" if several else ""),
+        help=f"its folder, TRAINER__PLANS__CONFIGURATION{other}" + ("; again for an ensemble" if several else ""),
     )
-    group.add_argument("-tr", dest="trainer", default=TRAINER, metavar="NAME", help="(default: %(default)s)")
-    group.add_argument("-p", dest="plans", metavar="PLANS", help="(default: those of the one model that is there)")
-    group.add_argument("-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="(default: %(default)s)")
-    group.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help="(default: every fold that is trained)")
+    group.add_argument(
+        "-tr", dest="trainer", default=TRAINER, metavar="NAME", help="trainer that trained it (default: %(default)s)"
+    )
+    group.add_argument(
+        "-p",
+        dest="plans",
+        metavar="PLANS",
+        help="plans that it was trained with (default: those of the one model of this dataset)",
+    )
+    group.add_argument(
+        "-c", dest="configuration", default=CONFIGURATION, metavar="NAME", help="configuration (default: %(default)s)"
+    )
+    group.add_argument(
+        "-f", dest="folds", nargs="+", metavar="FOLD", help="folds, such as 0 1 (default: every fold that is trained)"
+    )
     if takes_checkpoint:
-        group.add_argument("-chk", dest="checkpoint", default=FINAL, metavar="FILE", help="(default: %(default)s)")
+        group.add_argument(
+            "-chk",
+            dest="checkpoint",
+            default=FINAL,
+            metavar="FILE",
+            help="file of the weights in the folder of each fold (default: %(default)s)",
+        )
 
 
 def chosen_model_folders(options: argparse.Namespace) -> list[Path]:
@@ -101,6 +126,22 @@ def chosen_model_folder(options: argparse.Namespace, why_one: str) -> Path:
     folder, *others = chosen_model_folders(options)
     if others:
         msg = f"give one model with -m: {why_one}"
+        raise InputError(msg)
+    return folder
+
+
+def chosen_model_with_cases(options: argparse.Namespace, why_one: str) -> Path:
+    """Return the one folder that the arguments name, of a model whose training cases are here.
+
+    Raises:
+        InputError: as `chosen_model_folder` does, or it is the starter model.
+    """
+    folder = chosen_model_folder(options, why_one)
+    if folder == STARTER_FOLDER:
+        msg = (
+            "the starter model: the cases that it was trained on do not come with it, and this needs them; train on "
+            "from it with your own (docs/how_to/fine_tune.md)"
+        )
         raise InputError(msg)
     return folder
 

@@ -20,7 +20,7 @@ from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 if TYPE_CHECKING:
     from nnunet_resunet_ds.models.inventory import KnownModel
 
-SUMMARY = "what can predict here: the starter model and your own"
+SUMMARY = "list what can predict here: the starter model and your own"
 _HEADER = ("model", "data", "cases", "folds", "Dice", "MB", "TFLOP")
 
 

@@ -16,7 +16,7 @@ from shlex import quote
 
 from nnunet_resunet_ds.commands.model_arguments import add_model_choice_arguments, chosen_model_folder
 
-SUMMARY = "a trained model as one file, with its card and digests"
+SUMMARY = "put a trained model into one file, with its card and digests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

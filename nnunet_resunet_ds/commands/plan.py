@@ -1,4 +1,4 @@
-"""Write plans with a patch, network size or recipe of your own, next to the stock plans.
+r"""Write plans with a patch, network size or recipe of your own, next to the stock plans.
 
 Not needed for the paper's setting: nnUNetv2_train -tr ResUNetDSTrainer takes the stock plans as they are and trains the
 paper's network on them. What you set here is saved in the plans file, obeyed by the trainer and kept with the model.
@@ -10,7 +10,9 @@ examples, a small network for a quick look, and a training that starts from the 
   resunet-ds plan -d 137 --patch-size 64 64 64 --features 16 32 64 128 --epochs 20
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p nnUNetResUNetDSPlans
 
-  resunet-ds plan -d 137 --pretrained starter --name FineTuned --lr 1e-3 --schedule poly --epochs 50
+  nnUNetv2_plan_and_preprocess -d 137 -c 3d_fullres -overwrite_target_spacing 1.5 1.5 1.5 \
+    -overwrite_plans_name PlansOfPretrained
+  resunet-ds plan -d 137 -p PlansOfPretrained --pretrained starter --name FineTuned --lr 1e-3 --epochs 50
   nnUNetv2_train 137 3d_fullres 0 -tr ResUNetDSTrainer -p FineTuned
 """
 
@@ -25,7 +27,7 @@ from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_FEATURES
 from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
 from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
 
-SUMMARY = "plans with your own patch, network size or recipe (optional)"
+SUMMARY = "write plans with your own patch, network size or recipe (optional)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments
 from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 
-SUMMARY = "probabilities → label maps"
+SUMMARY = "turn probabilities into label maps"
 FOR_STRAYS = "give the folder with -i: resunet-ds postprocess -i {} -o OUTPUT"
 """What to type where an argument has no flag before it."""
 

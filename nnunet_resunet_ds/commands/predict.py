@@ -31,13 +31,13 @@ from nnunet_resunet_ds.commands.given_paths import check_files, check_folders
 from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folders, chosen_settings
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config
 from nnunet_resunet_ds.commands.prediction_lines import (
-    FLAGS,
     conclude,
     introduce,
     n_flips,
     say_cases,
     say_what_is_there,
 )
+from nnunet_resunet_ds.commands.single_case import ALL_FLAGS, add_image_arguments, image_files
 from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 
-SUMMARY = "images → label maps, in one process"
+SUMMARY = "turn images into label maps"
 FOR_STRAYS = "give the folder with -i: resunet-ds predict -i {} -o OUTPUT"
 """What to type where an argument has no flag before it."""
 
@@ -55,8 +55,7 @@ FOR_STRAYS = "give the folder with -i: resunet-ds predict -i {} -o OUTPUT"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's arguments."""
     parser.add_argument("-i", dest="inputs", nargs="+", type=Path, metavar="INPUT", help="folders to search")
-    for channel, name in FLAGS.items():
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{channel} image of a single case")
+    add_image_arguments(parser)
     parser.add_argument(
         "-o",
         dest="output",
@@ -147,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
         predictor = Predictor.from_settings(settings, models)
     may_lack = any(case.optional for case in case_set.cases)
     introduce(options, settings, models, predictor, may_lack=may_lack)
-    say_cases(case_set, _files(options))
+    say_cases(case_set, image_files(options))
     environment = settings.environment(predictor.hardware if predictor else {})
     output = _output(options, labels, settings.recorded(models), environment, _map_kinds(settings, models))
     reads = [*(model.folder for model in models), *_inputs(options)]
@@ -166,12 +165,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
     """Return the folders or files that are given."""
-    return options.inputs or list(_files(options).values())
-
-
-def _files(options: argparse.Namespace) -> dict[str, Path]:
-    """Return sequence → image of a single case, of those that are given."""
-    return {sequence: file for sequence, flag in FLAGS.items() if (file := getattr(options, flag))}
+    return options.inputs or list(image_files(options).values())
 
 
 def _map_kinds(settings: "PredictionSettings", models: "list[Model]") -> tuple[str, ...]:
@@ -238,14 +232,14 @@ def _check_paths(options: argparse.Namespace) -> list[Path]:
         InputError: a path is missing, or is not of what it should be.
     """
     _check_output(options.output)
-    if bool(_files(options)) == bool(options.inputs):
-        msg = f"give either folders with -i, or one case with {' '.join(f'--{name}' for name in FLAGS.values())}"
+    if bool(image_files(options)) == bool(options.inputs):
+        msg = f"give either folders with -i, or one case with {ALL_FLAGS}"
         raise InputError(msg)
     if options.inputs and _is_file(options.output):
         msg = f"{options.output}: cases of folders need a folder for -o"
         raise InputError(msg)
     check_folders(options.inputs or (), "-i")
-    check_files([*_files(options).values(), options.config, options.edition_file])
+    check_files([*image_files(options).values(), options.config, options.edition_file])
     _check_is_apart(options.output, options.inputs or ())
     folders = chosen_model_folders(options)
     for folder in folders:
@@ -274,7 +268,7 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
         )
         _check_is_apart(options.output, {file.parent for case in found.cases for file in case.files})
         return found
-    files = _files(options)
+    files = image_files(options)
     if not _is_file(options.output):
         _check_is_apart(options.output, {file.parent for file in files.values()})
     name = options.output.name.removesuffix(_ending(options.output) or "")

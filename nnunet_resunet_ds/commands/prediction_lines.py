@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.commands.single_case import FLAGS
 
 if TYPE_CHECKING:
     from dataset_conversion.find_cases import RawCase
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.predictor import Predictor
     from nnunet_resunet_ds.models.card import ModelCard
 
-FLAGS = {"T1": "t1", "T1ce": "t1ce", "T2": "t2", "FLAIR": "flair"}
-"""Sequence → flag of its image of a single case."""
 _MAX_NAMES = 3
 
 

@@ -4,9 +4,9 @@ The file needs no other file and no network. Without -ref it shows volumes and f
 --protocol, a dataset of other regions than WT, TC and ET is scored by the protocol that has them, or by Dice and HD95.
 
 Examples:
-  resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_val -o report.html
+  resunet-ds report -i /data/BraTS2021_val -pred labels -ref /data/BraTS2021_reference -o report.html
   resunet-ds report -i imagesTs -pred labels -ref labelsTs --metrics metrics.json --before predictions -o report.html
-  resunet-ds report -i imagesTs -pred labels -o report.html
+  resunet-ds report --t1 t1.nii.gz --t1ce t1ce.nii.gz --t2 t2.nii.gz --flair flair.nii.gz -pred tumour.nii.gz -o r.html
 """
 
 import argparse
@@ -14,8 +14,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from nnunet_resunet_ds.base.counted import counted
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments, add_label_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
+from nnunet_resunet_ds.commands.given_paths import check_files
+from nnunet_resunet_ds.commands.single_case import ALL_FLAGS, add_image_arguments, image_files
 
 SUMMARY = "write one HTML file about a cohort: figures, table and pictures"
 
@@ -27,10 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="images",
         nargs="+",
         type=Path,
-        required=True,
+        default=[],
         metavar="IMAGES",
         help="folders of the images that were predicted",
     )
+    add_image_arguments(parser)
     parser.add_argument(
         "-pred", dest="prediction", type=Path, required=True, metavar="PREDICTION", help="predicted label maps"
     )
@@ -71,8 +75,14 @@ def run(options: argparse.Namespace) -> None:
     """Write the report, and print where it is."""
     from nnunet_resunet_ds.report import ReportSettings, write_report
 
+    options.image_files = image_files(options)
+    if bool(options.image_files) == bool(options.images):
+        msg = f"give either folders of images with -i, or those of one case with {ALL_FLAGS}"
+        raise InputError(msg)
+    check_files(options.image_files.values())
     settings = ReportSettings(**{field.name: getattr(options, field.name) for field in fields(ReportSettings)})
-    folders = [*settings.images, settings.prediction, settings.reference, settings.before]
+    images = [*settings.images, *settings.image_files.values()]
+    folders = [*images, settings.prediction, settings.reference, settings.before]
     with chosen_executor(options, filter(None, folders)) as executor:
         written = write_report(settings, executor)
     for problem in written.problems:

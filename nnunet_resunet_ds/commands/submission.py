@@ -28,7 +28,7 @@ from nnunet_resunet_ds.commands.edition_arguments import add_edition_arguments
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 from nnunet_resunet_ds.commands.model_arguments import model_folder
 
-SUMMARY = "hand in: label maps in the values of an edition, or a container"
+SUMMARY = "translate label maps to hand them in, or write a container"
 _MEMORY_GIB, _SECONDS = 16.0, 3600.0
 
 

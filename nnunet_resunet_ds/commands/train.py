@@ -17,7 +17,7 @@ from nnunet_resunet_ds.base.setting_checks import check_whole_number
 from nnunet_resunet_ds.commands.arguments import add_dataset_argument, add_device_argument, add_plans_arguments
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 
-SUMMARY = "all folds of one trainer, by nnUNetv2_train: here or on a cluster"
+SUMMARY = "train all folds of one trainer, here or on a cluster"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

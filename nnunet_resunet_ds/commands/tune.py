@@ -22,9 +22,9 @@ from pathlib import Path
 
 from nnunet_resunet_ds.commands.executor_arguments import add_executor_arguments, chosen_executor
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
-from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_folder, chosen_settings
+from nnunet_resunet_ds.commands.model_arguments import add_model_arguments, chosen_model_with_cases, chosen_settings
 
-SUMMARY = "post-processing that fits a model, by cross-validation"
+SUMMARY = "find the post-processing that fits a model, by cross-validation"
 FEW_CASES = 10
 """Fewer say little about a gain."""
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take the probabilities of nnUNetv2_train … --npz, averages of logits, instead of predicting",
     )
-    add_model_arguments(parser, several=False)
+    add_model_arguments(parser, several=False, needs_training_cases=True)
     add_executor_arguments(parser, takes_threads=False)
     add_json_argument(parser)
 
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
     from postprocessing.model_config import SETTINGS_FILE
 
-    folder = chosen_model_folder(options, "post-processing is tuned for one")
+    folder = chosen_model_with_cases(options, "post-processing is tuned for one")
     name = checkpoint_name(folder, options.checkpoint)
     model = ModelFiles(folder, tuple(checkpoint_files(folder, options.folds, name)), name)
     settings = chosen_settings(options, [model])

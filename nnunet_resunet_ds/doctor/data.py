@@ -60,8 +60,10 @@ def folders(space_needed: float | None = None, where_not_set: str = FAIL) -> Ite
 def _folder(variable: str, needed: float) -> Finding:
     folder = Path(os.environ[variable])
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is not there"
-        return Finding(FAIL, variable, f"{folder} {what}", f"mkdir -p '{folder}', or name another folder")
+        if folder.exists():
+            return Finding(FAIL, variable, f"{folder} is a file", "name a folder")
+        text = f"{folder} is not there yet; it is made when it is needed"
+        return Finding(WARN, variable, text, f"if the path is right, nothing; else name another folder ({variable})")
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(
             FAIL, variable, f"{folder} cannot be written to", "change its permissions, or name another folder"

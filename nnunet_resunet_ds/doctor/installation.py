@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
@@ -30,11 +30,11 @@ def software() -> Iterator[Finding]:
     yield Finding(OK, DISTRIBUTION, found["Version"])
     yield _python(SpecifierSet(found["Requires-Python"]))
     requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or []]
-    for requirement in requirements:
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield _package(requirement)
+    always = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    yield from map(_package, always)
+    base = {one.name for one in always}
     for extra in sorted(set(found.get_all("Provides-Extra") or []) - _FOR_DEVELOPERS):
-        yield _extra(extra, [one for one in requirements if _belongs_to(one, extra)])
+        yield _extra(extra, [one for one in requirements if _belongs_to(one, extra)], base)
 
 
 def trainer_search() -> Iterator[Finding]:
@@ -74,11 +74,18 @@ def _package(requirement: Requirement) -> Finding:
     return Finding(FAIL, requirement.name, problem, f"pip install '{requirement.name}{requirement.specifier}'")
 
 
-def _extra(extra: str, requirements: list[Requirement]) -> Finding:
+def _extra(extra: str, requirements: list[Requirement], base: Collection[str]) -> Finding:
+    """Examine an extra; one of which nothing is there was not asked for.
+
+    Args:
+        extra: its name.
+        requirements: of it.
+        base: names of packages that are there without it.
+    """
     subject = f"extra {extra}"
     problems = [f"{requirement.name} {problem}" for requirement in requirements if (problem := _problem(requirement))]
     if problems:
-        level = OK if all(installed_version(one.name) is None for one in requirements) else WARN
+        level = OK if all(installed_version(one.name) is None for one in requirements if one.name not in base) else WARN
         return Finding(level, subject, "; ".join(problems), f"where you need it: pip install '{DISTRIBUTION}[{extra}]'")
     return Finding(OK, subject, ", ".join(f"{one.name} {installed_version(one.name)}" for one in requirements))
 

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import LabelConvention, listed, nnunet_labels
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.region_checks import regions_of
@@ -44,7 +45,8 @@ class Member:
     @property
     def described(self) -> str:
         """Say how its values are read."""
-        return f"{self.source}: {len(self.files)} label maps with the values of {self.convention.title}, {self.reason}"
+        n_maps = counted(len(self.files), "label map")
+        return f"{self.source}: {n_maps} with the values of {self.convention.title}, {self.reason}"
 
     def read(self, case: str) -> tuple[sitk.Image, Labels]:
         """Read the label map of a case in nnU-Net's values, with its grid.

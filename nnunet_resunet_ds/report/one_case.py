@@ -1,12 +1,15 @@
-"""Take a label map that is given as a file for that of the one case there is, whatever the file is called."""
+"""Bring a label map and images that are given one by one together, whatever the files are called."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from dataset_conversion.editions import CHANNEL_NAMES
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.image_cases import CaseSet
+from dataset_conversion.image_cases import CaseSet, single_case
 from nnunet_resunet_ds.base.case_notes import IMAGES
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import is_same
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.run_file import entries_of
@@ -38,9 +41,37 @@ def images_as(case: str, images: CaseSet, label_map: Path) -> CaseSet:
     return replace(images, cases=[replace(found, case_id=case)])
 
 
+def images_given(files: Mapping[str, Path], maps: LabelMaps) -> CaseSet:
+    """Return the one case of images that were given one by one.
+
+    Args:
+        files: sequence (T1, T1ce, T2, FLAIR) → image.
+        maps: the predictions.
+
+    Raises:
+        InputError: there are several predictions, or run.json says that this one was made of other images.
+    """
+    (case, label_map), *others = maps.files.items()
+    if others:
+        msg = f"{maps.source}: has {len(maps.files)} cases, and the images are of one; give its label map alone"
+        raise InputError(msg)
+    noted = _noted_images(label_map)
+    for sequence, file in files.items():
+        if sequence in noted and not is_same(noted[sequence], file):
+            msg = f"{file}: is not the {sequence} image that {label_map} was made of, as run.json next to it says"
+            raise InputError(msg)
+    return single_case(case, files, [name for name in CHANNEL_NAMES if name in files])
+
+
 def _was_made_of_others(label_map: Path, found: RawCase) -> bool:
     """Tell whether run.json next to a label map says that it was made of other images."""
+    noted = _noted_images(label_map)
+    return bool(noted) and not any(
+        is_same(identity, file) for identity in noted.values() for file in found.images.values()
+    )
+
+
+def _noted_images(label_map: Path) -> Mapping[str, Any]:
+    """Return sequence → identity of the images that a label map was made of, as run.json next to it says."""
     noted = entries_of([label_map]).get(label_map, {}).get(IMAGES)
-    if not isinstance(noted, Mapping):
-        return False
-    return not any(is_same(identity, file) for identity in noted.values() for file in found.images.values())
+    return noted if isinstance(noted, Mapping) else {}

@@ -1,7 +1,7 @@
 """Say what to report, and check it before any work is done."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunet_resunet_ds.base.files import check_output_file
@@ -30,6 +30,8 @@ class ReportSettings:
     """Folder of label maps, or one label map."""
     output: Path
     """The HTML file to write."""
+    image_files: Mapping[str, Path] = field(default_factory=dict)
+    """In place of folders: sequence (T1, T1ce, T2, FLAIR) → image of the one case there is."""
     reference: Path | None = None
     """Folder of reference label maps; without it the report has volumes and flags, and no scores."""
     metrics: Path | None = None

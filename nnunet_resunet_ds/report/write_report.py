@@ -22,7 +22,7 @@ from nnunet_resunet_ds.report.case_files import BEFORE, CaseFiles
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.find_images import find_images
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
-from nnunet_resunet_ds.report.one_case import images_as
+from nnunet_resunet_ds.report.one_case import images_as, images_given
 from nnunet_resunet_ds.report.page import training_notice, write_page
 from nnunet_resunet_ds.report.remarks import read_prediction_notes
 from nnunet_resunet_ds.report.report_case import CaseToRead, ReportCase, read_case
@@ -167,9 +167,13 @@ def _check_is_of(metrics: MetricsFile, predictions: LabelMaps) -> None:
 def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], protocol: Protocol) -> CaseFiles:
     folder = settings.prediction if settings.prediction.is_dir() else settings.prediction.parent
     notes = read_prediction_notes(folder)
-    images = find_images(settings.images, folder, settings.edition, settings.edition_file, notes.absent)
-    first = next(iter(label_maps[PREDICTION].files))
-    return CaseFiles(protocol, images_as(first, images, settings.prediction), label_maps, notes, settings.quality)
+    predictions = label_maps[PREDICTION]
+    if settings.image_files:
+        images = images_given(settings.image_files, predictions)
+    else:
+        found = find_images(settings.images, folder, settings.edition, settings.edition_file, notes.absent)
+        images = images_as(next(iter(predictions.files)), found, settings.prediction)
+    return CaseFiles(protocol, images, label_maps, notes, settings.quality)
 
 
 def _read_cases(files: CaseFiles, scores: _Scores, max_viewers: int, executor: Executor | None) -> Written:

@@ -37,8 +37,8 @@ _NUMBERS = {
     "gamma": ("--gamma", float, "focusing exponent of the focal loss"),
     "modality_dropout": ("--modality-dropout", float, "share of training samples that lose sequences, 0 to 1"),
     "plateau_factor": ("--plateau-factor", float, "factor on the learning rate when it drops"),
-    "plateau_patience": ("--plateau-patience", int, "epochs without improvement before the learning rate drops"),
-    "stopping_patience": ("--patience", int, "epochs without improvement after which training stops"),
+    "plateau_patience": ("--plateau-patience", int, "the learning rate drops after N + 1 epochs without improvement"),
+    "stopping_patience": ("--patience", int, "training stops after N epochs without improvement"),
     "keep_weights": ("--keep-weights", int, "how many of the last epochs keep their weights, to be averaged"),
 }
 _OTHERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -192,6 +192,30 @@ def test_folders_of_two_releases_are_not_one(tmp_path):
         detect_edition("auto", [tmp_path])
 
 
+# ---- files of a user's own, with the names of an edition ----
+
+
+@pytest.mark.parametrize("key", ["2021", "2023-gli", "upenn-gbm", "menrt"])
+def test_images_of_any_id_are_found_by_the_names_of_their_files(key, tmp_path):
+    touch(tmp_path, "P001", key)
+    decision = detect_edition("auto", [tmp_path], alike=same_images)
+    assert same_images([decision.edition, EDITIONS[key]]) and decision.edition.title == "data of your own"
+    assert decision.reason.startswith("by the names of the files, such as P001")
+
+
+def test_what_their_labels_mean_is_asked_for(tmp_path):
+    touch(tmp_path, "P001", "2021")
+    with pytest.raises(InputError, match=r"P001 is of none we know\. .* of 2017, 2018, 2019, 2020, 2021: give the one"):
+        detect_edition("auto", [tmp_path])
+
+
+def test_names_of_two_layouts_tell_nothing(tmp_path):
+    touch(tmp_path, "P001", "2021")
+    touch(tmp_path, "P002", "2023-gli")
+    with pytest.raises(InputError, match="P001 is of none we know; name it whole"):
+        detect_edition("auto", [tmp_path], alike=same_images)
+
+
 # ---- cases of several editions ----
 
 

@@ -35,10 +35,19 @@ def stage(dataset, tmp_path, monkeypatch):
     for folder in ("BraTS2021_train", "reference", "labels"):
         for seed, case in enumerate(CASES):
             make_case(tmp_path / folder, case, seed=seed)
+    write_probabilities(tmp_path / "probabilities")
     plans, dataset_json, _ = dataset
     write_model(tmp_path / MODEL, small_plans(plans), dataset_json)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_probabilities(folder):
+    """What ``predict --save-probabilities`` leaves of one case."""
+    folder.mkdir()
+    probabilities = np.random.default_rng(0).random((3, 4, 5, 6), dtype=np.float32)
+    np.savez(folder / "CASE.npz", probabilities=probabilities)
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6), np.uint8)), str(folder / "CASE.nii.gz"))
 
 
 def brain():
@@ -52,6 +61,10 @@ def test_blocks_run_in_their_order(page, stage):
     names = {"images": brain(), "predictor": Predictor.from_model_folder(stage / MODEL, device="cpu")}
     for block in BLOCKS[page]:
         exec(compile(smaller(block.code), block.place, "exec"), names)
+    if page == "postprocess.md":
+        own = sitk.GetArrayFromImage(sitk.ReadImage(str(stage / "own" / "CASE.nii.gz")))
+        nested = np.load(stage / "probabilities" / "CASE.npz")["probabilities"].__gt__(0.5).cumprod(axis=0).sum(axis=0)
+        np.testing.assert_array_equal(own, nested)
 
 
 @pytest.mark.long

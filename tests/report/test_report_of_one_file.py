@@ -76,3 +76,35 @@ def test_evaluate_asks_where_two_files_are_of_different_cases(given, capsys):
     assert f"{other} is of {SECOND}, and {reference} of {FIRST}: is it the same patient?" in said
     assert main(["evaluate", "-ref", str(reference), "-pred", str(mine), "--pred-labels", "nnunet"]) == 0
     assert "same patient" not in capsys.readouterr().out
+
+
+def flags(folder, case):
+    return [word for name in ("t1", "t1ce", "t2", "flair") for word in (f"--{name}", folder / f"{case}_{name}.nii.gz")]
+
+
+def test_images_may_be_given_one_by_one_as_to_predict(given, tmp_path, capsys):
+    cohort, raw, mine = given
+    for name in ("t1", "t1ce", "t2", "flair"):
+        (raw / f"{FIRST}_{name}.nii.gz").rename(cohort / f"x_{name}.nii.gz")
+    page = tmp_path / "report.html"
+    words = ["report", "-pred", mine, "--pred-labels", "nnunet", "-o", page, *flags(cohort, "x")]
+    assert main(list(map(str, words))) == 0
+    assert "1 case, 1 with pictures" in capsys.readouterr().out
+    assert main([*map(str, words), "-i", str(raw)]) == 2
+    assert "either folders of images with -i, or those of one case" in capsys.readouterr().err
+    assert main([*map(str, words[:-1]), str(cohort / "nowhere.nii.gz")]) == 2
+    assert "nowhere.nii.gz: no such file" in capsys.readouterr().err
+
+
+def test_images_given_one_by_one_must_be_those_of_the_one_label_map(given, tmp_path, capsys):
+    cohort, raw, mine = given
+    entry = {"file": mine.name, "images": {"T1ce": identity_of(raw / f"{FIRST}_t1ce.nii.gz")}}
+    (cohort / "run.json").write_text(json.dumps({"labels": "nnunet", "cases": {"mine": entry}}))
+    words = ["report", "-pred", mine, "-o", tmp_path / "report.html"]
+    assert main(list(map(str, [*words, *flags(raw, FIRST)]))) == 0
+    capsys.readouterr()
+    assert main(list(map(str, [*words, *flags(cohort / "raw" / SECOND, SECOND)]))) == 2
+    assert f"{SECOND}_t1ce.nii.gz: is not the T1ce image that" in capsys.readouterr().err
+    words[2] = cohort / "labels"
+    assert main(list(map(str, [*words, *flags(raw, FIRST)]))) == 2
+    assert "cases, and the images are of one; give its label map alone" in capsys.readouterr().err
