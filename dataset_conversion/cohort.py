@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dataset_conversion.detect_edition import AUTO, Decision, detect_edition, doubts
+from dataset_conversion.detect_edition import AUTO, Decision, detect_edition, edition_doubts
 from dataset_conversion.editions import SEGMENTATION, Edition
 from dataset_conversion.find_cases import RawCase, find_cases
 from dataset_conversion.inspect_case import CaseReport, inspect_case
@@ -201,7 +201,7 @@ def find_cohort(
     decision = detect_edition(edition, folders, edition_file)
     optional = optional_channels(allow_missing, decision.edition.channels)
     cases = [replace(case, optional=optional) for case in find_cases(folders, decision.edition)]
-    doubt = doubts(decision.edition, [case.case_id for case in cases])
+    doubt = edition_doubts(decision.edition, [case.case_id for case in cases])
     if doubt:
         decision = replace(decision, reason=f"{decision.reason}; warning: {doubt}")
     return Cohort(folders, decision, cases, optional)

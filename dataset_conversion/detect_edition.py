@@ -103,7 +103,7 @@ def _named(key: str, edition_file: Path | None) -> Decision | None:
     return Decision(EDITIONS[key], "as you said") if key in EDITIONS else None
 
 
-def doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
+def edition_doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
     """Say why case ids do not look like those of an edition that was named; None where they do, or tell nothing."""
     if not case_ids or any(edition.case_id.fullmatch(case_id) for case_id in case_ids):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_conversion.detect_edition import AUTO, doubts, edition_by_case_ids
+from dataset_conversion.detect_edition import AUTO, edition_by_case_ids, edition_doubts
 from dataset_conversion.editions import Edition
 from dataset_conversion.labels import (
     NNUNET_CONVENTION,
@@ -79,7 +79,7 @@ def write_submission(
     never = [chosen.tissue_name(tissue) for tissue in chosen.tissues.values() if tissue not in given.tissues.values()]
     if never:
         LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
-    for line in (*filter(None, [doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
+    for line in (*filter(None, [edition_doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
         LOG.warning("%s", line)
     settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})

@@ -24,7 +24,7 @@ from nnunet_resunet_ds.base.nifti_check import (
     seal_of,
     unpacked,
 )
-from nnunet_resunet_ds.base.orientation import MAX_SHEAR, axes_of, orientation, shear, straightened, with_sform
+from nnunet_resunet_ds.base.orientation import MAX_SHEAR, axes_of, header_orientation, shear, straightened, with_sform
 
 _KEY = "resunet_ds_notes"
 MAX_OFF = 1e-3
@@ -256,7 +256,7 @@ def _straightened(content: bytes, path: Path) -> sitk.Image:
     Raises:
         InputError: they are far from it.
     """
-    stored = orientation(content)
+    stored = header_orientation(content)
     axes = axes_of(stored.sform)
     if axes is None or shear(axes) > MAX_SHEAR:
         off = "" if axes is None else f" ({math.degrees(math.asin(min(1, shear(axes)))):.2g}° off the right angle)"

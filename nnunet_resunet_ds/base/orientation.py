@@ -34,7 +34,7 @@ class Orientation(NamedTuple):
     """(3, 4): voxel indices to mm, right, front and up being positive."""
 
 
-def orientation(content: bytes) -> Orientation:
+def header_orientation(content: bytes) -> Orientation:
     """Read it from the bytes of a file, which has been found to be NIfTI's."""
     order, places = _version(content)
     spacing, rows = (struct.unpack_from(order + kind, content, place) for place, kind in places)

@@ -15,8 +15,8 @@ from nnunet_resunet_ds.base.regions import Region, regions_class_order
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Weights = Sequence[float]
-Fuse = Callable[[Sequence[Mask], Weights], Mask]
+MemberWeights = Sequence[float]
+Fuse = Callable[[Sequence[Mask], MemberWeights], Mask]
 
 STAPLE_ITERATIONS = 100
 """At most."""
@@ -28,7 +28,7 @@ _ROUNDING = 1e-9
 """Relative: half the weight is no majority, also where 0.1 + 0.2 is not 0.3."""
 
 
-def majority(masks: Sequence[Mask], weights: Weights) -> Mask:
+def majority(masks: Sequence[Mask], weights: MemberWeights) -> Mask:
     """Return the voxels that more than half of the weight marks; at half they are background, as for nnU-Net."""
     marked = np.zeros(masks[0].shape)
     for mask, weight in zip(masks, weights, strict=True):
@@ -37,7 +37,7 @@ def majority(masks: Sequence[Mask], weights: Weights) -> Mask:
     return is_more
 
 
-def staple(masks: Sequence[Mask], weights: Weights) -> Mask:
+def staple(masks: Sequence[Mask], weights: MemberWeights) -> Mask:
     """Return the voxels that STAPLE gives a probability of more than a half.
 
     It estimates sensitivity and specificity of each source along with the mask, so ``weights`` are not looked at. What
@@ -56,7 +56,7 @@ def staple(masks: Sequence[Mask], weights: Weights) -> Mask:
     return result
 
 
-def simple(masks: Sequence[Mask], weights: Weights) -> Mask:
+def simple(masks: Sequence[Mask], weights: MemberWeights) -> Mask:
     """Return what SIMPLE makes of them, beginning with their weighted majority.
 
     In each round the sources whose Dice with the joint mask is more than a standard deviation below the mean are left
@@ -93,7 +93,7 @@ def _dice(one: Mask, other: Mask) -> float:
 METHODS: Mapping[str, Fuse] = {"majority": majority, "staple": staple, "simple": simple}
 
 
-def fused_labels(label_maps: Sequence[Labels], regions: Sequence[Region], fuse: Fuse, weights: Weights) -> Labels:
+def fused_labels(label_maps: Sequence[Labels], regions: Sequence[Region], fuse: Fuse, weights: MemberWeights) -> Labels:
     """Fuse each region on its own, and paint them in their order.
 
     A region inside another (ET in TC in WT) counts inside it only, so that they stay nested whatever the method.

@@ -9,7 +9,7 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.detection import detection
 from nnunet_resunet_ds.evaluation.dice import EmptyRegions, Mask, overlap
 from nnunet_resunet_ds.evaluation.hausdorff import box_around
-from nnunet_resunet_ds.evaluation.label_maps import LabelValues, label_values
+from nnunet_resunet_ds.evaluation.label_maps import LabelValues, protocol_values
 from nnunet_resunet_ds.evaluation.lesion_sizes import size_scores
 from nnunet_resunet_ds.evaluation.lesions import (
     Lesions,
@@ -62,7 +62,7 @@ def evaluate_case(
             three lengths.
     """
     rules = protocol_named(protocol) if isinstance(protocol, str) else protocol
-    first, second = label_values(reference, rules, "reference"), label_values(prediction, rules, "prediction")
+    first, second = protocol_values(reference, rules, "reference"), protocol_values(prediction, rules, "prediction")
     _check_geometry(first, second, spacing)
     return evaluate_labels(first, second, spacing, rules, empty_regions)
 

@@ -97,7 +97,7 @@ def percentile(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> fl
 
 
 @dataclass(frozen=True)
-class Surface:
+class WeightedSurface:
     """The surface of a mask, corner by corner."""
 
     points: Points
@@ -106,7 +106,7 @@ class Surface:
     """(n,), in mm²."""
 
 
-def surface_of(mask: Mask, areas: NDArray[np.float64]) -> Surface:
+def surface_of(mask: Mask, areas: NDArray[np.float64]) -> WeightedSurface:
     """Find the surface of a mask (3-D); what lies outside the array counts as empty.
 
     Args:
@@ -121,7 +121,7 @@ def surface_of(mask: Mask, areas: NDArray[np.float64]) -> Surface:
         patterns |= padded[window] << np.uint8(bit)
     patterns = patterns.ravel()
     corners = np.flatnonzero((patterns - np.uint8(1)) < 0xFE)  # neither 0 nor 0xFF: 0 - 1 is 0xFF here
-    return Surface(Points.numbered(corners, shape), areas[patterns[corners]])
+    return WeightedSurface(Points.numbered(corners, shape), areas[patterns[corners]])
 
 
 def pattern_areas(spacing: Sequence[float]) -> NDArray[np.float64]:

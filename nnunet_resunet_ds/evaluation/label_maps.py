@@ -104,7 +104,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
     return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True, of_release=bool(of_release))
 
 
-def label_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
+def protocol_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
     """Return a label map as whole numbers, and check that the protocol has its labels.
 
     Args:

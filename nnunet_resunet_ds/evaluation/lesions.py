@@ -222,7 +222,7 @@ def find_lesions(region: Mask, dilations: int) -> Lesions:
 
 
 @dataclass(frozen=True)
-class Matching:
+class NearMatches:
     """Which predicted lesions come into the reach of which reference lesions, and what is in common."""
 
     meets: NDArray[np.bool_]
@@ -252,7 +252,7 @@ class Matching:
         return 2 * self.common / total
 
 
-def match(reference: Lesions, prediction: Lesions) -> Matching:
+def match(reference: Lesions, prediction: Lesions) -> NearMatches:
     """Match the lesions of two arrays of one shape."""
     predicted = prediction.labels > 0
     meets = np.zeros((len(reference.sizes), len(prediction.sizes)), bool)
@@ -261,7 +261,7 @@ def match(reference: Lesions, prediction: Lesions) -> Matching:
     common = np.bincount(reference.labels[predicted], minlength=len(reference.sizes))
     common[0] = 0
     is_false = (prediction.sizes > 0) & ~meets.any(axis=0)
-    return Matching(meets, common, reference.sizes, meets @ prediction.sizes, is_false)
+    return NearMatches(meets, common, reference.sizes, meets @ prediction.sizes, is_false)
 
 
 def unmatched_numbers(
@@ -276,7 +276,7 @@ def unmatched_numbers(
 class _MatchedLesions:
     """The masks of each reference lesion and of all that matches it, cut to the box around both."""
 
-    def __init__(self, reference: Lesions, prediction: Lesions, matching: Matching) -> None:
+    def __init__(self, reference: Lesions, prediction: Lesions, matching: NearMatches) -> None:
         self._reference, self._prediction, self._matching = reference, prediction, matching
         self._boxes = ndimage.find_objects(reference.labels)
         self._predicted_boxes = ndimage.find_objects(prediction.labels)

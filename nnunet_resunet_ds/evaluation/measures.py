@@ -8,12 +8,12 @@ import numpy as np
 from nnunet_resunet_ds.evaluation.dice import EmptyRegions, Mask, Overlap
 from nnunet_resunet_ds.evaluation.hausdorff import HausdorffDistance
 from nnunet_resunet_ds.evaluation.pooled_hausdorff import PooledHausdorffDistance
-from nnunet_resunet_ds.evaluation.protocols import Protocol, Surface
+from nnunet_resunet_ds.evaluation.protocols import Protocol, SurfaceKind
 from nnunet_resunet_ds.evaluation.surface_dice import SurfaceDice
 
-HAUSDORFF: Mapping[Surface, Callable[[Sequence[float]], Callable[[Mask, Mask], float]]] = {
-    Surface.FACETS: HausdorffDistance,
-    Surface.VOXELS: PooledHausdorffDistance,
+HAUSDORFF: Mapping[SurfaceKind, Callable[[Sequence[float]], Callable[[Mask, Mask], float]]] = {
+    SurfaceKind.FACETS: HausdorffDistance,
+    SurfaceKind.VOXELS: PooledHausdorffDistance,
 }
 """What a surface is → from a spacing in mm to the HD95 of two masks."""
 

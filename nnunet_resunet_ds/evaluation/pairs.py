@@ -16,7 +16,7 @@ from nnunet_resunet_ds.evaluation.label_maps import (
     LabelValues,
     are_other_cases,
     find_label_maps,
-    label_values,
+    protocol_values,
     to_protocol,
 )
 from nnunet_resunet_ds.evaluation.origins import origin_warnings
@@ -196,7 +196,7 @@ def read_protocol_labels(
         InputError: it cannot be read, or has values that the protocol lacks.
     """
     grid, values = read_labels(path)
-    return grid, label_values(to_protocol(values, convention, protocol, path), protocol, str(path))
+    return grid, protocol_values(to_protocol(values, convention, protocol, path), protocol, str(path))
 
 
 def in_nnunet_values(labels: LabelValues, protocol: Protocol) -> LabelValues:

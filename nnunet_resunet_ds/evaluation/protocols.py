@@ -53,7 +53,7 @@ class Matching(Enum):
     """Each lesion is in one pair at most, and the sum of the pairs' Dice is the largest possible (2026)."""
 
 
-class Surface(Enum):
+class SurfaceKind(Enum):
     """What the surface of a region is, for HD95."""
 
     FACETS = "facets"
@@ -108,7 +108,7 @@ class Protocol:
     """HD95 in mm where there is one surface only, and for each missed or false lesion; None: the diagonal of the image
     in voxels."""
     matching: Matching = Matching.NEAR
-    surface: Surface = Surface.FACETS
+    surface: SurfaceKind = SurfaceKind.FACETS
     nsd_tolerances: tuple[float, ...] = ()
     """In mm, each of a normalised surface Dice."""
     needs_overlap: bool = False
@@ -261,7 +261,7 @@ def _of_2026(
         regions={name: RegionRule(values) for name, values in regions.items()},
         penalty=_PENALTY_2026,
         matching=Matching.ONE_TO_ONE,
-        surface=Surface.VOXELS,
+        surface=SurfaceKind.VOXELS,
         nsd_tolerances=_NSD_2026,
         needs_overlap=True,
         size_rule=size_rule,

@@ -63,11 +63,11 @@ def placed_lesion(
     )
 
 
-Lesions = Mapping[str, Sequence[UnmatchedLesion]]
+LesionsByCase = Mapping[str, Sequence[UnmatchedLesion]]
 """Of each case, by its name."""
 
 
-def lesions_section(lesions: Lesions) -> dict[str, list[dict[str, Any]]]:
+def lesions_section(lesions: LesionsByCase) -> dict[str, list[dict[str, Any]]]:
     """Return the entry of ``metrics.json`` about the lesions of each case."""
     return {case: [asdict(lesion) for lesion in of_case] for case, of_case in lesions.items()}
 
@@ -87,7 +87,7 @@ def read_lesions_section(section: Any) -> dict[str, list[UnmatchedLesion]]:  # n
     }
 
 
-def write_lesions(lesions: Lesions, path: Path) -> None:
+def write_lesions(lesions: LesionsByCase, path: Path) -> None:
     """Write a row for each false and missed lesion, the largest of a case first."""
     names = [field.name for field in fields(UnmatchedLesion) if field.name != "position"]
     rows = (

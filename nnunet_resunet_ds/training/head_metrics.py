@@ -11,13 +11,13 @@ from torch import Tensor, nn
 HEAD_LOSSES, HEAD_DICE = "head_losses", "head_dice"
 """Keys in nnU-Net's logger; one list a epoch, the finest head first."""
 
-Statistics = dict[str, NDArray[Any]]
+HeadCounts = dict[str, NDArray[Any]]
 
 
 @torch.no_grad()
 def head_statistics(
     outputs: Sequence[Tensor], targets: Sequence[Tensor], loss: nn.Module, *, has_ignore_label: bool
-) -> Statistics:
+) -> HeadCounts:
     """Return loss (H,) and counts of true and false positives and false negatives (H, R) of one batch.
 
     Args:
@@ -43,7 +43,7 @@ def _counts(output: Tensor, target: Tensor, *, has_ignore_label: bool) -> Tensor
     return torch.stack([tp, n_found - tp, n_there - tp])
 
 
-def head_dice(statistics: Statistics) -> list[float]:
+def head_dice(statistics: HeadCounts) -> list[float]:
     """Return the mean region Dice of each head, without regions that neither reference nor prediction has."""
     tp, fp, fn = (statistics[name].astype(np.float64) for name in ("tp", "fp", "fn"))
     voxels = 2 * tp + fp + fn

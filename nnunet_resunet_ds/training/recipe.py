@@ -14,8 +14,7 @@ from nnunet_resunet_ds.base.setting_checks import (
     check_whole_number,
 )
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
-from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS
-from nnunet_resunet_ds.training.augmentation import AUTO as BY_DEVICE
+from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS, BY_DEVICE
 
 SECTION = "resunet_ds"
 """Entry of plans, and of checkpoints, that is ours."""

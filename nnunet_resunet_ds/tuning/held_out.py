@@ -14,7 +14,7 @@ from postprocessing.config import PRESETS, PostprocessingConfig
 MAX_PARTS = 5
 """Number of parts of the cases where all are of one fold."""
 
-Weights = tuple[tuple[str, str], ...]
+WeightsByFold = tuple[tuple[str, str], ...]
 """Fold and identity of weights."""
 
 
@@ -49,7 +49,7 @@ class Tuning:
     best: PostprocessingConfig
     """Of all cases."""
     averaging: str
-    tuned_on: Weights = ()
+    tuned_on: WeightsByFold = ()
     """Whose predictions these are."""
     flips: bool | None = None
     """Whether these are averaged over flips; None is not known."""
@@ -92,7 +92,7 @@ def tune(
     scores: Scores,
     parts: Sequence[str],
     averaging: str,
-    tuned_on: Weights = (),
+    tuned_on: WeightsByFold = (),
     *,
     flips: bool | None = None,
     start: PostprocessingConfig = PRESETS["paper"],

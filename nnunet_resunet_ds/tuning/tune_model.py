@@ -14,7 +14,7 @@ from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.tuning.cross_validation import predict_validation
 from nnunet_resunet_ds.tuning.grid import grid_of
-from nnunet_resunet_ds.tuning.held_out import Tuning, Weights, parts_of, tune
+from nnunet_resunet_ds.tuning.held_out import Tuning, WeightsByFold, parts_of, tune
 from nnunet_resunet_ds.tuning.learn_from_stored import keep_expected_dice, learn_from_stored
 from nnunet_resunet_ds.tuning.metrics import METRICS, Metric, chosen_metric
 from nnunet_resunet_ds.tuning.outcome import write_picture, write_settings_table
@@ -96,7 +96,7 @@ def _tune(
     scores: Scores,
     parts: Sequence[str],
     averaging: str,
-    tuned_on: Weights,
+    tuned_on: WeightsByFold,
     *,
     flips: bool,
 ) -> Tuning:

@@ -7,7 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from dataset_conversion.detect_edition import detect_edition, doubts, edition_by_case_ids, same_images, same_labels
+from dataset_conversion.detect_edition import (
+    detect_edition,
+    edition_by_case_ids,
+    edition_doubts,
+    same_images,
+    same_labels,
+)
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json
@@ -279,7 +285,7 @@ def test_a_named_edition_is_doubted_where_labels_mean_other_things():
         ("2025-gli", "BraTS-GLI-00000-000", None),
         ("2023-gli", "case-1", None),
     ]:
-        said = doubts(EDITIONS[key], [case])
+        said = edition_doubts(EDITIONS[key], [case])
         assert said is None if doubted is None else doubted in said
 
 

@@ -1,4 +1,4 @@
 """Augment training batches on the device with nnU-Net's own transforms. PyTorch is not imported here."""
 
-AUTO, DEVICE, WORKERS = AUGMENTATIONS = ("auto", "device", "workers")
+BY_DEVICE, DEVICE, WORKERS = AUGMENTATIONS = ("auto", "device", "workers")
 """Where training batches are augmented, by the values of ``--augmentation``; ``auto`` is the device on CUDA."""

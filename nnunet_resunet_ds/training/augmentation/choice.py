@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from nnunet_resunet_ds.base.errors import first_line
-from nnunet_resunet_ds.training.augmentation import AUTO, WORKERS
+from nnunet_resunet_ds.training.augmentation import BY_DEVICE, WORKERS
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
 from nnunet_resunet_ds.training.augmentation.loaders import training_transforms
 from nnunet_resunet_ds.training.augmentation.nnunet_settings import NotOnDeviceError
@@ -40,7 +40,7 @@ def choose_augmentation(trainer: "nnUNetTrainer", wish: str, seed: int | None) -
         seed: of the recipe.
     """
     device: torch.device = trainer.device
-    if wish == WORKERS or (wish == AUTO and device.type != "cuda"):
+    if wish == WORKERS or (wish == BY_DEVICE and device.type != "cuda"):
         return Choice(None, "Augmentation in the processes that load data.")
     if device.type not in ABLE:
         return Choice(None, f"Augmentation in the processes that load data, for {device} is not able to do it.")
@@ -49,7 +49,7 @@ def choose_augmentation(trainer: "nnUNetTrainer", wish: str, seed: int | None) -
         pipeline = pipeline_like(training_transforms(trainer), [int(label) for label in labels if label is not None])
     except NotOnDeviceError as error:
         return Choice(None, f"Augmentation in the processes that load data, for it has no counterpart on it: {error}.")
-    if wish == AUTO and (fault := _fault(pipeline, device, trainer.num_input_channels)):
+    if wish == BY_DEVICE and (fault := _fault(pipeline, device, trainer.num_input_channels)):
         return Choice(None, f"Augmentation in the processes that load data, for {device} fails at it: {fault}.")
     entropy = entropy_of_rank(seed, trainer.local_rank)
     return Choice(DeviceAugmentation(pipeline, device, entropy), f"Augmentation on {device}.")
