@@ -9,11 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from dataset_conversion.declared_labels import check_said
 from dataset_conversion.editions import Edition
 from dataset_conversion.exchanged import exchanged_by_content
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.intensity import Mask, brain_mask, intensity_warnings
-from dataset_conversion.labels import LabelConvention, check_said, nnunet_labels, tissue_voxels
+from dataset_conversion.label_conventions import LabelConvention
+from dataset_conversion.labels import nnunet_labels, tissue_voxels
 from dataset_conversion.read_case import OpenedCase, SourceFile, compare_grids, open_case, open_labels_only
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import image_file

@@ -9,18 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dataset_conversion.declared_labels import check_said, declared_convention
 from dataset_conversion.detect_edition import AUTO, edition_by_case_ids, edition_doubts
 from dataset_conversion.editions import Edition
-from dataset_conversion.labels import (
-    NNUNET_CONVENTION,
-    LabelConvention,
-    check_said,
-    convention_named,
-    declared_convention,
-    listed,
-    nnunet_labels,
-    raw_labels,
-)
+from dataset_conversion.label_conventions import NNUNET_CONVENTION, LabelConvention, convention_named
+from dataset_conversion.labels import listed, nnunet_labels, raw_labels
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import (

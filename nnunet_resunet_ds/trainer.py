@@ -1,6 +1,7 @@
 """Train the paper's network with its recipe: the class behind ``-tr ResUNetDSTrainer``."""
 
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +30,7 @@ from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAu
 from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loaders
 from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
 from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
-from nnunet_resunet_ds.training.fold_checks import check_dataset, check_fold
+from nnunet_resunet_ds.training.fold_checks import check_dataset, check_dataset_of_command, check_fold
 from nnunet_resunet_ds.training.head_metrics import HEAD_DICE, HEAD_LOSSES, head_dice, head_statistics
 from nnunet_resunet_ds.training.heads_panel import add_heads_panel
 from nnunet_resunet_ds.training.heads_table import TABLE, write_heads_table
@@ -77,7 +78,7 @@ class ResUNetDSTrainer(ResumableTrainer):
     ) -> None:
         check_regions(dataset_json)
         plans, notes = self.adapted_plans(plans, configuration)
-        notes = [*notes, *_checked_data(plans, configuration, fold, dataset_json)]
+        notes = [*notes, *_data_notes(plans, configuration, fold, dataset_json)]
         self.recipe = self.recipe_from(plans)
         check_region_weights(self.recipe.region_weights, dataset_json)
         schemes = resolved_configuration(plans, configuration)["normalization_schemes"]
@@ -326,7 +327,7 @@ def _seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _checked_data(
+def _data_notes(
     plans: Mapping[str, Any], configuration: str, fold: int | str, dataset_json: Mapping[str, Any]
 ) -> list[str]:
     """Refuse data that plans, fold or network do not fit, before nnU-Net makes a folder; return lines for the log."""
@@ -335,6 +336,7 @@ def _checked_data(
         check_path_part(f"{name} in the plans", plans[name])
     preprocessed = Path(nnUNet_preprocessed, plans["dataset_name"])
     check_dataset(plans["plans_name"], dataset_json, preprocessed)
+    check_dataset_of_command(plans, sys.argv)
     check_fold(fold, preprocessed, dataset_json["numTraining"])
     resampled = resampling_notes(settings, plans["transpose_forward"], read_json(preprocessed / FINGERPRINT))
     return [*resampled, *checked_data(preprocessed, settings, configuration)]

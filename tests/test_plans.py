@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from copy import deepcopy
 
 import pytest
@@ -11,6 +12,7 @@ from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_FEATURES, fitted_strides, res_unet_ds_architecture
 from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, with_res_unet_ds
+from nnunet_resunet_ds.training.fold_checks import check_dataset_of_command
 from nnunet_resunet_ds.training.plan_writing import plan
 from nnunet_resunet_ds.training.recipe import Recipe
 
@@ -215,6 +217,36 @@ def test_plan_writes_beside_the_stock_plans(nnunet_folders):
         (folder / "nnUNetPlans.json").write_text(content)
         with pytest.raises(InputError, match="not nnU-Net plans"):
             plan(137)
+
+
+def test_plans_of_a_copied_dataset_are_refused(nnunet_folders):
+    """nnU-Net reads and writes in the folders that plans name: those of the dataset that was copied."""
+    folder = nnunet_folders / "nnUNet_preprocessed" / "Dataset138_Copy"
+    folder.mkdir()
+    write_dataset_json(folder, EDITIONS["2021"], n_training=5)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(STOCK))
+    with pytest.raises(
+        InputError, match=f"are plans of {STOCK['dataset_name']}, so a training would read and write th"
+    ):
+        plan(138)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_refused"),
+    [
+        (["/bin/nnUNetv2_train", "138", "3d_fullres", "0"], True),
+        (["nnUNetv2_train", "Dataset138_Copy", "3d_fullres", "0"], True),
+        (["nnUNetv2_train", "137", "3d_fullres", "0"], False),
+        (["nnUNetv2_train", "Dataset137_BraTS2021", "3d_fullres", "0"], False),
+        (["nnUNetv2_train", "-h"], False),
+        (["python", "138"], False),
+        ([], False),
+    ],
+)
+def test_the_command_must_name_the_dataset_of_the_plans(words, is_refused):
+    plans = {"dataset_name": "Dataset137_BraTS2021", "plans_name": "nnUNetPlans"}
+    with pytest.raises(InputError, match="in the folder of dataset") if is_refused else nullcontext():
+        check_dataset_of_command(plans, words)
 
 
 def test_plan_names_what_is_missing(nnunet_folders):

@@ -42,7 +42,7 @@ from postprocessing.config import AVERAGES
 
 if TYPE_CHECKING:
     from dataset_conversion.image_cases import CaseSet
-    from dataset_conversion.labels import LabelConvention
+    from dataset_conversion.label_conventions import LabelConvention
     from nnunet_resunet_ds.inference.model import Model
     from nnunet_resunet_ds.inference.output import Output
     from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
@@ -279,7 +279,7 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
 def _label_convention(options: argparse.Namespace, case_set: "CaseSet", model: "Model") -> "LabelConvention":
     from dataset_conversion.detect_edition import edition_by_case_ids
     from dataset_conversion.editions import NNUNET_KEY
-    from dataset_conversion.labels import LabelConvention, nnunet_convention
+    from dataset_conversion.label_conventions import LabelConvention, nnunet_convention
 
     if options.labels == NNUNET_KEY:
         return nnunet_convention(model.dataset_json)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from jinja2 import Environment, StrictUndefined
 
 from dataset_conversion.editions import Edition
-from dataset_conversion.labels import LabelConvention
+from dataset_conversion.label_conventions import LabelConvention
 from dataset_conversion.sequences import brats_channels, optional_channels
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError

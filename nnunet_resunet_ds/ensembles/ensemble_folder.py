@@ -12,7 +12,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.labels import NNUNET_CONVENTION, LabelConvention, convention_named, convention_of_regions
+from dataset_conversion.label_conventions import (
+    NNUNET_CONVENTION,
+    LabelConvention,
+    convention_named,
+    convention_of_regions,
+)
 from nnunet_resunet_ds.base.case_notes import with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, write_json

@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.labels import LabelConvention, listed, nnunet_labels
+from dataset_conversion.label_conventions import LabelConvention
+from dataset_conversion.labels import listed, nnunet_labels
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_labels

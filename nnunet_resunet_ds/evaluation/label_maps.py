@@ -9,22 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_conversion.declared_labels import Declared, check_said, declared_convention
 from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
 from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION, Edition
 from dataset_conversion.find_cases import cases_below
-from dataset_conversion.labels import (
-    CONVENTIONS,
-    Declared,
-    LabelConvention,
-    check_said,
-    convention_named,
-    declared_convention,
-    listed,
-)
+from dataset_conversion.label_conventions import CONVENTIONS, LabelConvention, convention_named
+from dataset_conversion.labels import listed
 from dataset_conversion.precedence import precedence
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import case_of_file
+from nnunet_resunet_ds.base.files import FILE_ENDING, case_of_file, visible_files
 from nnunet_resunet_ds.base.images import whole_numbers
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
+from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 
 LabelValues = NDArray[np.integer]
@@ -75,7 +71,8 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
             file names declare, else the protocol's own.
 
     Raises:
-        InputError: there are none, or the file names are of releases with different label values.
+        InputError: there are none; the file names are of releases with different label values; or there are both
+            segmentations of a release and label maps of a program.
     """
     if labels is not None and labels not in LABELS:
         msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
@@ -87,6 +84,8 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
         raise InputError(msg)
     of_release = _release_file(source) if source.is_file() else _release_files(source)
+    if of_release and source.is_dir():
+        _check_are_alone(source, of_release)
     files = of_release or ({case_of_file(source): source} if source.is_file() else _plain_files(source))
     if not files:
         msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
@@ -164,6 +163,27 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
         table[value] = values_of[scheme[value]]
     translated: NDArray[np.uint8] = table[values]
     return translated
+
+
+def _check_are_alone(folder: Path, of_release: Mapping[str, Path]) -> None:
+    """Refuse a folder of predictions that has segmentations of a release in it or below: they would be taken instead.
+
+    Raises:
+        InputError: naming one of each.
+    """
+    runs = read_runs(folder)
+    named = {path.name for path in of_release.values() if path.parent == folder}
+    listed = [] if runs is None else [file for case in runs.cases if (file := runs.file_of(case)) and file not in named]
+    written = [file for file in listed if (folder / file).is_file()]
+    if not written and (folder / DATASET_JSON).is_file():
+        written = [path.name for path in visible_files(folder, FILE_ENDING) if path.name not in named]
+    if written:
+        other = next(iter(of_release.values()))
+        msg = (
+            f"{folder}: has predictions, such as {written[0]}, and segmentations of a release, such as "
+            f"{other.relative_to(folder)}; move these to a folder of their own, or give the one file that is meant"
+        )
+        raise InputError(msg)
 
 
 def _where_cases_lie(source: Path) -> str:

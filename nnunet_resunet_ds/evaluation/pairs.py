@@ -8,7 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from dataset_conversion.labels import LabelConvention, nnunet_labels
+from dataset_conversion.label_conventions import LabelConvention
+from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import (
@@ -66,11 +67,13 @@ class Pairs:
             yield f"{first.prediction} is of {first.case}, and {first.reference} of {named}: is it the same patient?"
 
     def _undeclared(self) -> Iterator[str]:
-        """Yield a line where one side alone says what its values mean."""
-        others = [maps for maps in (self.reference, self.prediction) if not maps.is_declared]
-        if len(others) == 1:
-            source = others[0].source
-            yield f"{source}: no file says what its label values mean; say it with --ref-labels or --pred-labels"
+        """Yield a line about each side of which nothing says what its values mean."""
+        for maps, flag in ((self.reference, "--ref-labels"), (self.prediction, "--pred-labels")):
+            if not maps.is_declared:
+                yield (
+                    f"{maps.source}: no file says what its label values mean, so they are read as those of the "
+                    f"protocol; where they are others, say it with {flag}, such as nnunet or 2021"
+                )
 
 
 @dataclass(frozen=True)

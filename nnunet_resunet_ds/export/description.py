@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from dataset_conversion.labels import nnunet_convention
+from dataset_conversion.label_conventions import nnunet_convention
 from nnunet_resunet_ds.base.reader_space import TURNED_TO, TURNING_READERS
 from nnunet_resunet_ds.base.regions import Tissue
 from nnunet_resunet_ds.compute.environment import versions

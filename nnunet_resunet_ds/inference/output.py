@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.find_cases import RawCase
-from dataset_conversion.labels import LabelConvention, nnunet_convention
+from dataset_conversion.label_conventions import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.case_notes import IMAGES
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, is_same, remove_half_written, replacing, visible_files, write_json

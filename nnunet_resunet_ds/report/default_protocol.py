@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dataset_conversion.labels import LabelConvention
+from dataset_conversion.label_conventions import LabelConvention
 from nnunet_resunet_ds.evaluation.label_maps import LabelMaps
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS, Matching, Protocol, RegionRule, protocol_named
 

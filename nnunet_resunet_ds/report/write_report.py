@@ -67,7 +67,7 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
     _look_at_images(settings, files)
     scores = known or _evaluated(pairs, protocol, executor)
     if metrics:
-        _check_is_of(metrics, label_maps[PREDICTION])
+        _check_is_of(metrics, label_maps)
     written = _read_cases(files, scores, settings.max_viewers, executor)
     if written.problems and not (settings.skip_invalid and written.cases):
         raise InputError("\n".join([*written.problems, "leave these out of the report with --skip-invalid"]))
@@ -146,22 +146,24 @@ def _evaluated(pairs: Pairs | None, protocol: Protocol, executor: Executor | Non
     return _Scores(protocol, evaluation.cases, evaluation.lesions, evaluation.problems)
 
 
-def _check_is_of(metrics: MetricsFile, predictions: LabelMaps) -> None:
-    """Refuse metrics of other cases or of other label maps than the predictions."""
-    files, path = predictions.files, metrics.path
+def _check_is_of(metrics: MetricsFile, label_maps: Mapping[str, LabelMaps]) -> None:
+    """Refuse metrics of other cases than the predictions, or of other label maps or references than are shown."""
+    files, path = label_maps[PREDICTION].files, metrics.path
     unscored = [name for name in sorted(files) if name not in metrics.cases]
     if unscored:
         msg = f"{path}: has no metrics of {len(unscored)} of {len(files)} cases, such as {unscored[0]}; evaluate again"
         raise InputError(msg)
     if not metrics.digests:
         LOG.warning("%s: does not say of which label maps it is; evaluate again if they have changed since", path)
+    shown = [(which, label_maps[which].files) for which in (PREDICTION, REFERENCE) if which in label_maps]
     for name, of_case in metrics.digests.items():
-        if name in files and of_case.get(PREDICTION) != digest(files[name]):
-            msg = (
-                f"{path}: was made from another label map of {name} than {files[name]}; evaluate again, or leave "
-                "--metrics out"
-            )
-            raise InputError(msg)
+        for which, there in shown:
+            if name in files and name in there and of_case.get(which) != digest(there[name]):
+                msg = (
+                    f"{path}: was made from another {'label map' if which == PREDICTION else which} of {name} than "
+                    f"{there[name]}; evaluate again, or leave --metrics out"
+                )
+                raise InputError(msg)
 
 
 def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], protocol: Protocol) -> CaseFiles:

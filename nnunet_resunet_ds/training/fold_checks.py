@@ -1,6 +1,6 @@
 """Check that plans, dataset, split and weights belong together, before a training makes its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,30 @@ def check_dataset(plans_name: str, dataset_json: Mapping[str, Any], preprocessed
     if read_json(file) != dataset_json:
         msg = f"the plans {plans_name} are for another dataset, {preprocessed.name}: {remedy}"
         raise InputError(msg)
+
+
+def check_dataset_of_command(plans: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Refuse plans of another dataset than ``nnUNetv2_train`` names: nnU-Net would read and write there.
+
+    Args:
+        plans: of the training.
+        words: of the command line, such as ``nnUNetv2_train 138 3d_fullres 0``; of any other program nothing is said.
+
+    Raises:
+        InputError: they are, as in a folder that was copied.
+    """
+    program, *arguments = words or [""]
+    asked = arguments[0] if arguments else ""
+    if Path(program).stem != "nnUNetv2_train" or not (asked.isdecimal() or asked.startswith("Dataset")):
+        return
+    of_dataset = plans["dataset_name"]
+    if of_dataset == asked or (asked.isdecimal() and of_dataset.startswith(f"Dataset{int(asked):03d}_")):
+        return
+    msg = (
+        f"the plans {plans['plans_name']} in the folder of dataset {asked} are of {of_dataset}, as in a copy, so "
+        f"nnU-Net would read and write there: plan and preprocess it again: nnUNetv2_plan_and_preprocess -d {asked}"
+    )
+    raise InputError(msg)
 
 
 def n_folds(preprocessed: Path) -> int:

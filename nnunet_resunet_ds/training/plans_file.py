@@ -19,7 +19,7 @@ def read_plans(dataset_id: int, name: str, configuration: str) -> Mapping[str, A
         configuration: for the command that would make them.
 
     Raises:
-        InputError: they are not there, or are no plans.
+        InputError: they are not there, are no plans, or are those of another dataset, as in a folder that was copied.
     """
     path = dataset_folder("nnUNet_preprocessed", dataset_id) / f"{name}.json"
     command = f"nnUNetv2_plan_and_preprocess -d {dataset_id} -c {configuration}"
@@ -31,6 +31,13 @@ def read_plans(dataset_id: int, name: str, configuration: str) -> Mapping[str, A
     plans: Mapping[str, Any] = read_json(path)
     if not _are_plans(plans):
         msg = f"{path}: not nnU-Net plans; make them again, those of nnU-Net with: {command}"
+        raise InputError(msg)
+    of_dataset = plans.get("dataset_name")
+    if of_dataset != path.parent.name:
+        msg = (
+            f"{path}: are plans of {of_dataset}, so a training would read and write there; plan and preprocess this "
+            f"dataset itself: {command}, then resunet-ds plan for plans of your own"
+        )
         raise InputError(msg)
     return plans
 

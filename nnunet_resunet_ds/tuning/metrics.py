@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_conversion.labels import nnunet_convention
+from dataset_conversion.label_conventions import nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.region_checks import regions_of

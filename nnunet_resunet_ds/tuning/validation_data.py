@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset_conversion.labels import declared_convention, nnunet_convention
+from dataset_conversion.declared_labels import declared_convention
+from dataset_conversion.label_conventions import nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, file_state, read_json, visible_files
 from nnunet_resunet_ds.base.log import LOG

@@ -7,7 +7,7 @@ import pytest
 from brats_files import CASES, values_of
 from models import predict
 
-from dataset_conversion.labels import declared_convention
+from dataset_conversion.declared_labels import declared_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.run_file import RunFile, read_runs
 from nnunet_resunet_ds.cli import main

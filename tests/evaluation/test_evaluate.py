@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from brats_files import CASES, write
 from scipy import stats
 
-from dataset_conversion.labels import CONVENTIONS, NNUNET_CONVENTION
+from dataset_conversion.label_conventions import CONVENTIONS, NNUNET_CONVENTION
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate, evaluate_case
 from nnunet_resunet_ds.evaluation.label_maps import find_label_maps, to_protocol
@@ -122,6 +123,13 @@ def test_nnunets_values_are_told_by_dataset_json_run_json_or_the_user(folders, t
     assert find_label_maps(tmp_path / "sub").labels == "protocol"
 
 
+def test_it_warns_where_nothing_declares_either_side(folders, capsys):
+    assert run("-ref", folders[0], "-pred", folders[1]) == 0
+    said = capsys.readouterr().out
+    for folder, flag in zip(folders, ("--ref-labels", "--pred-labels"), strict=True):
+        assert re.search(f"warning: {folder}: no file says .* say it with {flag}", said)
+
+
 def test_it_warns_where_one_side_alone_is_declared(folders, capsys):
     (folders[1] / "run.json").write_text(json.dumps(run_json("2023-gli")))
     assert run("-ref", folders[0], "-pred", folders[1]) == 0
@@ -148,10 +156,22 @@ def test_gross_target_volumes_are_found_by_their_name(tmp_path):
     assert found.cases[name]["GTV"]["dice"] == 1
 
 
-def test_plain_labels_in_dataset_json_are_not_taken_for_regions(folders):
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"NETC": 1, "SNFH": 2, "ET": 3}, "2023-gli"),
+        ({"edema": 1, "necrosis": 2, "enhancing tumor": 3}, "nnunet"),
+        ({"edema": 1, "non-enhancing tumour": 2, "Enhancing Tumour": 3, "ignore": 4}, "nnunet"),
+        ({"NCR": 1, "ED": 2, "ET": 4}, "2017"),  # as 2021 has it
+        ({"edema": 1, "core": 2, "enhancing tumor": 3}, "protocol"),
+        ({"edema": 1, "enhancing tumor": 2}, "protocol"),
+        ({"edema": 3, "necrosis": 1, "enhancing tumor": 2}, "protocol"),
+    ],
+)
+def test_plain_labels_in_dataset_json_are_read_by_their_names(folders, labels, expected):
     _, prediction = folders
-    (prediction / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "NETC": 1, "SNFH": 2, "ET": 3}}))
-    assert find_label_maps(prediction).labels == "protocol"
+    (prediction / "dataset.json").write_text(json.dumps({"labels": {"background": 0, **labels}}))
+    assert find_label_maps(prediction).labels == expected
 
 
 CONTRADICTION = "regions_class_order contradicts the regions"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from brats_files import write
 
-from dataset_conversion.labels import CONVENTIONS
+from dataset_conversion.label_conventions import CONVENTIONS
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation import evaluate

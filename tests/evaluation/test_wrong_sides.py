@@ -48,6 +48,27 @@ def note(folder, made_by="resunet-ds predict", **warnings):
     (folder / "run.json").write_text(json.dumps({"made_by": made_by, "labels": "2023-gli", "cases": cases}))
 
 
+# ---- segmentations of a release in a folder of predictions ----
+
+
+@pytest.mark.parametrize("place", ["", "check"])
+@pytest.mark.parametrize("declared", ["run.json", "dataset.json"])
+def test_segmentations_of_a_release_do_not_replace_predictions(folders, place, declared, capsys):
+    """They would be taken alone, for they have a release's names."""
+    write(folders[1] / place / f"{NAMES[0]}-seg.nii.gz", cube())
+    assert run("-ref", folders[0], "-pred", folders[1], "--allow-missing") == 0  # of which nothing is known
+    note(folders[1])
+    if declared == "dataset.json":
+        (folders[1] / "run.json").rename(folders[1] / "dataset.json")
+    capsys.readouterr()
+    assert run("-ref", folders[0], "-pred", folders[1], "--allow-missing") == 2
+    error = capsys.readouterr().err
+    assert f"has predictions, such as {NAMES[0]}.nii.gz, and segmentations of a release" in error
+    (folders[1] / place / f"{NAMES[0]}-seg.nii.gz").unlink()
+    if declared == "run.json":
+        assert run("-ref", folders[0], "-pred", folders[1]) == 0
+
+
 # ---- one file on both sides ----
 
 

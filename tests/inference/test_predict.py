@@ -15,7 +15,8 @@ from models import predict, stock_plans, write_model
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.image_cases import find_prediction_cases, load_case
-from dataset_conversion.labels import NNUNET_CONVENTION, nnunet_labels
+from dataset_conversion.label_conventions import NNUNET_CONVENTION
+from dataset_conversion.labels import nnunet_labels
 from nnunet_resunet_ds.base import run_file
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command

@@ -12,7 +12,8 @@ from models import predict
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from region_datasets import KINDS, RADIOTHERAPY, SHAPE, make_images, write_region_model
 
-from dataset_conversion.labels import NNUNET_CONVENTION, declared_convention
+from dataset_conversion.declared_labels import declared_convention
+from dataset_conversion.label_conventions import NNUNET_CONVENTION
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.regions import Target, Tissue
 from nnunet_resunet_ds.cli import main

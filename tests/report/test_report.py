@@ -196,6 +196,22 @@ def test_metrics_of_evaluate_are_taken_as_they_are(cohort, tmp_path):
     assert "lesion_dice" not in data["metrics"]
 
 
+def test_metrics_of_another_reference_are_refused(cohort, tmp_path, capsys):
+    metrics, reference = tmp_path / "metrics.json", tmp_path / "reference"
+    shutil.copytree(cohort / "raw", reference)
+    compared = ("-ref", reference, "-pred", cohort / "labels")
+    assert main(["evaluate", *map(str, compared), "-o", str(metrics)]) == 0
+    shown = ("-i", cohort / "raw", *compared, "--metrics", metrics, "-o", tmp_path / "report.html")
+    assert run(*shown) == 0
+    segmentation = reference / CASES[1] / f"{CASES[1]}_seg.nii.gz"
+    image = sitk.ReadImage(str(segmentation))
+    image[0, 0, 0] = 1
+    sitk.WriteImage(image, str(segmentation))
+    capsys.readouterr()
+    assert run(*shown) == 2
+    assert f"was made from another reference of {CASES[1]} than" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

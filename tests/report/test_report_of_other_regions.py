@@ -10,7 +10,7 @@ from region_datasets import APART, KINDS, RADIOTHERAPY, SHAPE, write_region_mode
 from test_report import data_of, run, volume_of
 
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.labels import LabelConvention, nnunet_convention
+from dataset_conversion.label_conventions import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, PROTOCOLS
 from nnunet_resunet_ds.report.default_protocol import default_protocol, protocol_of

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset_conversion.labels import NNUNET_CONVENTION
+from dataset_conversion.label_conventions import NNUNET_CONVENTION
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from dataset_conversion import convert
 from dataset_conversion.editions import CHANNEL_NAMES, SEGMENTATION
-from dataset_conversion.labels import NNUNET_CONVENTION
+from dataset_conversion.label_conventions import NNUNET_CONVENTION
 from dataset_conversion.write import LinkMode
 from nnunet_resunet_ds.base.files import FILE_ENDING, link_or_copy
 from nnunet_resunet_ds.base.images import read_labels

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.labels import LabelConvention
+from dataset_conversion.label_conventions import LabelConvention
 from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.evaluation import evaluate_case
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT, Score, Scores
