@@ -11,6 +11,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from brats_files import write
 from PIL import Image
 from reports import CASES, SHAPE, SPACING, make_cohort, make_images, tumour
