@@ -305,6 +305,33 @@ def _counted(cases: Sequence[str]) -> str:
     return f"{counted(len(cases), 'case')}, {shown}{', …' if len(cases) > MAX_CASES_SHOWN else ''}"
 
 
+def copy_lines(digests: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a line for each set of cases that have the same image, byte for byte: one patient under several names.
+
+    Args:
+        digests: case id → channel → SHA-256 of its image.
+    """
+    cases: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for case_id, of_case in digests.items():
+        for channel, digest in of_case.items():
+            cases[channel, digest].append(case_id)
+    channels: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for (channel, _), case_ids in cases.items():
+        if len(case_ids) > 1:
+            channels[tuple(case_ids)].append(channel)
+    return [
+        f"warning: the same images in several cases: {' and '.join(case_ids)} ({', '.join(names)}). Keep one of them: "
+        "of one patient under several names, some can be for training and others for validation"
+        for case_ids, names in channels.items()
+    ]
+
+
+def repair_lines(repairs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line with the number of cases of which something was repaired; none where nothing was."""
+    repaired = [case_id for case_id, lines in repairs.items() if lines]
+    return [f"repaired: {_counted(repaired)}; conversion.json says what"] if repaired else []
+
+
 def orientation_lines(orientations: Mapping[str, str | None]) -> list[str]:
     """Return a line where the axes of some cases are stored in another order or direction than those of most.
 

@@ -87,7 +87,7 @@ def check_said(convention: LabelConvention, files: Iterable[Path], remedy: str) 
         if of_folder is None or run is None or not (of_folder.as_written(file.name) or {}).get(WRITTEN):
             continue
         written = _convention_of(run)
-        if written is not None and _contradicts(convention, written):
+        if written is not None and contradicts(convention, written):
             msg = (
                 f"{file}: has the label values of {written.title}, as {of_folder.path} says and as it was written, and "
                 f"not those of {convention.title}; {remedy}"
@@ -95,7 +95,7 @@ def check_said(convention: LabelConvention, files: Iterable[Path], remedy: str) 
             raise InputError(msg)
 
 
-def _contradicts(said: LabelConvention, written: LabelConvention) -> bool:
+def contradicts(said: LabelConvention, written: LabelConvention) -> bool:
     """Tell whether a value would be read as something else than what was written."""
     if written.regions is not None and not written.tissues:
         return said.regions != written.regions

@@ -25,7 +25,8 @@ from nnunet_resunet_ds.base.images import (
     read_labels,
     shortened,
 )
-from nnunet_resunet_ds.base.nifti_check import is_gzip, read_with_identity
+from nnunet_resunet_ds.base.nifti_check import is_gzip, read_bytes, read_with_identity, unpacked
+from nnunet_resunet_ds.base.orientation import contradictory_forms
 from nnunet_resunet_ds.base.reader_space import orientation, turned_onto
 
 _LOST = "look which step lost the image (registration, skull-stripping), and repeat it"
@@ -267,6 +268,12 @@ def _turn_axes(opened: OpenedCase, case: RawCase) -> None:
         is_turned = has_place(grid) and geometry_difference(grid, reference)
         turned = turned_onto(grid, reference) if is_turned else None
         if turned is None:
+            continue
+        if forms := contradictory_forms(unpacked(read_bytes(path))):
+            opened.problems.append(
+                f"{path}: its sform says that its axes are {forms[0]}, and its qform {forms[1]}, so one of them is "
+                "wrong and the voxels could be mirrored: make both alike, with the one that fits the other images"
+            )
             continue
         opened.turned[path] = f"axes stored as {orientation(grid)} instead of {orientation(reference)}"
         opened.grids[path] = turned

@@ -14,7 +14,7 @@ from dataset_conversion.detect_edition import AUTO, edition_by_case_ids, edition
 from dataset_conversion.editions import Edition
 from dataset_conversion.label_conventions import NNUNET_CONVENTION, LabelConvention, convention_named
 from dataset_conversion.labels import listed, nnunet_labels, raw_labels
-from nnunet_resunet_ds.base.case_notes import with_notes_of_case
+from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import (
     FILE_ENDING,
@@ -74,10 +74,11 @@ def write_submission(
         LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
     for line in (*filter(None, [edition_doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
         LOG.warning("%s", line)
-    settings = {MADE_BY: _SUBMISSION, **LabelConvention.of(chosen).to_settings()}
+    before = entries_of(files)
+    settings = {MADE_BY: _SUBMISSION, **weights_setting(before.values()), **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})
     work = partial(_translate, output_folder=output_folder, given=given, edition=chosen)
-    settle = partial(_note, run_file, entries_of(files))
+    settle = partial(_note, run_file, before)
     with only_run(run_file, case_ids, overwrite=overwrite):
         outcomes = for_each(files, work, "translate", settle=settle)
     return chosen, results_of_all(outcomes)

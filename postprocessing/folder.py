@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.base.case_notes import with_notes_of_case
+from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
@@ -26,6 +26,7 @@ from nnunet_resunet_ds.base.run_file import (
     WEIGHTS,
     RunFile,
     Runs,
+    entries_of,
     notes_on_unmade,
     read_runs,
 )
@@ -83,6 +84,7 @@ def postprocess_folder(
         MADE_BY: "resunet-ds postprocess",
         LABELS: _NNUNET,
         **_label_regions(config, dataset_json),
+        **weights_setting(entries_of(input_folder / f"{_case(file)}{FILE_ENDING}" for file in files).values()),
         RUN_SETTING: config.to_mapping(),
     }
     environment = {"probabilities": str(input_folder.resolve())}
@@ -90,11 +92,12 @@ def postprocess_folder(
     for line in notes_on_unmade(input_folder):
         LOG.warning("%s", line)
     cases = list(map(_case, files))
-    with only_run(run_file, cases, [SETTINGS_FILE, TABLE], overwrite=overwrite):
+    lacking = _without_probabilities(input_folder)
+    with only_run(run_file, [*cases, *lacking], [SETTINGS_FILE, TABLE], overwrite=overwrite):
         config.to_json(output_folder / SETTINGS_FILE)
         outcomes = _postprocess_files(files, config, nnunet_config(dataset_json), run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)
-    return dict(zip(cases, results_of_all(outcomes, _without_probabilities(input_folder)), strict=True))
+    return dict(zip(cases, results_of_all(outcomes, list(lacking.values())), strict=True))
 
 
 def _label_regions(config: PostprocessingConfig, dataset_json: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -187,14 +190,14 @@ def _probability_files(folder: Path) -> list[Path]:
     return files
 
 
-def _without_probabilities(folder: Path) -> list[str]:
-    """Name the label maps that have no probabilities."""
-    cases = {path: path.name.removesuffix(FILE_ENDING) for path in visible_files(folder, FILE_ENDING)}
-    return [
-        f"{path}: has no probabilities next to it; predict this case again with --save_probabilities"
-        for path, case in cases.items()
+def _without_probabilities(folder: Path) -> dict[str, str]:
+    """Return case → what is to be done, of the label maps that have no probabilities."""
+    cases = {path.name.removesuffix(FILE_ENDING): path for path in visible_files(folder, FILE_ENDING)}
+    return {
+        case: f"{path}: has no probabilities next to it; predict this case again with --save_probabilities"
+        for case, path in cases.items()
         if not (folder / f"{case}{PROBABILITIES_ENDING}").is_file()
-    ]
+    }
 
 
 def _postprocess_file(

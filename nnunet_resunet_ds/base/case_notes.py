@@ -14,6 +14,21 @@ MADE_WITH = "made_with"
 """Entry of a case: the identities of all weights that predicted it, of each fold and model."""
 
 
+def weights_setting(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the setting that keeps label maps of other weights out of one folder; none where no weights are known.
+
+    Args:
+        entries: in ``run.json`` of the steps before, of all label maps that go into these.
+    """
+    weights = sorted({str(one) for entry in entries for one in _listed(entry, MADE_WITH)})
+    return {MADE_WITH: weights} if weights else {}
+
+
+def _listed(entry: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = entry.get(key)
+    return value if isinstance(value, list) else ()
+
+
 def with_notes_of_case(entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a step notes of a case: all that is known of its images and weights, and its own warnings.
 

@@ -200,6 +200,9 @@ def read_json_in_turn(path: Path, *, tries: int = 20) -> Any:  # noqa: ANN401 (w
     return read_json(path)
 
 
+_UNPACKED = ".nii"
+
+
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     found = hashlib.sha256()
@@ -227,12 +230,14 @@ def _identity(stat: os.stat_result, sha256: str) -> dict[str, Any]:
 def is_same(known: Any, path: Path) -> bool:  # noqa: ANN401 (JSON may hold anything)
     """Tell whether a file exists and has the bytes that `identity_of` noted; False where the note is damaged.
 
-    The bytes are read only where the size is the same and the time is not: a copy, or a file written again.
+    Of a file of the same size and time, such as most are, the bytes are not read; but for images that are not packed:
+    these have one size whatever they show, and archives and copies may set the time.
     """
     try:
         stat = path.stat()
         if stat.st_size != known["bytes"] or not isinstance(known["sha256"], str):
             return False
-        return bool(stat.st_mtime_ns == known["modified_ns"]) or digest(path) == known["sha256"]
+        same_time = bool(stat.st_mtime_ns == known["modified_ns"]) and path.suffix.lower() != _UNPACKED
+        return same_time or digest(path) == known["sha256"]
     except (OSError, LookupError, TypeError):
         return False

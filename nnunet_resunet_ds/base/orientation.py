@@ -4,6 +4,8 @@ import struct
 from typing import NamedTuple
 
 import numpy as np
+from nibabel import Nifti1Header, Nifti2Header
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
@@ -39,6 +41,21 @@ def header_orientation(content: bytes) -> Orientation:
     order, places = _version(content)
     spacing, rows = (struct.unpack_from(order + kind, content, place) for place, kind in places)
     return Orientation(np.abs(spacing), np.reshape(rows, (3, 4)).astype(np.float64))
+
+
+def contradictory_forms(content: bytes) -> tuple[str, str] | None:
+    """Return where the axes point by the sform and by the qform, such as LPS, if both count and differ.
+
+    Args:
+        content: of a file that has been found to be NIfTI's, unpacked.
+    """
+    kind = Nifti1Header if _version(content)[1] is _VERSIONS[Nifti1Header.sizeof_hdr] else Nifti2Header
+    header = kind(content[: kind.sizeof_hdr], check=False)
+    (sform, sform_code), (qform, qform_code) = header.get_sform(coded=True), header.get_qform(coded=True)
+    if not (sform_code and qform_code):
+        return None
+    by_sform, by_qform = ("".join(map(str, aff2axcodes(form))) for form in (sform, qform))
+    return None if by_sform == by_qform else (by_sform, by_qform)
 
 
 def with_sform(content: bytes, sform: NDArray[np.float64]) -> bytes:

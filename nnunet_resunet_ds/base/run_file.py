@@ -133,16 +133,17 @@ def entries_of(files: Iterable[Path]) -> dict[Path, Mapping[str, Any]]:
 
 
 def notes_on_unmade(folder: Path) -> list[str]:
-    """Return a line where the run that filled a folder was stopped, or failed at cases, so that these are not there."""
+    """Return a line about cases that the last run of a folder did not make: not there, or there from an earlier run."""
     runs = read_runs(folder)
-    missing = [] if runs is None else [case for case in runs.unmade if not (folder / f"{case}{FILE_ENDING}").exists()]
-    if runs is None or not missing:
+    if runs is None:
         return []
     made_by = runs.last.get(MADE_BY, "the run")
-    return [
-        f"{folder}: {counted(len(missing), 'case')} not there, such as {missing[0]}: {made_by} was stopped, or failed "
-        "at it. Run it again, predict with --continue"
-    ]
+    why = f"{made_by} was stopped, or failed at it. Run it again, predict with --continue"
+    there = {case: (folder / f"{case}{FILE_ENDING}").exists() for case in runs.unmade}
+    missing, earlier = ([case for case in there if there[case] is wanted] for wanted in (False, True))
+    lines = [f"{counted(len(missing), 'case')} not there, such as {missing[0]}"] if missing else []
+    lines += [f"{counted(len(earlier), 'label map')} of an earlier run, such as {earlier[0]}"] if earlier else []
+    return [f"{folder}: {line}: {why}" for line in lines]
 
 
 def _is_whole(runs: Runs) -> bool:

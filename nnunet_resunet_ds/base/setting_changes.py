@@ -93,6 +93,7 @@ _WORDS: Mapping[str, Callable[[Any, Any], str]] = {
     "custom_edition": _told_as("custom edition (--edition-file)", lambda value: "none" if value is None else "another"),
     "regions": _told_as("regions", _named),
     "models": _models,
+    "made_with": lambda then, now: "weights that predicted the input: others then",
     "use_mirroring": _told_as("flips (--no-tta)", _with_or_without),
     "average": _told_as("average (--average)"),
     "tiles": _told_as("tiles (--tiles)"),

@@ -27,6 +27,7 @@ from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
 
 if TYPE_CHECKING:
     from dataset_conversion.cohort import CohortReport
+    from dataset_conversion.find_cases import RawCase
 
 SUMMARY = "make an nnU-Net raw dataset from BraTS folders"
 
@@ -101,11 +102,18 @@ def _check(options: argparse.Namespace, executor: Executor | None) -> None:
     print(f"{found}, read as {decision.edition.title}: {decision.reason}")
     for line in correction_lines(cases, decision.edition):
         print(line)
-    _print_findings({case_id: vars(report) for case_id, report in result.reports.items()})
+    _print_findings({case.case_id: _entry(case, result) for case in cases if case.case_id in result.reports})
     if result.problems:
         lines = [line for case_id in sorted(result.problems) for line in result.problems[case_id]]
         raise InputError("\n".join([*lines, f"{len(result.problems)} of {len(cases)} cases are invalid"]))
     print("no case is invalid")
+
+
+def _entry(case: "RawCase", result: "CohortReport") -> dict[str, Any]:
+    """Return what was found of a case, as the manifest has it."""
+    report = result.reports[case.case_id]
+    images = {name: report.sources[path].identity for name, path in case.images.items() if path in report.sources}
+    return {**vars(report), "images": images}
 
 
 def _content(result: "CohortReport") -> dict[str, object]:
@@ -159,14 +167,28 @@ def _convert(options: argparse.Namespace, executor: Executor | None) -> None:
 
 
 def _print_findings(cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the label census, absent sequences, mixed orientations and the warnings of reports or manifest entries."""
-    from dataset_conversion.cohort import absence_lines, census_table, orientation_lines, warning_lines
+    """Print the label census, absent sequences, copies, orientations, repairs and warnings of entries of a manifest."""
+    from dataset_conversion.cohort import (
+        absence_lines,
+        census_table,
+        copy_lines,
+        orientation_lines,
+        repair_lines,
+        warning_lines,
+    )
     from dataset_conversion.write import ABSENT
 
     for line in (
         *census_table({case_id: case["voxels"] for case_id, case in cases.items()}),
         *absence_lines({case_id: case.get(ABSENT, ()) for case_id, case in cases.items()}),
+        *repair_lines({case_id: case.get("repairs", ()) for case_id, case in cases.items()}),
+        *copy_lines({case_id: _digests(case["images"]) for case_id, case in cases.items()}),
         *orientation_lines({case_id: case.get("orientation") for case_id, case in cases.items()}),
         *warning_lines({case_id: case["warnings"] for case_id, case in cases.items()}),
     ):
         print(line)
+
+
+def _digests(images: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return channel → SHA-256 of its image."""
+    return {channel: str(identity["sha256"]) for channel, identity in images.items()}

@@ -272,7 +272,8 @@ def _case_set(options: argparse.Namespace, model: "Model") -> "CaseSet":
     if not _is_file(options.output):
         _check_is_apart(options.output, {file.parent for file in files.values()})
     name = options.output.name.removesuffix(_ending(options.output) or "")
-    case_id = name if _is_file(options.output) else common_name(files.values()) or "case"
+    folder = next(iter(files.values())).resolve().parent
+    case_id = name if _is_file(options.output) else common_name(files.values()) or folder.name or "case"
     return single_case(case_id, files, model.channels, options.allow_missing)
 
 

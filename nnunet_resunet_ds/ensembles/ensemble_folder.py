@@ -18,7 +18,7 @@ from dataset_conversion.label_conventions import (
     convention_named,
     convention_of_regions,
 )
-from nnunet_resunet_ds.base.case_notes import with_notes_of_case
+from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
@@ -75,7 +75,8 @@ class Ensemble:
         weights = [member.weight for member in self.members]
         if self.method != MEAN:
             self._check_regions_hold(label_maps, case)
-            return grids[0], fused_labels(label_maps, self.regions, METHODS[self.method], weights), None
+            n_regions = [len(member.regions or self.regions) for member in self.members]
+            return grids[0], fused_labels(label_maps, self.regions, METHODS[self.method], weights, n_regions), None
         mean = self._mean_probabilities(case, grids[0], label_maps)
         return grids[0], postprocess(mean, default_config(self.dataset_json).with_preset("none")), mean
 
@@ -154,17 +155,17 @@ def write_ensemble(
     for line in chain.from_iterable(map(notes_on_unmade, sources)):
         LOG.warning("%s", line)
     convention = _output_convention(labels, ensemble.regions)
-    run_file = RunFile(output, _settings(ensemble, convention), {})
+    before = entries_of(member.files[case] for member in members for case in cases)
+    run_file = RunFile(output, _settings(ensemble, convention, before), {})
     work = partial(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
-    before = entries_of(member.files[case] for member in members for case in cases)
     settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
-    with only_run(run_file, cases, [f"*{PROBABILITIES_ENDING}"], overwrite=overwrite):
+    with only_run(run_file, [*cases, *problems], [f"*{PROBABILITIES_ENDING}"], overwrite=overwrite):
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
         outcomes = for_each(cases, work, "ensemble", executor, settle=settle)
-    return ensemble, results_of_all(outcomes, problems)
+    return ensemble, results_of_all(outcomes, list(problems.values()))
 
 
 def _ensemble(members: Sequence[Member], cases: Sequence[str], method: str | None, *, has_weights: bool) -> Ensemble:
@@ -224,15 +225,14 @@ def _joint_dataset_json(members: Sequence[Member], regions: Sequence[Region]) ->
     return joint
 
 
-def _common_cases(members: Sequence[Member]) -> tuple[list[str], list[str]]:
-    """Return the cases that all members have, and a line for each other case."""
+def _common_cases(members: Sequence[Member]) -> tuple[list[str], dict[str, str]]:
+    """Return the cases that all members have, and of each other case why it cannot be made."""
     everything = sorted({case for member in members for case in member.files})
     lacking = {case: [member for member in members if case not in member.files] for case in everything}
-    problems = [
-        f"{case}: is not in {', '.join(str(member.source) for member in those)}; put it there, or out of the others"
-        for case, those in lacking.items()
-        if those
-    ]
+    places = {case: ", ".join(str(member.source) for member in those) for case, those in lacking.items() if those}
+    problems = {
+        case: f"{case}: is not in {place}; put it there, or out of the others" for case, place in places.items()
+    }
     return [case for case, those in lacking.items() if not those], problems
 
 
@@ -256,7 +256,10 @@ def _output_convention(labels: str, regions: Sequence[Region]) -> LabelConventio
     return convention
 
 
-def _settings(ensemble: Ensemble, convention: LabelConvention) -> dict[str, Any]:
+def _settings(
+    ensemble: Ensemble, convention: LabelConvention, before: Mapping[Path, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what decides what is in the label maps; ``before`` is what is noted of those of the members."""
     members = [
         {"folder": str(member.source.resolve()), "labels": member.convention.key, "weight": member.weight}
         for member in ensemble.members
@@ -266,6 +269,7 @@ def _settings(ensemble: Ensemble, convention: LabelConvention) -> dict[str, Any]
         "method": ensemble.method,
         AVERAGE: PROBABILITIES,
         "members": members,
+        **weights_setting(before.values()),
         **convention.to_settings(),
     }
 

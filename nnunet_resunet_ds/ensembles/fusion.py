@@ -93,7 +93,13 @@ def _dice(one: Mask, other: Mask) -> float:
 METHODS: Mapping[str, Fuse] = {"majority": majority, "staple": staple, "simple": simple}
 
 
-def fused_labels(label_maps: Sequence[Labels], regions: Sequence[Region], fuse: Fuse, weights: MemberWeights) -> Labels:
+def fused_labels(
+    label_maps: Sequence[Labels],
+    regions: Sequence[Region],
+    fuse: Fuse,
+    weights: MemberWeights,
+    n_regions: Sequence[int] | None = None,
+) -> Labels:
     """Fuse each region on its own, and paint them in their order.
 
     A region inside another (ET in TC in WT) counts inside it only, so that they stay nested whatever the method.
@@ -103,8 +109,14 @@ def fused_labels(label_maps: Sequence[Labels], regions: Sequence[Region], fuse: 
         regions: in the order in which they are painted.
         fuse: one of `METHODS`.
         weights: of the label maps.
+        n_regions: how many of the regions, from the first on, each label map is of; None is all. A source that does
+            not know a region has no say in it.
     """
-    masks = [fuse([region.mask(labels) for labels in label_maps], weights) for region in regions]
+    of_each = [len(regions)] * len(label_maps) if n_regions is None else n_regions
+    masks = []
+    for number, region in enumerate(regions):
+        known = [source for source, n in enumerate(of_each) if n > number]
+        masks.append(fuse([region.mask(label_maps[source]) for source in known], [weights[source] for source in known]))
     joint = np.zeros(label_maps[0].shape, np.uint8)
     for number, (region, label) in enumerate(zip(regions, regions_class_order(regions), strict=True)):
         for around, mask in zip(regions[:number], masks[:number], strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.declared_labels import Declared, check_said, declared_convention
+from dataset_conversion.declared_labels import Declared, check_said, contradicts, declared_convention
 from dataset_conversion.detect_edition import AUTO, edition_by_case_ids
 from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION, Edition
 from dataset_conversion.find_cases import cases_below
@@ -19,6 +19,7 @@ from dataset_conversion.precedence import precedence
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, case_of_file, visible_files
 from nnunet_resunet_ds.base.images import whole_numbers
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.run_file import read_runs
 from nnunet_resunet_ds.evaluation.protocols import Protocol
@@ -94,6 +95,7 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         named = None if labels == PROTOCOL_LABELS else convention_named(labels)
         if named is not None:
             check_said(named, files.values(), "leave out what you said (--ref-labels, --pred-labels, --input-labels)")
+            _warn_of_contradiction(source, named, files)
         return LabelMaps(source, files, named, "as you said", is_declared=True, of_release=bool(of_release))
     declared = _declared(files)
     if declared is None and of_release:
@@ -163,6 +165,19 @@ def to_protocol(values: LabelValues, convention: LabelConvention | None, protoco
         table[value] = values_of[scheme[value]]
     translated: NDArray[np.uint8] = table[values]
     return translated
+
+
+def _warn_of_contradiction(source: Path, said: LabelConvention, files: Mapping[str, Path]) -> None:
+    """Say so where a file next to label maps says that they mean something else; the user may know better."""
+    try:
+        declared = _declared(files)
+    except InputError:
+        return  # which is why they were said
+    if declared is not None and contradicts(said, declared.convention):
+        LOG.warning(
+            "%s: read with the values of %s, as you said; %s they have those of %s",
+            source, said.title, declared.reason, declared.convention.title,
+        )  # fmt: skip
 
 
 def _check_are_alone(folder: Path, of_release: Mapping[str, Path]) -> None:

@@ -103,8 +103,9 @@ class Predictor:
         if self.device.type == "cuda" and tiles != WHOLE:
             torch.backends.cudnn.benchmark = True  # as nnU-Net's predictor: tiles are of one size, so that trying pays
         check_models(self.settings, models)
-        self.expected_dice = expected_dice_of(models[0].folder, models[0].identities) if len(models) == 1 else None
-        """What `tune` has learnt about the Dice of one model; nothing is known of the mean of several."""
+        is_known = len(models) == 1 and tiles != WHOLE and self.settings.postprocessing == config_of_models(models)
+        self.expected_dice = expected_dice_of(models[0].folder, models[0].identities) if is_known else None
+        """What `tune` has learnt about the Dice of one model with its own settings: of others nothing is known."""
         self._windows = [_sliding_window(model, self.settings, self.device) for model in models]
 
     @classmethod

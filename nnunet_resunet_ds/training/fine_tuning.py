@@ -25,7 +25,7 @@ from nnunet_resunet_ds.training.plan_writing import (
 )
 from nnunet_resunet_ds.training.plans_file import read_plans
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
-from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained
+from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained, pretrained_of
 
 PRETRAINED_ENDING = "_pretrained.pth"
 """After the name of the plans: the weights to start from, as a checkpoint."""
@@ -92,13 +92,12 @@ def plan_fine_tuning(
         recipe=recipe,
     )
     weights = folder / f"{name}{PRETRAINED_ENDING}"
-    noted = cases_of(checkpoint)
     pretrained = Pretrained(
         weights.name,
         weights_identity(plain_weights(checkpoint)),
         called or model.name,
         output_layers=_same_outputs(read_json(model / DATASET_JSON), dataset_json),
-        cases=noted.train if noted else (),
+        cases=_cases_seen(checkpoint, model),
     )
     spacing_note, preprocess = _other_spacing(trained, adapted, configuration, dataset_id)
     notes = [*adapted.notes, *_output_note(pretrained), *spacing_note, *_shared_cases(folder, pretrained)]
@@ -136,6 +135,13 @@ def _first_fold(model: Path) -> Checkpoint:
         msg = f"{model}: no fold has {FINAL}; give the folder of a trained model, TRAINER__PLANS__CONFIGURATION"
         raise InputError(msg)
     return read_checkpoint(fold_folder(model, folds[0]) / name)
+
+
+def _cases_seen(checkpoint: Checkpoint, model: Path) -> tuple[str, ...]:
+    """Return the cases that weights were trained on, and those of the weights that their own training started from."""
+    noted = cases_of(checkpoint)
+    earlier = pretrained_of(plans_of(checkpoint) or read_json(model / PLANS_JSON))
+    return tuple(dict.fromkeys([*(noted.train if noted else ()), *(earlier.cases if earlier else ())]))
 
 
 def _trained_settings(model: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
