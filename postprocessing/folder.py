@@ -93,7 +93,7 @@ def postprocess_folder(
         LOG.warning("%s", line)
     cases = list(map(_case, files))
     lacking = _without_probabilities(input_folder)
-    with only_run(run_file, [*cases, *lacking], [SETTINGS_FILE, TABLE], overwrite=overwrite):
+    with only_run(run_file, cases, [SETTINGS_FILE, TABLE], lacking, overwrite=overwrite):
         config.to_json(output_folder / SETTINGS_FILE)
         outcomes = _postprocess_files(files, config, nnunet_config(dataset_json), run_file, executor)
         write_changes(changes_of(run_file.cases), output_folder / TABLE)

@@ -1,6 +1,6 @@
 """Write label maps to a folder, one a case, where a case that fails does not stop the others."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +30,12 @@ def check_output_apart(output: Path, inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def only_run(
-    run_file: RunFile, cases: Collection[str], others: Sequence[str] = (), *, overwrite: bool
+    run_file: RunFile,
+    cases: Collection[str],
+    others: Sequence[str] = (),
+    problems: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool,
 ) -> Iterator[None]:
     """Make the folder of a run, and keep other processes out of it while this one writes there.
 
@@ -38,6 +43,7 @@ def only_run(
         run_file: of the folder; it is written when the block ends, however it ends.
         cases: that are to be made.
         others: patterns of further files that are written.
+        problems: case → why it cannot even be tried; it counts as one that failed.
         overwrite: label maps of other settings may stay there.
 
     Raises:
@@ -46,7 +52,9 @@ def only_run(
     run_file.folder.mkdir(parents=True, exist_ok=True)
     with only_writer(run_file.folder):
         remove_half_written(run_file.folder, f"*{FILE_ENDING}", RUN, *others)
-        run_file.open(cases, overwrite=overwrite)
+        run_file.open([*cases, *(problems or {})], overwrite=overwrite)
+        for case, problem in (problems or {}).items():
+            run_file.note_failure(case, problem)
         try:
             yield
         finally:

@@ -161,7 +161,7 @@ def write_ensemble(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
     settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
-    with only_run(run_file, [*cases, *problems], [f"*{PROBABILITIES_ENDING}"], overwrite=overwrite):
+    with only_run(run_file, cases, [f"*{PROBABILITIES_ENDING}"], problems, overwrite=overwrite):
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
         outcomes = for_each(cases, work, "ensemble", executor, settle=settle)

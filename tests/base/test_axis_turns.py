@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -14,6 +15,7 @@ from models import predict
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from dataset_conversion import convert
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, write_image
 from nnunet_resunet_ds.base.reader_space import turned_onto
 
@@ -150,3 +152,23 @@ def test_predicted_as_if_stored_like_the_others_with_a_warning(cohort, model, tm
     said = capsys.readouterr().out
     assert f"warning: turned: 1 case, {CASES[1]} ({CASES[1]}_t1ce.nii.gz had its axes stored as" in said
     assert "not co-registered" not in said
+
+
+@pytest.mark.parametrize("file", ["t1", "seg"])
+def test_a_header_that_contradicts_itself_is_not_turned(cohort, raw, file):
+    """By its sform the voxels are mirrored, by its qform they lie as those of the other files."""
+    path = cohort / CASES[1] / f"{CASES[1]}_{file}.nii.gz"
+    stored = nibabel.load(path)
+    mirrored = stored.affine @ np.diag([-1, 1, 1, 1])
+    mirrored[0, 3] = stored.affine[0, 0] * (stored.shape[0] - 1) + stored.affine[0, 3]
+    image = nibabel.Nifti1Image(np.asarray(stored.dataobj), stored.affine)
+    image.set_qform(stored.affine, code=1)
+    for code in (1, 0):
+        image.set_sform(mirrored, code=code)
+        nibabel.save(image, path)
+        if code:
+            with pytest.raises(
+                InputError, match=f"_{file}.nii.gz: its sform says that its axes are RPS, and its qform LPS"
+            ):
+                convert([cohort], 137)
+    assert convert([cohort], 137)  # without a sform that counts

@@ -216,3 +216,15 @@ def test_real_cases_convert_and_come_back(real_cases, raw):
         case = file.name.removesuffix(".nii.gz")
         original = values_of(real_cases / case / f"{case}_seg.nii.gz")
         np.testing.assert_array_equal(convert_labels_back_to_BraTS(values_of(file)), original)
+
+
+@pytest.mark.parametrize("command", [["--check"], ["-d", "137"]])
+def test_one_patient_under_two_names_is_warned_of(cohort, raw, command, capsys):
+    first = "BraTS2021_00000"
+    shutil.copytree(cohort / first, cohort / "BraTS2021_00099")
+    for file in (cohort / "BraTS2021_00099").iterdir():
+        file.rename(file.with_name(file.name.replace(first, "BraTS2021_00099")))
+    assert main(["convert", str(cohort), *command]) == 0
+    said = capsys.readouterr().out
+    assert f"the same images in several cases: {first} and BraTS2021_00099 (T1, T1ce, T2, FLAIR). Keep one" in said
+    assert said.count("the same images") == 1

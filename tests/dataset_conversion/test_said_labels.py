@@ -9,9 +9,12 @@ from brats_files import make_case, write
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.find_cases import find_cases
 from dataset_conversion.inspect_case import inspect_case
+from nnunet_resunet_ds.base.case_notes import MADE_WITH
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.base.run_file import LABELS, MADE_BY, RunFile
 from nnunet_resunet_ds.cli import main
+from nnunet_resunet_ds.evaluation.label_maps import find_label_maps
 
 CASES = ("BraTS2021_00000", "BraTS2021_00001")
 WRITTEN_OTHERWISE, PREDICTED = "values that run.json contradicts", "segmentation: a prediction in other values"
@@ -79,3 +82,28 @@ def test_convert_refuses_a_prediction_in_other_values_as_segmentation(tmp_path, 
         assert inspect_case(found, edition).problems == []
     if refused:
         bad_input("convert", PREDICTED, str(refused.value))
+
+
+def test_what_is_said_against_a_dataset_json_is_obeyed_with_a_warning(tmp_path, caplog):
+    write(tmp_path / "labels" / f"{CASES[0]}.nii.gz", LABEL_MAP)
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": [3]}
+    write_json({"labels": labels, "regions_class_order": [1, 2, 3]}, tmp_path / "labels" / "dataset.json")
+    assert find_label_maps(tmp_path / "labels", "nnunet").labels == "nnunet" and not caplog.text
+    assert find_label_maps(tmp_path / "labels", "2021").labels == "2021"
+    assert "read with the values of BraTS 2021, as you said; as " in caplog.text
+    assert "dataset.json says they have those of nnU-Net" in caplog.text
+
+
+def test_label_maps_of_other_weights_do_not_come_into_one_submission(predicted, capsys):
+    out = predicted.parent / "out"
+    for case, weights in zip(CASES, ("first", "second"), strict=True):
+        one = predicted.parent / weights
+        write(one / f"{case}.nii.gz", LABEL_MAP)
+        run_file = RunFile(one, {MADE_BY: "resunet-ds predict", LABELS: "2021"})
+        run_file.open([case])
+        run_file.note(case, f"{case}.nii.gz", {MADE_WITH: [weights]})
+        run_file.close()
+        code = main(["submission", "-i", str(one), "-o", str(out), "--edition", "2021"])
+        assert code == (2 if weights == "second" else 0)
+    assert "weights that predicted the input: others then" in capsys.readouterr().err
+    assert main(["submission", "-i", str(one), "-o", str(out), "--edition", "2021", "--overwrite"]) == 0

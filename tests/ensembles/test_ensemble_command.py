@@ -239,3 +239,29 @@ def test_the_output_is_no_member_and_other_label_maps_do_not_mix(folders, capsys
     (folders / "c" / f"{CASES[0]}.nii.gz").unlink()
     assert ensemble(folders, *told, "--method", "simple") == 2
     assert "other settings (method (--method): then majority, now simple" in capsys.readouterr().err
+
+
+def test_a_region_that_some_members_do_not_paint_is_not_voted_away(tmp_path):
+    with_rc = {
+        "labels": {**DATASET_JSON["labels"], "resection cavity": [4]}, "regions_class_order": [1, 2, 3, 4],
+    }  # fmt: skip
+    cavity = labels_of(0)
+    cavity[0] = 4
+    for name, dataset_json in (("a", with_rc), ("b", DATASET_JSON), ("c", DATASET_JSON)):
+        write(tmp_path / name, CASES[0], cavity if name == "a" else np.where(cavity == 4, 0, cavity).astype(np.uint8))
+        write_json(dataset_json, tmp_path / name / "dataset.json")
+    assert ensemble(tmp_path, "--method", "majority") == 0
+    np.testing.assert_array_equal(values_of(tmp_path / "out" / f"{CASES[0]}.nii.gz"), cavity)
+
+
+def test_what_could_not_be_joined_is_not_handed_in_as_if_nothing_were_wrong(folders, capsys):
+    words = ("--input-labels", "nnunet", "nnunet", "2021")
+    assert ensemble(folders, *words) == 0
+    (folders / "b" / f"{CASES[0]}.nii.gz").unlink()
+    assert ensemble(folders, *words) == 2
+    assert json.loads((folders / "out" / "run.json").read_text())["unmade"] == [CASES[0]]
+    capsys.readouterr()
+    assert main(["submission", "-i", str(folders / "out"), "-o", str(folders / "to_hand_in")]) == 0
+    assert (
+        f"1 label map of an earlier run, such as {CASES[0]}: resunet-ds ensemble was stopped" in capsys.readouterr().err
+    )

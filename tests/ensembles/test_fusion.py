@@ -108,3 +108,21 @@ def test_a_cyst_counts_as_part_of_the_tumour_and_a_cavity_does_not():
     found = [np.full((1, 1, 1), value, np.uint8) for value in (4, 2, 0)]
     assert fused_labels(found, REGIONS_WITH_CC, majority, [1] * 3).item() == 2
     assert fused_labels(found, REGIONS_WITH_RC, majority, [1] * 3).item() == 0
+
+
+@given(label_maps, st.data())
+def test_who_does_not_know_a_region_has_no_say_in_it(found, data):
+    """Its votes on it are left out, as if there were fewer members."""
+    known = data.draw(
+        st.lists(st.sampled_from([3, 4]), min_size=len(found), max_size=len(found)).filter(lambda n: 4 in n)
+    )
+    weights = data.draw(st.lists(st.integers(1, 4), min_size=len(found), max_size=len(found)))
+    without_rc = [
+        np.where(labels == 4, 0, labels) if n == 3 else labels for labels, n in zip(found, known, strict=True)
+    ]
+    joint = fused_labels(without_rc, REGIONS_WITH_RC, majority, weights, known)
+    cavity = [(labels == 4, weight) for labels, weight, n in zip(found, weights, known, strict=True) if n == 4]
+    masks, of_masks = zip(*cavity, strict=True)
+    np.testing.assert_array_equal(joint == 4, majority(masks, of_masks))
+    tumour = fused_labels([np.where(labels == 4, 0, labels) for labels in found], REGIONS, majority, weights)
+    np.testing.assert_array_equal(joint[joint != 4], tumour[joint != 4])

@@ -109,3 +109,16 @@ def test_a_training_case_is_known_by_the_names_of_its_images(cohort, tmp_path, c
     assert "warning: a training case?: 1 case, mine (the model was trained on one of this name" in said
     assert "the starter model: a first look, not a result; mean Dice" in said and "; fold 1; choose your own" in said
     assert "site-packages" not in said and "starter_model" not in said
+
+
+def test_files_without_a_common_name_are_called_as_their_folder(cohort, model, tmp_path):
+    """So the second patient does not replace the first one."""
+    for patient in ("P1", "P2"):
+        words = ["predict", "-o", str(tmp_path / "both"), "-m", str(model), "--no-tta", "-f", "0"]
+        for name in MODALITIES:
+            file = tmp_path / patient / f"{name}.nii.gz"
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes((cohort / CASE / f"{CASE}_{name}.nii.gz").read_bytes())
+            words += [f"--{name}", str(file)]
+        assert main(words) == 0
+    assert sorted(cases_of(tmp_path / "both")) == ["P1", "P2"]

@@ -188,6 +188,9 @@ def test_the_dice_to_expect_is_noted_where_tuning_has_taught_it(cohort, model, t
     predict(cohort, tmp_path / "out", model)
     certainty = json.loads((tmp_path / "out" / "run.json").read_text())["cases"][CASES[0]]["certainty"]
     assert certainty["WT"]["expected_dice"] == 0.25 and "expected_dice" not in certainty["ET"]
+    for number, flags in enumerate((["--wt", "0.9"], ["--preset", "none"], ["--tiles", "whole"])):
+        predict(cohort, tmp_path / str(number), model, *flags)  # settings of which nothing was learnt
+        assert "expected_dice" not in (tmp_path / str(number) / "run.json").read_text(), flags
     ExpectedDiceModel({"WT": taught}, (("0", "of another training"),)).write(model)
     predict(cohort, tmp_path / "other", model)
     assert "was learnt from other weights than those that predict" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 
@@ -276,6 +277,7 @@ def test_label_maps_without_probabilities_are_named(prediction, tmp_path):
     (prediction / "a.npz").unlink()
     with pytest.raises(InputError, match=r"a\.nii\.gz: has no probabilities"):
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
+    assert json.loads((tmp_path / "labels" / "run.json").read_text())["unmade"] == ["a"]
 
 
 def test_predictions_of_plain_labels_are_refused(prediction, tmp_path):

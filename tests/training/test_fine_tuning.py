@@ -273,3 +273,20 @@ def test_what_does_not_fit_is_refused(dataset, planned, tmp_path, capsys, kind, 
     assert answer in error
     bad_input("plan", f"pretrained: {kind}", error)
     assert not (planned / "FineTuned_pretrained.pth").exists()
+
+
+def test_a_model_that_was_fine_tuned_itself_brings_all_cases_that_it_has_seen(model, planned):
+    checkpoint = read_checkpoint(model / "fold_0" / "checkpoint_final.pth")
+    checkpoint["resunet_ds"] = {**checkpoint.get("resunet_ds", {}), "cases": {"train": ["second"], "val": ["other"]}}
+    section = {
+        "file": "first.pth",
+        "weights": "x",
+        "model": "first",
+        "output_layers": True,
+        "cases": ["first", "second"],
+    }
+    change_json(model / "plans.json", lambda plans: plans.update(resunet_ds_pretrained=section))
+    torch.save(checkpoint, model / "fold_0" / "checkpoint_final.pth")
+    assert fine_tune(model) == 0
+    content = json.loads((planned / "FineTuned.json").read_text())
+    assert content["resunet_ds_pretrained"]["cases"] == ["second", "first"]
