@@ -38,7 +38,7 @@ from dataset_conversion.write import (
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.nnunet_folders import (
     DATASET_JSON,
     NNUNET_FOLDERS,
@@ -241,8 +241,7 @@ def _note_what_was_made(dataset: Path, preprocessed: Sequence[Path]) -> None:
             lines = split_notes(folder, cases)
         except InputError as error:
             lines = [str(error)]
-        for line in lines:
-            LOG.warning("%s", line)
+        warn_each(lines)
     for folder in preprocessed:
         LOG.warning("%s is of the earlier cases; make it again: %s", folder, preprocess_command(dataset.name))
         for plans, configuration in data_of_other_plans(folder):

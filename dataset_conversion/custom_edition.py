@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.editions import CHANNEL_NAMES, Edition
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.regions import REGIONS, TC, WT, Region, Tissue
 from nnunet_resunet_ds.base.setting_checks import check_entries, check_name
 
@@ -34,11 +34,8 @@ def read_custom_edition(path: Path) -> Edition:
         InputError: the file cannot be read, or its entries do not describe an edition.
     """
     content = _read(path)
-    try:
+    with said_of(path):
         return custom_edition(content)
-    except InputError as error:
-        msg = f"{path}: {error}"
-        raise InputError(msg) from error
 
 
 def custom_edition(content: object) -> Edition:

@@ -19,12 +19,12 @@ from dataset_conversion.label_conventions import (
     convention_of_regions,
     nnunet_convention,
 )
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.dataset_json import check_class_order, check_regions
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import FOLD
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_class_order, check_regions
 from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS, WRITTEN, Runs, read_runs
 
 _DATASET_FOLDERS = ("labelsTr", "labelsTs", "gt_segmentations")
@@ -105,11 +105,8 @@ def contradicts(said: LabelConvention, written: LabelConvention) -> bool:
 def _declared_by_runs(runs: Runs, files: Iterable[Path]) -> Declared | None:
     """Return what run.json says of the label maps that it lists."""
     made_by = {file: runs.of_file(file.name) for file in files}
-    try:
+    with said_of(runs.path):
         conventions = {file: None if run is None else _convention_of(run) for file, run in made_by.items()}
-    except InputError as error:
-        msg = f"{runs.path}: {error}"
-        raise InputError(msg) from error
     first, *others = conventions
     for other in others:
         if conventions[other] != conventions[first]:
@@ -184,11 +181,8 @@ def _convention_of_dataset(file: Path) -> LabelConvention | None:
         InputError: the order in which it paints contradicts its regions.
     """
     content = read_json(file)
-    try:
+    with said_of(file):
         check_class_order(content)
-    except InputError as error:
-        msg = f"{file}: {error}"
-        raise InputError(msg) from error
     try:
         check_regions(content)
     except InputError:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, Edition, LabelScheme
 from dataset_conversion.labels import raw_labels
+from nnunet_resunet_ds.base.dataset_json import has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.region_checks import has_tumour_regions, regions_of
 from nnunet_resunet_ds.base.regions import GTV, Target, Tissue
 from nnunet_resunet_ds.base.run_file import CUSTOM_EDITION, LABEL_REGIONS, LABELS
 

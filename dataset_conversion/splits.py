@@ -14,12 +14,12 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from dataset_conversion.editions import EDITIONS, Edition
 from dataset_conversion.staging import edition_of, read_manifest
 from dataset_conversion.write import LABELS_TRAINING
+from nnunet_resunet_ds.base.dataset_json import check_regions, has_tumour_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files, write_json
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, SPLITS, dataset_folder, datasets_with_id
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions
 from nnunet_resunet_ds.base.regions import ET
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 

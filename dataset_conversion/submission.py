@@ -24,7 +24,7 @@ from nnunet_resunet_ds.base.files import (
 )
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.parallel import for_each
 from nnunet_resunet_ds.base.run_file import MADE_BY, RUN, RunFile, entries_of, notes_on_unmade
 
@@ -72,8 +72,7 @@ def write_submission(
     never = [chosen.tissue_name(tissue) for tissue in chosen.tissues.values() if tissue not in given.tissues.values()]
     if never:
         LOG.warning("these label maps never have %s, which %s asks for", ", ".join(never), chosen.title)
-    for line in (*filter(None, [edition_doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)):
-        LOG.warning("%s", line)
+    warn_each([*filter(None, [edition_doubts(chosen, case_ids)]), *notes_on_unmade(input_folder)])
     before = entries_of(files)
     settings = {MADE_BY: _SUBMISSION, **weights_setting(before.values()), **LabelConvention.of(chosen).to_settings()}
     run_file = RunFile(output_folder, settings, {"label_maps": str(input_folder.resolve())})

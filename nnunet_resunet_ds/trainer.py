@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from nnunet_resunet_ds.base.configurations import resolved_configuration
+from nnunet_resunet_ds.base.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept

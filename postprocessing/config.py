@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.regions import ET, REGIONS, TC, WT, Tissue
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_entries, check_flag
@@ -317,11 +317,8 @@ class PostprocessingConfig:
             InputError: the file is missing, is not JSON, or holds bad settings.
         """
         content = read_json(path)
-        try:
+        with said_of(path):
             return cls.from_mapping(content)
-        except InputError as error:
-            msg = f"{path}: {error}"
-            raise InputError(msg) from error
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values for JSON, without those that mean nothing for these regions."""

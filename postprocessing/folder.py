@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.file_formats import format_of_name
 from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.run_file import (
     LABEL_REGIONS,
     LABELS,
@@ -33,13 +33,7 @@ from nnunet_resunet_ds.base.run_file import (
 from postprocessing.case import CHANGES, TABLE, Change, changes_of, postprocess_explained, write_changes
 from postprocessing.config import AVERAGE, EARLIER_FORMS, LOGITS, RUN_SETTING, PostprocessingConfig
 from postprocessing.emptied import emptied_warnings
-from postprocessing.model_config import (
-    SETTINGS_FILE,
-    check_config_fits,
-    nnunet_config,
-    notes_on_weights,
-    read_dataset_json,
-)
+from postprocessing.model_config import SETTINGS_FILE, check_config_fits, nnunet_config, notes_on_weights
 from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid
 from postprocessing.saved_probabilities import check_of_label_map
 
@@ -89,8 +83,7 @@ def postprocess_folder(
     }
     environment = {"probabilities": str(input_folder.resolve())}
     run_file = RunFile(output_folder, settings, environment, earlier_forms=EARLIER_FORMS)
-    for line in notes_on_unmade(input_folder):
-        LOG.warning("%s", line)
+    warn_each(notes_on_unmade(input_folder))
     cases = list(map(_case, files))
     lacking = _without_probabilities(input_folder)
     with only_run(run_file, cases, [SETTINGS_FILE, TABLE], lacking, overwrite=overwrite):
@@ -148,8 +141,7 @@ def log_what_does_not_fit(config: PostprocessingConfig, folder: Path) -> None:
             "tuned on an average of %s, and probabilities here are one of %s", config.averaging, ", ".join(others)
         )
     noted = [weights for run in runs if run is not None and (weights := _weights_of(run)) is not None]
-    for line in dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)):
-        LOG.warning("%s", line)
+    warn_each(dict.fromkeys(line for weights in noted for line in notes_on_weights(config, weights)))
     if config.tuned_on and not noted:
         LOG.info(
             "%s: nothing says which weights made these probabilities, so whether the tuned settings fit is not checked",
@@ -211,11 +203,8 @@ def _postprocess_file(
     geometry, painted = read_labels(stock)
     probabilities = probabilities_on_grid(path, geometry)
     check_of_label_map(probabilities, path, painted, runs, as_nnunet)
-    try:
+    with said_of(path):
         labels, changes = postprocess_explained(probabilities, config, math.prod(geometry.GetSpacing()))
-    except InputError as error:
-        msg = f"{path}: {error}"
-        raise InputError(msg) from error
     write_labels(labels, geometry, output_folder / stock.name)
     return changes
 

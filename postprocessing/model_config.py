@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.dataset_json import has_tumour_regions, read_dataset_json, regions_of
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.files import read_json, read_json_in_turn, write_json
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
-from nnunet_resunet_ds.base.region_checks import check_regions, has_tumour_regions, regions_of
+from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.regions import REGIONS, TC, WT
 from postprocessing.config import PostprocessingConfig
 from postprocessing.further_region import further_regions
@@ -48,29 +48,8 @@ def config_of_predictions(folder: Path) -> PostprocessingConfig:
     content = read_json(plans) if plans.is_file() else {}
     if not isinstance(content, dict) or PLANS_SECTION not in content:
         return default_config(read_dataset_json(folder))
-    try:
+    with said_of(f'{plans}: "{PLANS_SECTION}"'):
         return PostprocessingConfig.from_mapping(content[PLANS_SECTION])
-    except InputError as error:
-        msg = f'{plans}: "{PLANS_SECTION}": {error}'
-        raise InputError(msg) from error
-
-
-def read_dataset_json(folder: Path) -> Mapping[str, Any] | None:
-    """Return the checked ``dataset.json`` of a folder, which prediction copies from the model; None without one.
-
-    Raises:
-        InputError: its labels are no regions, or contradict themselves.
-    """
-    file = folder / DATASET_JSON
-    if not file.is_file():
-        return None
-    content: Mapping[str, Any] = read_json(file)
-    try:
-        check_regions(content)
-    except InputError as error:
-        msg = f"{file}: {error}"
-        raise InputError(msg) from error
-    return content
 
 
 def default_config(dataset_json: Mapping[str, Any] | None) -> PostprocessingConfig:

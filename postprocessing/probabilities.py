@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
@@ -92,11 +92,8 @@ def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:
     plans = plans_folder / PLANS_JSON
     content = read_json(plans) if plans.is_file() else {}
     reader = content.get(_READER, SIMPLE_ITK) if isinstance(content, dict) else SIMPLE_ITK
-    try:
+    with said_of(plans):
         return turn_of_reader(reader, grid)
-    except InputError as error:
-        msg = f"{plans}: {error}"
-        raise InputError(msg) from error
 
 
 def mean_probabilities(

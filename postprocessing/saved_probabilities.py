@@ -7,14 +7,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
+from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.log import LOG
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import REGIONS, Region
 from nnunet_resunet_ds.base.run_file import Runs, read_runs
 from postprocessing.case import postprocess
 from postprocessing.config import PostprocessingConfig
-from postprocessing.model_config import nnunet_config, read_dataset_json
+from postprocessing.model_config import nnunet_config
 from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid
 
 _AS_NNUNET = PostprocessingConfig.preset("nnunet")
@@ -100,11 +100,8 @@ def check_painted(
     Raises:
         InputError: they are of another prediction, or none.
     """
-    try:
+    with said_of(file):
         differing = int((postprocess(probabilities, as_nnunet) != labels).sum())
-    except InputError as error:
-        msg = f"{file}: {error}"
-        raise InputError(msg) from error
     if differing:
         msg = (
             f"{file}: is not of the label map next to it, which differs from it in {differing} voxels, so one of them "

@@ -1,6 +1,8 @@
 """Define the errors that are no fault of our code. Their messages say what to do."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EXIT_BAD_INPUT = 2
 """Exit code of a command that stops at one of them, after one line on standard error."""
@@ -11,6 +13,16 @@ class InputError(ValueError):
 
     The command line prints it on one line without a traceback and exits with code 2.
     """
+
+
+@contextmanager
+def said_of(subject: object) -> Iterator[None]:
+    """Put the file or case that it is about in front of the message of an `InputError` of the block."""
+    try:
+        yield
+    except InputError as error:
+        msg = f"{subject}: {error}"
+        raise InputError(msg) from error
 
 
 class TrainingError(RuntimeError):

@@ -7,13 +7,19 @@ each case, shown with ``-v``.
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
 LOG = logging.getLogger("nnunet_resunet_ds")
 LOG.addHandler(logging.NullHandler())
+
+
+def warn_each(lines: Iterable[str]) -> None:
+    """Log each line as a warning."""
+    for line in lines:
+        LOG.warning("%s", line)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId, begun_folds, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
@@ -95,8 +95,7 @@ def unfinished_folds(trainings: Trainings, folds: Sequence[int]) -> list[Job]:
     epochs, plans = trainings.epochs(), trainings.plans_content
     settings = resolved_configuration(plans, trainings.configuration)
     notes = checked_data(trainings.preprocessed, settings, trainings.configuration)
-    for line in (*notes, *_recipe_notes(trainings, plans)):
-        LOG.warning("%s", line)
+    warn_each([*notes, *_recipe_notes(trainings, plans)])
     return [_job(trainings, fold, epochs) for fold in unfinished]
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nnunet_resunet_ds.base.configurations import resolved_configuration
+from nnunet_resunet_ds.base.dataset_json import check_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, PLANS, datasets_with_id
-from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, why_brain_is_not_marked

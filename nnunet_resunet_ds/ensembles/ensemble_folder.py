@@ -19,14 +19,14 @@ from dataset_conversion.label_conventions import (
     convention_of_regions,
 )
 from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
+from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, write_json
 from nnunet_resunet_ds.base.images import geometry_difference, write_labels
 from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
 from nnunet_resunet_ds.base.parallel import for_each
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import (
     REGIONS_OF_RADIOTHERAPY,
     Region,
@@ -41,7 +41,7 @@ from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
 from postprocessing import postprocess
 from postprocessing.config import AVERAGE, PROBABILITIES
-from postprocessing.model_config import default_config, nnunet_config, read_dataset_json
+from postprocessing.model_config import default_config, nnunet_config
 from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid, write_probabilities
 from postprocessing.saved_probabilities import check_of_label_map
 
@@ -152,8 +152,7 @@ def write_ensemble(
         msg = f"--save-probabilities: {ensemble.method} joins label maps; there are probabilities with --method mean"
         raise InputError(msg)
     check_output_apart(output, sources)
-    for line in chain.from_iterable(map(notes_on_unmade, sources)):
-        LOG.warning("%s", line)
+    warn_each(chain.from_iterable(map(notes_on_unmade, sources)))
     convention = _output_convention(labels, ensemble.regions)
     before = entries_of(member.files[case] for member in members for case in cases)
     run_file = RunFile(output, _settings(ensemble, convention, before), {})

@@ -12,9 +12,9 @@ from dataset_conversion.editions import EDITIONS
 from dataset_conversion.label_conventions import LabelConvention
 from dataset_conversion.labels import listed, nnunet_labels
 from nnunet_resunet_ds.base.counted import counted
+from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_labels
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import (
     REGIONS_OF_RADIOTHERAPY,
     REGIONS_WITH_RC,
@@ -27,7 +27,6 @@ from nnunet_resunet_ds.base.run_file import Runs, read_runs
 from nnunet_resunet_ds.base.setting_checks import check_number
 from nnunet_resunet_ds.ensembles.fusion import Labels
 from nnunet_resunet_ds.evaluation.label_maps import PROTOCOL_LABELS, find_label_maps
-from postprocessing.model_config import read_dataset_json
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunet_resunet_ds.base.configurations import changed_settings
+from nnunet_resunet_ds.base.dataset_json import check_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import check_model_folder, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
-from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.inference.model import Model, reader_name
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
 from nnunet_resunet_ds.training.checkpoint_content import cases_of, check_weights_fit, plans_of

@@ -10,9 +10,9 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.model_id import fold_folder
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import has_salient_channel

@@ -19,7 +19,7 @@ from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import CaseSet, LoadedCase, load_case
 from nnunet_resunet_ds.base.case_notes import ABSENT, IMAGE_WARNINGS, IMAGES, MADE_WITH, WARNINGS
 from nnunet_resunet_ds.base.counted import counted
-from nnunet_resunet_ds.base.errors import InputError, forget_locals
+from nnunet_resunet_ds.base.errors import InputError, forget_locals, said_of
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.parallel import n_cores
@@ -245,12 +245,9 @@ class _Pipeline:
         loaded = load_case(case, self._case_set.edition, self._case_set.channels)
         if loaded.absent:
             LOG.info("%s: has %s and no %s", case.case_id, ", ".join(loaded.identities), ", ".join(loaded.absent))
-        try:
+        with said_of(f"{case.folder}: {case.case_id}"):
             absent = self._absent_channels(loaded)
             cases = self._predictor.preprocess(loaded.images, loaded.spacing, loaded.grid, absent)
-        except InputError as error:
-            msg = f"{case.folder}: {case.case_id}: {error}"
-            raise InputError(msg) from error
         models = self._predictor.models
         warnings = [*training_case_warnings(case, models), *input_warnings(loaded, cases, models)]
         images = {**loaded.identities, **_identities_of_zeros(case, loaded.absent)}
@@ -283,12 +280,9 @@ class _Pipeline:
     def _write(self, case_id: str, read: _ReadCase, outputs: list[Tensor], seconds: float) -> None:
         """Restore, post-process and write a case."""
         probabilities, spread = self._predictor.restore_with_spread(outputs, read.cases)
-        try:
+        with said_of(case_id):
             volume = math.prod(read.cases[0].properties["spacing"])
             labels, changes = postprocess_explained(probabilities, self._predictor.postprocessing, volume)
-        except InputError as error:
-            msg = f"{case_id}: {error}"
-            raise InputError(msg) from error
         first_case, first_model = read.cases[0], self._predictor.models[0]
         self._writer.write_case(
             PredictedCase(

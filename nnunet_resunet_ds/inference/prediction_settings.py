@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from nnunet_resunet_ds.base.errors import InputError, first_line
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.run_file import MADE_BY, MODELS, WEIGHTS
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_number
@@ -139,8 +139,7 @@ def check_models(settings: PredictionSettings, models: Sequence[Model]) -> None:
             *(("with", "without") if flips else ("without", "with")),
         )
     if settings.postprocessing.tuned_on:
-        for line in notes_on_weights(settings.postprocessing, models[0].identities):
-            LOG.warning("%s", line)
+        warn_each(notes_on_weights(settings.postprocessing, models[0].identities))
 
 
 def strides_of(model: Model) -> list[list[int]]:

@@ -9,12 +9,12 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_resunet_ds.base.configurations import resolved_configuration
+from nnunet_resunet_ds.base.dataset_json import check_regions, regions_of
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, all_datasets
-from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
 from nnunet_resunet_ds.inference.sliding_window import padded_shape, tiles
 from nnunet_resunet_ds.models.card import CARD, ModelCard, read_card

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import fold_folder
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
 from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
 from nnunet_resunet_ds.training.fold_record import read_record

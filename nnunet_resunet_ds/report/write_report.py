@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import digest
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
 from nnunet_resunet_ds.base.run_file import notes_on_unmade
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
@@ -59,10 +59,8 @@ def write_report(settings: ReportSettings, executor: Executor | None = None) -> 
         _check_before(label_maps[BEFORE], label_maps[PREDICTION])
     for which, maps in label_maps.items():
         LOG.info("%s: %s", which, maps.described(protocol))
-    for line in notes_on_unmade(settings.prediction) if settings.prediction.is_dir() else ():
-        LOG.warning("%s", line)
-    for line in pairs.warnings if pairs else _warnings_of_predictions(label_maps[PREDICTION], protocol):
-        LOG.warning(line)
+    warn_each(notes_on_unmade(settings.prediction) if settings.prediction.is_dir() else ())
+    warn_each(pairs.warnings if pairs else _warnings_of_predictions(label_maps[PREDICTION], protocol))
     files = _case_files(settings, label_maps, protocol)
     _look_at_images(settings, files)
     scores = known or _evaluated(pairs, protocol, executor)

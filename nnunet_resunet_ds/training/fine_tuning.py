@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnunet_resunet_ds.base.configurations import resolved_configuration
+from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_BATCH_SIZE
 from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_network_of
 from nnunet_resunet_ds.training.checkpoint_content import cases_of, plain_weights, plans_of, weights_identity

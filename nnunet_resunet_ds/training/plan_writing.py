@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_resunet_ds.base.configurations import changed_settings
+from nnunet_resunet_ds.base.dataset_json import check_region_weights, check_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
-from nnunet_resunet_ds.base.log import LOG
+from nnunet_resunet_ds.base.log import warn_each
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds, folder_name, models_in
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.base.region_checks import check_region_weights, check_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
 from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_res_unet_ds
@@ -145,5 +145,4 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
             raise InputError(msg)
         check_same_start(model, pretrained_of(trained), plans)
         if model.name == folder_name(TRAINER, name, configuration):  # others have defaults of their own
-            for line in recipe_notes(f"{model}: its latest fold", trained, plans):
-                LOG.warning("%s", line)
+            warn_each(recipe_notes(f"{model}: its latest fold", trained, plans))

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 
+from nnunet_resunet_ds.base.dataset_json import have_other_cases
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_again_command
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
-from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import split_notes
 from nnunet_resunet_ds.training.stale_labels import check_labels_are_of
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_resunet_ds.base.dataset_json import have_other_cases
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.locks import only_writer
-from nnunet_resunet_ds.base.region_checks import have_other_cases
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
 from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints, kept_weights, training_state

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_resunet_ds.base.dataset_json import checked_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.training.averaging import averaged_weights, write_averaged
@@ -20,7 +20,6 @@ from nnunet_resunet_ds.training.kept_weights import last_kept
 from nnunet_resunet_ds.tuning.cross_validation import predict_validation, predict_validation_with
 from nnunet_resunet_ds.tuning.metrics import DICE
 from nnunet_resunet_ds.tuning.scores import Scores
-from nnunet_resunet_ds.tuning.tune_model import checked_dataset_json
 from nnunet_resunet_ds.tuning.validation_cases import validation_ids
 from postprocessing.model_config import default_config
 

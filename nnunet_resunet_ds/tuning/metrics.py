@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dataset_conversion.label_conventions import nnunet_convention
+from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import (

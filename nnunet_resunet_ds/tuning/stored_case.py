@@ -11,13 +11,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.find_cases import RawCase
+from nnunet_resunet_ds.base.dataset_json import read_dataset_json
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, remove_half_written, replacing, write_json
 from nnunet_resunet_ds.base.images import read_labels
 from nnunet_resunet_ds.base.npz import read_arrays
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
 from nnunet_resunet_ds.uncertainty.region_certainty import LEAST_PROBABILITY, box_with_surroundings
-from postprocessing.model_config import nnunet_config, read_dataset_json
+from postprocessing.model_config import nnunet_config
 from postprocessing.probabilities import probabilities_on_grid
 from postprocessing.saved_probabilities import check_painted
 

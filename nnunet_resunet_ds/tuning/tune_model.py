@@ -8,9 +8,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nnunet_resunet_ds.base.dataset_json import checked_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.tuning.cross_validation import predict_validation
 from nnunet_resunet_ds.tuning.grid import grid_of
@@ -23,7 +23,7 @@ from nnunet_resunet_ds.tuning.validation_cases import validation_ids, weights_tu
 from nnunet_resunet_ds.tuning.validation_npz import stored_validation_npz
 from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel
 from postprocessing.config import LOGITS, PROBABILITIES
-from postprocessing.model_config import default_config, keep_with_model, read_dataset_json
+from postprocessing.model_config import default_config, keep_with_model
 
 TABLE, PICTURE = "tuning.csv", "tuning.png"
 
@@ -112,16 +112,3 @@ def _tune(
         bar.total = bar.n  # a search leaves out what loses, goes over the rest again, and meets what is scored already
     write_settings_table(scores, grid, folder / TABLE)
     return tuning
-
-
-def checked_dataset_json(folder: Path) -> Mapping[str, Any]:
-    """Return the checked dataset.json of a model.
-
-    Raises:
-        InputError: it is missing, or its labels are no regions.
-    """
-    content = read_dataset_json(folder)
-    if content is None:
-        msg = f"{folder / DATASET_JSON}: missing; give the model folder that training wrote, unchanged"
-        raise InputError(msg)
-    return content

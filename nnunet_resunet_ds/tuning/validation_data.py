@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from dataset_conversion.declared_labels import declared_convention
 from dataset_conversion.label_conventions import nnunet_convention
+from nnunet_resunet_ds.base.dataset_json import have_other_cases, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, file_state, read_json, visible_files
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, nnunet_folder, preprocess_command
-from nnunet_resunet_ds.base.region_checks import have_other_cases, regions_of
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.tuning.stored_case import CaseStore

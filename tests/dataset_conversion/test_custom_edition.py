@@ -9,8 +9,8 @@ from dataset_conversion import convert
 from dataset_conversion.custom_edition import custom_edition
 from dataset_conversion.splits import write_splits
 from dataset_conversion.submission import write_submission
+from nnunet_resunet_ds.base.dataset_json import check_regions
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.cli import main
 
 if sys.version_info >= (3, 11):

@@ -17,9 +17,9 @@ from dataset_conversion.detect_edition import (
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.base.dataset_json import check_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_regions
 
 # Of BraTS' own evaluation: raw label values of each region. (2017 to 2022, UPENN, UCSF, TCGA: 1, 2, 4; 2023, SSA, MEN,
 # GoAT and 2024 MET: 1, 2, 3; GLI since 2024 and MET since 2025 with RC = 4 outside WT; PED since 2024 with

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from nnunet_resunet_ds.base.dataset_json import check_regions
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.region_checks import check_regions
 from nnunet_resunet_ds.base.regions import REGIONS, Region
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands.postprocessing_arguments import add_postprocessing_arguments, chosen_config

@@ -10,8 +10,8 @@ from brats_files import write
 from region_datasets import APART, CYSTIC, KINDS, RADIOTHERAPY, labels_of, write_trained
 from scipy.ndimage import gaussian_filter
 
+from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.region_checks import regions_of
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.tuning.case_scorer import CaseScorer
 from nnunet_resunet_ds.tuning.grid import GRID, THRESHOLDS, grid_of, names_of, sweep

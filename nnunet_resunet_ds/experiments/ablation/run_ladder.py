@@ -8,11 +8,11 @@ import torch
 
 from dataset_conversion.label_conventions import NNUNET_CONVENTION
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.dataset_json import check_regions, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON
-from nnunet_resunet_ds.base.region_checks import check_regions, regions_of
 from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nnunet_resunet_ds.base.dataset_json import has_tumour_regions
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.base.model_id import CONFIGURATION
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY, PLANS, SPLITS, dataset_folder, nnunet_folder
-from nnunet_resunet_ds.base.region_checks import has_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_name, check_number
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE

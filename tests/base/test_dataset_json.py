@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dataset_conversion.editions import EDITIONS
 from dataset_conversion.write import write_dataset_json
+from nnunet_resunet_ds.base.dataset_json import check_class_order
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.base.region_checks import check_class_order
 
 # Of a paediatric dataset in the values of its release: ET is 1.
 PED = {"background": 0, "whole_tumor": [1, 2, 3, 4], "tumor_core": [1, 2, 3], "enhancing_tumor": 1}

@@ -1,11 +1,13 @@
-"""Read the regions of dataset.json; check that nnU-Net would train on them; tell whether WT, TC and ET come first."""
+"""Read nnU-Net's dataset.json: its regions, whether nnU-Net trains on them, and whether WT, TC and ET come first."""
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.nnunet_folders import IDENTITY
+from nnunet_resunet_ds.base.errors import InputError, said_of
+from nnunet_resunet_ds.base.files import read_json
+from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY
 from nnunet_resunet_ds.base.regions import REGIONS, Region, begin_with_tumour_regions
 from nnunet_resunet_ds.base.setting_checks import check_whole_number
 
@@ -152,3 +154,31 @@ def _labels(dataset_json: Mapping[str, Any]) -> dict[str, set[int]]:
         for label in values:
             check_whole_number("each label in dataset.json", label, at_least=0)
     return {name: set(values) for name, values in listed.items()}
+
+
+def read_dataset_json(folder: Path) -> Mapping[str, Any] | None:
+    """Return the checked ``dataset.json`` of a folder, which prediction copies from the model; None without one.
+
+    Raises:
+        InputError: its labels are no regions, or contradict themselves.
+    """
+    file = folder / DATASET_JSON
+    if not file.is_file():
+        return None
+    content: Mapping[str, Any] = read_json(file)
+    with said_of(file):
+        check_regions(content)
+    return content
+
+
+def checked_dataset_json(folder: Path) -> Mapping[str, Any]:
+    """Return the checked dataset.json of a model.
+
+    Raises:
+        InputError: it is missing, or its labels are no regions.
+    """
+    content = read_dataset_json(folder)
+    if content is None:
+        msg = f"{folder / DATASET_JSON}: missing; give the model folder that training wrote, unchanged"
+        raise InputError(msg)
+    return content
