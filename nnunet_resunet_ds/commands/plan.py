@@ -107,7 +107,7 @@ def _network_flags(options: argparse.Namespace) -> dict[str, bool]:
 
 
 def _training_command(options: argparse.Namespace) -> str:
-    from nnunet_resunet_ds.inference.predictor import chosen_device
+    from nnunet_resunet_ds.compute.device import chosen_device
 
     words = f"nnUNetv2_train {options.dataset_id} {options.configuration} 0 -tr {TRAINER} -p {options.name}"
     device = chosen_device(None).type

@@ -120,10 +120,11 @@ def run(options: argparse.Namespace) -> None:
     """Predict, and say what came of it."""
     folders = _check_paths(options)
     from nnunet_resunet_ds.inference.load_model import load_model
+    from nnunet_resunet_ds.inference.model_checks import check_models
     from nnunet_resunet_ds.inference.on_workers import predict_cases_on
     from nnunet_resunet_ds.inference.output import check_labels
     from nnunet_resunet_ds.inference.pipeline import predict_cases
-    from nnunet_resunet_ds.inference.prediction_settings import check_models, config_of_models
+    from nnunet_resunet_ds.inference.prediction_settings import config_of_models
     from nnunet_resunet_ds.inference.predictor import Predictor
 
     models = [load_model(folder, options.folds, options.checkpoint) for folder in folders]
@@ -143,7 +144,7 @@ def run(options: argparse.Namespace) -> None:
         predictor = None  # each worker makes its own
         check_models(settings, models)
     else:
-        predictor = Predictor.from_settings(settings, models)
+        predictor = Predictor(models, settings)
     may_lack = any(case.optional for case in case_set.cases)
     introduce(options, settings, models, predictor, may_lack=may_lack)
     say_cases(case_set, image_files(options))
@@ -192,17 +193,16 @@ def _output(
 ) -> "Output":
     """Return the folder to write to; nothing is written yet."""
     from nnunet_resunet_ds.base.files import FILE_ENDING
-    from nnunet_resunet_ds.inference.output import Output
+    from nnunet_resunet_ds.inference.output import CaseWriter, Output
 
-    return Output(
+    writer = CaseWriter(
         options.output.parent if _is_file(options.output) else options.output,
         labels,
-        settings,
-        environment,
         save_probabilities=options.save_probabilities,
         ending=_ending(options.output) or FILE_ENDING,
         map_kinds=map_kinds,
     )
+    return Output(writer, settings, environment)
 
 
 def _is_file(output: Path) -> bool:

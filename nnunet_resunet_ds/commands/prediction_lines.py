@@ -149,8 +149,8 @@ def conclude(predicted: "Predicted", output: "Output") -> None:
     for line in (*summary_lines(changes), *absence_lines(predicted.absent), *warning_lines(predicted.warnings)):
         print(line)
     print(f"wrote {_written(predicted, output)}")
-    if output.map_kinds:
-        print(f"maps of uncertainty ({' and '.join(output.map_kinds)}): {output.folder / MAPS_FOLDER}")
+    if output.writer.map_kinds:
+        print(f"maps of uncertainty ({' and '.join(output.writer.map_kinds)}): {output.folder / MAPS_FOLDER}")
     for fault in predicted.faults.values():
         print("\n".join(predicted.failures.values()))
         raise fault

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.cluster.fold_trainings import Trainings, check_split, guarded, unfinished_folds
     from nnunet_resunet_ds.cluster.jobs import settings_for, shell_line
     from nnunet_resunet_ds.cluster.runners import run_here
-    from nnunet_resunet_ds.inference.predictor import chosen_device
+    from nnunet_resunet_ds.compute.device import chosen_device
 
     check_whole_number("-num_gpus", options.n_gpus, at_least=1)
     device = options.device or ("cuda" if options.scheduler or options.slurm else chosen_device(None).type)

@@ -35,8 +35,9 @@ from nnunet_resunet_ds.container.model_copy import copy_model
 from nnunet_resunet_ds.container.pins import pins
 from nnunet_resunet_ds.container.wheel import installation, write_wheel
 from nnunet_resunet_ds.inference.model import Model
+from nnunet_resunet_ds.inference.model_checks import check_models
 from nnunet_resunet_ds.inference.output import check_labels
-from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models, config_of_models
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 
 _TUMOUR = {region.name for region in REGIONS}
 """Regions that all models of tumours have, whatever dataset.json calls them."""
@@ -82,8 +83,7 @@ def _check_models_fit(models: Sequence[Model], edition: Edition, absent: Sequenc
     Raises:
         InputError: the models do not fit each other, paint what the edition has no label for, or read what it lacks.
     """
-    files = tuple(model.files for model in models)
-    check_models(PredictionSettings(models=files, postprocessing=config_of_models(models)), models)
+    check_models(PredictionSettings.of(models), models)
     try:
         check_labels(LabelConvention.of(edition), models)
     except InputError as error:

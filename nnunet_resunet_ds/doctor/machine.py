@@ -13,11 +13,11 @@ from torch import nn
 from nnunet_resunet_ds.base.parallel import n_cores
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.compute import AUTO, BF16, FP16, FP32
+from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.compute.environment import machine
 from nnunet_resunet_ds.compute.format_choice import InputSize, prediction_dtype, training_dtype
 from nnunet_resunet_ds.compute.precision import autocast, call_seconds, has_bf16, random_convolution
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
-from nnunet_resunet_ds.inference.predictor import chosen_device
 from nnunet_resunet_ds.network import ResUNetDS
 from nnunet_resunet_ds.network.forms import plain_only, why_not_fused
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE, PAPER_PATCH_SIZE, res_unet_ds_architecture

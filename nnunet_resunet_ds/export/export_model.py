@@ -13,7 +13,8 @@ from nnunet_resunet_ds.export.description import MADE_BY, description_of
 from nnunet_resunet_ds.export.onnx_graph import check_packages, write_graph
 from nnunet_resunet_ds.export.parity import check_parity
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models, config_of_models
+from nnunet_resunet_ds.inference.model_checks import check_models
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, config_of_models
 
 ONNX = ".onnx"
 
@@ -53,7 +54,7 @@ def export_model(model: Model, output: Path) -> Exported:
     """
     check_export(output)
     config = config_of_models([model])
-    check_models(PredictionSettings(models=(model.files,), postprocessing=config), [model])
+    check_models(PredictionSettings.of([model], postprocessing=config), [model])
     output.parent.mkdir(parents=True, exist_ok=True)
     files, described = _files(model, output), output.with_suffix(".json")
     _check_is_ours(described)

@@ -73,5 +73,5 @@ def _predictor(settings: PredictionSettings, states: States) -> Predictor:
     """Return the predictor that is kept, or make it."""
     if not _kept or _kept[0][:2] != (settings, states):
         _kept.clear()  # first, because memory may not hold two
-        _kept.append((settings, states, Predictor.from_settings(settings)))
+        _kept.append((settings, states, Predictor(settings.load_models(), settings)))
     return _kept[0][2]

@@ -35,16 +35,16 @@ class CaseWriter:
     """Writes the files of cases.
 
     Args:
-        folder: that is there.
+        folder: that is there when a case is written.
         convention: whose label values the label maps get.
         save_probabilities: in nnU-Net's format, too.
         ending: of label maps.
-        map_kinds: of the maps of uncertainty that are written, too.
+        map_kinds: `ENTROPY` and `VARIANCE`, if these maps are to be written, too.
     """
 
     folder: Path
     convention: LabelConvention
-    save_probabilities: bool
+    save_probabilities: bool = False
     ending: str = FILE_ENDING
     map_kinds: tuple[str, ...] = ()
 
@@ -81,31 +81,23 @@ class Output:
     """A folder of predictions.
 
     Args:
-        folder: made where it is missing.
-        convention: whose label values the label maps get.
+        writer: of its cases; its folder is made where it is missing.
         settings: all else that decides what is in a label map; label maps of other settings are not continued.
         environment: what ``run.json`` says beyond that, such as versions and device.
-        save_probabilities: in nnU-Net's format, too.
-        ending: of label maps.
-        map_kinds: `ENTROPY` and `VARIANCE`, if these maps are to be written, too.
     """
 
-    folder: Path
-    convention: LabelConvention
+    writer: CaseWriter
     settings: Mapping[str, Any]
     environment: Mapping[str, Any] = field(default_factory=dict)
-    save_probabilities: bool = False
-    ending: str = FILE_ENDING
-    map_kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        settings = {**self.settings, **self.convention.to_settings()}
+        settings = {**self.settings, **self.writer.convention.to_settings()}
         self.run_file = RunFile(self.folder, settings, self.environment, earlier_forms=EARLIER_FORMS)
 
     @property
-    def writer(self) -> CaseWriter:
-        """Return what writes the cases."""
-        return CaseWriter(self.folder, self.convention, self.save_probabilities, self.ending, self.map_kinds)
+    def folder(self) -> Path:
+        """Where the predictions go."""
+        return self.writer.folder
 
     @contextmanager
     def opened(
@@ -145,7 +137,7 @@ class Output:
         self.run_file.open({case.case_id for case in cases}, resume=resume, overwrite=overwrite)
         if resume and any(not entry.keys() & {IMAGES, ERROR} for entry in self.run_file.cases.values()):
             LOG.info("%s: does not note the images of every case; their times are compared", self.run_file.folder / RUN)
-        if self.save_probabilities:  # nnUNetv2_ensemble and postprocess read these
+        if self.writer.save_probabilities:  # nnUNetv2_ensemble and postprocess read these
             write_json(models[0].dataset_json, self.folder / DATASET_JSON)
             write_json(models[0].plans.plans, self.folder / PLANS_JSON)
 
@@ -176,12 +168,12 @@ class Output:
         """Tell whether a case is there, made with these settings from these images, and with all that is wanted."""
         label_map = self.writer.label_map(case.case_id)
         files = [label_map]
-        if self.save_probabilities:
+        if self.writer.save_probabilities:
             files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING)]
         entry = self.run_file.cases.get(case.case_id, {})
-        if self.save_probabilities and not entry.get(WITH_PROBABILITIES):
+        if self.writer.save_probabilities and not entry.get(WITH_PROBABILITIES):
             return False
-        if self.map_kinds:
+        if self.writer.map_kinds:
             files += self._map_files(case.case_id, entry)
             if not entry.get(MAPS):
                 return False
@@ -197,7 +189,7 @@ class Output:
     def _map_files(self, case_id: str, entry: Mapping[str, Any]) -> list[Path]:
         """Return where the maps of a case are, of the regions that its entry in ``run.json`` speaks of."""
         regions = entry.get(CERTAINTY, {})
-        return [map_file(self.folder, case_id, region, kind) for kind in self.map_kinds for region in regions]
+        return [map_file(self.folder, case_id, region, kind) for kind in self.writer.map_kinds for region in regions]
 
     @property
     def changes(self) -> dict[str, list[Change]]:
@@ -213,7 +205,7 @@ class Output:
         maps = self._map_files(outcome.case_id, outcome.entry)
         entry = {
             **outcome.entry,
-            WITH_PROBABILITIES: self.save_probabilities,
+            WITH_PROBABILITIES: self.writer.save_probabilities,
             **({MAPS: [str(file.relative_to(self.folder)) for file in maps]} if maps else {}),
         }
         self.run_file.note(outcome.case_id, name, entry)

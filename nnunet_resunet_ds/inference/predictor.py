@@ -14,18 +14,14 @@ from torch import Tensor
 
 from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.compute import AUTO
+from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.transfer import Advance, current, ready_to_send
 from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.model import Model
-from nnunet_resunet_ds.inference.prediction_settings import (
-    PredictionSettings,
-    check_models,
-    config_of_models,
-    strides_of,
-)
+from nnunet_resunet_ds.inference.model_checks import check_models, strides_of
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, config_of_models
 from nnunet_resunet_ds.inference.preprocessing import (
     Preprocessed,
     Probabilities,
@@ -36,8 +32,6 @@ from nnunet_resunet_ds.inference.preprocessing import (
     with_absent,
 )
 from nnunet_resunet_ds.inference.sliding_window import (
-    OVERLAPPING,
-    TILE_STEP,
     WHOLE,
     ForwardPass,
     SlidingWindow,
@@ -45,9 +39,9 @@ from nnunet_resunet_ds.inference.sliding_window import (
 )
 from nnunet_resunet_ds.inference.spread import Spread, mean_and_spread
 from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.uncertainty.expected_dice import expected_dice_of
+from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel, expected_dice_of
 from postprocessing import PostprocessingConfig, postprocess
-from postprocessing.config import LOGITS, PROBABILITIES
+from postprocessing.config import LOGITS
 
 GPU_BATCH_SIZE = 4
 """Flips at once on a GPU, to begin with; halved where memory runs out. Eight were 1 % faster on an H100."""
@@ -58,53 +52,23 @@ class Predictor:
 
     Args:
         models: with the same channels and regions.
-        device: see `PredictionSettings`, as for the other settings.
-        precision: number format of convolutions.
-        use_mirroring: whether to average over flips.
-        average: ``probabilities`` or ``logits``.
-        tiles: ``overlapping`` or ``whole``.
-        tile_step: between overlapping tiles, in patch sizes.
-        uncertainty: whether to find out how far flips, folds and models lie apart, see `restore_with_spread`.
-        postprocessing: thresholds and rules; None is what lies in the folder of the first model, else the paper's.
+        settings: how to predict; None is the paper's way, with the post-processing of the first model.
 
     Raises:
-        InputError: a setting that cannot be, or models that do not fit each other.
+        InputError: no models, or they do not fit each other or the settings.
     """
 
-    def __init__(
-        self,
-        models: Sequence[Model],
-        *,
-        device: torch.device | str | None = None,
-        precision: str = AUTO,
-        use_mirroring: bool = True,
-        average: str = PROBABILITIES,
-        tiles: str = OVERLAPPING,
-        tile_step: float = TILE_STEP,
-        uncertainty: bool = False,
-        postprocessing: PostprocessingConfig | None = None,
-    ) -> None:
+    def __init__(self, models: Sequence[Model], settings: PredictionSettings | None = None) -> None:
         if not models:
             msg = "give at least one model"
             raise InputError(msg)
         self.models = models
-        self.settings = PredictionSettings(
-            models=tuple(model.files for model in models),
-            device=None if device is None else str(device),
-            precision=precision,
-            use_mirroring=use_mirroring,
-            average=average,
-            tiles=tiles,
-            tile_step=tile_step,
-            uncertainty=uncertainty,
-            postprocessing=postprocessing or config_of_models(models),
-        )
-        self.device = chosen_device(device)
-        if self.device.type == "cuda" and tiles != WHOLE:
+        self.settings = settings or PredictionSettings.of(models)
+        self.device = chosen_device(self.settings.device)
+        if self.device.type == "cuda" and self.settings.tiles != WHOLE:
             torch.backends.cudnn.benchmark = True  # as nnU-Net's predictor: tiles are of one size, so that trying pays
         check_models(self.settings, models)
-        is_known = len(models) == 1 and tiles != WHOLE and self.settings.postprocessing == config_of_models(models)
-        self.expected_dice = expected_dice_of(models[0].folder, models[0].identities) if is_known else None
+        self.expected_dice = _expected_dice(models, self.settings)
         """What `tune` has learnt about the Dice of one model with its own settings: of others nothing is known."""
         self._windows = [_sliding_window(model, self.settings, self.device) for model in models]
 
@@ -117,26 +81,15 @@ class Predictor:
         checkpoint: str = FINAL,
         **settings: Any,  # noqa: ANN401 (those of the class)
     ) -> "Predictor":
-        """Read one model and make its predictor; see `load_model` and the class.
+        """Read one model and make its predictor; see `load_model`, and `PredictionSettings` for further settings.
 
         Raises:
             InputError: the folder holds no such model, or a setting that cannot be.
         """
         wanted = [folds] if isinstance(folds, int | str) else folds
-        return cls([load_model(Path(folder), wanted, checkpoint)], **settings)
-
-    @classmethod
-    def from_settings(cls, settings: PredictionSettings, models: Sequence[Model] | None = None) -> "Predictor":
-        """Make the predictor that these settings describe.
-
-        Args:
-            settings: how to predict.
-            models: those of the settings, if they are loaded already.
-
-        Raises:
-            InputError: a model is not there, or does not fit the settings.
-        """
-        return cls(settings.load_models() if models is None else models, **settings.without_models())
+        models = [load_model(Path(folder), wanted, checkpoint)]
+        device = settings.pop("device", None)
+        return cls(models, PredictionSettings.of(models, device=None if device is None else str(device), **settings))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -257,6 +210,13 @@ class Predictor:
         return mean_and_spread(restored, self.models[0].n_regions, sum(len(model.weights) for model in self.models))
 
 
+def _expected_dice(models: Sequence[Model], settings: PredictionSettings) -> ExpectedDiceModel | None:
+    """Return what was learnt about one model, if it predicts in the way that it was learnt of."""
+    if len(models) > 1 or settings.tiles == WHOLE or settings.postprocessing != config_of_models(models):
+        return None
+    return expected_dice_of(models[0].folder, models[0].identities)
+
+
 def _sliding_window(model: Model, settings: PredictionSettings, device: torch.device) -> SlidingWindow:
     whole = settings.tiles == WHOLE
     axes = flips(model.mirror_axes if settings.use_mirroring else ())
@@ -279,23 +239,3 @@ def _sliding_window(model: Model, settings: PredictionSettings, device: torch.de
         settings.tile_step,
         with_variance=settings.uncertainty,
     )
-
-
-def chosen_device(device: torch.device | str | None) -> torch.device:
-    """Return the device to predict on.
-
-    Raises:
-        InputError: it is not there.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        msg = f"no such device {device!r}; use cpu, cuda or mps"
-        raise InputError(msg) from error
-    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
-    if missing.get(chosen.type):
-        msg = f"no {chosen.type} device here; use -device cpu, or see what resunet-ds doctor says of the GPU"
-        raise InputError(msg)
-    return chosen

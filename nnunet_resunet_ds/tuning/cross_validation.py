@@ -12,9 +12,10 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.inference.model import Model
+from nnunet_resunet_ds.inference.model_checks import check_models
 from nnunet_resunet_ds.inference.on_workers import predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
-from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings, check_models
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.inference.predictor import Predictor
 from nnunet_resunet_ds.training.checkpoint_content import weights_identity
 from nnunet_resunet_ds.training.checkpoints import Weights
@@ -138,6 +139,6 @@ def _predict(
         check_models(settings, models)
         predicted = predict_cases_on(executor, settings, wanted, store, resume=True)
     else:
-        predicted = predict_cases(Predictor.from_settings(settings, models), wanted, store, resume=True)
+        predicted = predict_cases(Predictor(models, settings), wanted, store, resume=True)
     if predicted.failures:
         raise InputError("\n".join(predicted.failures[case_id] for case_id in sorted(predicted.failures)))

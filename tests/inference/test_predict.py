@@ -22,7 +22,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.commands import predict as predict_command
 from nnunet_resunet_ds.inference import Predictor, on_workers
 from nnunet_resunet_ds.inference.load_model import load_model
-from nnunet_resunet_ds.inference.output import Output
+from nnunet_resunet_ds.inference.output import CaseWriter, Output
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, _Pipeline
 from postprocessing import PostprocessingConfig, postprocess
 
@@ -168,7 +168,7 @@ def test_continuing_predicts_only_what_is_missing(cohort, model, tmp_path, monke
 def test_a_run_json_that_takes_long_to_write_is_not_written_for_every_case(tmp_path, monkeypatch):
     monkeypatch.setattr(run_file, "CHEAP_SECONDS", -1.0)
     monkeypatch.setattr(run_file, "MAX_SHARE", 1e-9)  # until the end of time
-    made = Output(tmp_path, NNUNET_CONVENTION, {})
+    made = Output(CaseWriter(tmp_path, NNUNET_CONVENTION), {})
 
     def written():
         return list(json.loads((tmp_path / "run.json").read_text())["cases"])

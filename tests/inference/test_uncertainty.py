@@ -17,6 +17,7 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.averages import FoldStatistics
 from nnunet_resunet_ds.inference.load_model import load_model
+from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.uncertainty.entropy import entropy
 from nnunet_resunet_ds.uncertainty.expected_dice import SIGNS, ExpectedDice, ExpectedDiceModel
 from nnunet_resunet_ds.uncertainty.region_certainty import fold_disagreement
@@ -48,7 +49,7 @@ def each_alone(folder, fold, images, n_axes=3):
 
 
 def spread_of(models, images, **settings):
-    predictor = Predictor(models, precision="fp32", uncertainty=True, **settings)
+    predictor = Predictor(models, PredictionSettings.of(models, precision="fp32", uncertainty=True, **settings))
     cases = predictor.preprocess(images, (1, 1, 1))
     return predictor.restore_with_spread(predictor.run_networks(cases), cases)
 

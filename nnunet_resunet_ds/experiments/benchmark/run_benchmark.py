@@ -14,6 +14,7 @@ from nnunet_resunet_ds.base.files import write_json, write_text
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_checks import check_choice, check_whole_number
 from nnunet_resunet_ds.base.text_table import MISSING, markdown_rows
+from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.compute.environment import machine, versions
 from nnunet_resunet_ds.experiments.benchmark.benchmark_data import SIZES, BenchmarkData, make_files
 from nnunet_resunet_ds.experiments.benchmark.data_tasks import (
@@ -34,7 +35,6 @@ from nnunet_resunet_ds.experiments.benchmark.timing import (
     ratio,
     take_turns,
 )
-from nnunet_resunet_ds.inference.predictor import chosen_device
 
 PEERS = {"nnunet": STOCK, "monai": MONAI}
 """Forms of others, by the names of the flag ``--against``."""
