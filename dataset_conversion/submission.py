@@ -84,7 +84,7 @@ def write_submission(
 
 
 def _note(run_file: RunFile, before: Mapping[Path, Mapping[str, Any]], file: Path, outcome: Path | InputError) -> None:
-    """Keep in run.json what came of a case, and what that of the input says of it."""
+    """Write the result of a case to run.json, with the notes on it of the run.json of the input."""
     if isinstance(outcome, InputError):
         run_file.note_failure(case_of_file(file), str(outcome))
     else:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+
 IMAGES = "images"
 """Entry of a case: channel → identity of the image that was predicted."""
 ABSENT = "absent"
@@ -43,3 +44,12 @@ def with_notes_of_case(entries: Iterable[Mapping[str, Any]], warnings: Sequence[
         if lists:
             notes[key] = list(dict.fromkeys(chain(*lists)))
     return {**notes, WARNINGS: [*notes.get(IMAGE_WARNINGS, []), *warnings]}
+
+
+TRAINING_CASE = "a training case?"
+"""Kind of warning by which ``predict`` notes a case of the name of one that the model was trained on."""
+
+
+def is_training_case(warnings: Iterable[str]) -> bool:
+    """Tell whether one of the warnings about a case says that the model may have been trained on it."""
+    return any(warning.startswith(TRAINING_CASE) for warning in warnings)

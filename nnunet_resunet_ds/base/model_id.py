@@ -46,7 +46,7 @@ def models_in(dataset: Path, trainer: str = "*", plans: str = "*", configuration
 
 
 def fold_folder(model: Path, fold: int | str) -> Path:
-    """Return the folder of a fold in that of its model."""
+    """Return ``MODEL/fold_N``."""
     return model / f"{FOLD}{fold}"
 
 

@@ -20,7 +20,10 @@ def told_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _told_as(title: str, shown: Callable[[Any], str] = str) -> Callable[[Any, Any], str]:
-    """Return what says of a setting what it was and is; of long values only that they differ."""
+    """Return a function of (then, now) that returns a phrase such as ``tiles: then whole, now overlapping``.
+
+    Of long values it says only that they differ.
+    """
 
     def told(then: Any, now: Any) -> str:  # noqa: ANN401 (JSON may hold anything)
         words = [shown(value) for value in (then, now)]

@@ -106,7 +106,7 @@ class Termination:
 
 @contextmanager
 def terminable(last_resort: Callable[[], object], *, also_interrupts: bool = False) -> Iterator[Termination]:
-    """Yield what tells whether SIGTERM has come; until the block ends, the signal does nothing else but what that says.
+    """Catch SIGTERM until the block ends; what is yielded knows whether it has come, and what it does then.
 
     Processes that are forked in the block handle signals as before it. Only the main thread can take signals: elsewhere
     none ever comes.

@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.evaluation.metrics_file import metrics_content
     from nnunet_resunet_ds.evaluation.metrics_lines import summary_lines
     from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
-    from nnunet_resunet_ds.evaluation.weights_of_cases import weights_of
+    from nnunet_resunet_ds.evaluation.run_notes import weights_of
 
     check_outputs(((options.output, ".json"), (options.csv, ".csv"), (options.lesions, ".csv")))
     protocol = protocol_named(options.protocol or DEFAULT)
@@ -215,7 +215,7 @@ def _warn_of_copies(path: Path, evaluation: "Evaluation") -> None:
 
 def _warn_of_training_cases(path: Path, pairs: "Pairs", evaluation: "Evaluation", *, of_several: bool) -> None:
     """Say how many of the cases that are scored the model may have been trained on."""
-    from nnunet_resunet_ds.evaluation.training_cases import training_cases, training_cases_line
+    from nnunet_resunet_ds.evaluation.run_notes import training_cases, training_cases_line
 
     files = {pair.case: pair.prediction for pair in pairs.pairs if pair.case in evaluation.cases}
     line = training_cases_line(len(training_cases(files)), len(evaluation.cases))

@@ -16,8 +16,8 @@ class HelpfulParser(argparse.ArgumentParser):
     """A parser of argparse with remedies in its messages.
 
     Args:
-        for_strays: what to type where an argument has no flag before it, which stands for ``{}``; given to a
-            subcommand without arguments of this kind.
+        for_strays: the hint for an argument without a flag, in which ``{}`` stands for the argument; for a subcommand
+            that takes none.
     """
 
     def __init__(self, *args: Any, for_strays: str = "", **keywords: Any) -> None:  # noqa: ANN401 (argparse's)

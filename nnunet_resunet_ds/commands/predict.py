@@ -170,7 +170,7 @@ def _inputs(options: argparse.Namespace) -> list[Path]:
 
 
 def _map_kinds(settings: "PredictionSettings", models: "list[Model]") -> tuple[str, ...]:
-    """Return which maps are written; say so where nothing varies that one of them would be about."""
+    """Return which maps are written; warn if there is nothing to compute a variance of: one fold, and no flips."""
     from nnunet_resunet_ds.uncertainty.maps import ENTROPY, VARIANCE
 
     if not settings.uncertainty:

@@ -297,7 +297,7 @@ def _note(
     *,
     with_probabilities: bool,
 ) -> None:
-    """Keep in run.json what came of a case, and what that of a member says of the images."""
+    """Write the result of a case to run.json, with the notes on it of the members' run.json."""
     if isinstance(outcome, InputError):
         run_file.note_failure(case, str(outcome))
     else:

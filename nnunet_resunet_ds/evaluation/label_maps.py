@@ -241,7 +241,7 @@ def _found_alike() -> Iterable[list[Edition]]:
 
 
 def _segmentations_below(folder: Path, editions: Sequence[Edition]) -> dict[str, list[Path]]:
-    """Return all segmentations of each case whose id is of one of these editions, which are found alike."""
+    """Return case id → all its segmentations, of cases of these editions; their files are named alike."""
     found: dict[str, list[Path]] = {}
     for case in cases_below(folder, editions[0]):
         if case.segmentation and any(edition.case_id.fullmatch(case.case_id) for edition in editions):

@@ -20,9 +20,8 @@ from nnunet_resunet_ds.evaluation.label_maps import (
     protocol_values,
     to_protocol,
 )
-from nnunet_resunet_ds.evaluation.origins import origin_warnings
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings
+from nnunet_resunet_ds.evaluation.run_notes import models_warnings, origin_warnings
 
 MAX_NAMES_SHOWN = 10
 

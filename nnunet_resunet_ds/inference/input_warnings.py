@@ -10,9 +10,9 @@ from dataset_conversion.exchanged import exchanged_by_content
 from dataset_conversion.find_cases import RawCase
 from dataset_conversion.image_cases import Images, LoadedCase
 from dataset_conversion.intensity import brain_mask, intensity_warnings, is_empty
+from nnunet_resunet_ds.base.case_notes import TRAINING_CASE
 from nnunet_resunet_ds.base.images import shortened
 from nnunet_resunet_ds.base.reader_space import TURNING_READERS, orientation
-from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.preprocessing import Preprocessed
 

@@ -180,7 +180,7 @@ def _agreed(origins: Mapping[Path, tuple[str, str, tuple[int, ...]]]) -> tuple[s
 def _plans(
     folder: Path, in_folder: Mapping[str, Any], trained: Mapping[Path, Mapping[str, Any] | None], configuration: str
 ) -> Mapping[str, Any]:
-    """Return the plans to predict with: ``plans.json``, or those of the checkpoints where it is not what these say.
+    """Return the plans to predict with: ``plans.json``; if the checkpoints say otherwise, theirs.
 
     Raises:
         InputError: the folds were trained with different ones.

@@ -89,7 +89,7 @@ def _nonzero_box(images: Images) -> Box:
 def _count_from_whole_image(
     properties: dict[str, Any], box: Box, shape: Sequence[int], transpose_forward: Sequence[int]
 ) -> None:
-    """Let what nnU-Net noted of the cropping in a box of the images be what it would have noted of all of them."""
+    """Change nnU-Net's notes of the cropping: it saw a box, and they must count from the corner of the images."""
     offsets = [int(box[axis].start or 0) for axis in transpose_forward]
     properties["shape_before_cropping"] = tuple(shape[axis] for axis in transpose_forward)
     properties["bbox_used_for_cropping"] = [

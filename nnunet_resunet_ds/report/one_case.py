@@ -25,7 +25,7 @@ def label_map_as(case: str, maps: LabelMaps) -> LabelMaps:
 
 
 def images_as(case: str, images: CaseSet, label_map: Path) -> CaseSet:
-    """Return images, of which those of a case alone are now of this case, unless they are of another.
+    """Return images; if they are of one case, it gets the name of the label map, unless it is another patient.
 
     Args:
         case: by the name of the label map.

@@ -14,10 +14,11 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from nnunet_resunet_ds import __version__
+from nnunet_resunet_ds.base.case_notes import is_training_case
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, TITLES, VOLUMES, Protocol
-from nnunet_resunet_ds.evaluation.training_cases import is_training_case, training_cases_line
+from nnunet_resunet_ds.evaluation.run_notes import training_cases_line
 from nnunet_resunet_ds.report.explanations import explanations
 from nnunet_resunet_ds.report.plots import HEIGHT, WIDTH, Plot, agreement, distribution
 from nnunet_resunet_ds.report.report_case import ReportCase

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dataset_conversion.image_cases import load_case
+from nnunet_resunet_ds.base.case_notes import TRAINING_CASE, is_training_case
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import read_image
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
@@ -15,7 +16,6 @@ from nnunet_resunet_ds.evaluation.cohort_metrics import PREDICTION, REFERENCE
 from nnunet_resunet_ds.evaluation.label_maps import LabelValues
 from nnunet_resunet_ds.evaluation.pairs import check_same_grid, in_nnunet_values, read_protocol_labels
 from nnunet_resunet_ds.evaluation.protocols import Protocol
-from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE, is_training_case
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
 from nnunet_resunet_ds.report.case_files import BEFORE, CaseFiles
 from nnunet_resunet_ds.report.display import as_displayed, displayed_spacing, voxel_volume

@@ -16,8 +16,8 @@ from nnunet_resunet_ds.evaluation.label_maps import LabelMaps, undeclared_warnin
 from nnunet_resunet_ds.evaluation.metrics_file import MetricsFile, read_metrics
 from nnunet_resunet_ds.evaluation.pairs import Pairs, pair_label_maps
 from nnunet_resunet_ds.evaluation.protocols import Protocol, protocol_named
+from nnunet_resunet_ds.evaluation.run_notes import models_warnings, weights_of
 from nnunet_resunet_ds.evaluation.unmatched_lesions import UnmatchedLesion
-from nnunet_resunet_ds.evaluation.weights_of_cases import models_warnings, weights_of
 from nnunet_resunet_ds.report.case_files import BEFORE, CaseFiles
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.find_images import find_images

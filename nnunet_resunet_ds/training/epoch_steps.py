@@ -40,7 +40,7 @@ class _Begun(NamedTuple):
 
 @contextmanager
 def interrupted_where(termination: Termination) -> Iterator[None]:
-    """Take an error in the block for SIGTERM's doing where that has come: it ends helping processes as well.
+    """Raise `Aborted` for any error of the block after SIGTERM: it ends loading processes, too, and errors follow.
 
     Raises:
         Aborted: SIGTERM came.

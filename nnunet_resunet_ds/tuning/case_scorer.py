@@ -85,7 +85,7 @@ def _lesion_dice(labels: Labels, lesions: ReferenceLesions, tissues: Tissues) ->
 
 
 def _remembered(stage: LabelStage, of: ScoreLabels, tissues: Tissues | None) -> list[float]:
-    """Score a label map, where those before it with the same voxels of these labels were not scored."""
+    """Return the score of a label map, computed once for all that have the same voxels of these labels."""
     known = stage.scores if tissues is None else stage.known_of(tissues).scores
     if of not in known:
         known[of] = of(stage.labels)

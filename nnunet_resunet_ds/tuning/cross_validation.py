@@ -53,7 +53,7 @@ def predict_validation(
 def predict_validation_with(
     weights: Mapping[str, Weights], settings: PredictionSettings, ids: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Path]]:
-    """Do what `predict_validation` does in this process with other weights; it stores these cases apart.
+    """Predict the validation cases in this process with the weights given; the results go to folders of their own.
 
     Args:
         weights: fold → weights of the network of its checkpoint.

@@ -77,7 +77,7 @@ class Tuning:
 
 
 def parts_of(folds: Sequence[str]) -> list[str]:
-    """Return the part of each case: its fold; or where all are of one fold, one of up to five parts of it.
+    """Return the part of each case: its fold; if there is only one fold, it is split into up to five parts.
 
     Args:
         folds: name of the fold of each case.

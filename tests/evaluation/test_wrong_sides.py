@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from brats_files import CASES, write
 
+from nnunet_resunet_ds.base.case_notes import TRAINING_CASE
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import identity_of
 from nnunet_resunet_ds.cli import main
@@ -16,7 +17,6 @@ from nnunet_resunet_ds.evaluation import evaluate
 from nnunet_resunet_ds.evaluation.pairs import find_pairs
 from nnunet_resunet_ds.evaluation.penalties import has_penalty
 from nnunet_resunet_ds.evaluation.protocols import PROTOCOLS, near_protocols
-from nnunet_resunet_ds.evaluation.training_cases import TRAINING_CASE
 from nnunet_resunet_ds.inference.input_warnings import training_case_warnings
 
 NAMES = [f"BraTS-GLI-0000{number}-000" for number in range(3)]
