@@ -23,23 +23,23 @@ from nnunet_resunet_ds.compute.format_choice import InputSize, training_dtype
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.precision import autocast, autocast_dtype, compile_is_wished
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_architecture_changes
 from nnunet_resunet_ds.training.augmentation.choice import choose_augmentation
 from nnunet_resunet_ds.training.augmentation.crop_loader import CENTRES
 from nnunet_resunet_ds.training.augmentation.device_augmentation import DeviceAugmentation
 from nnunet_resunet_ds.training.augmentation.loaders import Batches, crop_loaders
 from nnunet_resunet_ds.training.augmentation.random_numbers import entropy_of_rank
+from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of, take_weights
+from nnunet_resunet_ds.training.checks.fold_checks import check_dataset, check_dataset_of_command, check_fold
+from nnunet_resunet_ds.training.checks.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
 from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
-from nnunet_resunet_ds.training.fold_checks import check_dataset, check_dataset_of_command, check_fold
-from nnunet_resunet_ds.training.head_metrics import HEAD_DICE, HEAD_LOSSES, head_dice, head_statistics
-from nnunet_resunet_ds.training.heads_panel import add_heads_panel
-from nnunet_resunet_ds.training.heads_table import TABLE, write_heads_table
+from nnunet_resunet_ds.training.fold.head_metrics import HEAD_DICE, HEAD_LOSSES, head_dice, head_statistics
+from nnunet_resunet_ds.training.fold.heads_panel import add_heads_panel
+from nnunet_resunet_ds.training.fold.heads_table import TABLE, write_heads_table
 from nnunet_resunet_ds.training.modality_dropout import ModalityDropout, check_dropout_fits
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT, checked_data, resampling_notes
-from nnunet_resunet_ds.training.pretrained import pretrained_of, take_weights
+from nnunet_resunet_ds.training.planning.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_architecture_changes
+from nnunet_resunet_ds.training.planning.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.ranks import number_of_ranks, of_all_ranks
-from nnunet_resunet_ds.training.recipe import SECTION, Recipe
 from nnunet_resunet_ds.training.resumable import ResumableTrainer
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 

@@ -25,11 +25,11 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.evaluation.metrics_file import read_metrics
 from nnunet_resunet_ds.inference.load_model import checkpoint_files, load_model
 from nnunet_resunet_ds.models.archive import unpack
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.recipe import Recipe
-from nnunet_resunet_ds.training.safe_weights import write_safe_weights
-from nnunet_resunet_ds.training.training_state import furthest_checkpoint
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.safe_weights import write_safe_weights
+from nnunet_resunet_ds.training.checkpoint.training_state import furthest_checkpoint
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 from nnunet_resunet_ds.tuning.stored_case import read_stored_case
 from nnunet_resunet_ds.tuning.validation_cases import validation_ids
 from postprocessing.config import PostprocessingConfig

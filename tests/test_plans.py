@@ -11,10 +11,10 @@ from dataset_conversion.write import write_dataset_json
 from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_FEATURES, fitted_strides, res_unet_ds_architecture
-from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, with_res_unet_ds
-from nnunet_resunet_ds.training.fold_checks import check_dataset_of_command
-from nnunet_resunet_ds.training.plan_writing import plan
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.checks.fold_checks import check_dataset_of_command
+from nnunet_resunet_ds.training.planning.adapted_plans import obeyed_or_adapted, with_res_unet_ds
+from nnunet_resunet_ds.training.planning.plan_writing import plan
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 
 STOCK = {
     "dataset_name": "Dataset137_BraTS2021",

@@ -13,8 +13,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training.adapted_plans import MASKED_SCHEME, with_res_unet_ds
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.planning.adapted_plans import MASKED_SCHEME, with_res_unet_ds
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 
 
 def test_stock_plans_train_the_paper_s_network_and_recipe(dataset):

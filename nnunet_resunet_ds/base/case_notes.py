@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-
 IMAGES = "images"
 """Entry of a case: channel → identity of the image that was predicted."""
 ABSENT = "absent"

@@ -13,14 +13,14 @@ from nnunet_resunet_ds.base.log import LOG, warn_each
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, ModelId, begun_folds, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, SPLITS, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.cluster.jobs import Job
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.fold_checks import check_cases, check_fold, n_folds
-from nnunet_resunet_ds.training.fold_record import read_record
-from nnunet_resunet_ds.training.fold_validation import is_validated
-from nnunet_resunet_ds.training.heads_table import read_heads_table
-from nnunet_resunet_ds.training.plans_file import read_plans
-from nnunet_resunet_ds.training.preprocessed_data import checked_data
-from nnunet_resunet_ds.training.recipe import recipe_notes
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checks.fold_checks import check_cases, check_fold, n_folds
+from nnunet_resunet_ds.training.checks.preprocessed_data import checked_data
+from nnunet_resunet_ds.training.fold.fold_record import read_record
+from nnunet_resunet_ds.training.fold.fold_validation import is_validated
+from nnunet_resunet_ds.training.fold.heads_table import read_heads_table
+from nnunet_resunet_ds.training.planning.plans_file import read_plans
+from nnunet_resunet_ds.training.planning.recipe import recipe_notes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.locks import only_writer
     from nnunet_resunet_ds.inference.load_model import checkpoint_files
     from nnunet_resunet_ds.inference.model import ModelFiles
-    from nnunet_resunet_ds.training.checkpoint_names import FINAL
+    from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
     from nnunet_resunet_ds.tuning.average_model import average_model, averaging_content, averaging_lines
 
     if options.last is not None:

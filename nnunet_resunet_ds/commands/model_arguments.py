@@ -14,7 +14,7 @@ from nnunet_resunet_ds.commands.arguments import (
     dataset_id,
 )
 from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
 
 if TYPE_CHECKING:
     from nnunet_resunet_ds.inference.model import ModelFiles

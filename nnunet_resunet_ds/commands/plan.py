@@ -24,8 +24,8 @@ from nnunet_resunet_ds.commands.arguments import add_dataset_argument, add_patch
 from nnunet_resunet_ds.commands.model_arguments import model_folder
 from nnunet_resunet_ds.models.starter import STARTER
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_FEATURES
-from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME, plan
-from nnunet_resunet_ds.training.recipe import add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.planning.plan_writing import DEFAULT_NAME, plan
+from nnunet_resunet_ds.training.planning.recipe import add_recipe_arguments, chosen_recipe
 
 SUMMARY = "write plans with your own patch, network size or recipe (optional)"
 
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 def _plan_fine_tuning(options: argparse.Namespace) -> None:
     """Write plans and weights, after a check that nothing else is asked of the network."""
     from nnunet_resunet_ds.models.starter import STARTER_FOLDER
-    from nnunet_resunet_ds.training.fine_tuning import PLANS_OF_THEIR_SPACING, plan_fine_tuning
+    from nnunet_resunet_ds.training.planning.fine_tuning import PLANS_OF_THEIR_SPACING, plan_fine_tuning
 
     given = [flag for flag, is_usual in _network_flags(options).items() if not is_usual]
     if given:

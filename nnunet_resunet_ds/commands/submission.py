@@ -155,7 +155,7 @@ def _write(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.container.contract import edition_of_container
     from nnunet_resunet_ds.container.write_container import write_container
     from nnunet_resunet_ds.inference.load_model import load_model
-    from nnunet_resunet_ds.training.checkpoint_names import FINAL
+    from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
 
     edition = edition_of_container(options.edition)
     models = [load_model(folder, options.folds, options.checkpoint or FINAL) for folder in options.model_folders]

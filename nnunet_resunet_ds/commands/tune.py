@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
     from nnunet_resunet_ds.inference.load_model import checkpoint_files
     from nnunet_resunet_ds.inference.model import ModelFiles
-    from nnunet_resunet_ds.training.checkpoint_names import checkpoint_name
+    from nnunet_resunet_ds.training.checkpoint.checkpoint_names import checkpoint_name
     from nnunet_resunet_ds.tuning.learn_from_stored import learnt_lines
     from nnunet_resunet_ds.tuning.outcome import gain_content, gain_lines
     from nnunet_resunet_ds.tuning.tune_model import PICTURE, TABLE, tune_model
@@ -93,7 +93,7 @@ def _warnings(folder: Path, folds: Sequence[str], n_cases: int) -> Iterator[str]
     from nnunet_resunet_ds.base.files import read_json
     from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
     from nnunet_resunet_ds.models.validation import n_seen_before
-    from nnunet_resunet_ds.training.pretrained import pretrained_of
+    from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of
 
     pretrained = pretrained_of(read_json(folder / PLANS_JSON))
     seen = n_seen_before(folder, pretrained, folds)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.models.package import write_texts
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint, write_checkpoint
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint, write_checkpoint
 
 _KEPT = ("network_weights", "trainer_name", "inference_allowed_mirroring_axes")
 """Of a checkpoint."""

@@ -16,7 +16,7 @@ from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS
 from nnunet_resunet_ds.demo.held_out import held_out_cases, score_held_out
 from nnunet_resunet_ds.demo.phantom import make_cohort
 from nnunet_resunet_ds.demo.stock_commands import StockCommands
-from nnunet_resunet_ds.training.plan_writing import DEFAULT_NAME
+from nnunet_resunet_ds.training.planning.plan_writing import DEFAULT_NAME
 
 DATASET_ID = 999
 DATASET_NAME = "Phantoms"

@@ -13,15 +13,15 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, NNUNET_FOLDERS, PLANS, datasets_with_id
 from nnunet_resunet_ds.doctor import FAIL, OK, WARN, Finding
 from nnunet_resunet_ds.inference.load_model import load_model
-from nnunet_resunet_ds.training.adapted_plans import obeyed_or_adapted, why_brain_is_not_marked
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.fold_checks import check_fold
-from nnunet_resunet_ds.training.preprocessed_data import (
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checks.fold_checks import check_fold
+from nnunet_resunet_ds.training.checks.preprocessed_data import (
     FINGERPRINT,
     checked_data,
     preprocessed_cases,
     resampling_notes,
 )
+from nnunet_resunet_ds.training.planning.adapted_plans import obeyed_or_adapted, why_brain_is_not_marked
 from postprocessing.config import PostprocessingConfig
 from postprocessing.model_config import check_config_fits, config_of_model
 

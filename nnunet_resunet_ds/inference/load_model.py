@@ -17,8 +17,8 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.reader_space import READERS
 from nnunet_resunet_ds.inference.model import Model, reader_name
 from nnunet_resunet_ds.inference.named_layers import check_named_layers, named_layers
-from nnunet_resunet_ds.training.checkpoint_content import cases_of, check_weights_fit, plans_of
-from nnunet_resunet_ds.training.checkpoint_names import (
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import cases_of, check_weights_fit, plans_of
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import (
     AVERAGED,
     BEST,
     BEST_LOSS,
@@ -27,9 +27,9 @@ from nnunet_resunet_ds.training.checkpoint_names import (
     available_folds,
     checkpoint_name,
 )
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint
-from nnunet_resunet_ds.training.pretrained import pretrained_of
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of
+from nnunet_resunet_ds.training.planning.recipe import SECTION
 
 _STOCK = "predict with nnUNetv2_predict instead"
 

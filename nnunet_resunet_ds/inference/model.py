@@ -16,8 +16,8 @@ from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.compute.format_choice import InputSize
 from nnunet_resunet_ds.plans import has_salient_channel
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
-from nnunet_resunet_ds.training.checkpoint_names import (
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import (
     FINAL,
 )
 from nnunet_resunet_ds.training.trainer_class import trainer_class

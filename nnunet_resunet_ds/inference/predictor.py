@@ -38,7 +38,7 @@ from nnunet_resunet_ds.inference.sliding_window import (
     flips,
 )
 from nnunet_resunet_ds.inference.spread import Spread, mean_and_spread
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel, expected_dice_of
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import LOGITS

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from nnunet_resunet_ds.base.setting_checks import check_number, check_positive
 from nnunet_resunet_ds.network.forms import runs_fused
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 from nnunet_resunet_ds.training.ranks import is_distributed
-from nnunet_resunet_ds.training.recipe import Recipe
 
 SMOOTHING = 1e-5
 """Added to numerator and denominator of Dice."""

@@ -25,9 +25,9 @@ from nnunet_resunet_ds.models.card import (
 )
 from nnunet_resunet_ds.models.inventory import configuration_name, described
 from nnunet_resunet_ds.models.validation import n_seen_before, unmeasured_folds, validation_scores
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.fold_record import read_record
-from nnunet_resunet_ds.training.pretrained import pretrained_of
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of
+from nnunet_resunet_ds.training.fold.fold_record import read_record
 
 NOT_SAID = "not said"
 LIMIT = "Not a medical device."

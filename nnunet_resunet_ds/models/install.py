@@ -15,8 +15,8 @@ from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.archive import unpack
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.inventory import configuration_name, is_three_dimensional
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_ENDING, available_folds
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint, write_checkpoint
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_ENDING, available_folds
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint, write_checkpoint
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from postprocessing.model_config import config_of_model
 

@@ -21,8 +21,8 @@ from nnunet_resunet_ds.models.card import CARD, ModelCard, read_card
 from nnunet_resunet_ds.models.starter import STARTER, STARTER_FOLDER
 from nnunet_resunet_ds.models.validation import n_seen_before, n_training_cases, unmeasured_folds, validation_scores
 from nnunet_resunet_ds.network.cost import count_cost
-from nnunet_resunet_ds.training.checkpoint_names import FINAL, available_folds, checkpoint_name
-from nnunet_resunet_ds.training.pretrained import pretrained_of
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from nnunet_resunet_ds.models.archive import write_archive
 from nnunet_resunet_ds.models.card import CARD, ModelCard
 from nnunet_resunet_ds.models.card_text import CARD_TEXT, write_card_text
 from nnunet_resunet_ds.models.inventory import configuration_name
-from nnunet_resunet_ds.training.checkpoint_names import FINAL, SAFE_FINAL, SUMMARY, VALIDATION
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.pretrained import PRETRAINED, pretrained_of
-from nnunet_resunet_ds.training.safe_weights import write_safe_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL, SAFE_FINAL, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.pretrained import PRETRAINED, pretrained_of
+from nnunet_resunet_ds.training.checkpoint.safe_weights import write_safe_weights
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import PLANS_SECTION, SETTINGS_FILE
 

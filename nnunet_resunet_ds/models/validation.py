@@ -9,10 +9,10 @@ from nnunet_resunet_ds.base.dataset_json import regions_of
 from nnunet_resunet_ds.base.files import read_json
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
-from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
-from nnunet_resunet_ds.training.fold_record import read_record
-from nnunet_resunet_ds.training.fold_validation import is_validated
-from nnunet_resunet_ds.training.pretrained import Pretrained
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoint.pretrained import Pretrained
+from nnunet_resunet_ds.training.fold.fold_record import read_record
+from nnunet_resunet_ds.training.fold.fold_validation import is_validated
 
 
 def validation_scores(folder: Path, dataset_json: Mapping[str, Any], folds: Sequence[str]) -> dict[str, list[float]]:

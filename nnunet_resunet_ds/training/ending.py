@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from nnunet_resunet_ds.base.processes import end_descendants
 from nnunet_resunet_ds.base.signals import TERMINATED
-from nnunet_resunet_ds.training import checkpoint_names
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names
 from nnunet_resunet_ds.training.one_line_errors import is_nnunets_command
 from nnunet_resunet_ds.training.ranks import wait_for_all_ranks
 

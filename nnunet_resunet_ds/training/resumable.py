@@ -16,7 +16,19 @@ from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.base.termination import Aborted, Termination, terminable
-from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints, kept_weights, training_state
+from nnunet_resunet_ds.training.checkpoint import (
+    checkpoint_content,
+    checkpoint_names,
+    checkpoints,
+    kept_weights,
+    training_state,
+)
+from nnunet_resunet_ds.training.checks.fold_checks import (
+    check_cases,
+    check_other_folds,
+    check_plans,
+    check_trainer,
+)
 from nnunet_resunet_ds.training.ending import close_loaders, end_at_once, leave, save_and_exit
 from nnunet_resunet_ds.training.epoch_steps import (
     Batch,
@@ -26,16 +38,10 @@ from nnunet_resunet_ds.training.epoch_steps import (
     interrupted_where,
     run_steps,
 )
-from nnunet_resunet_ds.training.fold_checks import (
-    check_cases,
-    check_other_folds,
-    check_plans,
-    check_trainer,
-)
-from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
+from nnunet_resunet_ds.training.fold.fold_record import VALIDATED, WEIGHTS, add_to_record, write_record
 from nnunet_resunet_ds.training.one_line_errors import one_line_errors
+from nnunet_resunet_ds.training.planning.recipe import SECTION, recipe_notes
 from nnunet_resunet_ds.training.ranks import on_any_rank, wait_for_all_ranks
-from nnunet_resunet_ds.training.recipe import SECTION, recipe_notes
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule
 from postprocessing.model_config import carry_to_plans
 

@@ -6,7 +6,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from nnunet_resunet_ds.training.recipe import POLY, Recipe
+from nnunet_resunet_ds.training.planning.recipe import POLY, Recipe
 
 MIN_IMPROVEMENT = 1e-4
 """A loss improves when it is below the best one times 1 minus this."""

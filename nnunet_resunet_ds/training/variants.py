@@ -18,8 +18,8 @@ from nnunet_resunet_ds.base.files import read_json, write_json
 from nnunet_resunet_ds.plans import NNUNET_FEATURES, WIDE_FEATURES
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training.epoch_steps import Batch
+from nnunet_resunet_ds.training.planning.recipe import POLY, Recipe
 from nnunet_resunet_ds.training.ranks import number_of_ranks
-from nnunet_resunet_ds.training.recipe import POLY, Recipe
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
 
 SGD_MOMENTUM = 0.99

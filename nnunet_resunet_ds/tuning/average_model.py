@@ -13,10 +13,10 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.text_table import aligned
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
-from nnunet_resunet_ds.training.averaging import averaged_weights, write_averaged
-from nnunet_resunet_ds.training.checkpoint_content import epochs_of, plain_weights
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights, read_checkpoint
-from nnunet_resunet_ds.training.kept_weights import last_kept
+from nnunet_resunet_ds.training.checkpoint.averaging import averaged_weights, write_averaged
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import epochs_of, plain_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, Weights, read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.kept_weights import last_kept
 from nnunet_resunet_ds.tuning.cross_validation import predict_validation, predict_validation_with
 from nnunet_resunet_ds.tuning.metrics import DICE
 from nnunet_resunet_ds.tuning.scores import Scores

@@ -17,8 +17,8 @@ from nnunet_resunet_ds.inference.on_workers import predict_cases_on
 from nnunet_resunet_ds.inference.pipeline import predict_cases
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.inference.predictor import Predictor
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
-from nnunet_resunet_ds.training.checkpoints import Weights
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Weights
 from nnunet_resunet_ds.tuning.stored_case import CACHE, CaseStore
 from nnunet_resunet_ds.tuning.validation_data import Inputs, checked_inputs, input_states
 

@@ -10,10 +10,10 @@ from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import SPLITS
 from nnunet_resunet_ds.base.setting_checks import check_path_part
 from nnunet_resunet_ds.base.splits_file import fold_of_split
-from nnunet_resunet_ds.training.checkpoint_content import cases_of, weights_identity
-from nnunet_resunet_ds.training.checkpoint_names import SUMMARY, VALIDATION
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.fold_validation import is_validated
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import cases_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.fold.fold_validation import is_validated
 from nnunet_resunet_ds.tuning.validation_data import dataset_folder_of
 
 

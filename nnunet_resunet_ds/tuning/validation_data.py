@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.files import FILE_ENDING, file_state, read_json, vis
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, nnunet_folder, preprocess_command
 from nnunet_resunet_ds.base.setting_checks import check_path_part
-from nnunet_resunet_ds.training.preprocessed_data import REFERENCES, check_references
+from nnunet_resunet_ds.training.checks.preprocessed_data import REFERENCES, check_references
 from nnunet_resunet_ds.tuning.stored_case import CaseStore
 
 

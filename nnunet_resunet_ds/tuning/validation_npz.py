@@ -10,8 +10,8 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import file_state
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.base.parallel import for_each, results_and_problems
-from nnunet_resunet_ds.training.checkpoint_names import VALIDATION
-from nnunet_resunet_ds.training.fold_record import VALIDATED, read_record
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import VALIDATION
+from nnunet_resunet_ds.training.fold.fold_record import VALIDATED, read_record
 from nnunet_resunet_ds.tuning.stored_case import CACHE, CaseStore
 from nnunet_resunet_ds.tuning.validation_data import checked_references, input_states
 

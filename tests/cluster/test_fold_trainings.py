@@ -9,8 +9,8 @@ from preprocessed import write_preprocessed, write_split
 
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.cluster.fold_trainings import Trainings, unfinished_folds
-from nnunet_resunet_ds.training.fold_record import add_to_record
-from nnunet_resunet_ds.training.preprocessed_data import preprocessed_cases
+from nnunet_resunet_ds.training.checks.preprocessed_data import preprocessed_cases
+from nnunet_resunet_ds.training.fold.fold_record import add_to_record
 
 FINAL = "checkpoint_final.pth"
 

@@ -24,8 +24,8 @@ from nnunet_resunet_ds.container.pins import pins
 from nnunet_resunet_ds.container.wheel import write_wheel
 from nnunet_resunet_ds.container.write_container import write_container
 from nnunet_resunet_ds.inference.load_model import load_model
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.safe_weights import write_safe_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.safe_weights import write_safe_weights
 
 PROJECT = Path(__file__).parents[2]
 

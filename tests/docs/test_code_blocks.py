@@ -12,7 +12,7 @@ from code_blocks import PAGES, PROJECT, Block, blocks, blocks_of, commands, inli
 
 from dataset_conversion.custom_edition import read_custom_edition
 from nnunet_resunet_ds.cli import COMMANDS, _parser
-from nnunet_resunet_ds.training.recipe import SECTION, Recipe
+from nnunet_resunet_ds.training.planning.recipe import SECTION, Recipe
 from postprocessing import PostprocessingConfig
 
 if sys.version_info >= (3, 11):

@@ -29,7 +29,7 @@ from nnunet_resunet_ds.experiments.ablation.rungs import (
 )
 from nnunet_resunet_ds.experiments.ablation.settings import check_settings, keep_settings
 from nnunet_resunet_ds.experiments.ablation.training_runs import commands_left, link_images, plan_command, runs_of
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 # ---- rungs ----
 

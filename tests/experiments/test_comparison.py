@@ -25,7 +25,7 @@ from nnunet_resunet_ds.experiments.comparison.trainers import (
     BraTSUNetTrainer,
 )
 from nnunet_resunet_ds.inference import Predictor
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 NAMES = ("BraTSUNetTrainer", "BraTSResUNetVAETrainer", "BraTSAttentionUNetTrainer", "BraTSUNETRTrainer")
 ODD = (16, 24, 20)

@@ -7,7 +7,7 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 STOCK_ARCHITECTURE = {
     "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",

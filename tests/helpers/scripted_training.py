@@ -11,7 +11,7 @@ from trainers import small, trainer
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.base.files import remove_half_written
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
 
 LOSSES = [0.9, 0.7, 0.71, 0.6, 0.65, 0.64, 0.63, 0.5, 0.55, 0.56, 0.57, 0.58, 0.59, 0.6, 0.61, 0.62, 0.63, 0.64, 0.1]
 """The rate falls twice, the best epoch is 7, and ten epochs later training stops: the 0.1 is never seen."""

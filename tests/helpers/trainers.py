@@ -8,7 +8,7 @@ from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 CPU = torch.device("cpu")
 

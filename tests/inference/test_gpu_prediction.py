@@ -13,7 +13,7 @@ from test_sent_once import Sent
 
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.sliding_window import SlidingWindow
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 pytestmark = [
     pytest.mark.gpu,

@@ -19,7 +19,7 @@ from models import predict
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import read_card
-from nnunet_resunet_ds.training.safe_weights import read_safe_weights
+from nnunet_resunet_ds.training.checkpoint.safe_weights import read_safe_weights
 
 BIN = Path(sys.executable).parent
 NAME = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"

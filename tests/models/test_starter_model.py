@@ -16,8 +16,8 @@ from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import DICE, METRICS, WITH, WITHOUT
 from nnunet_resunet_ds.models.card_text import card_lines
 from nnunet_resunet_ds.models.starter import STARTER_FOLDER, starter_card
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
-from nnunet_resunet_ds.training.safe_weights import read_safe_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoint.safe_weights import read_safe_weights
 
 PROJECT = Path(__file__).parents[2]
 MAX_BYTES = 12e6

@@ -9,7 +9,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from preprocessed import write_training_data
 from trainers import CPU, in_this_process, small, trainer
 
-from nnunet_resunet_ds.training.heads_table import read_heads_table
+from nnunet_resunet_ds.training.fold.heads_table import read_heads_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*empty chunks or blocks")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoint_content, checkpoints
-from nnunet_resunet_ds.training.averaging import averaged_weights, mean_tensor, write_averaged
-from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.checkpoint import checkpoint_content, checkpoints
+from nnunet_resunet_ds.training.checkpoint.averaging import averaged_weights, mean_tensor, write_averaged
+from nnunet_resunet_ds.training.fold.fold_record import read_record
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import remove_half_written
-from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints, training_state
+from nnunet_resunet_ds.training.checkpoint import checkpoint_content, checkpoint_names, checkpoints, training_state
 
 GOOD = {
     "network_weights": {"layer": torch.arange(6.0)},

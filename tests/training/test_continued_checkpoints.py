@@ -9,7 +9,7 @@ from scripted_training import FINGERPRINT, Killed, Scripted, log_of, starter, un
 from trainers import small
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerBCE, ResUNetDSTrainerDepth6
 
 

@@ -15,7 +15,7 @@ from scripted_training import FINGERPRINT, starter
 from struck import LONG, quick_ending, struck
 from torch import nn
 
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints, training_state
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints, training_state
 
 ENDED = 143
 EPOCH = 2

@@ -10,7 +10,7 @@ import pytest
 from stock_runs import command, run_here
 from struck import SECONDS, members
 
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
 
 pytestmark = pytest.mark.long
 TRAIN = ["nnUNetv2_train", "137", "3d_fullres", "0", "-tr", "ResUNetDSTrainer", "-p", "Struck", "-device", "cpu"]

@@ -14,9 +14,9 @@ from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import nnunet_folder
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.fold_checks import check_other_folds
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checks.fold_checks import check_other_folds
 
 
 @pytest.fixture

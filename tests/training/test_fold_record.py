@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from nnunet_resunet_ds.cli import _parser
 from nnunet_resunet_ds.compute import PRECISIONS, environment
-from nnunet_resunet_ds.training import fold_record
 from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS
-from nnunet_resunet_ds.training.fold_record import read_record, write_record
-from nnunet_resunet_ds.training.recipe import Recipe, chosen_recipe, recipe_words
+from nnunet_resunet_ds.training.fold import fold_record
+from nnunet_resunet_ds.training.fold.fold_record import read_record, write_record
+from nnunet_resunet_ds.training.planning.recipe import Recipe, chosen_recipe, recipe_words
 
 CPU = torch.device("cpu")
 

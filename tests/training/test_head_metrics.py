@@ -8,9 +8,9 @@ import torch
 from matplotlib.image import imread, imsave
 
 from nnunet_resunet_ds.loss import RegionDiceFocalLoss
-from nnunet_resunet_ds.training.head_metrics import HEAD_LOSSES, head_dice, head_statistics
-from nnunet_resunet_ds.training.heads_panel import add_heads_panel
-from nnunet_resunet_ds.training.heads_table import write_heads_table
+from nnunet_resunet_ds.training.fold.head_metrics import HEAD_LOSSES, head_dice, head_statistics
+from nnunet_resunet_ds.training.fold.heads_panel import add_heads_panel
+from nnunet_resunet_ds.training.fold.heads_table import write_heads_table
 
 
 def batch(seed=0, ignore=False):

@@ -8,9 +8,9 @@ from scripted_training import BEST_EPOCH, FINGERPRINT, STOPPED_AFTER, Killed, ki
 from trainers import small
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints, kept_weights
-from nnunet_resunet_ds.training.kept_weights import kept_epochs, last_kept
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints, kept_weights
+from nnunet_resunet_ds.training.checkpoint.kept_weights import kept_epochs, last_kept
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 
 N_KEPT = 3
 

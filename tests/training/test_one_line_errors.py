@@ -15,7 +15,7 @@ from trainers import small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoint_names, one_line_errors
+from nnunet_resunet_ds.training import one_line_errors
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]
 LONG = pytest.mark.long

@@ -16,7 +16,7 @@ from trainers import CPU, in_this_process, small, trainer
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.ranks import on_any_rank
 from nnunet_resunet_ds.training.schedule import PlateauSchedule
 

@@ -23,7 +23,7 @@ from scripted_training import (
 )
 
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
 from nnunet_resunet_ds.training.variants import ResUNetDSTrainerSGD
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.inference.load_model import load_model
-from nnunet_resunet_ds.training import safe_weights
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.safe_weights import read_safe_weights, write_safe_weights
+from nnunet_resunet_ds.training.checkpoint import safe_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.safe_weights import read_safe_weights, write_safe_weights
 
 CASES_OF_FOLD = {"train": ["a", "b"], "val": ["c"]}
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.checkpoint.training_state import restore_training_state
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 from nnunet_resunet_ds.training.schedule import PlateauSchedule, PolySchedule, schedule_of
-from nnunet_resunet_ds.training.training_state import restore_training_state
 
 
 def make(factor=0.5, patience=5, stopping_patience=10, lr=1.0):

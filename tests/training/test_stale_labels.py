@@ -10,7 +10,7 @@ from preprocessed import write_training_data
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.nnunet_folders import preprocess_again_command
-from nnunet_resunet_ds.training.stale_labels import check_labels_are_of
+from nnunet_resunet_ds.training.checks.stale_labels import check_labels_are_of
 
 CASE = "case_1"
 BEFORE, AFTER = -3600, 3600

@@ -22,13 +22,13 @@ from nnunet_resunet_ds.base.splits_file import FoldCases
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.load_model import load_model
-from nnunet_resunet_ds.training import checkpoint_names
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.fold_checks import check_other_folds
-from nnunet_resunet_ds.training.fold_record import add_to_record
-from nnunet_resunet_ds.training.plan_writing import plan, write_plans
-from nnunet_resunet_ds.training.training_state import set_aside
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.training_state import set_aside
+from nnunet_resunet_ds.training.checks.fold_checks import check_other_folds
+from nnunet_resunet_ds.training.fold.fold_record import add_to_record
+from nnunet_resunet_ds.training.planning.plan_writing import plan, write_plans
 from postprocessing import PostprocessingConfig
 from postprocessing.model_config import carry_to_plans, config_of_model, config_of_predictions, keep_with_model
 from postprocessing.saved_probabilities import check_painted

@@ -17,8 +17,8 @@ from stock_runs import command, run, run_here
 from nnunet_resunet_ds.base.configurations import resolved_configuration
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import read_json
-from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints
-from nnunet_resunet_ds.training.preprocessed_data import checked_data
+from nnunet_resunet_ds.training.checkpoint import checkpoint_content, checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checks.preprocessed_data import checked_data
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.training import checkpoint_content, checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.checkpoint import checkpoint_content, checkpoint_names, checkpoints
 from nnunet_resunet_ds.tuning import average_model
 
 N_EPOCHS = 9

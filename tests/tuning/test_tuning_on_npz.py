@@ -6,9 +6,9 @@ import numpy as np
 from test_tuning import count_predicted
 
 from nnunet_resunet_ds.cli import main
-from nnunet_resunet_ds.training.checkpoint_content import weights_identity
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
-from nnunet_resunet_ds.training.fold_record import add_to_record
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.fold.fold_record import add_to_record
 from nnunet_resunet_ds.tuning.stored_case import read_stored_case
 from postprocessing import PostprocessingConfig
 

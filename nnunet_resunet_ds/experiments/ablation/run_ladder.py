@@ -33,9 +33,9 @@ from nnunet_resunet_ds.experiments.ablation.training_runs import (
     remove_probabilities,
     runs_of,
 )
-from nnunet_resunet_ds.training.fold_checks import check_fold
-from nnunet_resunet_ds.training.fold_record import read_record
-from nnunet_resunet_ds.training.recipe import recipe_words
+from nnunet_resunet_ds.training.checks.fold_checks import check_fold
+from nnunet_resunet_ds.training.fold.fold_record import read_record
+from nnunet_resunet_ds.training.planning.recipe import recipe_words
 
 
 def ablation(

@@ -11,9 +11,9 @@ from nnunet_resunet_ds.base.model_id import TRAINER
 from nnunet_resunet_ds.experiments.ablation.settings import Settings
 from nnunet_resunet_ds.experiments.comparison.systems import scaled
 from nnunet_resunet_ds.plans import MAX_HEADS, NNUNET_FEATURES, PAPER_FEATURES, WIDE_FEATURES
-from nnunet_resunet_ds.training.adapted_plans import why_brain_is_not_marked, with_res_unet_ds
-from nnunet_resunet_ds.training.plans_file import read_plans
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.planning.adapted_plans import why_brain_is_not_marked, with_res_unet_ds
+from nnunet_resunet_ds.training.planning.plans_file import read_plans
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 
 DEEP_SUPERVISION, DEPTH, CHANNELS, SALIENT_CHANNEL, FOCAL_LOSS, RESIDUAL, POST_PROCESSING = FACTORS = (
     "deep-supervision",

@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, IDENTITY, PLANS,
 from nnunet_resunet_ds.base.setting_checks import check_name, check_number
 from nnunet_resunet_ds.evaluation.protocols import DEFAULT, protocol_named
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
-from nnunet_resunet_ds.training.recipe import Recipe
+from nnunet_resunet_ds.training.planning.recipe import Recipe
 
 SETTINGS = "ablation.json"
 FORMAT = 1

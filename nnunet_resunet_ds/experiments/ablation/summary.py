@@ -30,7 +30,7 @@ from nnunet_resunet_ds.experiments.ablation.tables import (
     write_numbers,
 )
 from nnunet_resunet_ds.network.cost import Cost, count_cost
-from nnunet_resunet_ds.training.heads_table import read_heads_table
+from nnunet_resunet_ds.training.fold.heads_table import read_heads_table
 
 MARKDOWN, CSV, PAGE, FIGURE = "table.md", "table.csv", "report.html", "validation_loss.png"
 

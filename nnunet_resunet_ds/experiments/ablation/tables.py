@@ -13,7 +13,7 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.experiments.ablation.outcomes import METRIC, Compared, Outcome, Row
 from nnunet_resunet_ds.experiments.ablation.rungs import RUNGS
 from nnunet_resunet_ds.network.cost import Cost
-from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.fold.fold_record import read_record
 
 _COSTS = ("parameters", "flops", "seconds_per_epoch", "epochs", "seconds_per_case", "peak_memory_mib")
 """Columns of the CSV."""

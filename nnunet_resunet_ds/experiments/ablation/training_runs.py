@@ -10,9 +10,9 @@ from nnunet_resunet_ds.base.files import FILE_ENDING
 from nnunet_resunet_ds.base.model_id import fold_folder, folder_name
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.heads_table import read_heads_table
-from nnunet_resunet_ds.training.recipe import recipe_words
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.fold.heads_table import read_heads_table
+from nnunet_resunet_ds.training.planning.recipe import recipe_words
 
 NONE, PAPER = "none", "paper"
 """Post-processing of a rung without and with it."""

@@ -16,9 +16,9 @@ from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_pro
 from nnunet_resunet_ds.compute import AUTO
 from nnunet_resunet_ds.demo.phantom import ANATOMY, Anatomy, make_cohort
 from nnunet_resunet_ds.plans import PAPER_FEATURES, PAPER_PATCH_SIZE
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.preprocessed_data import FINGERPRINT
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checks.preprocessed_data import FINGERPRINT
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 DATASET_ID, DATASET = 1, "Dataset001_Benchmark"
 N_CHANNELS, N_REGIONS = 4, 3

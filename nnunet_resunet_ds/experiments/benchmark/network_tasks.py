@@ -31,7 +31,7 @@ from nnunet_resunet_ds.network.cost import count_cost, count_flops, weightless_n
 from nnunet_resunet_ds.network.forms import plain_only
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.epoch_steps import Batch, Outputs
 from postprocessing import postprocess
 

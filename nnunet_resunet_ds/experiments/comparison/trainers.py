@@ -16,7 +16,7 @@ from nnunet_resunet_ds.experiments.comparison.systems import (
 )
 from nnunet_resunet_ds.plans import PAPER_FEATURES
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_network
+from nnunet_resunet_ds.training.planning.adapted_plans import AdaptedPlans, obeyed_or_adapted, with_network
 
 RECONSTRUCTION_WEIGHT = 0.1
 """Of the autoencoder branch's losses (Myronenko 2018)."""

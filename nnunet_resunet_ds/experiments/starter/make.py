@@ -23,8 +23,8 @@ from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.models.card import ModelCard
 from nnunet_resunet_ds.models.card_text import write_card_text
 from nnunet_resunet_ds.models.starter import STARTER_FOLDER
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
-from nnunet_resunet_ds.training.fold_record import read_record
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.fold.fold_record import read_record
 from nnunet_resunet_ds.tuning.tune_model import tune_model
 
 DATASET_ID, DATASET_NAME = 998, "Starter"

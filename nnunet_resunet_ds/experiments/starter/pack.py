@@ -10,7 +10,7 @@ from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import CARD
 from nnunet_resunet_ds.models.card_text import CARD_TEXT
 from nnunet_resunet_ds.models.package import write_safe_model, write_texts
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_FINAL
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
 from postprocessing.model_config import SETTINGS_FILE
 

@@ -18,8 +18,8 @@ from nnunet_resunet_ds.base.images import read_image, read_labels
 from nnunet_resunet_ds.base.model_id import fold_folder
 from nnunet_resunet_ds.demo.held_out import SUMMARY, HeldOutCase, held_out_cases
 from nnunet_resunet_ds.demo.run_demo import FOLD, METRICS, PHANTOMS, REPORT, Workflow
-from nnunet_resunet_ds.training.checkpoint_names import FINAL
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
 
 Labels = NDArray[np.integer]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from nnunet_resunet_ds.base.files import replacing
 from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.experiments.tutorial.demo_folder import DemoFolder, Shown
-from nnunet_resunet_ds.training.head_metrics import HEAD_DICE, HEAD_LOSSES
+from nnunet_resunet_ds.training.fold.head_metrics import HEAD_DICE, HEAD_LOSSES
 
 Slice = NDArray[np.integer]
 Log = Mapping[str, list[Any]]

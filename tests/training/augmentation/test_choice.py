@@ -20,11 +20,11 @@ from trainers import in_this_process, small, trainer
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import variants
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
 from nnunet_resunet_ds.training.augmentation import choice
 from nnunet_resunet_ds.training.augmentation.nnunet_settings import NotOnDeviceError
 from nnunet_resunet_ds.training.augmentation.translation import pipeline_like
-from nnunet_resunet_ds.training.recipe import Recipe, add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.planning.recipe import Recipe, add_recipe_arguments, chosen_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*empty chunks or blocks")
 PATCH = (16, 16, 16)

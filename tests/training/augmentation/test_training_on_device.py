@@ -16,8 +16,8 @@ from stock_runs import command, run, run_here
 
 from nnunet_resunet_ds import trainer as trainer_module
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
-from nnunet_resunet_ds.training import checkpoint_names, checkpoints
-from nnunet_resunet_ds.training.adapted_plans import with_res_unet_ds
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names, checkpoints
+from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
 
 pytestmark = pytest.mark.long
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import remove_half_written
-from nnunet_resunet_ds.training import checkpoints
-from nnunet_resunet_ds.training.checkpoint_names import KEPT
+from nnunet_resunet_ds.training.checkpoint import checkpoints
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import KEPT
 
 USUAL_NUMBER = 5
 """Of epochs to average, where nothing else is said."""

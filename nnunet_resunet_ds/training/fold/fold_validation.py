@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nnunet_resunet_ds.training.checkpoint_names import FINAL, SUMMARY, VALIDATION
-from nnunet_resunet_ds.training.fold_record import VALIDATED, WEIGHTS, read_record
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL, SUMMARY, VALIDATION
+from nnunet_resunet_ds.training.fold.fold_record import VALIDATED, WEIGHTS, read_record
 
 
 def is_validated(fold: Path, checkpoint: str = FINAL) -> bool:

@@ -9,8 +9,8 @@ from torch import nn
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.setting_checks import check_path_part
-from nnunet_resunet_ds.training.checkpoint_content import check_weights_fit, plain_weights, weights_identity
-from nnunet_resunet_ds.training.checkpoints import read_checkpoint
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import check_weights_fit, plain_weights, weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
 
 PRETRAINED = "resunet_ds_pretrained"
 """Section of a plans file."""

@@ -16,7 +16,7 @@ from nnunet_resunet_ds.plans import (
     has_salient_channel,
     res_unet_ds_architecture,
 )
-from nnunet_resunet_ds.training.recipe import SECTION, Recipe
+from nnunet_resunet_ds.training.planning.recipe import SECTION, Recipe
 
 MIN_MEDIAN_AXIS = 96
 """Where a median image axis is shorter, 128³ would be mostly padding and the stock patch size stays."""

@@ -13,9 +13,9 @@ from nnunet_resunet_ds.base.model_id import CONFIGURATION, TRAINER, begun_folds,
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS, PLANS_JSON, dataset_folder, nnunet_folder
 from nnunet_resunet_ds.base.setting_checks import check_name, check_whole_number
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_BATCH_SIZE, PAPER_FEATURES
-from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_res_unet_ds
-from nnunet_resunet_ds.training.plans_file import read_plans
-from nnunet_resunet_ds.training.recipe import Recipe, recipe_notes
+from nnunet_resunet_ds.training.planning.adapted_plans import AdaptedPlans, with_res_unet_ds
+from nnunet_resunet_ds.training.planning.plans_file import read_plans
+from nnunet_resunet_ds.training.planning.recipe import Recipe, recipe_notes
 
 DEFAULT_NAME = "nnUNetResUNetDSPlans"
 """Of our plans, unless another is given."""
@@ -128,7 +128,7 @@ def _check_not_in_use(dataset: str, name: str, configuration: str, plans: Mappin
         results = nnunet_folder("nnUNet_results") / dataset
     except InputError:
         return  # without results there is no model
-    from nnunet_resunet_ds.training.pretrained import check_same_start, pretrained_of  # noqa: PLC0415 (seconds)
+    from nnunet_resunet_ds.training.checkpoint.pretrained import check_same_start, pretrained_of  # noqa: PLC0415 (seconds)
 
     for model in models_in(results, plans=name, configuration=configuration):
         if not begun_folds(model) or not (model / PLANS_JSON).is_file():

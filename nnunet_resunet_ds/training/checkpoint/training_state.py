@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training.checkpoint_content import CONTINUE_REMEDY, epochs_of
-from nnunet_resunet_ds.training.checkpoint_names import AVERAGED, BEST, BEST_LOSS, FINAL, KEPT, LATEST, VALIDATION
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint
-from nnunet_resunet_ds.training.fold_record import CASES
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import CONTINUE_REMEDY, epochs_of
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import (
+    AVERAGED,
+    BEST,
+    BEST_LOSS,
+    FINAL,
+    KEPT,
+    LATEST,
+    VALIDATION,
+)
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, read_checkpoint
+from nnunet_resunet_ds.training.fold.fold_record import CASES
+from nnunet_resunet_ds.training.planning.recipe import SECTION
 
 if TYPE_CHECKING:  # its import takes seconds
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.splits_file import FoldCases, noted_cases
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, Weights
+from nnunet_resunet_ds.training.planning.recipe import SECTION
 
 CONTINUE_REMEDY = (
     "continue with the trainer and plans that made it, or train into another folder by giving the plans another --name"

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import replacing
-from nnunet_resunet_ds.training.fold_record import CASES
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.fold.fold_record import CASES
+from nnunet_resunet_ds.training.planning.recipe import SECTION
 
 _HEADER = "nnunet"
 """Of the file's metadata: what a checkpoint says next to its weights, and further names of the same weights. It is one

@@ -17,7 +17,7 @@ from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, nnunet_folder, preprocess_again_command
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.base.splits_file import split_notes
-from nnunet_resunet_ds.training.stale_labels import check_labels_are_of
+from nnunet_resunet_ds.training.checks.stale_labels import check_labels_are_of
 
 FINGERPRINT = "dataset_fingerprint.json"
 REFERENCES = "gt_segmentations"

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.training.checkpoint_content import check_weights_fit, weights_identity
-from nnunet_resunet_ds.training.checkpoint_names import AVERAGED
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, Weights, read_checkpoint, write_checkpoint
-from nnunet_resunet_ds.training.fold_record import AVERAGED_WEIGHTS, add_to_record
-from nnunet_resunet_ds.training.recipe import SECTION
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import check_weights_fit, weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import AVERAGED
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, Weights, read_checkpoint, write_checkpoint
+from nnunet_resunet_ds.training.fold.fold_record import AVERAGED_WEIGHTS, add_to_record
+from nnunet_resunet_ds.training.planning.recipe import SECTION
 
 _RUNNING = ("running_mean", "running_var")
 """What batch norm calls its statistics."""

@@ -13,19 +13,19 @@ from nnunet_resunet_ds.base.files import FILE_ENDING, read_json, visible_files
 from nnunet_resunet_ds.base.model_id import CONFIGURATION, fold_folder
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, dataset_folder
 from nnunet_resunet_ds.plans import NETWORK_CLASS_NAME, PAPER_BATCH_SIZE
-from nnunet_resunet_ds.training.adapted_plans import AdaptedPlans, with_network_of
-from nnunet_resunet_ds.training.checkpoint_content import cases_of, plain_weights, plans_of, weights_identity
-from nnunet_resunet_ds.training.checkpoint_names import FINAL, available_folds, checkpoint_name
-from nnunet_resunet_ds.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from nnunet_resunet_ds.training.plan_writing import (
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import cases_of, plain_weights, plans_of, weights_identity
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL, available_folds, checkpoint_name
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from nnunet_resunet_ds.training.checkpoint.pretrained import PRETRAINED, Pretrained, pretrained_of
+from nnunet_resunet_ds.training.checks.preprocessed_data import REFERENCES
+from nnunet_resunet_ds.training.planning.adapted_plans import AdaptedPlans, with_network_of
+from nnunet_resunet_ds.training.planning.plan_writing import (
     DEFAULT_NAME,
     check_plan_settings,
     check_regions_and_weights,
     write_plans,
 )
-from nnunet_resunet_ds.training.plans_file import read_plans
-from nnunet_resunet_ds.training.preprocessed_data import REFERENCES
-from nnunet_resunet_ds.training.pretrained import PRETRAINED, Pretrained, pretrained_of
+from nnunet_resunet_ds.training.planning.plans_file import read_plans
 
 PRETRAINED_ENDING = "_pretrained.pth"
 """After the name of the plans: the weights to start from, as a checkpoint."""

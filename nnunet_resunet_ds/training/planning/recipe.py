@@ -103,7 +103,7 @@ class Recipe:
     stopping_patience: int = 10
     """Epochs without improvement after which training stops."""
     keep_weights: int = 0
-    """How many of the last epochs keep their weights: see `nnunet_resunet_ds.training.kept_weights`."""
+    """How many of the last epochs keep their weights: see `nnunet_resunet_ds.training.checkpoint.kept_weights`."""
     dice_weight: float = 0.7
     """Share of Dice in the loss; focal has the rest."""
     gamma: float = 2.0

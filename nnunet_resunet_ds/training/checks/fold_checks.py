@@ -10,10 +10,10 @@ from nnunet_resunet_ds.base.files import read_json, read_json_in_turn
 from nnunet_resunet_ds.base.model_id import begun_folds
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON, SPLITS
 from nnunet_resunet_ds.base.splits_file import fold_of_split, noted_cases, read_split
-from nnunet_resunet_ds.training.checkpoint_content import CONTINUE_REMEDY, plans_of
-from nnunet_resunet_ds.training.checkpoints import Checkpoint
-from nnunet_resunet_ds.training.pretrained import check_same_start, pretrained_of
-from nnunet_resunet_ds.training.recipe import SECTION, recipe_notes
+from nnunet_resunet_ds.training.checkpoint.checkpoint_content import CONTINUE_REMEDY, plans_of
+from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint
+from nnunet_resunet_ds.training.checkpoint.pretrained import check_same_start, pretrained_of
+from nnunet_resunet_ds.training.planning.recipe import SECTION, recipe_notes
 
 N_STOCK_FOLDS = 5
 """nnU-Net makes a split of so many folds where there is none."""

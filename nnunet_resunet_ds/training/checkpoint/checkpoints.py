@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nnunet_resunet_ds.base.errors import InputError, first_line
 from nnunet_resunet_ds.base.files import replacing
-from nnunet_resunet_ds.training.checkpoint_names import SAFE_ENDING
-from nnunet_resunet_ds.training.safe_weights import read_safe_weights
+from nnunet_resunet_ds.training.checkpoint.checkpoint_names import SAFE_ENDING
+from nnunet_resunet_ds.training.checkpoint.safe_weights import read_safe_weights
 
 DAMAGED_REMEDY = "restore it from a copy, or remove it: --c goes on from an earlier one"
 

@@ -1,0 +1,1 @@
+"""Provide the plans and the recipe that a training follows."""
