@@ -16,6 +16,7 @@ from trainers import small, trainer
 from nnunet_resunet_ds.base.errors import InputError, TrainingError
 from nnunet_resunet_ds.trainer import ResUNetDSTrainer
 from nnunet_resunet_ds.training import one_line_errors
+from nnunet_resunet_ds.training.checkpoint import checkpoint_names
 
 STOCK = ["/somewhere/bin/nnUNetv2_train", run_training.__file__]
 LONG = pytest.mark.long
