@@ -62,6 +62,7 @@ class Options:
     link_mode: LinkMode
     validate: bool
     skip_invalid: bool
+    overwrite: bool
     executor: Executor | None
 
 
@@ -117,7 +118,7 @@ def convert(
             _check_replaceable(dataset, cohort.cases)
         if link_mode == "hardlink" and cohort.cases[0].folder.stat().st_dev != staging.stat().st_dev:
             LOG.warning("%s is on another file system, so images are copied; --symlink saves the space", dataset.parent)
-        replaced = _make(dataset, staging, cohort, Options(link_mode, validate, skip_invalid, executor))
+        replaced = _make(dataset, staging, cohort, Options(link_mode, validate, skip_invalid, overwrite, executor))
     _note_leftovers(dataset, dataset_id, replaced=replaced)
     return dataset
 
@@ -133,6 +134,8 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
         cohort, options.executor, known_valid=finished, open_files=options.validate, keep_labels=True
     )
     _leave_out(report.problems, options)
+    if manifest and not options.overwrite:
+        _check_none_is_lost(dataset, manifest, report.problems)
     if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
         LOG.info("%s is up to date: its cases were made from these very files", dataset)
         return False
@@ -222,6 +225,21 @@ def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
         raise InputError("\n".join(lines))
     for line in lines:
         LOG.warning("skipped: %s", line)
+
+
+def _check_none_is_lost(dataset: Path, manifest: Mapping[str, Any], problems: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to remove a case from the dataset because it is invalid now: the dataset may have its last good copy.
+
+    Raises:
+        InputError: naming one.
+    """
+    lost = sorted(manifest["cases"].keys() & problems.keys())
+    if lost:
+        msg = (
+            f"{dataset}: has {lost[0]}, which is invalid now and would be removed there; bring its files back, correct "
+            "what is said of them, or drop it with --overwrite"
+        )
+        raise InputError(msg)
 
 
 def _note_leftovers(dataset: Path, dataset_id: int, *, replaced: bool) -> None:

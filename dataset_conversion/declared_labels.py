@@ -181,11 +181,13 @@ def _convention_of_dataset(file: Path) -> LabelConvention | None:
         InputError: the order in which it paints contradicts its regions.
     """
     content = read_json(file)
+    labels = content.get("labels") if isinstance(content, Mapping) else None
+    if isinstance(labels, Mapping) and labels and all(name.isdecimal() for name in labels):  # as the MSD has it
+        return convention_of_names({str(name): int(value) for value, name in labels.items()})
     with said_of(file):
         check_class_order(content)
     try:
         check_regions(content)
     except InputError:
-        labels = content.get("labels") if isinstance(content, Mapping) else None
         return convention_of_names(labels) if isinstance(labels, Mapping) else None
     return nnunet_convention(content)

@@ -9,6 +9,7 @@ from dataset_conversion.precedence import has_suffix, stem_of
 from dataset_conversion.sequences import sequence_named
 
 _NUMBERED = re.compile(r".+_(\d{4})")
+_LAST_WORD = re.compile(r"(?P<case>.+)[_-](?P<word>[^_-]+)")
 _SUFFIXES = {
     suffix: channel
     for edition in EDITIONS.values()
@@ -51,6 +52,14 @@ def sequence_of_file(name: str) -> str | None:
         return None
     suffix = _suffix(stem)
     return sequence_named(stem) if suffix is None else _SUFFIXES[suffix]
+
+
+def case_and_sequence(name: str) -> tuple[str, str] | None:
+    """Return case and sequence by the name of an image: CASE and T1 of ``CASE-t1n.nii.gz`` or ``CASE_T1w.nii``."""
+    stem = stem_of(name)
+    match = None if stem is None else _LAST_WORD.fullmatch(stem)
+    sequence = sequence_named(match["word"]) if match else None
+    return (match["case"], sequence) if match and sequence else None
 
 
 def _suffix(stem: str) -> str | None:

@@ -81,7 +81,7 @@ def cases_below(source: Path, edition: Edition) -> Iterator[RawCase]:
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
-    for (folder, case_id), files in _files_in(_walk(source), edition).items():
+    for (folder, case_id), files in _files_in(files_below(source), edition).items():
         set_folder = folder if edition.folders else _set_of(case_id, folder, source)
         yield _assembled(RawCase(case_id, folder, set_folder), files, edition)
 
@@ -134,7 +134,7 @@ def case_folders_below(source: Path, editions: Sequence[Edition]) -> list[list[t
     Raises:
         InputError: it is not a folder, or a folder in it cannot be read.
     """
-    folders = list(_walk(source))
+    folders = list(files_below(source))
     return [[(case_id, folder) for folder, case_id in _files_in(folders, edition)] for edition in editions]
 
 
@@ -161,7 +161,7 @@ def _set_of(case_id: str, folder: Path, source: Path) -> Path:
     return source / below[0] if len(below) > 1 and below[0] != case_id else source
 
 
-def _walk(source: Path) -> Iterator[tuple[Path, list[str]]]:
+def files_below(source: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder once with the names of its files, sorted, the compressed ones first.
 
     nnU-Net's own folders are passed over where they lie below the source.

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect_edition import AUTO, detect_edition, same_images
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
-from dataset_conversion.file_sequences import named_otherwise
-from dataset_conversion.find_cases import RawCase, find_cases
+from dataset_conversion.file_sequences import case_and_sequence, named_otherwise
+from dataset_conversion.find_cases import RawCase, files_below, find_cases
 from dataset_conversion.read_case import compare_grids, open_case
-from dataset_conversion.sequences import brats_channels, optional_channels
+from dataset_conversion.sequences import brats_channels, optional_channels, sequence_named
 from dataset_conversion.staging import absent_channels
+from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
+from nnunet_resunet_ds.base.log import LOG
 
 Images = NDArray[np.number]
 """(C, Z, Y, X), channels in the model's order, background 0."""
@@ -116,13 +118,33 @@ def find_prediction_cases(
         for case in cases:
             problems.setdefault(case.case_id, []).extend(_extra_channels(case, len(channels)))
         problems = {case_id: lines for case_id, lines in problems.items() if lines}
+        _warn_of_unread(inputs, cases, channels)
         return CaseSet(layout, "by the names CASE_0000.nii.gz …", cases, tuple(channels), problems)
     wanted = brats_channels(channels)
     decision = detect_edition(edition, inputs, edition_file, alike=same_images)
     optional = optional_channels(allow_missing, wanted)
     cases = _to_predict(find_cases(inputs, decision.edition), wanted, optional)
     problems = cohort_problems(cases, decision.edition, wanted, optional)
+    _warn_of_unread(inputs, cases, wanted)
     return CaseSet(decision.edition, decision.reason, cases, wanted, problems)
+
+
+def _warn_of_unread(inputs: Iterable[Path], cases: Iterable[RawCase], channels: Iterable[str]) -> None:
+    """Name images of these channels that are of no case that was found, or that their case lacks: of other names."""
+    there = {(case.case_id, sequence_named(channel)) for case in cases for channel in case.images}
+    wanted = {sequence_named(channel) for channel in channels}
+    unread = [
+        folder / name
+        for source in inputs
+        for folder, names in files_below(source)
+        for name in names
+        if not name.startswith(".") and (told := case_and_sequence(name)) and told[1] in wanted and told not in there
+    ]
+    if unread:
+        LOG.warning(
+            "%s not read, such as %s: not named as those of the other cases; rename them, or predict them apart",
+            counted(len(unread), "image"), unread[0],
+        )  # fmt: skip
 
 
 def single_case(
@@ -204,7 +226,11 @@ def load_files(files: Sequence[Path], channels: Sequence[str]) -> LoadedCase:
     if len(files) != len(channels):
         msg = f"give one file a channel, {', '.join(channels)}; got {len(files)} files"
         raise InputError(msg)
-    case = RawCase("case", files[0].parent, files[0].parent, dict(zip(channels, files, strict=True)))
+    images = dict(zip(channels, files, strict=True))
+    named = {name: file for channel, file in images.items() if (name := sequence_named(channel))}
+    odd = named_otherwise(named, [sequence_named(channel) or channel for channel in channels])
+    notes = (f"{EXCHANGED}: {_as_what(odd)}, by the names of the files",) if odd else ()
+    case = RawCase("case", files[0].parent, files[0].parent, images, notes=notes)
     return load_case(case, nnunet_layout(channels), channels)
 
 

@@ -42,7 +42,12 @@ def with_notes_of_case(entries: Iterable[Mapping[str, Any]], warnings: Sequence[
         lists = [entry[key] for entry in entries if isinstance(entry.get(key), list)]
         if lists:
             notes[key] = list(dict.fromkeys(chain(*lists)))
-    return {**notes, WARNINGS: [*notes.get(IMAGE_WARNINGS, []), *warnings]}
+    images = next((entry[IMAGES] for entry in entries if isinstance(entry.get(IMAGES), Mapping)), None)
+    return {
+        **({} if images is None else {IMAGES: images}),
+        **notes,
+        WARNINGS: [*notes.get(IMAGE_WARNINGS, []), *warnings],
+    }
 
 
 TRAINING_CASE = "a training case?"

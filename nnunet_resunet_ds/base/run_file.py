@@ -16,6 +16,7 @@ from typing import Any
 from nnunet_resunet_ds.base.counted import counted
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, identity_of, is_same, read_json, write_json
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.setting_changes import told_changes
 
 RUN = "run.json"
@@ -102,12 +103,28 @@ class Runs:
 
 
 def read_runs(folder: Path) -> Runs | None:
-    """Read ``run.json`` of a folder; None where there is none, or one that is damaged."""
+    """Read ``run.json`` of a folder; None where there is none, or one that is damaged, with a warning.
+
+    Raises:
+        InputError: it is there and may not be read.
+    """
     path = folder / RUN
-    try:
-        content = read_json(path)
-    except (InputError, OSError):
+    if not path.exists():
         return None
+    try:
+        runs = _runs(path, read_json(path))
+    except InputError:
+        runs = None
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}), and says what the label maps mean: change its permissions"
+        raise InputError(msg) from error
+    if runs is None:
+        LOG.warning("%s: is damaged, so what it says of the label maps there is not known", path)
+    return runs
+
+
+def _runs(path: Path, content: Any) -> Runs | None:  # noqa: ANN401 (JSON may hold anything)
+    """Return what the file says; None where it is not of our form."""
     if not isinstance(content, dict):
         return None
     cases, earlier, unmade = content.pop(_CASES, {}), content.pop(_EARLIER_RUNS, []), content.pop(_UNMADE, [])
@@ -177,6 +194,8 @@ class RunFile:
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What is said of each case, those of earlier runs among them."""
     _to_make: Sequence[str] = ()
+    _to_make_again: set[str] = field(default_factory=set)
+    """Cases of which a label map of these settings is there from before, and is to be replaced."""
     _earlier: list[Mapping[str, Any]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
     _next_write: float = 0.0
@@ -203,6 +222,7 @@ class RunFile:
                 self._check_alike(runs, cases, resume=resume)
             self._take_over(runs, cases)
         self._to_make = sorted(cases)
+        self._to_make_again = set() if resume else set(cases)
         self._write()
 
     def _is_there(self, case: str, runs: Runs) -> bool:
@@ -274,6 +294,7 @@ class RunFile:
 
     def _put(self, case: str, entry: dict[str, Any]) -> None:
         with self._lock:
+            self._to_make_again.discard(case)
             self.cases[case] = entry
             self._is_written = False
             if time.monotonic() >= self._next_write:
@@ -290,6 +311,6 @@ class RunFile:
         yield from {**self.settings, **self.environment}.items()
         if self._earlier:
             yield _EARLIER_RUNS, self._earlier
-        if unmade := [case for case in self._to_make if not self.is_mine(case)]:
+        if unmade := [case for case in self._to_make if case in self._to_make_again or not self.is_mine(case)]:
             yield _UNMADE, unmade
         yield _CASES, dict(sorted(self.cases.items()))

@@ -18,7 +18,7 @@ from dataset_conversion.label_conventions import (
     convention_named,
     convention_of_regions,
 )
-from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_case
+from nnunet_resunet_ds.base.case_notes import MADE_WITH, weights_setting, with_notes_of_case
 from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, write_json
@@ -155,7 +155,8 @@ def write_ensemble(
     warn_each(chain.from_iterable(map(notes_on_unmade, sources)))
     convention = _output_convention(labels, ensemble.regions)
     before = entries_of(member.files[case] for member in members for case in cases)
-    run_file = RunFile(output, _settings(ensemble, convention, before), {})
+    folders = [str(member.source.resolve()) for member in members]
+    run_file = RunFile(output, _settings(ensemble, convention, before), {"member_folders": folders})
     work = partial(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
@@ -260,7 +261,11 @@ def _settings(
 ) -> dict[str, Any]:
     """Return what decides what is in the label maps; ``before`` is what is noted of those of the members."""
     members = [
-        {"folder": str(member.source.resolve()), "labels": member.convention.key, "weight": member.weight}
+        {
+            **({} if _are_known(member, before) else {"folder": str(member.source.resolve())}),
+            "labels": member.convention.key,
+            "weight": member.weight,
+        }
         for member in ensemble.members
     ]
     return {
@@ -271,6 +276,11 @@ def _settings(
         **weights_setting(before.values()),
         **convention.to_settings(),
     }
+
+
+def _are_known(member: Member, before: Mapping[Path, Mapping[str, Any]]) -> bool:
+    """Tell whether run.json notes the weights of all label maps of a member: then its folder decides nothing."""
+    return all(before.get(file, {}).get(MADE_WITH) for file in member.files.values())
 
 
 def _write_case(

@@ -87,7 +87,8 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
     of_release = _release_file(source) if source.is_file() else _release_files(source)
     if of_release and source.is_dir():
         _check_are_alone(source, of_release)
-    files = of_release or ({case_of_file(source): source} if source.is_file() else _plain_files(source))
+    plain = {case_of_file(source): source} if source.is_file() else _own_segmentations(source) or _plain_files(source)
+    files = of_release or plain
     if not files:
         msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
         raise InputError(msg)
@@ -271,6 +272,16 @@ def are_other_cases(one: str, other: str) -> bool:
 
 def _is_release_case(case: str) -> bool:
     return any(edition.case_id.fullmatch(case) for edition in _RELEASES)
+
+
+def _own_segmentations(folder: Path) -> dict[str, Path]:
+    """Return case → segmentation, of a user's own case ids: ``P001_seg.nii.gz`` next to ``P001_t1.nii.gz``, if any."""
+    layouts = [editions[0] for editions in _found_alike() if not editions[0].folders]
+    found = [
+        {case.case_id: case.segmentation for case in cases_below(folder, layout) if case.images and case.segmentation}
+        for layout in layouts
+    ]
+    return dict(sorted(max(found, key=len).items()))
 
 
 def _plain_files(folder: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.base.csv_table import write_csv
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.evaluation.case_metrics import Metrics
 from nnunet_resunet_ds.evaluation.cohort_metrics import REFERENCE
 from nnunet_resunet_ds.evaluation.metrics_file import ADDED, MetricsFile, read_metrics
@@ -40,7 +41,23 @@ def rank_files(paths: Sequence[Path], ranked_by: Sequence[str] | None = None) ->
     metrics = _chosen_metrics(protocol, ranked_by)
     _check_is_there(systems, metrics)
     cases = sorted({case for of in systems.values() for case in of})
+    _check_cases(systems, cases)
     return rank_systems(systems, cases, list(protocol.regions), metrics)
+
+
+def _check_cases(systems: Mapping[str, Mapping[str, Metrics]], cases: Sequence[str]) -> None:
+    """Refuse systems without a common case; warn of those that lack cases, and are last there.
+
+    Raises:
+        InputError: there is nothing to compare.
+    """
+    if not any(all(case in of for of in systems.values()) for case in cases):
+        msg = f"{', '.join(systems)}: no case is in all of them, so there is nothing to rank by"
+        raise InputError(msg)
+    for system, of in systems.items():
+        n = len(cases) - len(of)
+        if n:
+            LOG.warning("%s: lacks %d of %d cases, and is last in them", system, n, len(cases))
 
 
 def _common_protocol(files: Sequence[MetricsFile]) -> Protocol:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dataset_conversion.image_cases import Images, load_files
 from nnunet_resunet_ds.base.errors import InputError
+from nnunet_resunet_ds.base.log import warn_each
 from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
@@ -43,6 +44,8 @@ from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel, expec
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import LOGITS
 
+SPACING_TOLERANCE = 1e-3
+"""Relative: what a header rounds."""
 GPU_BATCH_SIZE = 4
 """Flips at once on a GPU, to begin with; halved where memory runs out. Eight were 1 % faster on an H100."""
 
@@ -134,7 +137,11 @@ class Predictor:
             check_absent(absent, self.channels)
             there = [name for name in self.channels if name not in absent]
             loaded = load_files([Path(image) for image in images], there)
-            spacing, grid = loaded.spacing if spacing is None else spacing, loaded.grid
+            if spacing is not None and not np.allclose(spacing, loaded.spacing, rtol=SPACING_TOLERANCE):
+                msg = f"spacing={tuple(spacing)}, and the files say {loaded.spacing}: leave it out for files"
+                raise InputError(msg)
+            warn_each(f"images of {Path(images[0]).name}, …: {note}" for note in loaded.notes)
+            spacing, grid = loaded.spacing, loaded.grid
             images = with_absent(loaded.images, self.channels, absent)
         if spacing is None:
             msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"

@@ -22,7 +22,7 @@ from nnunet_resunet_ds.report.case_files import BEFORE, CaseFiles
 from nnunet_resunet_ds.report.default_protocol import default_protocol, in_own_values
 from nnunet_resunet_ds.report.find_images import find_images
 from nnunet_resunet_ds.report.image_checks import check_images_are_there, references_among_images
-from nnunet_resunet_ds.report.one_case import images_as, images_given
+from nnunet_resunet_ds.report.one_case import images_as, images_given, other_images_warnings
 from nnunet_resunet_ds.report.page import training_notice, write_page
 from nnunet_resunet_ds.report.remarks import read_prediction_notes
 from nnunet_resunet_ds.report.report_case import CaseToRead, ReportCase, read_case
@@ -173,6 +173,7 @@ def _case_files(settings: ReportSettings, label_maps: Mapping[str, LabelMaps], p
     else:
         found = find_images(settings.images, folder, settings.edition, settings.edition_file, notes.absent)
         images = images_as(next(iter(predictions.files)), found, settings.prediction)
+        warn_each(other_images_warnings(images, predictions))
     return CaseFiles(protocol, images, label_maps, notes, settings.quality)
 
 

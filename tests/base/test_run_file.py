@@ -9,7 +9,7 @@ from models import predict
 
 from dataset_conversion.declared_labels import declared_convention
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.run_file import RunFile, read_runs
+from nnunet_resunet_ds.base.run_file import RunFile, notes_on_unmade, read_runs
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference.pipeline import _Pipeline
 
@@ -144,9 +144,10 @@ def test_an_earlier_version_s_file_is_read(tmp_path):
     ["[]", "{", '{"cases": []}', '{"cases": {"a": 1}}', '{"cases": {"a": {"earlier_run": 3}}}',
      '{"earlier_runs": 5, "cases": {"a": {"earlier_run": 0}}}', '{"earlier_runs": [1], "cases": {}}'],
 )  # fmt: skip
-def test_a_damaged_file_is_no_file(tmp_path, damaged):
+def test_a_damaged_file_is_no_file(tmp_path, damaged, caplog):
     (tmp_path / "run.json").write_text(damaged)
     assert read_runs(tmp_path) is None
+    assert "run.json" in caplog.text
 
 
 def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, model, tmp_path, monkeypatch, capsys):
@@ -175,3 +176,30 @@ def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, mode
     assert "unmade" not in content(out)
     assert main(["submission", "-i", str(out), "-o", str(tmp_path / "whole"), "--edition", "2021"]) == 0
     assert "without" not in capsys.readouterr().err
+
+
+def test_a_rerun_that_is_stopped_does_not_count_what_was_there_as_its_own(cohort, model, tmp_path, monkeypatch):
+    """Of the same settings, so that the entries alone do not tell: the images may have changed."""
+    out, original = tmp_path / "out", _Pipeline._run_networks
+    assert predict(cohort, out, model) == 0
+
+    def stopped(self, case, *rest):
+        if case == SECOND:
+            raise KeyboardInterrupt
+        return original(self, case, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Pipeline, "_run_networks", stopped)
+        assert predict(cohort, out, model) == 130
+    assert content(out)["unmade"] == [SECOND]
+    assert notes_on_unmade(out) == [
+        f"{out}: 1 label map of an earlier run, such as {SECOND}: resunet-ds predict was stopped, or failed at it. Run "
+        "it again, predict with --continue"
+    ]
+    assert predict(cohort, out, model) == 0 and notes_on_unmade(out) == []
+
+
+def test_a_file_that_may_not_be_read_is_no_absent_file(tmp_path):
+    (tmp_path / "run.json").mkdir()  # for root may read any file
+    with pytest.raises(InputError, match=r"run\.json: cannot be read"):
+        read_runs(tmp_path)

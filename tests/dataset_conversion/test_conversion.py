@@ -228,3 +228,18 @@ def test_one_patient_under_two_names_is_warned_of(cohort, raw, command, capsys):
     said = capsys.readouterr().out
     assert f"the same images in several cases: {first} and BraTS2021_00099 (T1, T1ce, T2, FLAIR). Keep one" in said
     assert said.count("the same images") == 1
+
+
+def test_a_case_that_is_invalid_now_is_not_removed_from_the_dataset_unasked(cohort, raw, capsys):
+    """It may have the last good copy."""
+    words = ["convert", str(cohort), "-d", "137", "--copy"]
+    assert main(words) == 0
+    case = "BraTS2021_00003"
+    segmentation = cohort / case / f"{case}_seg.nii.gz"
+    segmentation.write_bytes(segmentation.read_bytes()[:200])
+    assert main([*words, "--skip-invalid"]) == 2
+    assert f"has {case}, which is invalid now and would be removed there" in capsys.readouterr().err
+    label_map = raw / "Dataset137_BraTS2021" / "labelsTr" / f"{case}.nii.gz"
+    assert label_map.is_file()
+    assert main([*words, "--skip-invalid", "--overwrite"]) == 0
+    assert not label_map.is_file()

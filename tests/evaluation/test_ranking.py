@@ -166,9 +166,10 @@ def test_by_default_it_ranks_by_the_metrics_of_the_protocol(systems, capsys):
     assert "by dice, nsd_0.5, lesion_f1" in capsys.readouterr().out
 
 
-def test_a_system_that_lacks_a_case_is_last_there(systems, tmp_path):
+def test_a_system_that_lacks_a_case_is_last_there(systems, tmp_path, capsys):
     write(systems[0], 0.9, cases=NAMES[:1])
     assert rank(*systems, "-o", tmp_path / "ranking.json", "--by", "dice") == 0
+    assert f"{systems[0]}: lacks 1 of 2 cases, and is last in them" in capsys.readouterr().err
     entry = json.loads((tmp_path / "ranking.json").read_text())["systems"][str(systems[0])]
     assert entry["case_ranks"] == {NAMES[0]: 1, NAMES[1]: 3}
 
@@ -208,6 +209,7 @@ BAD = {
         ["--by", "nsd_0.5"],
         "has no nsd_0.5, for an earlier version",
     ),
+    "no case in common": (lambda paths: write(paths[1], 0.5, cases=["another"]), [], "no case is in all of them"),
     "output that is read": (lambda paths: None, ["-o", "OURS"], "would be replaced, and is read by this command"),
     "output of another kind": (lambda _: None, ["-o", "ranking.txt"], "ends in .json"),
 }

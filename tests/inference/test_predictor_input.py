@@ -152,3 +152,29 @@ def test_wt_steps_are_refused_where_a_further_region_is_part_of_wt(dataset):
     check_config_fits(with_wt, dataset[1])
     with pytest.raises(InputError, match="5 regions"):
         check_config_fits(PostprocessingConfig.paper(), dataset_json | {"regions_class_order": [1, 2, 3, 4, 5]})
+
+
+# ---- files ----
+
+
+@pytest.fixture
+def files(tmp_path):
+    names = ("t1", "t1ce", "t2", "flair")
+    for name, image in zip(names, brain(), strict=True):
+        write(tmp_path / f"a_{name}.nii.gz", image)
+    return [tmp_path / f"a_{name}.nii.gz" for name in names]
+
+
+def test_a_spacing_that_the_files_contradict_is_refused(model, files):
+    predictor = Predictor.from_model_folder(model, device="cpu")
+    with pytest.raises(InputError, match=r"spacing=\(2, 1, 1\), and the files say"):
+        predictor.predict_case(files, spacing=(2, 1, 1))
+    predictor.predict_case(files, spacing=(1, 1, 1))
+
+
+def test_files_in_another_order_than_their_names_say_are_spoken_of(model, files, caplog):
+    predictor = Predictor.from_model_folder(model, device="cpu")
+    predictor.predict_case(files)
+    assert "exchanged" not in caplog.text
+    predictor.predict_case([files[1], files[0], *files[2:]])
+    assert "images exchanged?: T1 is a_t1ce.nii.gz, T1ce is a_t1.nii.gz" in caplog.text

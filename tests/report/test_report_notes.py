@@ -90,3 +90,19 @@ def test_label_maps_of_other_cases_are_not_those_before_post_processing(cohort, 
         note(folder, {case: {**written(folder, case), "made_with": [folder.name]} for case in CASES})
     assert run(*command, earlier) == 0
     assert "was predicted with other weights than" in capsys.readouterr().err
+
+
+def test_images_of_another_patient_are_spoken_of(cohort, labels, tmp_path, capsys):
+    """All cases of BraTS lie on one grid, and ids such as P001 are common: the bytes tell."""
+    images = {CASES[0]: CASES[0], CASES[1]: CASES[2]}
+    entries = {
+        case: {
+            **written(labels, case),
+            "images": {"T1ce": identity_of(cohort / "raw" / other / f"{other}_t1ce.nii.gz")},
+        }
+        for case, other in images.items()
+    }
+    note(labels, {CASES[2]: written(labels, CASES[2]), **entries})
+    assert run("-i", cohort / "raw", "-pred", labels, "-o", tmp_path / "report.html") == 0
+    said = capsys.readouterr().err
+    assert f"1 case shown with images that the label map was not made of, such as {CASES[1]}" in said

@@ -108,3 +108,15 @@ def test_images_given_one_by_one_must_be_those_of_the_one_label_map(given, tmp_p
     words[2] = cohort / "labels"
     assert main(list(map(str, [*words, *flags(raw, FIRST)]))) == 2
     assert "cases, and the images are of one; give its label map alone" in capsys.readouterr().err
+
+
+def test_flags_that_exchange_two_images_are_spoken_of(given, tmp_path, capsys):
+    _, raw, mine = given
+    files = {name: raw / f"{FIRST}_{name}.nii.gz" for name in ("t1", "t1ce", "t2", "flair")}
+    files["t1"], files["t1ce"] = files["t1ce"], files["t1"]
+    words = ["report", "-pred", mine, "-o", tmp_path / "report.html", "--pred-labels", "nnunet"]
+    assert (
+        main([str(word) for word in [*words, *(part for name, file in files.items() for part in (f"--{name}", file))]])
+        == 0
+    )
+    assert "images exchanged?" in capsys.readouterr().err
