@@ -393,20 +393,6 @@ def test_the_bootstrap_interval_is_that_of_scipy():
     assert bootstrap_interval(values) == (low, high)
 
 
-def test_segmentations_of_a_user_s_own_cases_are_references(tmp_path, capsys):
-    """Next to the images, as ``predict`` takes them; what their values mean is to be said."""
-    for case, seed in (("P001", 0), ("P002", 1)):
-        labels = np.random.default_rng(seed).integers(0, 4, (6, 6, 6)).astype(np.uint8)
-        write(tmp_path / "raw" / case / f"{case}_t1ce.nii.gz", labels * 100)
-        write(tmp_path / "raw" / case / f"{case}_seg.nii.gz", labels)
-        write(tmp_path / "pred" / f"{case}.nii.gz", labels)
-    words = ("-ref", tmp_path / "raw", "-pred", tmp_path / "pred")
-    assert run(*words, "--ref-labels", "nnunet", "--pred-labels", "nnunet") == 0
-    assert "reference: 2 label maps with the values of nnU-Net, as you said" in capsys.readouterr().out
-    assert run(*words) == 0
-    assert f"warning: {tmp_path / 'raw'}: no file says what its label values mean" in capsys.readouterr().out
-
-
 def test_the_dataset_json_of_the_msd_names_its_values(folders):
     labels = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
     (folders[1] / "dataset.json").write_text(json.dumps({"labels": labels}))
