@@ -49,7 +49,7 @@ class LabelMaps:
     is_declared: bool
     """Whether anything said so."""
     of_release: bool = False
-    """Whether the files are named as the segmentations of a release."""
+    """Whether the files are named as segmentations: of a release, or of a user's own cases next to their images."""
 
     @property
     def labels(self) -> str:
@@ -75,6 +75,31 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         InputError: there are none; the file names are of releases with different label values; or there are both
             segmentations of a release and label maps of a program.
     """
+    _check_given(source, labels)
+    of_release = _release_file(source) if source.is_file() else _release_files(source)
+    segmentations = of_release or ({} if source.is_file() else _own_segmentations(source))
+    if source.is_dir() and segmentations:
+        _check_are_alone(source, segmentations)
+    files = segmentations or ({case_of_file(source): source} if source.is_file() else _plain_files(source))
+    if not files:
+        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
+        raise InputError(msg)
+    are_named = bool(segmentations)
+    if labels is not None:
+        return LabelMaps(
+            source, files, _said(source, labels, files), "as you said", is_declared=True, of_release=are_named
+        )
+    declared = _declared(files)
+    if declared is None and of_release:
+        declared = _by_case_ids(source, of_release)
+    if declared is None:
+        why = "as nothing next to them says what they are"
+        return LabelMaps(source, files, None, why, is_declared=False, of_release=are_named)
+    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True, of_release=are_named)
+
+
+def _check_given(source: Path, labels: str | None) -> None:
+    """Refuse label values that are not known, and paths that are none of label maps."""
     if labels is not None and labels not in LABELS:
         msg = f"label values {labels!r} are not known; choose from {', '.join(LABELS)}"
         raise InputError(msg)
@@ -84,26 +109,16 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
     if source.is_file() and not source.name.endswith(RAW_ENDINGS):
         msg = f"{source}: is no NIfTI file; give a file that ends in {' or '.join(RAW_ENDINGS)}"
         raise InputError(msg)
-    of_release = _release_file(source) if source.is_file() else _release_files(source)
-    if of_release and source.is_dir():
-        _check_are_alone(source, of_release)
-    plain = {case_of_file(source): source} if source.is_file() else _own_segmentations(source) or _plain_files(source)
-    files = of_release or plain
-    if not files:
-        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
-        raise InputError(msg)
-    if labels is not None:
-        named = None if labels == PROTOCOL_LABELS else convention_named(labels)
-        if named is not None:
-            check_said(named, files.values(), "leave out what you said (--ref-labels, --pred-labels, --input-labels)")
-            _warn_of_contradiction(source, named, files)
-        return LabelMaps(source, files, named, "as you said", is_declared=True, of_release=bool(of_release))
-    declared = _declared(files)
-    if declared is None and of_release:
-        declared = _by_case_ids(source, of_release)
-    if declared is None:
-        return LabelMaps(source, files, None, "as nothing next to them says what they are", is_declared=False)
-    return LabelMaps(source, files, declared.convention, declared.reason, is_declared=True, of_release=bool(of_release))
+
+
+def _said(source: Path, labels: str, files: Mapping[str, Path]) -> LabelConvention | None:
+    """Return the convention that a user names, if nothing that we wrote contradicts it; None is the protocol's own."""
+    if labels == PROTOCOL_LABELS:
+        return None
+    named = convention_named(labels)
+    check_said(named, files.values(), "leave out what you said (--ref-labels, --pred-labels, --input-labels)")
+    _warn_of_contradiction(source, named, files)
+    return named
 
 
 def protocol_values(values: NDArray[Any], protocol: Protocol, name: str) -> LabelValues:
@@ -181,22 +196,22 @@ def _warn_of_contradiction(source: Path, said: LabelConvention, files: Mapping[s
         )  # fmt: skip
 
 
-def _check_are_alone(folder: Path, of_release: Mapping[str, Path]) -> None:
-    """Refuse a folder of predictions that has segmentations of a release in it or below: they would be taken instead.
+def _check_are_alone(folder: Path, segmentations: Mapping[str, Path]) -> None:
+    """Refuse a folder of predictions that has segmentations in it or below: they would be taken instead.
 
     Raises:
         InputError: naming one of each.
     """
     runs = read_runs(folder)
-    named = {path.name for path in of_release.values() if path.parent == folder}
+    named = {path.name for path in segmentations.values() if path.parent == folder}
     listed = [] if runs is None else [file for case in runs.cases if (file := runs.file_of(case)) and file not in named]
     written = [file for file in listed if (folder / file).is_file()]
     if not written and (folder / DATASET_JSON).is_file():
         written = [path.name for path in visible_files(folder, FILE_ENDING) if path.name not in named]
     if written:
-        other = next(iter(of_release.values()))
+        other = next(iter(segmentations.values()))
         msg = (
-            f"{folder}: has predictions, such as {written[0]}, and segmentations of a release, such as "
+            f"{folder}: has predictions, such as {written[0]}, and segmentations named as those of a release, such as "
             f"{other.relative_to(folder)}; move these to a folder of their own, or give the one file that is meant"
         )
         raise InputError(msg)

@@ -63,7 +63,7 @@ def test_segmentations_of_a_release_do_not_replace_predictions(folders, place, d
     capsys.readouterr()
     assert run("-ref", folders[0], "-pred", folders[1], "--allow-missing") == 2
     error = capsys.readouterr().err
-    assert f"has predictions, such as {NAMES[0]}.nii.gz, and segmentations of a release" in error
+    assert f"has predictions, such as {NAMES[0]}.nii.gz, and segmentations named as those of a release" in error
     (folders[1] / place / f"{NAMES[0]}-seg.nii.gz").unlink()
     if declared == "run.json":
         assert run("-ref", folders[0], "-pred", folders[1]) == 0
