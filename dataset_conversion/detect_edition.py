@@ -67,7 +67,7 @@ def detect_edition(
     candidates = _candidates(key)
     folders = _case_folders(inputs, candidates)
     if key == AUTO and not any(_fitting_all([case_id], candidates) for case_id in folders):
-        return _told_by_file_names(inputs, candidates, alike)
+        return _told_by_file_names(sorted(folders), inputs, candidates, alike)
     return _told(folders, candidates, alike) or _told_by_folders(folders, candidates, alike)
 
 
@@ -245,7 +245,9 @@ def _release_names(folder: Path, edition: Edition) -> list[str]:
     return [name for name in folder_names(folder) if edition.release_folder and edition.release_folder.fullmatch(name)]
 
 
-def _told_by_file_names(inputs: Sequence[Path], candidates: Sequence[Edition], alike: Alike) -> Decision:
+def _told_by_file_names(
+    ids: Sequence[str], inputs: Sequence[Path], candidates: Sequence[Edition], alike: Alike
+) -> Decision:
     """Return the edition whose names the images have, where the case ids are of none: files of a user's own.
 
     Raises:
@@ -256,9 +258,9 @@ def _told_by_file_names(inputs: Sequence[Path], candidates: Sequence[Edition], a
     images = {layout: _images_named_as(edition, inputs) for layout, edition in layouts.items()}
     most = max(images.values(), key=len)
     best = [edition for edition in named if len(images[edition.layout]) == len(most)]
+    if not most or any(images[edition.layout] != most for edition in best):
+        raise _mixed(ids, candidates)
     (case_id, _), file = next(iter(most.items()))
-    if any(images[edition.layout] != most for edition in best):
-        raise _mixed([case_id], candidates)
     if alike is same_images:
         chosen = min(best, key=lambda edition: edition.corrections is not None)
         return Decision(replace(chosen, title="data of your own"), f"by the names of the files, such as {file.name}")

@@ -216,6 +216,13 @@ def test_what_their_labels_mean_is_asked_for(tmp_path):
         detect_edition("auto", [tmp_path])
 
 
+def test_segmentations_alone_tell_nothing(tmp_path):
+    (tmp_path / "P001_seg.nii.gz").touch()
+    for alike in (same_images, same_labels):
+        with pytest.raises(InputError, match="P001 is of none we know; name it whole"):
+            detect_edition("auto", [tmp_path], alike=alike)
+
+
 def test_names_of_two_layouts_tell_nothing(tmp_path):
     touch(tmp_path, "P001", "2021")
     touch(tmp_path, "P002", "2023-gli")
