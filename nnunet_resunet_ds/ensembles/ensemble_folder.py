@@ -40,7 +40,7 @@ from nnunet_resunet_ds.base.setting_checks import check_choice
 from nnunet_resunet_ds.ensembles.fusion import METHODS, Labels, fused_labels
 from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of_members
 from postprocessing import postprocess
-from postprocessing.config import AVERAGE, PROBABILITIES
+from postprocessing.config import AVERAGE, PROBABILITIES, RUN_SETTING
 from postprocessing.model_config import default_config, nnunet_config
 from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid, write_probabilities
 from postprocessing.saved_probabilities import check_of_label_map
@@ -262,7 +262,7 @@ def _settings(
     """Return what decides what is in the label maps; ``before`` is what is noted of those of the members."""
     members = [
         {
-            **({} if _are_known(member, before) else {"folder": str(member.source.resolve())}),
+            **_what_made(member, before),
             "labels": member.convention.key,
             "weight": member.weight,
         }
@@ -278,9 +278,14 @@ def _settings(
     }
 
 
-def _are_known(member: Member, before: Mapping[Path, Mapping[str, Any]]) -> bool:
-    """Tell whether run.json notes the weights of all label maps of a member: then its folder decides nothing."""
-    return all(before.get(file, {}).get(MADE_WITH) for file in member.files.values())
+def _what_made(member: Member, before: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what tells a member from others: if run.json notes all weights, the last command and its settings there.
+
+    Else it is the folder; where the weights are known, new cases of the same may lie in another one.
+    """
+    if member.runs is None or not all(before.get(file, {}).get(MADE_WITH) for file in member.files.values()):
+        return {"folder": str(member.source.resolve())}
+    return {key: member.runs.last[key] for key in (MADE_BY, RUN_SETTING) if key in member.runs.last}
 
 
 def _write_case(

@@ -268,18 +268,19 @@ def test_what_could_not_be_joined_is_not_handed_in_as_if_nothing_were_wrong(fold
     )
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_new_cases_of_the_same_models_may_come_from_other_folders(tmp_path, capsys, known):
-    """Where run.json notes the weights, these tell members apart; else their folders do."""
+@pytest.mark.parametrize(("known", "changed"), [(True, False), (True, True), (False, False)])
+def test_new_cases_of_the_same_models_may_come_from_other_folders(tmp_path, capsys, known, changed):
+    """Where run.json notes the weights, these and the post-processing tell members apart; else their folders do."""
     for run, case in zip(("first", "second"), CASES, strict=True):
         for name in "ab":
             folder = tmp_path / run / name
             folder.parent.mkdir(exist_ok=True)
             write(folder, case, labels_of(0))
-            run_file = RunFile(folder, {"made_by": "resunet-ds predict", "labels": "nnunet"})
+            settings = {"made_by": "resunet-ds predict", "labels": "nnunet", "postprocessing": run if changed else ""}
+            run_file = RunFile(folder, settings)
             run_file.open([case])
             run_file.note(case, f"{case}.nii.gz", {"made_with": [name]} if known else {})
             run_file.close()
         words = ["ensemble", str(tmp_path / run / "a"), str(tmp_path / run / "b"), "-o", str(tmp_path / "out")]
         code = main(words)
-        assert code == (0 if known or run == "first" else 2), capsys.readouterr().err
+        assert code == (0 if (known and not changed) or run == "first" else 2), capsys.readouterr().err
