@@ -267,7 +267,7 @@ def _told_by_file_names(
     keys = ", ".join(edition.key for edition in best)
     msg = (
         f"cannot tell the edition: {case_id} is of none we know. Files such as {file.name} have the names of "
-        f"{keys}: give the one whose label values yours have with --edition, or describe names and values in a file "
+        f"{keys}: give the one that has your label values, with --edition, or describe names and values in a file "
         "for --edition-file (docs/how_to/other_data.md)"
     )
     raise InputError(msg)

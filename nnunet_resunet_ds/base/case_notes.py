@@ -20,13 +20,8 @@ def weights_setting(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         entries: in ``run.json`` of the steps before, of all label maps that go into these.
     """
-    weights = sorted({str(one) for entry in entries for one in _listed(entry, MADE_WITH)})
+    weights = sorted(map(str, with_notes_of_case(entries).get(MADE_WITH, ())))
     return {MADE_WITH: weights} if weights else {}
-
-
-def _listed(entry: Mapping[str, Any], key: str) -> Sequence[Any]:
-    value = entry.get(key)
-    return value if isinstance(value, list) else ()
 
 
 def with_notes_of_case(entries: Iterable[Mapping[str, Any]], warnings: Sequence[str] = ()) -> dict[str, Any]:

@@ -44,8 +44,8 @@ from nnunet_resunet_ds.uncertainty.expected_dice import ExpectedDiceModel, expec
 from postprocessing import PostprocessingConfig, postprocess
 from postprocessing.config import LOGITS
 
-SPACING_TOLERANCE = 1e-3
-"""Relative: what a header rounds."""
+_HEADER_ROUNDING = 1e-3
+"""Relative, of a spacing."""
 GPU_BATCH_SIZE = 4
 """Flips at once on a GPU, to begin with; halved where memory runs out. Eight were 1 % faster on an H100."""
 
@@ -137,7 +137,7 @@ class Predictor:
             check_absent(absent, self.channels)
             there = [name for name in self.channels if name not in absent]
             loaded = load_files([Path(image) for image in images], there)
-            if spacing is not None and not np.allclose(spacing, loaded.spacing, rtol=SPACING_TOLERANCE):
+            if spacing is not None and not _is_spacing_of(loaded.spacing, spacing):
                 msg = f"spacing={tuple(spacing)}, and the files say {loaded.spacing}: leave it out for files"
                 raise InputError(msg)
             warn_each(f"images of {Path(images[0]).name}, …: {note}" for note in loaded.notes)
@@ -215,6 +215,11 @@ class Predictor:
             for model, output, case in zip(self.models, outputs, cases, strict=True)
         ]
         return mean_and_spread(restored, self.models[0].n_regions, sum(len(model.weights) for model in self.models))
+
+
+def _is_spacing_of(stored: Sequence[float], given: Sequence[float]) -> bool:
+    """Tell whether a spacing that is given is that of files."""
+    return len(given) == len(stored) and np.allclose(given, stored, rtol=_HEADER_ROUNDING)
 
 
 def _expected_dice(models: Sequence[Model], settings: PredictionSettings) -> ExpectedDiceModel | None:

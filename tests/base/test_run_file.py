@@ -1,6 +1,7 @@
 """run.json speaks for the label maps that it lists, each by the run that made it."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -23,6 +24,21 @@ def of_one(cohort, case, output, model, *flags):
 
 def content(folder):
     return json.loads((folder / "run.json").read_text())
+
+
+@contextmanager
+def stopped_at_the_second(monkeypatch):
+    """Ctrl-C when the network comes to the second case."""
+    original = _Pipeline._run_networks
+
+    def stopped(self, case, *rest):
+        if case == SECOND:
+            raise KeyboardInterrupt
+        return original(self, case, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Pipeline, "_run_networks", stopped)
+        yield
 
 
 def test_a_second_case_does_not_hide_the_first(cohort, model, tmp_path):
@@ -151,15 +167,9 @@ def test_a_damaged_file_is_no_file(tmp_path, damaged, caplog):
 
 
 def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, model, tmp_path, monkeypatch, capsys):
-    out, original = tmp_path / "out", _Pipeline._run_networks
+    out = tmp_path / "out"
 
-    def stopped(self, case, *rest):
-        if case == SECOND:
-            raise KeyboardInterrupt
-        return original(self, case, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_Pipeline, "_run_networks", stopped)
+    with stopped_at_the_second(monkeypatch):
         assert predict(cohort, out, model, "--save-probabilities") == 130
     assert content(out)["unmade"] == [SECOND]
     commands = [
@@ -180,16 +190,10 @@ def test_the_next_command_speaks_of_what_a_stopped_run_has_not_made(cohort, mode
 
 def test_a_rerun_that_is_stopped_does_not_count_what_was_there_as_its_own(cohort, model, tmp_path, monkeypatch):
     """Of the same settings, so that the entries alone do not tell: the images may have changed."""
-    out, original = tmp_path / "out", _Pipeline._run_networks
+    out = tmp_path / "out"
     assert predict(cohort, out, model) == 0
 
-    def stopped(self, case, *rest):
-        if case == SECOND:
-            raise KeyboardInterrupt
-        return original(self, case, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_Pipeline, "_run_networks", stopped)
+    with stopped_at_the_second(monkeypatch):
         assert predict(cohort, out, model) == 130
     assert content(out)["unmade"] == [SECOND]
     assert notes_on_unmade(out) == [

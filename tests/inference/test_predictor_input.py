@@ -169,6 +169,8 @@ def test_a_spacing_that_the_files_contradict_is_refused(model, files):
     predictor = Predictor.from_model_folder(model, device="cpu")
     with pytest.raises(InputError, match=r"spacing=\(2, 1, 1\), and the files say"):
         predictor.predict_case(files, spacing=(2, 1, 1))
+    with pytest.raises(InputError, match="leave it out for files"):
+        predictor.predict_case(files, spacing=(1, 1))
     predictor.predict_case(files, spacing=(1, 1, 1))
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from dataset_conversion.label_conventions import NNUNET_CONVENTION
 from nnunet_resunet_ds import __version__
@@ -17,6 +16,7 @@ from nnunet_resunet_ds.base.regions import Region
 from nnunet_resunet_ds.cluster.fold_trainings import check_split
 from nnunet_resunet_ds.cluster.jobs import Job, log_of, run_command, settings_for, shell_line
 from nnunet_resunet_ds.cluster.runners import run_each
+from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.evaluation.label_maps import to_protocol
 from nnunet_resunet_ds.evaluation.protocols import protocol_named
 from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training, check_rungs, written_plans
@@ -105,7 +105,7 @@ def commands(
 
 
 def _device(device: str | None) -> str:
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device or chosen_device(None).type
 
 
 def check(settings: Settings, rungs: Sequence[Rung], runs: Sequence[Run]) -> None:
