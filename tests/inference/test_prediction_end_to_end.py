@@ -1,4 +1,4 @@
-"""Our prediction beside ``nnUNetv2_predict``, with the model that the demo has trained; then tuned, and sent on."""
+"""Our prediction against ``nnUNetv2_predict``, with the model that the demo has trained; then tuned, and sent on."""
 
 import functools
 import json
@@ -150,10 +150,17 @@ def test_a_tuned_model_travels_through_nnunet_s_zip(demo, tmp_path, monkeypatch)
     (model / "plans.json").write_text(plans)  # other tests read it
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), pytest.param("bf16", 0.995, marks=IF_BF16_IS_FAST)])
-def test_a_real_case_is_what_nnunet_predicts(demo, real_cases, tmp_path, stock_of_real_case, precision, least):
-    """The demo's network on a patient: no useful label map, but the same one."""
-    case, stock = stock_of_real_case
+@pytest.mark.parametrize(
+    ("precision", "least", "margin"),
+    [("fp32", 0.999, 0.01), pytest.param("bf16", 0.98, 0.2, marks=IF_BF16_IS_FAST)],
+)
+def test_a_real_case_is_what_nnunet_predicts(demo, real_cases, tmp_path, stock_of_real_case, precision, least, margin):
+    """The demo's network on a patient: no useful label map, but the same one.
+
+    How many voxels are near the threshold is a matter of the network, which is another one on each machine, and of a
+    kind of images that it has never seen: so labels may differ where nnU-Net's probability is near it, and only there.
+    """
+    case, stock, probabilities = stock_of_real_case
     arguments = ["-i", str(real_cases / case), "-o", str(tmp_path), "-m", str(demo[0] / MODEL), "--no-tta"]
     arguments += ["--precision", precision]
     assert main(["predict", *arguments, "--average", "logits", "--preset", "nnunet"]) == 0
@@ -162,11 +169,14 @@ def test_a_real_case_is_what_nnunet_predicts(demo, real_cases, tmp_path, stock_o
     large = [region for region in REGIONS if region.mask(stock).sum() > 1000]  # in others a voxel weighs too much
     dice = region_dice(stock, found)
     assert large and min(dice[region.name] for region in large) >= least, dice
+    from_threshold = np.abs(probabilities - 0.5).min(axis=0)
+    assert from_threshold.max() > 0.4  # else the next line could not fail
+    assert from_threshold[stock != found].max(initial=0) <= margin
 
 
 @pytest.fixture(scope="module")
 def stock_of_real_case(demo, real_cases):
-    """A real case, and nnU-Net's label map of it without flips."""
+    """A real case, nnU-Net's label map of it without flips, and its probabilities (R, Z, Y, X)."""
     case = sorted(path.name for path in real_cases.iterdir() if path.is_dir())[0]
     predictor = nnUNetPredictor(
         use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
@@ -174,4 +184,5 @@ def stock_of_real_case(demo, real_cases):
     predictor.initialize_from_trained_model_folder(str(demo[0] / MODEL), (0,), "checkpoint_final.pth")
     files = [str(real_cases / case / f"{case}_{modality}.nii.gz") for modality in ("t1", "t1ce", "t2", "flair")]
     images, properties = SimpleITKIO().read_images(files)
-    return case, predictor.predict_single_npy_array(images, properties)
+    labels, probabilities = predictor.predict_single_npy_array(images, properties, save_or_return_probabilities=True)
+    return case, labels, probabilities
