@@ -133,9 +133,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     report = inspect_cohort(
         cohort, options.executor, known_valid=finished, open_files=options.validate, keep_labels=True
     )
-    _leave_out(report.problems, options)
-    if manifest and not options.overwrite:
-        _check_none_is_lost(dataset, manifest, report.problems)
+    _leave_out(report.problems, options, dataset, manifest)
     if manifest and unchanged.keys() == {case.case_id for case in report.valid} == manifest["cases"].keys():
         LOG.info("%s is up to date: its cases were made from these very files", dataset)
         return False
@@ -144,7 +142,7 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
         if case.case_id in unchanged:
             carry_over(case_files(case, edition).values(), dataset, staging)
     entries, failed = _write_all(report, staging, finished, made, options)
-    _leave_out(failed, options)
+    _leave_out(failed, options, dataset, manifest)
     cases = [case for case in report.valid if case.case_id in entries]
     _check_trainable(cases, cohort.cases)
     n_training = sum(case.segmentation is not None for case in cases)
@@ -218,13 +216,17 @@ def _unchanged(dataset: Path, manifest: Mapping[str, Any], cohort: Cohort, made:
     return {case_id: entry for case_id, entry in unchanged.items() if case_id in whole}
 
 
-def _leave_out(problems: Mapping[str, Sequence[str]], options: Options) -> None:
-    """Stop at invalid cases, or say that they are left out."""
+def _leave_out(
+    problems: Mapping[str, Sequence[str]], options: Options, dataset: Path, manifest: Mapping[str, Any] | None
+) -> None:
+    """Stop at invalid cases, or say that they are left out, unless the dataset would lose one of its cases."""
     lines = [line for case_id in sorted(problems) for line in problems[case_id]]
     if lines and not options.skip_invalid:
         raise InputError("\n".join(lines))
     for line in lines:
         LOG.warning("skipped: %s", line)
+    if manifest and not options.overwrite:
+        _check_none_is_lost(dataset, manifest, problems)
 
 
 def _check_none_is_lost(dataset: Path, manifest: Mapping[str, Any], problems: Mapping[str, Sequence[str]]) -> None:

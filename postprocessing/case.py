@@ -123,8 +123,16 @@ def _outermost(regions: Set[str], volume: Volume) -> str:
 
 
 def changes_of(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Change]]:
-    """Return what post-processing changed in each case, as the entries of ``run.json`` say it."""
-    return {case: [Change(**change) for change in entry[CHANGES]] for case, entry in cases.items() if CHANGES in entry}
+    """Return what post-processing changed in each case, where the entries of ``run.json`` say it."""
+    found = {case: _changes_of_case(entry) for case, entry in cases.items()}
+    return {case: changes for case, changes in found.items() if changes is not None}
+
+
+def _changes_of_case(entry: Mapping[str, Any]) -> list[Change] | None:
+    try:
+        return [Change(**change) for change in entry[CHANGES]]
+    except (KeyError, TypeError):  # none are noted, or a file that another version or a hand has written
+        return None
 
 
 def write_changes(changes: Changes, path: Path) -> None:

@@ -13,7 +13,7 @@ from nnunet_resunet_ds.base.case_notes import weights_setting, with_notes_of_cas
 from nnunet_resunet_ds.base.dataset_json import read_dataset_json, regions_of
 from nnunet_resunet_ds.base.errors import InputError, said_of
 from nnunet_resunet_ds.base.file_formats import format_of_name
-from nnunet_resunet_ds.base.files import FILE_ENDING, visible_files
+from nnunet_resunet_ds.base.files import FILE_ENDING, IMAGE_ENDINGS, case_of_file, visible_files
 from nnunet_resunet_ds.base.images import read_labels, write_labels
 from nnunet_resunet_ds.base.label_map_folder import check_output_apart, only_run, results_of_all
 from nnunet_resunet_ds.base.log import LOG, warn_each
@@ -78,7 +78,7 @@ def postprocess_folder(
         MADE_BY: "resunet-ds postprocess",
         LABELS: _NNUNET,
         **_label_regions(config, dataset_json),
-        **weights_setting(entries_of(input_folder / f"{_case(file)}{FILE_ENDING}" for file in files).values()),
+        **weights_setting(entries_of(map(_label_map, files)).values()),
         RUN_SETTING: config.to_mapping(),
     }
     environment = {"probabilities": str(input_folder.resolve())}
@@ -116,10 +116,9 @@ def _postprocess_files(
         if isinstance(outcome, InputError):
             run_file.note_failure(case, str(outcome))
         else:
-            name = f"{case}{FILE_ENDING}"
-            before = runs.as_written(name) if runs else None
+            before = runs.as_written(_label_map(file).name) if runs else None
             notes = with_notes_of_case([before] if before else [], list(emptied_warnings(outcome, config)))
-            run_file.note(case, name, {CHANGES: list(map(asdict, outcome)), **notes})
+            run_file.note(case, f"{case}{FILE_ENDING}", {CHANGES: list(map(asdict, outcome)), **notes})
 
     runs = read_runs(files[0].parent)
     work = partial(_postprocess_file, output_folder=run_file.folder, config=config, as_nnunet=as_nnunet, runs=runs)
@@ -184,7 +183,7 @@ def _probability_files(folder: Path) -> list[Path]:
 
 def _without_probabilities(folder: Path) -> dict[str, str]:
     """Return case → what is to be done, of the label maps that have no probabilities."""
-    cases = {path.name.removesuffix(FILE_ENDING): path for path in visible_files(folder, FILE_ENDING)}
+    cases = {case_of_file(path): path for ending in IMAGE_ENDINGS for path in visible_files(folder, ending)}
     return {
         case: f"{path}: has no probabilities next to it; predict this case again with --save_probabilities"
         for case, path in cases.items()
@@ -200,29 +199,28 @@ def _postprocess_file(
     runs: Runs | None,
 ) -> list[Change]:
     stock = _label_map(path)
+    if not stock.exists():
+        raise InputError(_why_not_there(path))
     geometry, painted = read_labels(stock)
     probabilities = probabilities_on_grid(path, geometry)
     check_of_label_map(probabilities, path, painted, runs, as_nnunet)
     with said_of(path):
         labels, changes = postprocess_explained(probabilities, config, math.prod(geometry.GetSpacing()))
-    write_labels(labels, geometry, output_folder / stock.name)
+    write_labels(labels, geometry, output_folder / f"{_case(path)}{FILE_ENDING}")
     return changes
 
 
 def _label_map(probabilities: Path) -> Path:
-    """Return the label map next to probabilities.
+    """Return where the label map next to probabilities is, compressed or not."""
+    files = [probabilities.with_name(f"{_case(probabilities)}{ending}") for ending in IMAGE_ENDINGS]
+    return next((file for file in files if file.exists()), files[0])
 
-    Raises:
-        InputError: it is not there, or in another format alone, as nnU-Net writes it for images of that format.
-    """
-    file = probabilities.with_name(f"{_case(probabilities)}{FILE_ENDING}")
-    others = [] if file.exists() else sorted(file.parent.glob(f"{glob.escape(_case(probabilities))}.*"))
-    for other in others:
+
+def _why_not_there(probabilities: Path) -> str:
+    """Say why probabilities have no label map: it may be in another format, as nnU-Net writes it for such images."""
+    for other in sorted(probabilities.parent.glob(f"{glob.escape(_case(probabilities))}.*")):
         found = format_of_name(other.name)
         if found:
-            msg = f"{other}: is {found.name}, and only NIfTI label maps are read; {found.advice}"
-            raise InputError(msg)
-    if not file.exists():
-        msg = f"{file}: the label map of {probabilities.name} is not there; predict this case again"
-        raise InputError(msg)
-    return file
+            return f"{other}: is {found.name}, and only NIfTI label maps are read; {found.advice}"
+    label_map = _label_map(probabilities)
+    return f"{label_map}: the label map of {probabilities.name} is not there; predict this case again"

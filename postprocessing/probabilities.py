@@ -1,8 +1,10 @@
 """Read and write the probabilities that nnU-Net and our ``predict`` save next to a label map."""
 
+import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +15,13 @@ from nnunet_resunet_ds.base.files import read_json, replacing
 from nnunet_resunet_ds.base.nnunet_folders import PLANS_JSON
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING, read_properties
 from nnunet_resunet_ds.base.npz import DamagedError, read_arrays
-from nnunet_resunet_ds.base.reader_space import SIMPLE_ITK, Turn, turn_of_properties, turn_of_reader
+from nnunet_resunet_ds.base.reader_space import (
+    SIMPLE_ITK,
+    Turn,
+    reader_properties,
+    turn_of_properties,
+    turn_of_reader,
+)
 from nnunet_resunet_ds.base.regions import REGIONS, Region
 
 PROBABILITIES_KEY = "probabilities"
@@ -82,6 +90,35 @@ def write_probabilities(probabilities: NDArray[np.floating], path: Path) -> None
         archive.open(f"{PROBABILITIES_KEY}.npy", "w", force_zip64=True) as stream,
     ):
         np.lib.format.write_array(stream, np.ascontiguousarray(probabilities), allow_pickle=False)
+
+
+def save_with_properties(
+    folder: Path,
+    case: str,
+    probabilities: NDArray[np.floating],
+    grid: sitk.Image,
+    reader: str = SIMPLE_ITK,
+    properties: Mapping[str, Any] | None = None,
+) -> None:
+    """Write probabilities next to a label map, and the properties that nnU-Net's commands read with them.
+
+    Args:
+        folder: of the label map.
+        case: its name.
+        probabilities: (R, Z, Y, X) on the axes of the label map.
+        grid: where they lie.
+        reader: of nnU-Net, on whose axes they are written.
+        properties: what else nnU-Net notes of the case.
+    """
+    write_probabilities(turn_of_reader(reader, grid).to_reader(probabilities), folder / f"{case}{PROBABILITIES_ENDING}")
+    with replacing(folder / f"{case}{PROPERTIES_ENDING}") as temporary:
+        temporary.write_bytes(pickle.dumps({**(properties or {}), **reader_properties(reader, grid)}))
+
+
+def remove_with_properties(folder: Path, case: str) -> None:
+    """Remove the probabilities next to a label map, with the properties: they are not of a new one."""
+    for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING):
+        (folder / f"{case}{ending}").unlink(missing_ok=True)
 
 
 def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:

@@ -1,4 +1,4 @@
-"""The step that takes all of a region away where it is little: the paper's last rule on enhancing tumour (D11)."""
+"""The step that takes all of a region away where it is little: the paper's last rule on enhancing tumour (D10)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

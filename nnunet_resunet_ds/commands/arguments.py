@@ -8,7 +8,7 @@ from nnunet_resunet_ds.base.nnunet_folders import NNUNET_FOLDERS, PLANS, dataset
 from nnunet_resunet_ds.compute import AUTO, PRECISIONS
 from nnunet_resunet_ds.plans import PAPER_BATCH_SIZE
 
-_DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3})_(?P<name>.+)")
+_DATASET_NAME = re.compile(r"Dataset(?P<id>\d{3,})_(?P<name>.+)")
 
 
 def id_and_name(text: str) -> tuple[int, str | None]:

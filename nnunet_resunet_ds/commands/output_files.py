@@ -3,15 +3,25 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import check_output_file
 
 
 def check_outputs(files: Iterable[tuple[Path | None, str]], inputs: Iterable[Path] = ()) -> None:
-    """Check each file that was asked for, with the ending that it must have; see `check_output_file`."""
-    inputs = list(inputs)
+    """Check each file that was asked for, with the ending that it must have; see `check_output_file`.
+
+    Raises:
+        InputError: a file cannot be written, or is asked for twice.
+    """
+    inputs, asked_for = list(inputs), set()
     for path, ending in files:
-        if path:
-            check_output_file(path, ending, inputs)
+        if not path:
+            continue
+        check_output_file(path, ending, inputs)
+        if path.resolve() in asked_for:
+            msg = f"{path}: two outputs have this name, and the second would replace the first; give each its own"
+            raise InputError(msg)
+        asked_for.add(path.resolve())
 
 
 def write_outputs(writes: Iterable[tuple[Path | None, Callable[[Path], None]]]) -> None:

@@ -42,7 +42,12 @@ from nnunet_resunet_ds.ensembles.members import Member, find_members, regions_of
 from postprocessing import postprocess
 from postprocessing.config import AVERAGE, PROBABILITIES, RUN_SETTING
 from postprocessing.model_config import default_config, nnunet_config
-from postprocessing.probabilities import PROBABILITIES_ENDING, probabilities_on_grid, write_probabilities
+from postprocessing.probabilities import (
+    PROBABILITIES_ENDING,
+    probabilities_on_grid,
+    remove_with_properties,
+    save_with_properties,
+)
 from postprocessing.saved_probabilities import check_of_label_map
 
 MEAN = "mean"
@@ -293,11 +298,10 @@ def _write_case(
 ) -> Path:
     """Write one case, the label map last."""
     grid, labels, probabilities = ensemble.join(case)
-    stored = output / f"{case}{PROBABILITIES_ENDING}"
     if save_probabilities and probabilities is not None:
-        write_probabilities(probabilities, stored)
+        save_with_properties(output, case, probabilities, grid)
     else:
-        stored.unlink(missing_ok=True)
+        remove_with_properties(output, case)
     written = output / f"{case}{FILE_ENDING}"
     write_labels(convention.values_of(labels), grid, written)
     return written

@@ -30,6 +30,7 @@ from nnunet_resunet_ds.training.checkpoint.checkpoint_names import (
 from nnunet_resunet_ds.training.checkpoint.checkpoints import Checkpoint, read_checkpoint
 from nnunet_resunet_ds.training.checkpoint.pretrained import pretrained_of
 from nnunet_resunet_ds.training.planning.recipe import SECTION
+from postprocessing.model_config import PLANS_SECTION
 
 _STOCK = "predict with nnUNetv2_predict instead"
 
@@ -180,7 +181,7 @@ def _agreed(origins: Mapping[Path, tuple[str, str, tuple[int, ...]]]) -> tuple[s
 def _plans(
     folder: Path, in_folder: Mapping[str, Any], trained: Mapping[Path, Mapping[str, Any] | None], configuration: str
 ) -> Mapping[str, Any]:
-    """Return the plans to predict with: ``plans.json``; if the checkpoints say otherwise, theirs.
+    """Return the plans to predict with: ``plans.json``; if the checkpoints say otherwise, theirs, tuned as it is.
 
     Raises:
         InputError: the folds were trained with different ones.
@@ -203,7 +204,7 @@ def _plans(
         "%s: has another %s than %s was trained with; that of the checkpoint is used (nnUNetv2_predict would not)",
         folder / PLANS_JSON, ", ".join(changed), first,
     )  # fmt: skip
-    return plans
+    return {**plans, **({PLANS_SECTION: in_folder[PLANS_SECTION]} if PLANS_SECTION in in_folder else {})}
 
 
 def _changed(trained: Mapping[str, Any], plans: Mapping[str, Any], configuration: str) -> list[str]:

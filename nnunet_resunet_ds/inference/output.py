@@ -1,7 +1,6 @@
 """Write predictions: label maps, probabilities and ``run.json``, each whole or not there."""
 
 import glob
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from dataset_conversion.find_cases import RawCase
 from dataset_conversion.label_conventions import LabelConvention, nnunet_convention
 from nnunet_resunet_ds.base.case_notes import IMAGES
 from nnunet_resunet_ds.base.errors import InputError
-from nnunet_resunet_ds.base.files import FILE_ENDING, is_same, remove_half_written, replacing, visible_files, write_json
+from nnunet_resunet_ds.base.files import FILE_ENDING, is_same, remove_half_written, visible_files, write_json
 from nnunet_resunet_ds.base.images import write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING
-from nnunet_resunet_ds.base.reader_space import reader_properties, turn_of_reader
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WITH_PROBABILITIES, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
@@ -27,7 +25,7 @@ from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, VARIANCE, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
-from postprocessing.probabilities import PROBABILITIES_ENDING, write_probabilities
+from postprocessing.probabilities import PROBABILITIES_ENDING, remove_with_properties, save_with_properties
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,10 @@ class CaseWriter:
 
     def write_case(self, case: PredictedCase) -> None:
         """Write one case, the label map last; probabilities and maps of an earlier label map do not stay."""
-        probabilities, properties = (
-            self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING)
-        )
         if self.save_probabilities:
-            turn = turn_of_reader(case.reader, case.grid)
-            write_probabilities(turn.to_reader(case.probabilities), probabilities)
-            with replacing(properties) as temporary:
-                temporary.write_bytes(pickle.dumps({**case.properties, **reader_properties(case.reader, case.grid)}))
+            save_with_properties(self.folder, case.case_id, case.probabilities, case.grid, case.reader, case.properties)
         else:
-            for file in (probabilities, properties):
-                file.unlink(missing_ok=True)
+            remove_with_properties(self.folder, case.case_id)
         self._write_maps(case)
         write_labels(self.convention.values_of(case.labels), case.grid, self.label_map(case.case_id))
 

@@ -317,7 +317,7 @@ class _Pipeline:
         self, labels: NDArray[np.uint8], probabilities: Probabilities, spread: Spread | None, voxel_volume: float
     ) -> dict[str, dict[str, float]]:
         """Return region → what ``run.json`` says of how sure its prediction is."""
-        over_folds, n_folds = (spread.over_folds, spread.n_folds) if spread else (None, 1)
+        over_folds, n_folds = (spread.over_folds, spread.n_folds) if spread else (None, None)
         regions = self._predictor.models[0].regions
         found = certainty_of_regions(labels, probabilities, regions, voxel_volume, over_folds, n_folds)
         learnt = self._predictor.expected_dice

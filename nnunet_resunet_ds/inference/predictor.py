@@ -33,6 +33,8 @@ from nnunet_resunet_ds.inference.preprocessing import (
     with_absent,
 )
 from nnunet_resunet_ds.inference.sliding_window import (
+    OVERLAPPING,
+    TILE_STEP,
     WHOLE,
     ForwardPass,
     SlidingWindow,
@@ -214,7 +216,7 @@ class Predictor:
             restore(model, output, case, are_logits=self.settings.average == LOGITS)
             for model, output, case in zip(self.models, outputs, cases, strict=True)
         ]
-        return mean_and_spread(restored, self.models[0].n_regions, sum(len(model.weights) for model in self.models))
+        return mean_and_spread(restored, self.models[0].n_regions, [len(model.weights) for model in self.models])
 
 
 def _is_spacing_of(stored: Sequence[float], given: Sequence[float]) -> bool:
@@ -224,7 +226,12 @@ def _is_spacing_of(stored: Sequence[float], given: Sequence[float]) -> bool:
 
 def _expected_dice(models: Sequence[Model], settings: PredictionSettings) -> ExpectedDiceModel | None:
     """Return what was learnt about one model, if it predicts in the way that it was learnt of."""
-    if len(models) > 1 or settings.tiles == WHOLE or settings.postprocessing != config_of_models(models):
+    config = settings.postprocessing
+    if len(models) > 1 or config != config_of_models(models):
+        return None
+    if (settings.tiles, settings.tile_step) != (OVERLAPPING, TILE_STEP):
+        return None
+    if config.averaging not in (None, settings.average) or config.flips not in (None, settings.use_mirroring):
         return None
     return expected_dice_of(models[0].folder, models[0].identities)
 

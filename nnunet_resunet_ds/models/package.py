@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from nnunet_resunet_ds.base.files import read_json, write_json
+from nnunet_resunet_ds.base.files import write_json
 from nnunet_resunet_ds.base.model_id import FOLD, folder_name
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
 from nnunet_resunet_ds.base.setting_checks import check_path_part
@@ -20,7 +20,7 @@ from nnunet_resunet_ds.training.checkpoint.checkpoints import read_checkpoint
 from nnunet_resunet_ds.training.checkpoint.pretrained import PRETRAINED, pretrained_of
 from nnunet_resunet_ds.training.checkpoint.safe_weights import write_safe_weights
 from nnunet_resunet_ds.uncertainty.expected_dice import EXPECTED_DICE
-from postprocessing.model_config import PLANS_SECTION, SETTINGS_FILE
+from postprocessing.model_config import SETTINGS_FILE
 
 _AS_THEY_ARE = (DATASET_JSON, SETTINGS_FILE, EXPECTED_DICE)
 
@@ -72,11 +72,9 @@ def write_texts(model: Model, folder: Path, *, case_ids: bool) -> dict[str, Path
         folder: that is there.
         case_ids: let the plans name the cases of the model that the training started from.
     """
-    in_folder = read_json(model.folder / PLANS_JSON)
-    tuned = {PLANS_SECTION: in_folder[PLANS_SECTION]} if PLANS_SECTION in in_folder else {}
     pretrained = pretrained_of(model.plans.plans)
     nameless = {} if case_ids or pretrained is None else {PRETRAINED: replace(pretrained, cases=()).to_mapping()}
-    write_json({**model.plans.plans, **tuned, **nameless}, folder / PLANS_JSON)
+    write_json({**model.plans.plans, **nameless}, folder / PLANS_JSON)
     there = [name for name in _AS_THEY_ARE if (model.folder / name).is_file()]
     for name in there:
         shutil.copyfile(model.folder / name, folder / name)

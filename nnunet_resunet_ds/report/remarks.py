@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.uncertainty.expected_dice import read_expected_dice
 from nnunet_resunet_ds.uncertainty.maps import MAPS, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY, DISAGREEMENT, EXPECTED
-from postprocessing.case import CHANGES, TABLE
+from postprocessing.case import TABLE, changes_of
 from postprocessing.probabilities import mean_probabilities
 from postprocessing.saved_probabilities import SavedProbabilities
 
@@ -173,7 +173,7 @@ def read_prediction_notes(folder: Path) -> PredictionNotes:
         return PredictionNotes(changes=_changes_in_table(folder / TABLE))
     entries = {case: entry for case, entry in runs.cases.items() if runs.is_as_written(case)}
     replaced = runs.cases.keys() - entries.keys()
-    changes = {case: list(map(_line, entry[CHANGES])) for case, entry in entries.items() if CHANGES in entry}
+    changes = {case: [_line(asdict(change)) for change in of_case] for case, of_case in changes_of(entries).items()}
     in_table = {case: lines for case, lines in _changes_in_table(folder / TABLE).items() if case not in replaced}
     return PredictionNotes(entries, {**in_table, **_without_empty(changes)}, _expected_dice_errors(runs))
 
@@ -196,10 +196,14 @@ def _expected_dice_errors(runs: Runs) -> dict[str, float]:
 def _changes_in_table(table: Path) -> dict[str, list[str]]:
     """Return case → lines from the table of changes; run.json says the same about the cases that it lists."""
     changes: dict[str, list[str]] = {}
-    if table.is_file():
+    if not table.is_file():
+        return changes
+    try:
         with table.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 changes.setdefault(row["case"], []).append(_line(row))
+    except (KeyError, ValueError, csv.Error):
+        return {}
     return _without_empty(changes)
 
 

@@ -55,14 +55,19 @@ class Tuning:
     """Whether these are averaged over flips; None is not known."""
 
     @property
+    def gains(self) -> list[float]:
+        """Of each part that has a score: in some, no case has one, as of lesions where there are none."""
+        return [part.gain for part in self.parts if not np.isnan(part.gain)]
+
+    @property
     def gain(self) -> float:
-        """Mean over parts."""
-        return float(np.mean([part.gain for part in self.parts]))
+        """Mean over parts that have a score; not a number where none has."""
+        return float(np.mean(self.gains)) if self.gains else np.nan
 
     @property
     def spread(self) -> float:
-        """Standard deviation over parts."""
-        return float(np.std([part.gain for part in self.parts], ddof=1))
+        """Standard deviation over parts that have a score; not a number of fewer than two."""
+        return float(np.std(self.gains, ddof=1)) if len(self.gains) > 1 else np.nan
 
     @property
     def is_worth_it(self) -> bool:

@@ -108,10 +108,15 @@ def gain_lines(tuning: Tuning, metric: Metric) -> Iterator[str]:
     ]
     yield from aligned([header, *rows], numbers_from=1)
     yield f"mean {gain} {tuning.gain:+.{digits}f}, spread {tuning.spread:.{digits}f}"
+    unscored = len(tuning.parts) - len(tuning.gains)
+    if unscored:
+        yield f"without {unscored} of {len(tuning.parts)} rows, in which no case has a score by this metric"
     usual = "the paper's" if is_paper else "nnU-Net's"
     changed = _differences(tuning) or usual
     if tuning.is_worth_it:
         yield f"tuned on all cases: {changed}"
+    elif len(tuning.gains) < 2:
+        yield f"too few cases have a score to tell a {gain} from chance, so {usual} settings stay"
     else:
         yield f"the {gain} is not larger than its spread, so {usual} settings stay (best on all cases: {changed})"
 

@@ -41,7 +41,8 @@ class ProtocolScorer:
 
     def __init__(self, case: StoredCase, metric: Metric, protocol: Protocol) -> None:
         self._key, self._protocol = metric.key, protocol
-        self._values = np.array(metric.values, np.uint8)
+        self._values = np.zeros(np.iinfo(np.uint8).max + 1, np.uint8)  # background: what is of no region, as ignored
+        self._values[: len(metric.values)] = metric.values
         self._voxel_volume = case.voxel_volume
         self._margin = max(rule.dilations for rule in protocol.rules.values())
         empty = protocol.empty_regions

@@ -50,7 +50,8 @@ class RegionCertainty:
     soft_dice: float
     """2 Σ p in the region / (its voxels + Σ p): the Dice that these probabilities, taken at their word, speak for."""
     fold_disagreement: float | None = None
-    """1 − Dice of two folds on average, of probabilities instead of masks; None where it is not known."""
+    """1 − Dice of two folds on average, of probabilities instead of masks; None where it is not known, as of one fold,
+    or of models with different numbers of them."""
 
     @property
     def stability(self) -> float:
@@ -70,7 +71,7 @@ def certainty_of_regions(
     regions: Sequence[Region],
     voxel_volume: float,
     over_folds: Probabilities | None = None,
-    n_folds: int = 1,
+    n_folds: int | None = None,
 ) -> dict[str, RegionCertainty]:
     """Return what the probabilities say of each region, by its name.
 
@@ -80,7 +81,7 @@ def certainty_of_regions(
         regions: of the first outputs.
         voxel_volume: in mm³.
         over_folds: (R, Z, Y, X), the variance of probabilities over folds; None where it is not known.
-        n_folds: that it is of.
+        n_folds: that it is of, each of the same weight; None where they have different ones.
     """
     box = _box(labels, probabilities)
     within = labels[box]
@@ -88,7 +89,7 @@ def certainty_of_regions(
     for channel, region in enumerate(regions):
         probability = probabilities[channel][box]
         certainty = _of_region(region.mask(within), probability, voxel_volume)
-        if over_folds is not None:
+        if over_folds is not None and n_folds is not None:
             disagreement = fold_disagreement(probability, over_folds[channel][box], n_folds)
             certainty = replace(certainty, fold_disagreement=disagreement)
         found[region.name] = certainty

@@ -230,9 +230,10 @@ def test_one_patient_under_two_names_is_warned_of(cohort, raw, command, capsys):
     assert said.count("the same images") == 1
 
 
-def test_a_case_that_is_invalid_now_is_not_removed_from_the_dataset_unasked(cohort, raw, capsys):
+@pytest.mark.parametrize("found_when", [[], ["--no-validate"]], ids=["inspected", "written"])
+def test_a_case_that_is_invalid_now_is_not_removed_from_the_dataset_unasked(cohort, raw, capsys, found_when):
     """It may have the last good copy."""
-    words = ["convert", str(cohort), "-d", "137", "--copy"]
+    words = ["convert", str(cohort), "-d", "137", "--copy", *found_when]
     assert main(words) == 0
     case = "BraTS2021_00003"
     segmentation = cohort / case / f"{case}_seg.nii.gz"

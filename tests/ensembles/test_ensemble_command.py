@@ -1,6 +1,7 @@
 """``resunet-ds ensemble`` as its users type it: label maps of any origin, and probabilities."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import SimpleITK as sitk
 from brats_files import painted, values_of
 
 from nnunet_resunet_ds.base.files import write_json
+from nnunet_resunet_ds.base.reader_space import reader_properties
 from nnunet_resunet_ds.base.run_file import RunFile
 from nnunet_resunet_ds.cli import main
 from postprocessing import PostprocessingConfig, postprocess
@@ -106,6 +108,24 @@ def test_the_mean_of_probabilities_is_weighted_and_goes_on_to_postprocess(tmp_pa
     for case in CASES:
         joint, again = (values_of(tmp_path / name / f"{case}.nii.gz") for name in ("out", "labels"))
         np.testing.assert_array_equal(joint, again)
+
+
+def test_how_the_reader_of_an_earlier_prediction_turned_axes_is_not_taken_for_this_one(tmp_path):
+    """Its properties lie next to the probabilities, and plans.json of its model may name another reader."""
+    for seed, name in enumerate("ab"):
+        write_probabilities(tmp_path / name, seed)
+    (tmp_path / "out").mkdir()
+    turned = reader_properties("SimpleITKIOWithReorient", sitk.ReadImage(tmp_path / "a" / f"{CASES[0]}.nii.gz"))
+    (tmp_path / "out" / f"{CASES[0]}.pkl").write_bytes(pickle.dumps(turned))
+    write_json({"image_reader_writer": "SimpleITKIOWithReorient"}, tmp_path / "out" / "plans.json")
+    assert ensemble(tmp_path, "--save-probabilities", names="ab") == 0
+    again = ["postprocess", "-i", str(tmp_path / "out"), "-o", str(tmp_path / "labels"), "--preset", "none"]
+    assert main(again) == 0
+    for case in CASES:
+        joint, labels = (values_of(tmp_path / name / f"{case}.nii.gz") for name in ("out", "labels"))
+        np.testing.assert_array_equal(joint, labels)
+    assert ensemble(tmp_path, "--method", "majority", "--overwrite", names="ab") == 0
+    assert not [*(tmp_path / "out").glob("*.npz"), *(tmp_path / "out").glob("*.pkl")]
 
 
 @pytest.mark.parametrize("order", ["cb", "bc"])

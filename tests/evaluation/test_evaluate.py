@@ -341,6 +341,7 @@ def test_what_leaves_nothing_to_evaluate_says_so(change, message, folders, capsy
         (("-o", "metrics.txt"), "ends in .json"),
         (("-o", "."), "ends in .json"),
         (("--csv", "metrics.json"), "ends in .csv"),
+        (("--csv", "a.csv", "--lesions", "./a.csv"), "two outputs have this name"),
         (("-np", "0"), "at least 1"),
     ],
 )

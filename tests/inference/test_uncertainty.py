@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import predict, stock_plans, write_model
 
+from nnunet_resunet_ds.base.regions import REGIONS
 from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference import Predictor
 from nnunet_resunet_ds.inference.averages import FoldStatistics
@@ -20,7 +21,9 @@ from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.prediction_settings import PredictionSettings
 from nnunet_resunet_ds.uncertainty.entropy import entropy
 from nnunet_resunet_ds.uncertainty.expected_dice import SIGNS, ExpectedDice, ExpectedDiceModel
-from nnunet_resunet_ds.uncertainty.region_certainty import fold_disagreement
+from nnunet_resunet_ds.uncertainty.region_certainty import certainty_of_regions, fold_disagreement
+from postprocessing import PostprocessingConfig
+from postprocessing.model_config import keep_with_model
 
 PATCH = (16, 16, 16)
 UNCERTAIN_LOGITS, DAMAGED_EXPECTED_DICE = "uncertainty of averaged logits", "damaged expected_dice.json"
@@ -84,7 +87,10 @@ def test_models_count_alike_whatever_their_number_of_folds(model, other_model):
     np.testing.assert_allclose(spread.variance, second_moment - np.mean(both, axis=0) ** 2, atol=1e-6)
     of_folds = np.mean([(ours.mean(1) ** 2).mean(0), (other.mean(1) ** 2).mean(0)], axis=0) - np.mean(both, axis=0) ** 2
     np.testing.assert_allclose(spread.over_folds, of_folds, atol=1e-6)
-    assert spread.n_folds == 3
+    assert spread.n_folds is None  # a fold of one weighs as much as two of the other
+    masks = np.zeros((3, *PATCH), np.float32)
+    for_all = certainty_of_regions(np.ones(PATCH, np.uint8), masks + 0.5, REGIONS, 1.0, masks + 0.2)
+    assert {certainty.fold_disagreement for certainty in for_all.values()} == {None}
 
 
 def test_asking_for_it_changes_no_probability_and_takes_no_further_pass(model):
@@ -186,12 +192,16 @@ def test_the_dice_to_expect_is_noted_where_tuning_has_taught_it(cohort, model, t
     weights = load_model(model).identities
     taught = ExpectedDice(0.25, dict.fromkeys(SIGNS, 0.0), n_cases=9, error=0.1, volume_held=0.8)
     ExpectedDiceModel({"WT": taught}, tuple(weights.items())).write(model)
+    keep_with_model(PostprocessingConfig(averaging="probabilities", flips=False), model)
     predict(cohort, tmp_path / "out", model)
     certainty = json.loads((tmp_path / "out" / "run.json").read_text())["cases"][CASES[0]]["certainty"]
     assert certainty["WT"]["expected_dice"] == 0.25 and "expected_dice" not in certainty["ET"]
-    for number, flags in enumerate((["--wt", "0.9"], ["--preset", "none"], ["--tiles", "whole"])):
-        predict(cohort, tmp_path / str(number), model, *flags)  # settings of which nothing was learnt
+    others = ("--wt 0.9", "--preset none", "--tiles whole", "--tile-step 1", "--average logits")
+    for number, flags in enumerate(others):  # settings of which nothing was learnt
+        predict(cohort, tmp_path / str(number), model, *flags.split())
         assert "expected_dice" not in (tmp_path / str(number) / "run.json").read_text(), flags
+    assert Predictor.from_model_folder(model, use_mirroring=False).expected_dice
+    assert Predictor.from_model_folder(model).expected_dice is None
     ExpectedDiceModel({"WT": taught}, (("0", "of another training"),)).write(model)
     predict(cohort, tmp_path / "other", model)
     assert "was learnt from other weights than those that predict" in capsys.readouterr().err

@@ -20,6 +20,8 @@ from nnunet_resunet_ds.cli import main
 from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.models.card import read_card
 from nnunet_resunet_ds.training.checkpoint.safe_weights import read_safe_weights
+from postprocessing import PostprocessingConfig
+from postprocessing.model_config import PLANS_SECTION, keep_with_model
 
 BIN = Path(sys.executable).parent
 NAME = "ResUNetDSTrainer__nnUNetPlans__3d_fullres"
@@ -160,6 +162,17 @@ def test_the_plans_of_the_weights_are_packed_not_those_that_were_changed_since(o
     installed = elsewhere(tmp_path, monkeypatch)
     assert main(["install", str(archive)]) == 0
     assert list(load_model(installed).configuration.spacing) == [1.0] * 3
+
+
+def test_plans_of_the_weights_are_tuned_as_the_model_is(own):
+    """``predict --save-probabilities`` keeps them for ``postprocess``, which takes its settings from there."""
+    with_plans_in_checkpoints(own)
+    tuned = PostprocessingConfig(wt=0.35)
+    keep_with_model(tuned, own)
+    change_json(own / "plans.json", lambda plans: plans["configurations"]["3d_fullres"].update(spacing=[2.0] * 3))
+    plans = load_model(own).plans.plans
+    assert plans["configurations"]["3d_fullres"]["spacing"] == [1.0] * 3
+    assert PostprocessingConfig.from_mapping(plans[PLANS_SECTION]) == tuned
 
 
 def test_chosen_weights_are_final_where_they_are_installed_and_get_no_dice_of_others(own, tmp_path, monkeypatch):

@@ -273,6 +273,31 @@ def test_label_maps_of_another_format_are_named_with_the_way_to_convert_them(pre
         postprocess_folder(prediction, tmp_path / "labels", PAPER)
 
 
+def test_a_label_map_that_is_not_compressed_is_found(prediction, tmp_path):
+    """As ``predict -o a.nii`` writes it."""
+    sitk.WriteImage(sitk.ReadImage(str(prediction / "a.nii.gz")), str(prediction / "a.nii"))
+    (prediction / "a.nii.gz").unlink()
+    assert set(postprocess_folder(prediction, tmp_path / "labels", PAPER)) == {"a", "b"}
+    assert (tmp_path / "labels" / "a.nii.gz").is_file()
+    (prediction / "a.npz").unlink()
+    with pytest.raises(InputError, match=r"a\.nii: has no probabilities"):
+        postprocess_folder(prediction, tmp_path / "again", PAPER)
+
+
+def test_changes_that_cannot_be_read_are_left_out_of_the_table(prediction, tmp_path):
+    """Of a label map that another version, or a hand, has noted; they are not what the output is made of."""
+    output = tmp_path / "labels"
+    postprocess_folder(prediction, output, PAPER)
+    run = json.loads((output / "run.json").read_text())
+    run["cases"]["b"]["changes"] = [{"step": "et_components", "what": "unknown"}]
+    (output / "run.json").write_text(json.dumps(run))
+    for file in prediction.glob("b.*"):
+        file.unlink()
+    postprocess_folder(prediction, output, PAPER)
+    table = (output / "postprocessing_changes.csv").read_text()
+    assert "\na," in table and "\nb," not in table
+
+
 def test_label_maps_without_probabilities_are_named(prediction, tmp_path):
     (prediction / "a.npz").unlink()
     with pytest.raises(InputError, match=r"a\.nii\.gz: has no probabilities"):

@@ -78,6 +78,15 @@ def test_what_was_noted_of_a_label_map_that_was_replaced_is_not_told(cohort, lab
     assert "low confidence" not in str(cases[CASES[0]]["flags"]) and "low confidence" in str(cases[CASES[1]]["flags"])
 
 
+@pytest.mark.parametrize(
+    "table", ["name,step,voxels\na,et,1\n", f"case,step,voxels\n{CASES[0]},et,many\n", "case\n\xff"]
+)
+def test_a_damaged_table_of_changes_counts_as_missing(cohort, labels, tmp_path, table):
+    (labels / "postprocessing_changes.csv").write_text(table, encoding="latin-1")
+    note(labels, {case: {"changes": [{"unknown": 1}]} for case in CASES[1:]} | {CASES[0]: {}})
+    assert not any(case["changes"] for case in cases_of_report(cohort, labels, tmp_path).values())
+
+
 def test_label_maps_of_other_cases_are_not_those_before_post_processing(cohort, labels, tmp_path, capsys):
     others = tmp_path / "others"
     others.mkdir()

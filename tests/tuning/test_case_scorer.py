@@ -89,6 +89,15 @@ def test_fast_scores_are_those_of_each_setting_alone(number, drawn, metric, outp
         assert scorer(config) == by_hand(case, config, metric, regions)
 
 
+def test_a_label_of_no_region_is_background_to_every_metric():
+    """As nnU-Net's ignore label."""
+    case = uncertain_case(1)
+    ignored = replace(case, reference=np.where(case.reference == 0, 7, case.reference).astype(np.uint8))
+    for name in ("dice", "hd95"):
+        metric = chosen_metric(name, None, GLIOMA, Path("dataset.json"))
+        assert CaseScorer(ignored, metric, REGIONS)(PAPER) == CaseScorer(case, metric, REGIONS)(PAPER)
+
+
 @settings(max_examples=60)
 @given(st.integers(0, 3), st.lists(st.sampled_from(GRID), min_size=1, max_size=4), st.data())
 def test_label_maps_of_what_is_searched_are_those_of_each_setting_alone(number, coordinates, data):

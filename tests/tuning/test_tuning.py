@@ -125,6 +125,19 @@ def test_a_fold_s_own_cases_do_not_choose_its_settings(tmp_path):
     assert tuning.chosen == replace(PAPER, averaging="probabilities")
 
 
+def test_a_part_without_a_score_says_nothing_of_the_gain():
+    """As one in which no case has a lesion, by a metric of lesions alone."""
+    parts = [Part("0", 2, 0.5, 0.6, PAPER), Part("1", 1, np.nan, np.nan, PAPER), Part("2", 2, 0.5, 0.61, PAPER)]
+    tuning = Tuning(PAPER, GRID, parts, replace(PAPER, wt=0.4), "probabilities")
+    assert tuning.gain == pytest.approx(0.105) and tuning.is_worth_it
+    assert "without 1 of 3 rows, in which no case has a score by this metric" in list(gain_lines(tuning, DICE))
+    alone = replace(tuning, parts=parts[:2])
+    assert alone.gain == pytest.approx(0.1) and not alone.is_worth_it
+    assert "too few cases have a score to tell a gain from chance, so the paper's settings stay" in gain_lines(
+        alone, DICE
+    )
+
+
 def test_settings_of_a_fold_that_are_better_on_all_cases_are_found(monkeypatch):
     """A search that changes one number at a time may stop short of what that of a fold has come to."""
     far, begun = replace(PAPER, wt=0.3, tc=0.3), []
