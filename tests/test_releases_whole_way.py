@@ -133,7 +133,7 @@ def way(request, tmp_path_factory):
     if kind.stock:
         (images_ts,) = (folder / "raw").glob("*/imagesTs")
         ours, stock = (str(folder / name) for name in ("ours", "stock"))
-        as_stock = ("--average", "logits", "--preset", "nnunet")
+        as_stock = ("--average", "logits", "--preset", "nnunet", "--precision", "fp32")
         run_here(variables, "predict", "-i", str(images_ts), "-o", ours, *predicted_by, *allowed, *as_stock)
         run(nnunet, "nnUNetv2_predict", "-i", str(images_ts), "-o", stock, *predicted_by, "-npp", "1", "-nps", "1")
     return Way(key, folder, new, planned, trained)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -176,16 +175,18 @@ def test_without_a_gpu_nothing_waits_for_ever(tmp_path):
 
 def test_a_log_is_waited_for(tmp_path):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom nnunet_resunet_ds.cluster.jobs import log_of\n"
-        "with log_of(Path(sys.argv[1])):\n    print('mine', flush=True)\n    time.sleep(2)\n"
+        "import sys\nfrom pathlib import Path\nfrom nnunet_resunet_ds.cluster.jobs import log_of\n"
+        "with log_of(Path(sys.argv[1])):\n    print('mine', flush=True)\n    sys.stdin.readline()\n"
     )
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    words, pipe = [sys.executable, "-c", code, str(tmp_path)], subprocess.PIPE
+    other = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True)
     assert other.stdout.readline() == "mine\n"
     with pytest.raises(InputError, match="another process is at work"), log_of(tmp_path, patience=0.3):
         pass
-    begin = time.monotonic()
-    with log_of(tmp_path, patience=30):
-        assert 0.5 < time.monotonic() - begin < 20
+    done = []
+    threading.Timer(0.5, lambda: (done.append("asked to end"), other.communicate("\n"))).start()
+    with log_of(tmp_path, patience=300):
+        assert done
     other.wait()
 
 

@@ -119,7 +119,7 @@ def test_fast_paths_agree_with_plain_fp32(demo, plain, monkeypatch, paths, preci
 
 
 def test_averaging_probabilities_differs_a_little(demo, predicted):
-    folder = predicted("auto", "--preset", "nnunet")
+    folder = predicted("fp32", "--preset", "nnunet")
     dice = region_dice(labels_of(demo[0] / "predictions", CASE), labels_of(folder, CASE))
     assert 0.98 < dice["WT"] < 1
 
