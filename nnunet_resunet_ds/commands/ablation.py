@@ -31,7 +31,7 @@ from nnunet_resunet_ds.commands.arguments import (
 )
 from nnunet_resunet_ds.commands.executor_arguments import add_job_arguments, run_on_workers, write_slurm
 from nnunet_resunet_ds.commands.json_answer import add_json_argument, answer
-from nnunet_resunet_ds.training.planning.recipe import add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.planning.recipe_flags import add_recipe_arguments, chosen_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ from nnunet_resunet_ds.commands.model_arguments import model_folder
 from nnunet_resunet_ds.models.starter import STARTER
 from nnunet_resunet_ds.plans import MAX_HEADS, PAPER_FEATURES
 from nnunet_resunet_ds.training.planning.plan_writing import DEFAULT_NAME, plan
-from nnunet_resunet_ds.training.planning.recipe import add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.planning.recipe_flags import add_recipe_arguments, chosen_recipe
 
 SUMMARY = "write plans with your own patch, network size or recipe (optional)"
 

@@ -16,7 +16,8 @@ from nnunet_resunet_ds.compute import PRECISIONS, environment
 from nnunet_resunet_ds.training.augmentation import AUGMENTATIONS
 from nnunet_resunet_ds.training.fold import fold_record
 from nnunet_resunet_ds.training.fold.fold_record import read_record, write_record
-from nnunet_resunet_ds.training.planning.recipe import Recipe, chosen_recipe, recipe_words
+from nnunet_resunet_ds.training.planning.recipe import Recipe
+from nnunet_resunet_ds.training.planning.recipe_flags import chosen_recipe, recipe_words
 
 CPU = torch.device("cpu")
 

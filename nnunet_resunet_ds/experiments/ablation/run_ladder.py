@@ -35,7 +35,7 @@ from nnunet_resunet_ds.experiments.ablation.training_runs import (
 )
 from nnunet_resunet_ds.training.checks.fold_checks import check_fold
 from nnunet_resunet_ds.training.fold.fold_record import read_record
-from nnunet_resunet_ds.training.planning.recipe import recipe_words
+from nnunet_resunet_ds.training.planning.recipe_flags import recipe_words
 
 
 def ablation(

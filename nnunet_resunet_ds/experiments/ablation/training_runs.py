@@ -12,7 +12,7 @@ from nnunet_resunet_ds.experiments.ablation.rungs import Rung, Training
 from nnunet_resunet_ds.experiments.ablation.settings import Settings, split_of
 from nnunet_resunet_ds.training.checkpoint.checkpoint_names import FINAL
 from nnunet_resunet_ds.training.fold.heads_table import read_heads_table
-from nnunet_resunet_ds.training.planning.recipe import recipe_words
+from nnunet_resunet_ds.training.planning.recipe_flags import recipe_words
 
 NONE, PAPER = "none", "paper"
 """Post-processing of a rung without and with it."""

@@ -24,7 +24,8 @@ from nnunet_resunet_ds.training.augmentation import choice
 from nnunet_resunet_ds.training.augmentation.nnunet_settings import NotOnDeviceError
 from nnunet_resunet_ds.training.augmentation.translation import pipeline_like
 from nnunet_resunet_ds.training.planning.adapted_plans import with_res_unet_ds
-from nnunet_resunet_ds.training.planning.recipe import Recipe, add_recipe_arguments, chosen_recipe
+from nnunet_resunet_ds.training.planning.recipe import Recipe
+from nnunet_resunet_ds.training.planning.recipe_flags import add_recipe_arguments, chosen_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*empty chunks or blocks")
 PATCH = (16, 16, 16)
