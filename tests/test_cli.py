@@ -1,11 +1,17 @@
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dataset_conversion.splits import SEED
 from nnunet_resunet_ds import __version__
 from nnunet_resunet_ds.cli import COMMANDS, main
+from nnunet_resunet_ds.ensembles.ensemble_folder import ENSEMBLE_METHODS
+from nnunet_resunet_ds.evaluation.dice import EMPTY_REGIONS
+from nnunet_resunet_ds.inference.sliding_window import TILE_STEP, TILES
+from nnunet_resunet_ds.tuning.metrics import METRICS
 
 COMMAND = Path(sys.executable).parent / "resunet-ds"
 
@@ -44,6 +50,23 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_values_that_help_names_without_loading_what_is_heavy_are_those_of_the_code():
+    """The commands repeat some constants, so that --help does not import PyTorch for them."""
+    chosen = {
+        ("ensemble", "method"): ENSEMBLE_METHODS,
+        ("tune", "metric"): METRICS,
+        ("evaluate", "empty_regions"): tuple(EMPTY_REGIONS),
+        ("predict", "tiles"): TILES,
+        ("predict", "tile_step"): TILE_STEP,
+        ("splits", "seed"): SEED,
+    }
+    for (command, name), expected in chosen.items():
+        parser = argparse.ArgumentParser()
+        COMMANDS[command].add_arguments(parser)
+        (action,) = (action for action in parser._actions if action.dest == name)
+        assert (action.choices or action.default) == expected, (command, name)
 
 
 def refused(arguments, capsys):
