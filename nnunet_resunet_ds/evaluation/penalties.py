@@ -12,18 +12,31 @@ def penalty_lines(evaluation: Evaluation) -> Iterator[str]:
     protocol, cases = evaluation.protocol, evaluation.cases.values()
     n = {region: sum(has_penalty(case[region], protocol) for case in cases) for region in protocol.regions}
     penalised = {region: count for region, count in n.items() if count}
-    penalty = "the diagonal of the image" if protocol.penalty is None else f"{protocol.penalty:g} mm"
     if penalised:
         where = ", ".join(f"{region} in {count}" for region, count in penalised.items())
         of_all = f"{where} of {len(cases)} cases" if len(cases) > 1 else ", ".join(penalised)
-        elsewhere = ", or is all elsewhere" if protocol.needs_overlap else ""
-        yield f"HD95: {penalty} stands for a region that was missed or invented{elsewhere}: {of_all}"
+        yield f"HD95: {region_penalty(protocol)}: {of_all}"
     counts = ("n_fn", "n_fp") if protocol.false_lesions_count else ("n_fn",)
     if protocol.matching is Matching.NEAR and any(
         of[name] for case in cases for of in case.values() for name in counts
     ):
-        lesions = "each missed and each false lesion" if protocol.false_lesions_count else "each missed lesion"
-        yield f"Lesion-wise HD95: {penalty} stands for {lesions}"
+        yield f"Lesion-wise HD95: {lesion_penalty(protocol)}"
+
+
+def region_penalty(protocol: Protocol) -> str:
+    """Say what stands for the HD95 of which regions."""
+    elsewhere = ", or is all elsewhere" if protocol.needs_overlap else ""
+    return f"{_penalty(protocol)} stands for a region that was missed or invented{elsewhere}"
+
+
+def lesion_penalty(protocol: Protocol) -> str:
+    """Say what stands for the HD95 of which lesions."""
+    lesions = "each missed and each false lesion" if protocol.false_lesions_count else "each missed lesion"
+    return f"{_penalty(protocol)} stands for {lesions}"
+
+
+def _penalty(protocol: Protocol) -> str:
+    return "the diagonal of the image" if protocol.penalty is None else f"{protocol.penalty:g} mm"
 
 
 def has_penalty(metrics: Mapping[str, float], protocol: Protocol) -> bool:

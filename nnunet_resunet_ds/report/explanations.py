@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from nnunet_resunet_ds.evaluation.penalties import lesion_penalty, region_penalty
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.uncertainty.region_certainty import (
     AROUND,
@@ -23,9 +24,6 @@ _EXPLANATIONS = {
     DISAGREEMENT: "1 minus the Dice of two folds of the model, on average: 0 where all agree, 1 where none does.",
     _LEAST: f"Volume of the voxels with a probability of {LIKELY} or more: the region is hardly smaller.",
     _LARGEST: f"Volume of the voxels with a probability of {POSSIBLE} or more: the region is hardly larger.",
-    "hd95": "95 % of the surfaces of prediction and reference are nearer to the other than this.",
-    "lesion_dice": "Mean Dice of the single lesions; a missed lesion and a false one have 0.",
-    "lesion_hd95": "Mean HD95 of the single lesions.",
 }
 
 
@@ -40,7 +38,11 @@ def explanations(protocol: Protocol, errors: Mapping[str, float]) -> dict[str, s
     if errors:
         off = ", ".join(f"{error:.2f} ({region})" for region, error in errors.items())
         told[EXPECTED] += f" On cases that it had not learnt from, it was off by {off} on average."
-    penalty = "The diagonal of the image" if protocol.penalty is None else f"{protocol.penalty:g} mm"
-    told["hd95"] += f" {penalty} stands for a region that was missed or invented."
-    told["lesion_hd95"] += f" {penalty} stands for a lesion that was missed or is false."
+    near = "95 % of the surfaces of prediction and reference are nearer to the other than this"
+    told["hd95"] = f"{near}; {region_penalty(protocol)}."
+    size = protocol.size_rule
+    lesions = f"lesions of at least {size.large_from:g} mm³" if size else "the single lesions"
+    missed = "each missed and each false lesion has 0" if protocol.false_lesions_count else "each missed lesion has 0"
+    told["lesion_dice"] = f"Mean Dice of {lesions}; {missed}."
+    told["lesion_hd95"] = f"Mean HD95 of {lesions}; {lesion_penalty(protocol)}."
     return told

@@ -190,7 +190,13 @@ def test_a_run_json_of_another_form_does_no_harm(cohort, odd):
 
 def test_explanations_name_the_penalty_of_the_protocol():
     assert "374 mm stands for a region" in explanations(GLI, {})["hd95"]
-    assert "The diagonal of the image stands" in explanations(PROTOCOLS["brats2021"], {})["hd95"]
+    assert "each missed and each false lesion has 0" in explanations(GLI, {})["lesion_dice"]
+    assert "the diagonal of the image stands" in explanations(PROTOCOLS["brats2021"], {})["hd95"]
+    told = {protocol.name: explanations(protocol, {}) for protocol in PROTOCOLS.values()}
+    for protocol in PROTOCOLS.values():
+        of = told[protocol.name]
+        assert ("false" in of["lesion_dice"]) == ("false" in of["lesion_hd95"]) == protocol.false_lesions_count
+        assert ("or is all elsewhere" in of["hd95"]) == protocol.needs_overlap
     assert "off by" not in explanations(GLI, {})["expected_dice"]
 
 
