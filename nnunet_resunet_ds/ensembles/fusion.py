@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from nnunet_resunet_ds.base.regions import Region, regions_class_order
+from nnunet_resunet_ds.evaluation.dice import dice
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -65,9 +66,9 @@ def simple(masks: Sequence[Mask], weights: MemberWeights) -> Mask:
     kept = list(range(len(masks)))
     joint = majority(masks, weights)
     for _ in range(SIMPLE_ITERATIONS):
-        dice = {number: _dice(masks[number], joint) for number in kept}
-        kept = _near(dice)
-        counted = [weights[number] * dice[number] for number in kept]
+        found = {number: dice(masks[number], joint) for number in kept}
+        kept = _near(found)
+        counted = [weights[number] * found[number] for number in kept]
         if not any(counted):
             return joint
         following = majority([masks[number] for number in kept], counted)
@@ -77,17 +78,12 @@ def simple(masks: Sequence[Mask], weights: MemberWeights) -> Mask:
     return joint
 
 
-def _near(dice: Mapping[int, float]) -> list[int]:
+def _near(found: Mapping[int, float]) -> list[int]:
     """Return the sources that SIMPLE keeps, by their Dice."""
-    values = list(dice.values())
+    values = list(found.values())
     limit = np.mean(values) - np.std(values)
-    best_first = sorted(dice, key=lambda number: -dice[number])
-    return sorted({number for number in dice if dice[number] >= limit} | set(best_first[:LEAST_SOURCES]))
-
-
-def _dice(one: Mask, other: Mask) -> float:
-    n_voxels = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / n_voxels if n_voxels else 1.0
+    best_first = sorted(found, key=lambda number: -found[number])
+    return sorted({number for number in found if found[number] >= limit} | set(best_first[:LEAST_SOURCES]))
 
 
 METHODS: Mapping[str, Fuse] = {"majority": majority, "staple": staple, "simple": simple}
