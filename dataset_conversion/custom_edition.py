@@ -70,6 +70,7 @@ def custom_edition(content: object) -> Edition:
         tissues={0: Tissue.BACKGROUND, **{raw: tissue for tissue, raw in tissues.values()}},
         case_id=_pattern(content.get("case_id", ".+")),
         regions=_regions(content.get("regions", {}), {name: tissue for name, (tissue, _) in tissues.items()}),
+        bare_names=True,
         description=dict(content),
     )
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from dataset_conversion.custom_edition import CUSTOM, read_custom_edition
 from dataset_conversion.editions import EDITIONS, Edition
 from dataset_conversion.find_cases import case_folders_below, cases_below
+from dataset_conversion.own_names import OWN, with_own_names
 from dataset_conversion.precedence import folder_names
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead
@@ -63,11 +64,11 @@ def detect_edition(
     """
     named = _named(key, edition_file)
     if named:
-        return named
+        return _or_own_names(named, inputs)
     candidates = _candidates(key)
-    folders = _case_folders(inputs, candidates)
+    folders = _case_folders(inputs, candidates, own=key == AUTO)
     if key == AUTO and not any(_fitting_all([case_id], candidates) for case_id in folders):
-        return _told_by_file_names(sorted(folders), inputs, candidates, alike)
+        return _told_by_file_names(sorted(folders), inputs, alike)
     return _told(folders, candidates, alike) or _told_by_folders(folders, candidates, alike)
 
 
@@ -103,6 +104,18 @@ def _named(key: str, edition_file: Path | None) -> Decision | None:
     return Decision(EDITIONS[key], "as you said") if key in EDITIONS else None
 
 
+def _or_own_names(named: Decision, inputs: Sequence[Path]) -> Decision:
+    """Return the edition that the user has named; with the file names of a user's own where these find more images."""
+    edition = named.edition
+    if edition.key == CUSTOM or edition.folders:
+        return named
+    own = with_own_names(edition)
+    found, of_own = _images_named_as(edition, inputs), _images_named_as(own, inputs)
+    if found >= of_own or any(edition.case_id.fullmatch(case_id) for case_id, _ in found):
+        return named
+    return Decision(own, f"{named.reason}; files by their own names, such as {min(of_own)[1].name}")
+
+
 def edition_doubts(edition: Edition, case_ids: Sequence[str]) -> str | None:
     """Say why case ids do not look like those of an edition that was named; None where they do, or tell nothing."""
     if not case_ids or any(edition.case_id.fullmatch(case_id) for case_id in case_ids):
@@ -127,15 +140,17 @@ def _candidates(key: str) -> list[Edition]:
     return found
 
 
-def _case_folders(inputs: Sequence[Path], editions: Iterable[Edition]) -> dict[str, set[Path]]:
+def _case_folders(inputs: Sequence[Path], editions: Iterable[Edition], *, own: bool) -> dict[str, set[Path]]:
     """Return the folders of each case id, as far as one is found by a layout of which a case id is known.
 
-    Where no case id is known, those of all layouts are returned, for the message.
+    Where no case id is known, those of all layouts are returned, for the message. With ``own`` an input may also hold
+    nothing but files of a user's own.
     """
     by_layout: dict[object, list[Edition]] = {}
     for edition in editions:
         by_layout.setdefault(edition.layout, []).append(edition)
-    by_input = [_cases_in(source, [alike[0] for alike in by_layout.values()]) for source in inputs]
+    layouts = [alike[0] for alike in by_layout.values()]
+    by_input = [_cases_in(source, layouts, own=own) for source in inputs]
     found = [[*chain.from_iterable(of_layout)] for of_layout in zip(*by_input, strict=True)]
     known = [
         cases
@@ -148,14 +163,14 @@ def _case_folders(inputs: Sequence[Path], editions: Iterable[Edition]) -> dict[s
     return folders
 
 
-def _cases_in(source: Path, layouts: Sequence[Edition]) -> list[list[tuple[str, Path]]]:
+def _cases_in(source: Path, layouts: Sequence[Edition], *, own: bool) -> list[list[tuple[str, Path]]]:
     """Return the case ids of an input with their folders, by the file names of each of these editions.
 
     Raises:
-        InputError: there is none by any of them.
+        InputError: there is none by any of them, and with ``own`` none by names of a user's own.
     """
-    found = case_folders_below(source, layouts)
-    if not any(found):
+    *found, of_own = case_folders_below(source, [*layouts, OWN])
+    if not any(found) and not (own and of_own):
         msg = (
             f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
             f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"
@@ -245,38 +260,30 @@ def _release_names(folder: Path, edition: Edition) -> list[str]:
     return [name for name in folder_names(folder) if edition.release_folder and edition.release_folder.fullmatch(name)]
 
 
-def _told_by_file_names(
-    ids: Sequence[str], inputs: Sequence[Path], candidates: Sequence[Edition], alike: Alike
-) -> Decision:
-    """Return the edition whose names the images have, where the case ids are of none: files of a user's own.
+def _told_by_file_names(ids: Sequence[str], inputs: Sequence[Path], alike: Alike) -> Decision:
+    """Return what files of a user's own are read as, where the case ids are of no edition.
 
     Raises:
-        InputError: the names of several layouts fit as well, or label values matter, which names do not tell.
+        InputError: there are no images, or label values matter, which file names do not tell.
     """
-    named = [edition for edition in candidates if not edition.folders]
-    layouts = {edition.layout: edition for edition in named}
-    images = {layout: _images_named_as(edition, inputs) for layout, edition in layouts.items()}
-    most = max(images.values(), key=len)
-    best = [edition for edition in named if len(images[edition.layout]) == len(most)]
-    if not most or any(images[edition.layout] != most for edition in best):
-        raise _mixed(ids, candidates)
-    (case_id, _), file = next(iter(most.items()))
+    images = _images_named_as(OWN, inputs)
+    if not images:
+        raise _mixed(ids, list(EDITIONS.values()))
+    case_id, file = min(images)
     if alike is same_images:
-        chosen = min(best, key=lambda edition: edition.corrections is not None)
-        return Decision(replace(chosen, title="data of your own"), f"by the names of the files, such as {file.name}")
-    keys = ", ".join(edition.key for edition in best)
+        return Decision(OWN, f"by the names of the files, such as {file.name}")
     msg = (
-        f"cannot tell the edition: {case_id} is of none we know. Files such as {file.name} have the names of "
-        f"{keys}: give the one that has your label values, with --edition, or describe names and values in a file "
-        "for --edition-file (docs/how_to/other_data.md)"
+        f"cannot tell the edition: {case_id} is of none we know, and names such as {file.name} say nothing of label "
+        "values. Give an edition that has yours, --edition 2021 (NCR 1, ED 2, ET 4) or --edition 2023-gli (NCR 1, "
+        "ED 2, ET 3), or describe them in a file for --edition-file (docs/how_to/other_data.md)"
     )
     raise InputError(msg)
 
 
-def _images_named_as(edition: Edition, inputs: Iterable[Path]) -> dict[tuple[str, str], Path]:
-    """Return (case id, channel) → file, of the images that have the names of an edition."""
+def _images_named_as(edition: Edition, inputs: Iterable[Path]) -> set[tuple[str, Path]]:
+    """Return case id and file of the images that have the names of an edition."""
     cases = chain.from_iterable(cases_below(folder, edition) for folder in inputs)
-    return {(case.case_id, channel): file for case in cases for channel, file in case.images.items()}
+    return {(case.case_id, file) for case in cases for file in case.images.values()}
 
 
 def _groups(editions: Sequence[Edition], alike: Alike) -> list[list[Edition]]:

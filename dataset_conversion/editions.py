@@ -78,6 +78,9 @@ class Edition:
     folders: Mapping[str, str | None] = field(default_factory=dict)
     """Name of an image folder → that of its label maps, None for a test set; empty: the files of a case lie together,
     in folders of any name."""
+    bare_names: bool = False
+    """Whether a file may be called by its suffix alone, such as ``t1.nii.gz``: its folder then has the case id. None
+    of several suffixes is preferred."""
     volumes: Mapping[str, int] = field(default_factory=dict)
     """Channel name → its place on the fourth axis, where one 4-D file holds all channels; empty: a file a channel."""
     description: Mapping[str, object] | None = None

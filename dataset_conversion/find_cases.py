@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset_conversion.editions import RAW_ENDINGS, SEGMENTATION, Edition
-from dataset_conversion.precedence import has_suffix, is_correction, precedence, stem_of
+from dataset_conversion.precedence import folder_names, has_suffix, is_correction, precedence, stem_of
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.file_formats import found_instead, not_a_folder
 from nnunet_resunet_ds.base.nifti_check import holds_unpacked, is_gzip_file
@@ -208,6 +208,10 @@ def _recognised(
         fitting = [
             (role, len(suffix)) for role in roles for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)
         ]
+        bare = [role for role in roles if edition.bare_names and stem.lower() in _bare(edition.suffixes_of(role))]
+        if bare:
+            yield from ((folder_names(folder)[-1], role, folder / name) for role in bare)
+            continue
         longest = max((length for _, length in fitting), default=0)  # _T1 also ends what _post_T1 ends
         for role, length in fitting:
             if length == longest:
@@ -215,6 +219,11 @@ def _recognised(
         for case_id, odd_stem in edition.odd_segmentations.items():
             if stem == odd_stem:
                 yield case_id, SEGMENTATION, folder / name
+
+
+def _bare(suffixes: Iterable[str]) -> set[str]:
+    """Return suffixes without what parts them from a case id."""
+    return {suffix.lower().strip("_-. ") for suffix in suffixes}
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:

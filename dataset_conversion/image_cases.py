@@ -129,8 +129,9 @@ def find_prediction_cases(
     return CaseSet(decision.edition, decision.reason, cases, wanted, problems)
 
 
-def _warn_of_unread(inputs: Iterable[Path], cases: Iterable[RawCase], channels: Iterable[str]) -> None:
+def _warn_of_unread(inputs: Iterable[Path], cases: Sequence[RawCase], channels: Iterable[str]) -> None:
     """Name images of these channels that are of no case that was found, or that their case lacks: of other names."""
+    used = {file for case in cases for role in case.images for file in (*case.all_of(role), *case.ignored)}
     there = {(case.case_id, sequence_named(channel)) for case in cases for channel in case.images}
     wanted = {sequence_named(channel) for channel in channels}
     unread = [
@@ -139,6 +140,7 @@ def _warn_of_unread(inputs: Iterable[Path], cases: Iterable[RawCase], channels: 
         for folder, names in files_below(source)
         for name in names
         if not name.startswith(".") and (told := case_and_sequence(name)) and told[1] in wanted and told not in there
+        if folder / name not in used
     ]
     if unread:
         LOG.warning(

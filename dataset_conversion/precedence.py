@@ -8,6 +8,8 @@ from dataset_conversion.editions import RAW_ENDINGS, Edition
 
 def precedence(path: Path, role: str, edition: Edition) -> tuple[bool, int]:
     """Return what to sort files of one role by: the first is taken, and those that are equal to it are its rivals."""
+    if edition.bare_names:
+        return not is_correction(path, edition), 0
     stem = stem_of(path.name) or ""
     fitting = {suffix: len(suffix) for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)}
     number = edition.suffixes_of(role).index(max(fitting, key=fitting.__getitem__)) if fitting else 0

@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from dataset_conversion.editions import CHANNEL_NAMES
 from nnunet_resunet_ds.base.errors import InputError
 
-_SYNONYMS = {
+SYNONYMS = {
     "T1": ("t1", "t1n", "t1w"),
     "T1ce": ("t1ce", "t1c", "t1gd", "t1gad"),
     "T2": ("t2", "t2w"),
     "FLAIR": ("flair", "t2f", "t2flair", "fla"),
 }
+"""Channel name → the usual names of its sequence, the first one BraTS' own until 2021."""
 
 
 def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:
@@ -33,7 +34,7 @@ def brats_channels(channels: Sequence[str]) -> tuple[str, ...]:
 def sequence_named(word: str) -> str | None:
     """Return the channel name of a sequence by any of its usual names, such as T1ce of t1gd; None where it is none."""
     plain = re.sub("[^a-z0-9]", "", word.lower())
-    return next((name for name, words in _SYNONYMS.items() if plain in words), None)
+    return next((name for name, words in SYNONYMS.items() if plain in words), None)
 
 
 def optional_channels(allow_missing: Collection[str], channels: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from dataset_conversion.editions import EDITIONS, RAW_ENDINGS, SEGMENTATION, Edi
 from dataset_conversion.find_cases import cases_below
 from dataset_conversion.label_conventions import CONVENTIONS, LabelConvention, convention_named
 from dataset_conversion.labels import listed
+from dataset_conversion.own_names import OWN
 from dataset_conversion.precedence import precedence
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.files import FILE_ENDING, case_of_file, visible_files
@@ -290,13 +291,17 @@ def _is_release_case(case: str) -> bool:
 
 
 def _own_segmentations(folder: Path) -> dict[str, Path]:
-    """Return case → segmentation, of a user's own case ids: ``P001_seg.nii.gz`` next to ``P001_t1.nii.gz``, if any."""
-    layouts = [editions[0] for editions in _found_alike() if not editions[0].folders]
-    found = [
-        {case.case_id: case.segmentation for case in cases_below(folder, layout) if case.images and case.segmentation}
-        for layout in layouts
-    ]
-    return dict(sorted(max(found, key=len).items()))
+    """Return case → segmentation, of a user's own case ids: ``P001_seg.nii.gz`` next to ``P001_t1.nii.gz``, if any.
+
+    Raises:
+        InputError: a case has two that differ.
+    """
+    cases = [case for case in cases_below(folder, OWN) if case.images]
+    for case in cases:
+        for other in case.rivals.get(SEGMENTATION, ()):
+            msg = f"{other}: differs from {case.segmentation}, which is of the same case; {_KEEP_ONE}"
+            raise InputError(msg)
+    return dict(sorted((case.case_id, case.segmentation) for case in cases if case.segmentation))
 
 
 def _plain_files(folder: Path) -> dict[str, Path]:

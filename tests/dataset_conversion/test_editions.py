@@ -15,7 +15,6 @@ from dataset_conversion.detect_edition import (
     same_labels,
 )
 from dataset_conversion.editions import EDITIONS
-from dataset_conversion.image_cases import find_prediction_cases
 from dataset_conversion.labels import nnunet_labels
 from dataset_conversion.write import write_dataset_json
 from nnunet_resunet_ds.base.dataset_json import check_regions
@@ -199,37 +198,6 @@ def test_folders_of_two_releases_are_not_one(tmp_path):
         detect_edition("auto", [tmp_path])
 
 
-# ---- files of a user's own, with the names of an edition ----
-
-
-@pytest.mark.parametrize("key", ["2021", "2023-gli", "upenn-gbm", "menrt"])
-def test_images_of_any_id_are_found_by_the_names_of_their_files(key, tmp_path):
-    touch(tmp_path, "P001", key)
-    decision = detect_edition("auto", [tmp_path], alike=same_images)
-    assert same_images([decision.edition, EDITIONS[key]]) and decision.edition.title == "data of your own"
-    assert decision.reason.startswith("by the names of the files, such as P001")
-
-
-def test_what_their_labels_mean_is_asked_for(tmp_path):
-    touch(tmp_path, "P001", "2021")
-    with pytest.raises(InputError, match=r"P001 is of none we know\. .* of 2017, 2018, 2019, 2020, 2021: give the one"):
-        detect_edition("auto", [tmp_path])
-
-
-def test_segmentations_alone_tell_nothing(tmp_path):
-    (tmp_path / "P001_seg.nii.gz").touch()
-    for alike in (same_images, same_labels):
-        with pytest.raises(InputError, match="P001 is of none we know; name it whole"):
-            detect_edition("auto", [tmp_path], alike=alike)
-
-
-def test_names_of_two_layouts_tell_nothing(tmp_path):
-    touch(tmp_path, "P001", "2021")
-    touch(tmp_path, "P002", "2023-gli")
-    with pytest.raises(InputError, match="P001 is of none we know; name it whole"):
-        detect_edition("auto", [tmp_path], alike=same_images)
-
-
 # ---- cases of several editions ----
 
 
@@ -355,36 +323,3 @@ def test_the_table_in_the_docs_is_this_one():
         assert [int(value) for value in re.findall(r"\d", labels)] == sorted(edition.tissues)[1:]
         shown = {name: values for name, *values in (re.findall(r"\w+", region) for region in regions.split(";"))}
         assert shown == {region.name: [str(int(tissue)) for tissue in region.tissues] for region in edition.regions}
-
-
-# ---- images that are left out ----
-
-
-@pytest.mark.parametrize(
-    ("others", "found", "n_unread"),
-    [
-        (["P003-t1n", "P003-t1c", "P003-t2w", "P003-t2f"], ["P001", "P002"], 4),
-        (["P003_0000"], ["P003"], 8),
-        (["P001_t1_bet", "P001_mask", "P001_seg"], ["P001", "P002"], 0),
-        (["P003_T1w"], ["P001", "P002"], 1),
-    ],
-)
-def test_images_named_otherwise_than_the_other_cases_are_spoken_of(others, found, n_unread, tmp_path, caplog):
-    for case in ("P001", "P002"):
-        touch(tmp_path, case, "2021")
-    for name in others:
-        (tmp_path / f"{name}.nii.gz").touch()
-    cases = find_prediction_cases([tmp_path], ("T1", "T1ce", "T2", "FLAIR")).cases
-    assert [case.case_id for case in cases] == found
-    said = "" if not n_unread else f"{n_unread} image{'s' if n_unread > 1 else ''} not read, such as"
-    assert said in caplog.text and bool(caplog.text) == bool(n_unread)
-
-
-def test_an_image_of_another_name_is_not_taken_for_an_absent_sequence_without_a_word(tmp_path, caplog):
-    touch(tmp_path, "P001", "2021")
-    (tmp_path / "P001" / "P001_t1.nii.gz").rename(tmp_path / "P001" / "P001_t1n.nii.gz")
-    find_prediction_cases([tmp_path], ("T1", "T1ce", "T2", "FLAIR"), allow_missing=("T1",))
-    assert "1 image not read, such as" in caplog.text and "P001_t1n.nii.gz" in caplog.text
-    caplog.clear()
-    find_prediction_cases([tmp_path], ("T1ce", "FLAIR"))  # a model that does not read T1
-    assert not caplog.text

@@ -1,0 +1,52 @@
+"""Find files of a user's own: named by their sequence in any usual way, whatever the case ids."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+
+from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_SCHEME, SEGMENTATION, Edition
+from dataset_conversion.sequences import SYNONYMS
+
+_BIDS_OR_IN_TWO_WORDS = {
+    "T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"),
+    "FLAIR": ("_t2_flair", "-t2-flair"),
+    SEGMENTATION: ("_dseg", "-seg"),
+}
+
+
+def _suffixes(role: str) -> tuple[str, ...]:
+    """Return what the name of a file of a role may end in, the usual ones first."""
+    usual = (f"{sign}{word}" for word in SYNONYMS.get(role, ()) for sign in "_-")
+    released = (suffix for edition in EDITIONS.values() if role in edition.suffixes for suffix in _lower(edition, role))
+    return tuple(dict.fromkeys(chain(usual, released, _BIDS_OR_IN_TWO_WORDS.get(role, ()))))
+
+
+def _lower(edition: Edition, role: str) -> Iterable[str]:
+    return (suffix.lower() for suffix in edition.suffixes_of(role) if suffix)
+
+
+_SUFFIXES = {role: _suffixes(role) for role in (*CHANNEL_NAMES, SEGMENTATION)}
+
+OWN = Edition(
+    key="own",
+    title="data of your own",
+    image_suffixes={channel: _SUFFIXES[channel][0] for channel in CHANNEL_NAMES},
+    segmentation_suffix=_SUFFIXES[SEGMENTATION][0],
+    alternatives={role: tuple(others) for role, (_, *others) in _SUFFIXES.items()},
+    tissues=NNUNET_SCHEME,
+    case_id=re.compile(".+"),
+    bare_names=True,
+)
+"""How files of a user's own are named; what their label values mean, names do not tell."""
+
+
+def with_own_names(edition: Edition) -> Edition:
+    """Return an edition whose files are named as those of a user's own; all else is its own, label values above all."""
+    return replace(
+        edition,
+        image_suffixes={channel: OWN.image_suffixes[channel] for channel in edition.channels},
+        segmentation_suffix=OWN.segmentation_suffix,
+        alternatives=OWN.alternatives,
+        bare_names=True,
+    )
