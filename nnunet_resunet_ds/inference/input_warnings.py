@@ -37,21 +37,35 @@ def input_warnings(loaded: LoadedCase, cases: Sequence[Preprocessed], models: Se
         cases: as preprocessed for each model.
         models: that are to predict it.
     """
-    channels = zip(models[0].channels, loaded.images, strict=True)
-    values = {name: image for name, image in channels if not is_empty(image)}  # zeros stand for what is absent
-    odd = intensity_warnings(values, brain_mask(values))
-    if not any(model.is_of_stripped_heads for model in models):
-        odd = [warning for warning in odd if not warning.startswith(_NOT_STRIPPED)]
-    warnings = [*loaded.notes, *odd]
-    if any(model.is_of_stripped_heads for model in models):
-        warnings += exchanged_by_content(values, loaded.spacing)
+    warnings = list(loaded.notes)
     if loaded.elsewhere:
         warnings.append(f"not co-registered?: {'; '.join(loaded.elsewhere)}")
     if any(model.reader not in TURNING_READERS for model in models):
         warnings += _orientation_warnings(loaded.grid)
+    return list(dict.fromkeys([*warnings, *image_warnings(loaded.images, loaded.spacing, cases, models)]))
+
+
+def image_warnings(
+    images: Images, spacing: Sequence[float], cases: Sequence[Preprocessed], models: Sequence[Model]
+) -> list[str]:
+    """Return what is odd about images, wherever they come from: ``KIND: detail``.
+
+    Args:
+        images: (C, Z, Y, X).
+        spacing: in mm, (Z, Y, X).
+        cases: as preprocessed for each model.
+        models: that are to predict them.
+    """
+    channels = zip(models[0].channels, images, strict=True)
+    values = {name: image for name, image in channels if not is_empty(image)}  # zeros stand for what is absent
+    warnings = intensity_warnings(values, brain_mask(values))
+    if any(model.is_of_stripped_heads for model in models):
+        warnings += exchanged_by_content(values, spacing)
+    else:
+        warnings = [warning for warning in warnings if not warning.startswith(_NOT_STRIPPED)]
     for model, case in zip(models, cases, strict=True):
         properties = model.plans.foreground_intensity_properties_per_channel
-        warnings += intensities_unlike_training(loaded.images, model.channels, properties)
+        warnings += intensities_unlike_training(images, model.channels, properties)
         warnings += [*_spacing_warnings(model, case), *_size_warnings(model, case)]
     return list(dict.fromkeys(warnings))
 

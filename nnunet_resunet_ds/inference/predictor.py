@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dataset_conversion.image_cases import Images, load_files
+from dataset_conversion.image_cases import Images, LoadedCase, load_files
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.log import warn_each
 from nnunet_resunet_ds.compute.device import chosen_device
 from nnunet_resunet_ds.compute.environment import device_name
 from nnunet_resunet_ds.compute.malloc import freed_memory_kept
 from nnunet_resunet_ds.compute.transfer import Advance, current, ready_to_send
+from nnunet_resunet_ds.inference.input_warnings import image_warnings, input_warnings
 from nnunet_resunet_ds.inference.load_model import load_model
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.model_checks import check_models, strides_of
@@ -118,7 +119,7 @@ class Predictor:
         spacing: Sequence[float] | None = None,
         absent: Collection[str] = (),
     ) -> tuple[NDArray[np.uint8], Probabilities]:
-        """Predict one case.
+        """Predict one case. What is odd about its images is logged as a warning, as the command says it.
 
         Args:
             images: (C, Z, Y, X), channels in the order of `channels`, background 0, on the axes that the model's reader
@@ -134,23 +135,30 @@ class Predictor:
         Raises:
             InputError: the images are not those of one case, or the network returns no probabilities.
         """
-        grid = None
         if not isinstance(images, np.ndarray) and all(isinstance(image, str | Path) for image in images):
-            check_absent(absent, self.channels)
-            there = [name for name in self.channels if name not in absent]
-            loaded = load_files([Path(image) for image in images], there)
-            if spacing is not None and not _is_spacing_of(loaded.spacing, spacing):
-                msg = f"spacing={tuple(spacing)}, and the files say {loaded.spacing}: leave it out for files"
+            loaded = self._load([Path(image) for image in images], spacing, absent)
+            spacing = loaded.spacing
+            cases = self.preprocess(loaded.images, spacing, loaded.grid, absent)
+            odd, name = input_warnings(loaded, cases, self.models), f"images of {Path(images[0]).name}, …"
+        else:
+            if spacing is None or np.shape(spacing) != (3,):
+                msg = f"arrays have no spacing of their own: give spacing=(z, y, x) in mm; got {spacing!r}"
                 raise InputError(msg)
-            warn_each(f"images of {Path(images[0]).name}, …: {note}" for note in loaded.notes)
-            spacing, grid = loaded.spacing, loaded.grid
-            images = with_absent(loaded.images, self.channels, absent)
-        if spacing is None:
-            msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
-            raise InputError(msg)
-        cases = self.preprocess(np.asarray(images), spacing, grid, absent)
+            arrays = np.asarray(images)
+            cases = self.preprocess(arrays, spacing, absent=absent)
+            odd, name = image_warnings(arrays, spacing, cases, self.models), "images"
+        warn_each(f"{name}: {warning}" for warning in odd)
         probabilities = self.restore(self.run_networks(cases), cases)
         return postprocess(probabilities, self.postprocessing, math.prod(spacing)), probabilities
+
+    def _load(self, files: Sequence[Path], spacing: Sequence[float] | None, absent: Collection[str]) -> LoadedCase:
+        """Read the images of a case, zeros for those that are absent, and check the spacing that is given, if any."""
+        check_absent(absent, self.channels)
+        loaded = load_files(files, [name for name in self.channels if name not in absent])
+        if spacing is not None and not _is_spacing_of(loaded.spacing, spacing):
+            msg = f"spacing={spacing!r}, and the files say {loaded.spacing}: leave it out for files"
+            raise InputError(msg)
+        return replace(loaded, images=with_absent(loaded.images, self.channels, absent))
 
     # ---- the stages, for a pipeline that overlaps them ----
 
@@ -221,7 +229,7 @@ class Predictor:
 
 def _is_spacing_of(stored: Sequence[float], given: Sequence[float]) -> bool:
     """Tell whether a spacing that is given is that of files."""
-    return len(given) == len(stored) and np.allclose(given, stored, rtol=_HEADER_ROUNDING)
+    return np.shape(given) == np.shape(stored) and np.allclose(given, stored, rtol=_HEADER_ROUNDING)
 
 
 def _expected_dice(models: Sequence[Model], settings: PredictionSettings) -> ExpectedDiceModel | None:

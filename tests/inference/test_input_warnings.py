@@ -8,6 +8,8 @@ import torch
 from brats_files import CASES, MODALITIES, replace_one, values_of, write
 from models import predict
 
+from nnunet_resunet_ds.inference import Predictor
+
 SHAPE = (6, 7, 8)
 """Of the tiny cases."""
 
@@ -93,3 +95,23 @@ def test_a_result_is_not_called_empty(cohort, model, tmp_path, capsys):
     replace_one(cohort / CASES[0], "flair", np.ones(SHAPE, np.int16))
     assert predict(cohort, tmp_path / "out", model, "--wt", "0") == 0
     assert "nothing found" not in capsys.readouterr().out
+
+
+def test_python_is_told_what_the_command_says(cohort, knows_sizes, tmp_path, caplog):
+    """Of files all of it; of arrays what does not depend on where images lie."""
+    change(knows_sizes, {"spacing": [1.5] * 3})
+    with_spacing(cohort, (1.0, 1.0, 3.0))
+    case = cohort / CASES[0]
+    files = [case / f"{case.name}_{modality}.nii.gz" for modality in MODALITIES]
+    for file in files:
+        write(file, values_of(file) + 5, spacing=(1.0, 1.0, 3.0))
+    found = warnings_of(cohort, knows_sizes, tmp_path / "out")[CASES[0]]
+    assert len(found) > 2
+    predictor = Predictor.from_model_folder(knows_sizes, use_mirroring=False)
+    caplog.clear()
+    predictor.predict_case(files)
+    assert caplog.messages == [f"images of {files[0].name}, …: {text}" for text in found.values()]
+    caplog.clear()
+    predictor.predict_case(np.stack([values_of(file) for file in files]), (3.0, 1.0, 1.0))
+    told = [message.removeprefix("images: ") for message in caplog.messages]
+    assert told == [text for text in found.values() if not text.startswith("another orientation")]

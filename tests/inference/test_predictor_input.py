@@ -33,7 +33,7 @@ def test_arrays_that_are_no_case_are_refused(model, change, said):
         Predictor.from_model_folder(model).predict_case(change(brain().astype(np.float32)), (1, 1, 1))
 
 
-@pytest.mark.parametrize("spacing", [None, (1, 1), (1, 0, 1), (1, 1, float("nan"))])
+@pytest.mark.parametrize("spacing", [None, 1.0, (1, 1), (1, 0, 1), (1, 1, float("nan"))])
 def test_a_spacing_that_is_none_is_refused(model, spacing):
     with pytest.raises(InputError, match="spacing"):
         Predictor.from_model_folder(model).predict_case(brain(), spacing)
