@@ -15,6 +15,7 @@ from dataset_conversion.inspect_case import CaseReport
 from dataset_conversion.staging import (
     carry_over,
     dataset_identity,
+    edition_of,
     finished_cases,
     foreign_files,
     keep_record,
@@ -128,6 +129,8 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     edition = cohort.decision.edition
     made = made_with(edition, options.link_mode, validate=options.validate, allow_missing=cohort.allow_missing)
     manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
+    if manifest:
+        _warn_of_other_labels(dataset, edition_of(manifest), edition)
     unchanged = _unchanged(dataset, manifest, cohort, made) if manifest else {}
     finished = {**finished_cases(staging, edition, cohort.cases, made), **unchanged}
     report = inspect_cohort(
@@ -199,6 +202,19 @@ def _check_replaceable(dataset: Path, cases: Sequence[RawCase]) -> None:
     if foreign:
         msg = f"{foreign[0]}: was not put there by resunet-ds convert; move it away, or drop it with --overwrite"
         raise InputError(msg)
+
+
+def _warn_of_other_labels(dataset: Path, before: Edition | None, edition: Edition) -> None:
+    """Say so where the dataset was made with an edition in which label values mean other tissues."""
+    if before is not None and before.tissues != edition.tissues:
+        LOG.warning(
+            "%s: label values are read otherwise than before (%s; now %s), and its label maps are written again",
+            dataset, _meanings(before), _meanings(edition),
+        )  # fmt: skip
+
+
+def _meanings(edition: Edition) -> str:
+    return ", ".join(f"{edition.tissue_name(tissue)} {raw}" for raw, tissue in edition.tissues.items() if raw)
 
 
 def _unchanged(dataset: Path, manifest: Mapping[str, Any], cohort: Cohort, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,18 @@ def test_the_whole_way_there_and_back(clinic, raw):
     )
 
 
+def test_label_values_that_are_read_otherwise_than_before_are_spoken_of(clinic, raw, capsys):
+    words = ["convert", str(clinic / "clinic"), "-d", "5", "--edition-file", str(clinic / "mine.toml")]
+    assert main(words) == main(words) == 0
+    assert "read otherwise" not in capsys.readouterr().err
+    (clinic / "mine.toml").write_text(TEXT.replace("NCR = 7", "NCR = 2").replace("ED = 2", "ED = 7"))
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert (
+        "(NCR 7, ED 2, ET 1, cavity 5; now NCR 2, ED 7, ET 1, cavity 5), and its label maps are written again" in said
+    )
+
+
 def changed(**entries):
     return {**tomllib.loads(TEXT), **entries}
 
