@@ -83,7 +83,10 @@ def find_label_maps(source: Path, labels: str | None = None) -> LabelMaps:
         _check_are_alone(source, segmentations)
     files = segmentations or ({case_of_file(source): source} if source.is_file() else _plain_files(source))
     if not files:
-        msg = f"{source}: no label maps here; expected CASE.nii.gz, or files such as BraTS2021_00000_seg.nii.gz"
+        msg = (
+            f"{source}: no label maps here; expected CASE.nii.gz, files such as BraTS2021_00000_seg.nii.gz, or "
+            "CASE_seg.nii.gz in one folder with the images of CASE"
+        )
         raise InputError(msg)
     are_named = bool(segmentations)
     if labels is not None:
