@@ -1,22 +1,17 @@
-"""Tell from the name of an image file which MR sequence it is, by the names of all editions and of nnU-Net."""
+"""Tell from the name of an image file which MR sequence it is, by the usual names of sequences and by nnU-Net's."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dataset_conversion.editions import EDITIONS
+from dataset_conversion.own_names import OWN
 from dataset_conversion.precedence import has_suffix, stem_of
 from dataset_conversion.sequences import sequence_named
 
 _NUMBERED = re.compile(r".+_(\d{4})")
-_LAST_WORD = re.compile(r"(?P<case>.+)[_-](?P<word>[^_-]+)")
-_SUFFIXES = {
-    suffix: channel
-    for edition in EDITIONS.values()
-    for channel in edition.image_suffixes
-    for suffix in edition.suffixes_of(channel)
-    if suffix
-}
+_AGENT = "_ce-"
+"""Before the name of a contrast agent in names of BIDS."""
+_SUFFIXES = {suffix: channel for channel in OWN.channels for suffix in OWN.suffixes_of(channel)}
 
 
 def named_otherwise(files: Mapping[str, Path], channels: Sequence[str]) -> dict[str, Path]:
@@ -54,17 +49,10 @@ def sequence_of_file(name: str) -> str | None:
     return sequence_named(stem) if suffix is None else _SUFFIXES[suffix]
 
 
-def case_and_sequence(name: str) -> tuple[str, str] | None:
-    """Return case and sequence by the name of an image: CASE and T1 of ``CASE-t1n.nii.gz`` or ``CASE_T1w.nii``."""
-    stem = stem_of(name)
-    match = None if stem is None else _LAST_WORD.fullmatch(stem)
-    sequence = sequence_named(match["word"]) if match else None
-    return (match["case"], sequence) if match and sequence else None
-
-
 def _suffix(stem: str) -> str | None:
-    """Return the suffix of an edition that a name ends in."""
-    return max((suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)), key=len, default=None)
+    """Return the suffix of a sequence that a name ends in; None where it names a contrast agent that no suffix has."""
+    suffix = max((suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)), key=len, default=None)
+    return None if suffix is not None and _AGENT in stem[: -len(suffix)].lower() else suffix
 
 
 def _number(file: Path) -> int | None:

@@ -205,13 +205,13 @@ def _recognised(
         stem = stem_of(name)
         if stem is None or name.startswith("."):
             continue
-        fitting = [
-            (role, len(suffix)) for role in roles for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)
-        ]
         bare = [role for role in roles if edition.bare_names and stem.lower() in _bare(edition.suffixes_of(role))]
         if bare:
             yield from ((folder_names(folder)[-1], role, folder / name) for role in bare)
             continue
+        fitting = [
+            (role, len(suffix)) for role in roles for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)
+        ]
         longest = max((length for _, length in fitting), default=0)  # _T1 also ends what _post_T1 ends
         for role, length in fitting:
             if length == longest:

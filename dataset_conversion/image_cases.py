@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from dataset_conversion.cohort import cohort_problems
 from dataset_conversion.detect_edition import AUTO, detect_edition, same_images
 from dataset_conversion.editions import EDITIONS, NNUNET_KEY, NNUNET_SCHEME, RAW_ENDINGS, Edition
-from dataset_conversion.file_sequences import case_and_sequence, named_otherwise
-from dataset_conversion.find_cases import RawCase, files_below, find_cases
+from dataset_conversion.file_sequences import named_otherwise
+from dataset_conversion.find_cases import RawCase, cases_below, find_cases
+from dataset_conversion.own_names import OWN
 from dataset_conversion.read_case import compare_grids, open_case
 from dataset_conversion.sequences import brats_channels, optional_channels, sequence_named
 from dataset_conversion.staging import absent_channels
@@ -135,12 +136,11 @@ def _warn_of_unread(inputs: Iterable[Path], cases: Sequence[RawCase], channels: 
     there = {(case.case_id, sequence_named(channel)) for case in cases for channel in case.images}
     wanted = {sequence_named(channel) for channel in channels}
     unread = [
-        folder / name
+        file
         for source in inputs
-        for folder, names in files_below(source)
-        for name in names
-        if not name.startswith(".") and (told := case_and_sequence(name)) and told[1] in wanted and told not in there
-        if folder / name not in used
+        for case in cases_below(source, OWN)
+        for channel, file in case.images.items()
+        if channel in wanted and (case.case_id, channel) not in there and file not in used
     ]
     if unread:
         LOG.warning(

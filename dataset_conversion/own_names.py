@@ -1,32 +1,27 @@
 """Find files of a user's own: named by their sequence in any usual way, whatever the case ids."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 
 from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_SCHEME, SEGMENTATION, Edition
 from dataset_conversion.sequences import SYNONYMS
 
-_BIDS_OR_IN_TWO_WORDS = {
-    "T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"),
-    "FLAIR": ("_t2_flair", "-t2-flair"),
-    SEGMENTATION: ("_dseg", "-seg"),
-}
+_OF_SEVERAL_WORDS = {"T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"), "FLAIR": ("_t2_flair", "-t2-flair")}
 
 
 def _suffixes(role: str) -> tuple[str, ...]:
     """Return what the name of a file of a role may end in, the usual ones first."""
     usual = (f"{sign}{word}" for word in SYNONYMS.get(role, ()) for sign in "_-")
-    released = (suffix for edition in EDITIONS.values() if role in edition.suffixes for suffix in _lower(edition, role))
-    return tuple(dict.fromkeys(chain(usual, released, _BIDS_OR_IN_TWO_WORDS.get(role, ()))))
+    of_editions = (suffix.lower() for edition in EDITIONS.values() for suffix in _of_edition(edition, role) if suffix)
+    return tuple(dict.fromkeys(chain(usual, of_editions, _OF_SEVERAL_WORDS.get(role, ()))))
 
 
-def _lower(edition: Edition, role: str) -> Iterable[str]:
-    return (suffix.lower() for suffix in edition.suffixes_of(role) if suffix)
+def _of_edition(edition: Edition, role: str) -> tuple[str, ...]:
+    return edition.suffixes_of(role) if role in edition.suffixes else ()
 
 
-_SUFFIXES = {role: _suffixes(role) for role in (*CHANNEL_NAMES, SEGMENTATION)}
+_SUFFIXES = {role: _suffixes(role) for role in CHANNEL_NAMES} | {SEGMENTATION: (*_suffixes(SEGMENTATION), "_dseg")}
 
 OWN = Edition(
     key="own",

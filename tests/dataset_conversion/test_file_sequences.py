@@ -21,7 +21,9 @@ NAMES = {
     "UCSF-PDGM-0001_T1gad.nii.gz": "T1ce",
     "t1ce.nii.gz": "T1ce",
     "T2.nii.gz": "T2",
-    "sub-01_ce-gadolinium_T1w.nii.gz": None,
+    "sub-01_T1w.nii.gz": "T1",
+    "sub-01_ce-gadolinium_T1w.nii.gz": "T1ce",
+    "sub-01_ce-another_T1w.nii.gz": None,
     "a.nii.gz": None,
     "notes_t1.txt": None,
 }
@@ -54,10 +56,11 @@ def test_a_number_that_all_share_is_that_of_the_case():
     assert named_otherwise(files, CHANNEL_NAMES) == {}
 
 
-def test_cases_are_told_by_names_of_editions_alone():
+def test_cases_are_told_by_names_of_sequences_alone():
     def named(*names):
         return cases_named(map(Path, names))
 
     assert named("A_t1.nii.gz", "A_t1ce.nii.gz", "A-t2w.nii", "A_FLAIR.nii.gz") == ["A"]
     assert named("A_t1.nii.gz", "B_flair.nii.gz") == ["A", "B"]
-    assert named("t1.nii.gz", "t2.nii.gz", "sub-1_ses-2_T1w.nii.gz", "anything.nii.gz") == []
+    assert named("sub-1_ses-2_T1w.nii.gz", "sub-1_ses-2_ce-gd_T1w.nii.gz") == ["sub-1_ses-2"]
+    assert named("t1.nii.gz", "t2.nii.gz", "sub-1_ce-another_T1w.nii.gz", "anything.nii.gz") == []

@@ -127,6 +127,7 @@ KNOWN = ["BraTS2021_00001", "BraTS2021_00002"]
         (["P003_0000"], ["P003"], 8),
         ([f"{KNOWN[0]}_t1_bet", f"{KNOWN[0]}_mask", f"{KNOWN[0]}_seg"], KNOWN, 0),
         (["P003_T1w"], KNOWN, 1),
+        (["t1"], KNOWN, 1),  # alone in its folder
     ],
 )
 def test_images_named_otherwise_than_the_other_cases_are_spoken_of(others, found, n_unread, tmp_path, caplog):
