@@ -4,12 +4,14 @@ The command finds the cases below each INPUT by their file names (CASE_t1ce.nii.
 2023, 4-D files in MSD Task01), checks every file, and writes $nnUNet_raw/DatasetXXX_NAME. If no case of an INPUT, or of
 a folder directly below it, has a segmentation, these cases become imagesTs. Files in a folder of corrections, such as
 ...-corrected-labels, replace those that they correct. If you stop the command, run it again: it goes on where it was.
-If you have more cases later, run it again with all folders, the earlier ones too: it adds what is new.
+If you have more cases later, run it again with all folders, the earlier ones too: it adds what is new. For cases of
+your own, P001_t1.nii.gz or P001/t1.nii.gz, name the edition that has your label values.
 
 Examples:
   resunet-ds convert --check /data/BraTS2021_train
   resunet-ds convert /data/BraTS2021_train /data/BraTS2021_val -d 137
   resunet-ds convert /data/BraTS2025_MET -d 140 --edition 2025 --allow-missing T2
+  resunet-ds convert /data/mine -d 150 --edition 2021
 """
 
 import argparse
