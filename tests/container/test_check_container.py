@@ -200,10 +200,10 @@ def test_only_the_output_can_be_written_to(withheld, tmp_path):
     if not withheld[2].is_read_only:
         pytest.skip("mounting in a namespace is not allowed here")
     code = """
-import pathlib, sys
+import os, pathlib, sys
 for folder in (sys.argv[1], *READ_ONLY):
     try:
-        pathlib.Path(folder, "x").write_text("x")
+        pathlib.Path(folder, f"written-by-{os.getpid()}").write_text("x")
     except OSError as error:
         assert error.errno == 30, error
     else:
