@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import chain
 
 from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_SCHEME, SEGMENTATION, Edition
+from dataset_conversion.precedence import has_suffix
 from dataset_conversion.sequences import SYNONYMS
 
 _OF_SEVERAL_WORDS = {"T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"), "FLAIR": ("_t2_flair", "-t2-flair")}
@@ -34,6 +35,12 @@ OWN = Edition(
     bare_names=True,
 )
 """How files of a user's own are named; what their label values mean, names do not tell."""
+
+
+def case_of_segmentation(stem: str) -> str:
+    """Return the case by the name of a segmentation without its ending: P001 of ``P001_seg``, and of ``P001``."""
+    suffixes = [suffix for suffix in OWN.suffixes_of(SEGMENTATION) if has_suffix(stem, suffix)]
+    return stem[: -len(max(suffixes, key=len))] if suffixes else stem
 
 
 def with_own_names(edition: Edition) -> Edition:

@@ -1,5 +1,6 @@
 """Find the reference of each prediction, and read both on one grid."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from dataset_conversion.label_conventions import LabelConvention
 from dataset_conversion.labels import nnunet_labels
+from dataset_conversion.own_names import case_of_segmentation
 from nnunet_resunet_ds.base.errors import InputError
 from nnunet_resunet_ds.base.images import geometry_difference, has_place, read_labels
 from nnunet_resunet_ds.evaluation.label_maps import (
@@ -60,9 +62,10 @@ class Pairs:
         ]
 
     def _of_other_cases(self) -> Iterator[str]:
-        """Yield a line where two files are compared whose names are those of different cases."""
-        first, named = self.pairs[0], next(iter(self.reference.files))
-        if first.case not in self.reference.files and are_other_cases(first.case, named):
+        """Yield a line where two files are compared whose names are, or seem to be, those of different cases."""
+        first, named = self.pairs[0], case_of_segmentation(next(iter(self.reference.files)))
+        seem_others = are_other_cases(first.case, named) or _differ_in_numbers(first.case, named)
+        if first.case not in self.reference.files and seem_others:
             yield f"{first.prediction} is of {first.case}, and {first.reference} of {named}: is it the same patient?"
 
     def _undeclared(self) -> Iterator[str]:
@@ -73,6 +76,12 @@ class Pairs:
                     f"{maps.source}: no file says what its label values mean, so they are read as those of the "
                     f"protocol; where they are others, say it with {flag}, such as nnunet or 2021"
                 )
+
+
+def _differ_in_numbers(one: str, other: str) -> bool:
+    """Tell whether two names differ in their numbers alone, as P001 and P002 do."""
+    plain, other_plain = (re.sub(r"\d+", "0", name) for name in (one, other))
+    return one != other and plain == other_plain
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """``report`` of one label map that has any name, and what is not taken for the same case."""
 
 import json
+import shutil
 
 import pytest
 from reports import CASES, make_cohort
@@ -76,6 +77,24 @@ def test_evaluate_asks_where_two_files_are_of_different_cases(given, capsys):
     assert f"{other} is of {SECOND}, and {reference} of {FIRST}: is it the same patient?" in said
     assert main(["evaluate", "-ref", str(reference), "-pred", str(mine), "--pred-labels", "nnunet"]) == 0
     assert "same patient" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "asks"),
+    [
+        ("P002_seg", "P001", True), ("P002", "P001", True), ("P001-seg", "P001", False), ("P002_seg", "tumour", False),
+        ("truth2", "prediction1", False), ("P10_tumor_segmentation", "P9", True),
+    ],
+)  # fmt: skip
+def test_evaluate_asks_where_own_names_differ_in_numbers(given, tmp_path, capsys, reference, prediction, asks):
+    _, raw, mine = given
+    files = [
+        shutil.copy(file, tmp_path / f"{name}.nii.gz")
+        for file, name in ((raw / f"{FIRST}_seg.nii.gz", reference), (mine, prediction))
+    ]
+    words = ["evaluate", "-ref", *files[:1], "-pred", *files[1:], "--ref-labels", "2021", "--pred-labels", "nnunet"]
+    assert main(list(map(str, words))) == 0
+    assert ("is it the same patient?" in capsys.readouterr().out) == asks
 
 
 def flags(folder, case):
