@@ -129,8 +129,6 @@ def _make(dataset: Path, staging: Path, cohort: Cohort, options: Options) -> boo
     edition = cohort.decision.edition
     made = made_with(edition, options.link_mode, validate=options.validate, allow_missing=cohort.allow_missing)
     manifest = read_manifest(dataset) if (dataset / DATASET_JSON).is_file() else None
-    if manifest:
-        _warn_of_other_labels(dataset, edition_of(manifest), edition)
     unchanged = _unchanged(dataset, manifest, cohort, made) if manifest else {}
     finished = {**finished_cases(staging, edition, cohort.cases, made), **unchanged}
     report = inspect_cohort(
@@ -219,8 +217,9 @@ def _meanings(edition: Edition) -> str:
 
 def _unchanged(dataset: Path, manifest: Mapping[str, Any], cohort: Cohort, made: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest entries of cases that the dataset, as it is, already has from the same files."""
-    unchanged = unchanged_cases(manifest, cohort.cases, made)
     edition = cohort.decision.edition
+    _warn_of_other_labels(dataset, edition_of(manifest), edition)
+    unchanged = unchanged_cases(manifest, cohort.cases, made)
     candidates = [case for case in cohort.cases if case.case_id in unchanged]
     whole = {case.case_id for case in candidates if is_written(case, edition, dataset, unchanged[case.case_id])}
     damaged = sorted(unchanged.keys() - whole)

@@ -169,8 +169,8 @@ def _cases_in(source: Path, layouts: Sequence[Edition], *, own: bool) -> list[li
     Raises:
         InputError: there is none by any of them, and with ``own`` none by names of a user's own.
     """
-    *found, of_own = case_folders_below(source, [*layouts, OWN])
-    if not any(found) and not (own and of_own):
+    found = case_folders_below(source, layouts)
+    if not any(found) and not (own and any(case_folders_below(source, [OWN]))):
         msg = (
             f"{source}: no BraTS case here; expected folders of files such as BraTS2021_00000_t1ce.nii.gz or "
             f"BraTS-GLI-00000-000-t1c.nii.gz{found_instead(source)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dataset_conversion.own_names import OWN
-from dataset_conversion.precedence import has_suffix, stem_of
+from dataset_conversion.precedence import longest_suffix, stem_of
 from dataset_conversion.sequences import sequence_named
 
 _NUMBERED = re.compile(r".+_(\d{4})")
@@ -51,7 +51,7 @@ def sequence_of_file(name: str) -> str | None:
 
 def _suffix(stem: str) -> str | None:
     """Return the suffix of a sequence that a name ends in; None where it names a contrast agent that no suffix has."""
-    suffix = max((suffix for suffix in _SUFFIXES if has_suffix(stem, suffix)), key=len, default=None)
+    suffix = longest_suffix(stem, _SUFFIXES)
     return None if suffix is not None and _AGENT in stem[: -len(suffix)].lower() else suffix
 
 

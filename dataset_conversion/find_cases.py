@@ -201,13 +201,13 @@ def _recognised(
     folder: Path, names: Sequence[str], roles: Sequence[str], edition: Edition
 ) -> Iterator[tuple[str, str, Path]]:
     """Yield case id, role and path of each file that the edition's names fit, in upper or lower case."""
+    bare = _bare_names(roles, edition) if edition.bare_names else {}
     for name in names:
         stem = stem_of(name)
         if stem is None or name.startswith("."):
             continue
-        bare = [role for role in roles if edition.bare_names and stem.lower() in _bare(edition.suffixes_of(role))]
-        if bare:
-            yield from ((folder_names(folder)[-1], role, folder / name) for role in bare)
+        if stem.lower() in bare:
+            yield folder_names(folder)[-1], bare[stem.lower()], folder / name
             continue
         fitting = [
             (role, len(suffix)) for role in roles for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)
@@ -221,9 +221,9 @@ def _recognised(
                 yield case_id, SEGMENTATION, folder / name
 
 
-def _bare(suffixes: Iterable[str]) -> set[str]:
-    """Return suffixes without what parts them from a case id."""
-    return {suffix.lower().strip("_-. ") for suffix in suffixes}
+def _bare_names(roles: Iterable[str], edition: Edition) -> dict[str, str]:
+    """Return name → role, of files that are called by a suffix without what parts it from a case id."""
+    return {suffix.lower().strip("_-. "): role for role in roles for suffix in edition.suffixes_of(role)}
 
 
 def find_cases(inputs: Sequence[Path], edition: Edition) -> list[RawCase]:

@@ -5,24 +5,28 @@ from dataclasses import replace
 from itertools import chain
 
 from dataset_conversion.editions import CHANNEL_NAMES, EDITIONS, NNUNET_SCHEME, SEGMENTATION, Edition
-from dataset_conversion.precedence import has_suffix
+from dataset_conversion.precedence import longest_suffix
 from dataset_conversion.sequences import SYNONYMS
 
-_OF_SEVERAL_WORDS = {"T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"), "FLAIR": ("_t2_flair", "-t2-flair")}
+_FURTHER = {
+    "T1ce": ("_ce-gd_t1w", "_ce-gadolinium_t1w"),
+    "FLAIR": ("_t2_flair", "-t2-flair"),
+    SEGMENTATION: ("_dseg",),
+}
 
 
 def _suffixes(role: str) -> tuple[str, ...]:
     """Return what the name of a file of a role may end in, the usual ones first."""
     usual = (f"{sign}{word}" for word in SYNONYMS.get(role, ()) for sign in "_-")
     of_editions = (suffix.lower() for edition in EDITIONS.values() for suffix in _of_edition(edition, role) if suffix)
-    return tuple(dict.fromkeys(chain(usual, of_editions, _OF_SEVERAL_WORDS.get(role, ()))))
+    return tuple(dict.fromkeys(chain(usual, of_editions, _FURTHER.get(role, ()))))
 
 
 def _of_edition(edition: Edition, role: str) -> tuple[str, ...]:
     return edition.suffixes_of(role) if role in edition.suffixes else ()
 
 
-_SUFFIXES = {role: _suffixes(role) for role in CHANNEL_NAMES} | {SEGMENTATION: (*_suffixes(SEGMENTATION), "_dseg")}
+_SUFFIXES = {role: _suffixes(role) for role in (*CHANNEL_NAMES, SEGMENTATION)}
 
 OWN = Edition(
     key="own",
@@ -39,8 +43,8 @@ OWN = Edition(
 
 def case_of_segmentation(stem: str) -> str:
     """Return the case by the name of a segmentation without its ending: P001 of ``P001_seg``, and of ``P001``."""
-    suffixes = [suffix for suffix in OWN.suffixes_of(SEGMENTATION) if has_suffix(stem, suffix)]
-    return stem[: -len(max(suffixes, key=len))] if suffixes else stem
+    suffix = longest_suffix(stem, OWN.suffixes_of(SEGMENTATION))
+    return stem if suffix is None else stem[: -len(suffix)]
 
 
 def with_own_names(edition: Edition) -> Edition:

@@ -1,6 +1,7 @@
 """Say which of several files of one role is taken: a correction before what it corrects, then the preferred suffix."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dataset_conversion.editions import RAW_ENDINGS, Edition
@@ -8,12 +9,9 @@ from dataset_conversion.editions import RAW_ENDINGS, Edition
 
 def precedence(path: Path, role: str, edition: Edition) -> tuple[bool, int]:
     """Return what to sort files of one role by: the first is taken, and those that are equal to it are its rivals."""
-    if edition.bare_names:
-        return not is_correction(path, edition), 0
-    stem = stem_of(path.name) or ""
-    fitting = {suffix: len(suffix) for suffix in edition.suffixes_of(role) if has_suffix(stem, suffix)}
-    number = edition.suffixes_of(role).index(max(fitting, key=fitting.__getitem__)) if fitting else 0
-    return not is_correction(path, edition), number
+    suffixes = edition.suffixes_of(role)
+    suffix = None if edition.bare_names else longest_suffix(stem_of(path.name) or "", suffixes)
+    return not is_correction(path, edition), 0 if suffix is None else suffixes.index(suffix)
 
 
 def is_correction(path: Path, edition: Edition) -> bool:
@@ -35,3 +33,8 @@ def stem_of(name: str) -> str | None:
 def has_suffix(stem: str, suffix: str) -> bool:
     """Tell whether a name ends in a suffix, in upper or lower case, with a case id before it."""
     return stem.lower().endswith(suffix.lower()) and len(stem) > len(suffix)
+
+
+def longest_suffix(stem: str, suffixes: Iterable[str]) -> str | None:
+    """Return the longest of these suffixes that a name ends in, see `has_suffix`; None where it ends in none."""
+    return max((suffix for suffix in suffixes if has_suffix(stem, suffix)), key=len, default=None)

@@ -92,6 +92,11 @@ def write_probabilities(probabilities: NDArray[np.floating], path: Path) -> None
         np.lib.format.write_array(stream, np.ascontiguousarray(probabilities), allow_pickle=False)
 
 
+def files_of_probabilities(folder: Path, case: str) -> tuple[Path, Path]:
+    """Return where the probabilities of a case are, and the properties that nnU-Net's commands read with them."""
+    return folder / f"{case}{PROBABILITIES_ENDING}", folder / f"{case}{PROPERTIES_ENDING}"
+
+
 def save_with_properties(
     folder: Path,
     case: str,
@@ -110,15 +115,16 @@ def save_with_properties(
         reader: of nnU-Net, on whose axes they are written.
         properties: what else nnU-Net notes of the case.
     """
-    write_probabilities(turn_of_reader(reader, grid).to_reader(probabilities), folder / f"{case}{PROBABILITIES_ENDING}")
-    with replacing(folder / f"{case}{PROPERTIES_ENDING}") as temporary:
+    stored, with_it = files_of_probabilities(folder, case)
+    write_probabilities(turn_of_reader(reader, grid).to_reader(probabilities), stored)
+    with replacing(with_it) as temporary:
         temporary.write_bytes(pickle.dumps({**(properties or {}), **reader_properties(reader, grid)}))
 
 
 def remove_with_properties(folder: Path, case: str) -> None:
     """Remove the probabilities next to a label map, with the properties: they are not of a new one."""
-    for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING):
-        (folder / f"{case}{ending}").unlink(missing_ok=True)
+    for file in files_of_probabilities(folder, case):
+        file.unlink(missing_ok=True)
 
 
 def _turn(path: Path, grid: sitk.Image, plans_folder: Path) -> Turn:

@@ -44,6 +44,7 @@ from postprocessing.config import AVERAGE, PROBABILITIES, RUN_SETTING
 from postprocessing.model_config import default_config, nnunet_config
 from postprocessing.probabilities import (
     PROBABILITIES_ENDING,
+    files_of_probabilities,
     probabilities_on_grid,
     remove_with_properties,
     save_with_properties,
@@ -166,7 +167,8 @@ def write_ensemble(
         _write_case, ensemble=ensemble, output=output, convention=convention, save_probabilities=save_probabilities
     )
     settle = partial(_note, run_file, before, members, with_probabilities=save_probabilities)
-    with only_run(run_file, cases, [f"*{PROBABILITIES_ENDING}"], problems, overwrite=overwrite):
+    stored = [file.name for file in files_of_probabilities(output, "*")]
+    with only_run(run_file, cases, stored, problems, overwrite=overwrite):
         if save_probabilities and ensemble.dataset_json is not None:
             write_json(ensemble.dataset_json, output / DATASET_JSON)
         outcomes = for_each(cases, work, "ensemble", executor, settle=settle)

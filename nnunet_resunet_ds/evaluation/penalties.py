@@ -31,8 +31,12 @@ def region_penalty(protocol: Protocol) -> str:
 
 def lesion_penalty(protocol: Protocol) -> str:
     """Say what stands for the HD95 of which lesions."""
-    lesions = "each missed and each false lesion" if protocol.false_lesions_count else "each missed lesion"
-    return f"{_penalty(protocol)} stands for {lesions}"
+    return f"{_penalty(protocol)} stands for {penalised_lesions(protocol)}"
+
+
+def penalised_lesions(protocol: Protocol) -> str:
+    """Say which lesions have no counterpart and count in the means."""
+    return "each missed and each false lesion" if protocol.false_lesions_count else "each missed lesion"
 
 
 def _penalty(protocol: Protocol) -> str:

@@ -16,7 +16,6 @@ from nnunet_resunet_ds.base.images import write_labels
 from nnunet_resunet_ds.base.locks import only_writer
 from nnunet_resunet_ds.base.log import LOG
 from nnunet_resunet_ds.base.nnunet_folders import DATASET_JSON, PLANS_JSON
-from nnunet_resunet_ds.base.nnunet_properties import PROPERTIES_ENDING
 from nnunet_resunet_ds.base.run_file import ERROR, RUN, WITH_PROBABILITIES, WRITTEN, RunFile, read_runs
 from nnunet_resunet_ds.inference.model import Model
 from nnunet_resunet_ds.inference.pipeline import CaseOutcome, PredictedCase
@@ -25,7 +24,7 @@ from nnunet_resunet_ds.uncertainty.maps import ENTROPY, MAPS, VARIANCE, map_file
 from nnunet_resunet_ds.uncertainty.region_certainty import CERTAINTY
 from postprocessing.case import TABLE, Change, changes_of, write_changes
 from postprocessing.config import EARLIER_FORMS
-from postprocessing.probabilities import PROBABILITIES_ENDING, remove_with_properties, save_with_properties
+from postprocessing.probabilities import files_of_probabilities, remove_with_properties, save_with_properties
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class Output:
         label_map = self.writer.label_map(case.case_id)
         files = [label_map]
         if self.writer.save_probabilities:
-            files += [self.folder / f"{case.case_id}{ending}" for ending in (PROBABILITIES_ENDING, PROPERTIES_ENDING)]
+            files += files_of_probabilities(self.folder, case.case_id)
         entry = self.run_file.cases.get(case.case_id, {})
         if self.writer.save_probabilities and not entry.get(WITH_PROBABILITIES):
             return False

@@ -141,8 +141,8 @@ class Predictor:
             cases = self.preprocess(loaded.images, spacing, loaded.grid, absent)
             odd, name = input_warnings(loaded, cases, self.models), f"images of {Path(images[0]).name}, …"
         else:
-            if spacing is None or np.shape(spacing) != (3,):
-                msg = f"arrays have no spacing of their own: give spacing=(z, y, x) in mm; got {spacing!r}"
+            if spacing is None:
+                msg = "arrays have no spacing of their own: give spacing=(z, y, x) in mm"
                 raise InputError(msg)
             arrays = np.asarray(images)
             cases = self.preprocess(arrays, spacing, absent=absent)

@@ -148,7 +148,7 @@ def check_images(
     if images.dtype.kind not in "biuf":  # a complex number would lose its imaginary part without a word
         msg = f"the images must be real numbers; got {images.dtype}"
         raise InputError(msg)
-    if len(spacing) != 3:
+    if np.shape(spacing) != (3,):
         msg = f"the spacing must be three numbers, mm in axis order (Z, Y, X); got {spacing!r}"
         raise InputError(msg)
     for value in spacing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nnunet_resunet_ds.evaluation.penalties import lesion_penalty, region_penalty
+from nnunet_resunet_ds.evaluation.penalties import lesion_penalty, penalised_lesions, region_penalty
 from nnunet_resunet_ds.evaluation.protocols import Protocol
 from nnunet_resunet_ds.uncertainty.region_certainty import (
     AROUND,
@@ -42,7 +42,6 @@ def explanations(protocol: Protocol, errors: Mapping[str, float]) -> dict[str, s
     told["hd95"] = f"{near}; {region_penalty(protocol)}."
     size = protocol.size_rule
     lesions = f"lesions of at least {size.large_from:g} mm³" if size else "the single lesions"
-    missed = "each missed and each false lesion has 0" if protocol.false_lesions_count else "each missed lesion has 0"
-    told["lesion_dice"] = f"Mean Dice of {lesions}; {missed}."
+    told["lesion_dice"] = f"Mean Dice of {lesions}; {penalised_lesions(protocol)} has 0."
     told["lesion_hd95"] = f"Mean HD95 of {lesions}; {lesion_penalty(protocol)}."
     return told
